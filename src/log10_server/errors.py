@@ -1,0 +1,107 @@
+"""Every refusal this program can give; `web/problems.py` turns them into HTTP.
+
+    Refusal
+    ├── Malformed          the body is not JSON
+    ├── Unauthorized       no token, or one that is not known
+    ├── Forbidden          the call names an organization that is not the token's
+    ├── NotFound           no such path, or nothing of that id in this organization
+    ├── NotAllowed         the path has no such method
+    ├── Conflict           the id is taken, or the thing can't change
+    ├── TooLarge           the body is larger than the limit
+    ├── WrongMediaType     the body says it is something other than JSON
+    ├── Invalid            JSON, but not what is wanted; carries `faults`
+    ├── Unavailable        the database is away, or too much is waiting
+    └── Defect             our own fault
+"""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+
+class Fault(NamedTuple):
+    """One thing that is wrong: where (`path`, a JSON Pointer into the body, or `/query/NAME`), and which rule."""
+
+    path: str
+    message: str
+
+
+class Refusal(Exception):
+    """Something this program will not do, said to a person (`detail`) and to a program (`code`, which never changes)."""
+
+    code = "internal"
+
+    def __init__(self, detail: str, *, code: str | None = None) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.code = code or type(self).code
+
+
+class Malformed(Refusal):
+    code = "not_json"
+
+
+class Unauthorized(Refusal):
+    code = "unauthorized"
+
+
+class Forbidden(Refusal):
+    code = "wrong_organization"
+
+
+class NotFound(Refusal):
+    code = "not_found"
+
+
+class NotAllowed(Refusal):
+    code = "method_not_allowed"
+
+    def __init__(self, detail: str, *, allow: str) -> None:
+        super().__init__(detail)
+        self.allow = allow
+
+
+class Conflict(Refusal):
+    code = "id_taken"
+
+
+class TooLarge(Refusal):
+    code = "too_large"
+
+
+class WrongMediaType(Refusal):
+    code = "wrong_media_type"
+
+
+class Invalid(Refusal):
+    code = "invalid"
+
+    def __init__(self, faults: Iterable[Fault], *, code: str | None = None, detail: str | None = None) -> None:
+        self.faults = list(faults)
+        super().__init__(detail or _sentence(self.faults), code=code)
+
+    @classmethod
+    def at(cls, path: str, message: str, *, code: str | None = None) -> "Invalid":
+        return cls([Fault(path, message)], code=code)
+
+
+class Unavailable(Refusal):
+    code = "database_unavailable"
+
+
+class Defect(Refusal):
+    code = "internal"
+
+
+def pointer(*parts: str | int) -> str:
+    """A JSON Pointer (RFC 6901) to the member reached by `parts`; no parts: the whole document."""
+    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in parts)
+
+
+_SHOWN = 3
+
+
+def _sentence(faults: list[Fault]) -> str:
+    said = [f"{fault.path}: {fault.message}" if fault.path else fault.message for fault in faults[:_SHOWN]]
+    if len(faults) > _SHOWN:
+        said.append(f"and {len(faults) - _SHOWN} more")
+    return "; ".join(said)

@@ -1,0 +1,130 @@
+"""What an operator can set, read once from the environment and handed down as an argument."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+
+class SettingsError(Exception):
+    """A setting that can't be used; the text names it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """How one setting is read: its variable, what it is for, and the bounds of a number."""
+
+    variable: str
+    meaning: str
+    least: int = 0
+    most: int = 2**31 - 1
+
+
+def setting(variable: str, meaning: str, default: Any, *, least: int = 0, most: int = 2**31 - 1) -> Any:
+    return field(default=default, metadata={"setting": Setting(variable, meaning, least, most)})
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The contract's limits (3.10); lengths are bytes of UTF-8.
+
+    Those that bound a database key can be lowered but not raised: an index entry of Postgres holds 2 704 bytes.
+    """
+
+    body_bytes: int = setting("LOG10_SERVER_MAX_BODY_BYTES", "size of a request's body", 32 << 20, least=1024)
+    nesting: int = setting("LOG10_SERVER_MAX_NESTING", "levels of nesting in JSON", 200, least=8, most=200)
+    tags: int = setting("LOG10_SERVER_MAX_TAGS", "tags on a completion", 1000, least=1)
+    selector_tags: int = setting("LOG10_SERVER_MAX_SELECTOR_TAGS", "tags in a selector", 100, least=1, most=1000)
+    tag_bytes: int = setting("LOG10_SERVER_MAX_TAG_BYTES", "length of a tag", 8192, least=1)
+    completion_ids: int = setting("LOG10_SERVER_MAX_COMPLETION_IDS", "`completion_ids` of one feedback", 1000, least=1)
+    id_bytes: int = setting("LOG10_SERVER_MAX_ID_BYTES", "length of a client-made id", 255, least=36, most=255)
+    session_id_bytes: int = setting(
+        "LOG10_SERVER_MAX_SESSION_ID_BYTES", "length of a session id", 512, least=36, most=512
+    )
+    name_bytes: int = setting("LOG10_SERVER_MAX_NAME_BYTES", "length of `name` and `failure_kind`", 4096, least=1)
+    text_bytes: int = setting(
+        "LOG10_SERVER_MAX_TEXT_BYTES", "length of `instruction`, `comment`, `failure_reason`", 1 << 20, least=1
+    )
+    matched_completions: int = setting(
+        "LOG10_SERVER_MAX_MATCHED_COMPLETIONS", "highest `max_matched_completions`", 10_000, least=1, most=100_000
+    )
+    page: int = setting("LOG10_SERVER_MAX_PAGE", "highest `limit` of a list", 1000, least=1, most=10_000)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything that is set from outside."""
+
+    database_url: str = setting("DATABASE_URL", "SQLite file or Postgres database", "sqlite:///log10-server.db")
+    host: str = setting("LOG10_SERVER_HOST", "address to listen on", "127.0.0.1")
+    port: int = setting("LOG10_SERVER_PORT", "port to listen on; 0 takes a free one", 8000, most=65535)
+    public_url: str = setting("LOG10_SERVER_PUBLIC_URL", "the server's address as its users see it", "")
+    trusted_proxies: str = setting(
+        "LOG10_SERVER_TRUSTED_PROXIES", "addresses whose `X-Forwarded-*` headers are believed, comma-separated", ""
+    )
+    access_log: bool = setting("LOG10_SERVER_ACCESS_LOG", "log a line for each request", False)
+    database_wait: int = setting(
+        "LOG10_SERVER_DATABASE_WAIT", "seconds that a start waits for Postgres to come up", 0, most=3600
+    )
+    first_token: str = setting(
+        "LOG10_SERVER_FIRST_TOKEN", "value of the token that the first start makes (it is then not printed)", ""
+    )
+    first_organization_id: str = setting(
+        "LOG10_SERVER_FIRST_ORGANIZATION_ID", "id of the organization that the first start makes", ""
+    )
+    readers: int = setting("LOG10_SERVER_READERS", "threads that read the database", 4, least=1, most=64)
+    validators: int = setting("LOG10_SERVER_VALIDATORS", "processes that validate costly schemas", 2, least=1, most=64)
+    validation_ms: int = setting(
+        "LOG10_SERVER_VALIDATION_MS", "milliseconds that validating one value may take", 1000, least=10, most=60_000
+    )
+    waiting_writes: int = setting(
+        "LOG10_SERVER_MAX_WAITING_WRITES", "writes that may wait before more are refused with 503", 2000, least=1
+    )
+    waiting_bytes: int = setting(
+        "LOG10_SERVER_MAX_WAITING_BYTES", "bytes of waiting writes before more are refused", 256 << 20, least=1 << 20
+    )
+    limits: Limits = field(default_factory=Limits)
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str]) -> "Settings":
+        """Raises SettingsError naming the variable that can't be read."""
+        return cls(**_read(cls, environ), limits=Limits(**_read(Limits, environ)))
+
+
+def described() -> list[tuple[Setting, Any]]:
+    """Every setting with its default, in the order of the README's table."""
+    return [
+        (one.metadata["setting"], one.default)
+        for holder in (Settings, Limits)
+        for one in fields(holder)
+        if "setting" in one.metadata
+    ]
+
+
+_WORDS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+
+
+def _read(holder: type[Settings | Limits], environ: Mapping[str, str]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for one in fields(holder):
+        if "setting" not in one.metadata:
+            continue
+        about: Setting = one.metadata["setting"]
+        text = environ.get(about.variable, "").strip()
+        if text:
+            found[one.name] = _value(about, one.default, text)
+    return found
+
+
+def _value(about: Setting, default: Any, text: str) -> Any:
+    if isinstance(default, bool):
+        if text.lower() not in _WORDS:
+            raise SettingsError(f"{about.variable} must be true or false, not {text!r}.")
+        return _WORDS[text.lower()]
+    if isinstance(default, int):
+        number = int(text) if text.isascii() and text.isdigit() and len(text) < 19 else -1
+        if not about.least <= number <= about.most:
+            raise SettingsError(
+                f"{about.variable} must be a whole number from {about.least} to {about.most}, not {text!r}."
+            )
+        return number
+    return text
