@@ -97,6 +97,14 @@ def pointer(*parts: str | int) -> str:
     return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in parts)
 
 
+def place(error: BaseException) -> str:
+    """Where an unexpected error came from, as `module:line`: enough to find it, and no path or data for a log."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return f"{trace.tb_frame.f_globals.get('__name__')}:{trace.tb_lineno}" if trace is not None else "nowhere"
+
+
 _SHOWN = 3
 
 

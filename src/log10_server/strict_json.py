@@ -10,7 +10,7 @@ import math
 import re
 from collections.abc import Collection, Iterator
 from itertools import accumulate
-from json.decoder import JSONDecoder, scanstring
+from json import JSONDecoder
 from typing import Any, NoReturn
 
 import msgspec
@@ -169,7 +169,7 @@ def _split_with_care(text: str) -> dict[str, str]:
         while not closed:
             if text[position : position + 1] != '"':
                 raise json.JSONDecodeError("Expecting a member's name in double quotes", text, position)
-            name, position = scanstring(text, position + 1, True)
+            name, position = _SCANNER.raw_decode(text, position)
             position = _after_space(text, position)
             if text[position : position + 1] != ":":
                 raise json.JSONDecodeError("Expecting ':'", text, position)

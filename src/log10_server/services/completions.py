@@ -1,0 +1,128 @@
+"""Completions: recorded by rows that come in any order, read, listed and deleted (contract 3.4)."""
+
+from collections.abc import Sequence
+from typing import NamedTuple, cast
+
+from log10_server import store
+from log10_server.clock import uuid7
+from log10_server.errors import NotFound, Refusal
+from log10_server.services import selectors, wanting
+from log10_server.services.merging import CompletionFields, merged
+from log10_server.store.completions import CompletionRow, CompletionTagRow, Filters, Place
+from log10_server.store.database import Tx
+from log10_server.strict_json import value, written
+
+
+class Entry(NamedTuple):
+    """One row about a completion. Without an id it makes a new one."""
+
+    id: str | None
+    fields: CompletionFields
+
+
+def record(tx: Tx, entries: Sequence[Entry]) -> list[CompletionRow | Refusal]:
+    """What is known of each completion after its entry; the entries count in their order.
+
+    Many at once cost little more than one: whatever their number, each table is asked once.
+    """
+    tx.share_tasks()
+    known: dict[str, CompletionRow] = {}
+    ids = [entry.id or uuid7(tx.now()) for entry in entries]
+    store.sessions.ensure(tx, {entry.fields["session_id"] for entry in entries if "session_id" in entry.fields})
+    before = store.completions.claimed(tx, [entry.id for entry in entries if entry.id is not None])
+    results: list[CompletionRow | Refusal] = []
+    for id, entry in zip(ids, entries, strict=True):
+        row = known.get(id) or before.get(id) or _empty(tx, id)
+        known[id] = _row(row, merged(_fields(row), entry.fields))
+        results.append(known[id])
+    stored = store.completions.add(tx, [row for id, row in known.items() if id not in before])
+    overtaken = {id for id in known if id not in before and id not in stored}
+    store.completions.replace(tx, [row for id, row in known.items() if id in before and row != before[id]])
+    _tag(tx, [row for id, row in known.items() if id not in overtaken], before)
+    if overtaken:
+        # Another process has stored them since the look-up: once more, upon what it stored.
+        again = [number for number, id in enumerate(ids) if id in overtaken]
+        for number, result in zip(again, record(tx, [entries[number] for number in again]), strict=True):
+            results[number] = result
+    return results
+
+
+def get(tx: Tx, completion_id: str) -> CompletionRow:
+    """Raises NotFound."""
+    row = store.completions.find(tx, completion_id)
+    if row is None:
+        raise NotFound(f"There is no completion {completion_id!r}.")
+    return row
+
+
+def delete(tx: Tx, completion_id: str) -> None:
+    """It is gone from every list and from what feedback matched; that feedback stays. Raises NotFound."""
+    tx.share_tasks()
+    if not store.completions.claimed(tx, [completion_id]):
+        raise NotFound(f"There is no completion {completion_id!r}.")
+    store.ungraded.remove_of_completions(tx, [completion_id])
+    store.feedback.forget_completion(tx, completion_id)
+    store.completions.remove(tx, completion_id)
+
+
+def list_newest(
+    tx: Tx, tags: Sequence[str], filters: Filters, after: Place | None, limit: int
+) -> tuple[list[CompletionRow], Place | None]:
+    """A page of completions that have all of `tags` (none: any) and pass the filters, and where the next one begins."""
+    if tags:
+        filters = filters._replace(tag_ids=selectors.tag_ids(tx, tags))
+    return paged(store.completions.page(tx, filters, after, limit + 1), limit)
+
+
+def list_of_session(
+    tx: Tx, session_id: str, after: Place | None, limit: int
+) -> tuple[list[CompletionRow], Place | None]:
+    """A page of a session's completions in the order in which they began, and where the next one begins."""
+    return paged(store.completions.in_session(tx, session_id, after, limit + 1), limit)
+
+
+def paged(rows: list[CompletionRow], limit: int) -> tuple[list[CompletionRow], Place | None]:
+    """`rows` were asked for with one more than `limit`, which tells whether there is a next page."""
+    if len(rows) <= limit:
+        return rows, None
+    return rows[:limit], Place(rows[limit - 1].created_at, rows[limit - 1].id)
+
+
+def _empty(tx: Tx, id: str) -> CompletionRow:
+    nothing = dict.fromkeys(CompletionRow._fields[3:])
+    return CompletionRow(tx.organization_id, id, tx.now(), **nothing)
+
+
+def _fields(row: CompletionRow) -> CompletionFields:
+    known = {name: said for name, said in zip(row._fields[3:], row[3:], strict=True) if said is not None}
+    if row.tags is not None:
+        known["tags"] = value(row.tags)
+    return cast(CompletionFields, known)
+
+
+def _row(row: CompletionRow, fields: CompletionFields) -> CompletionRow:
+    said = dict(fields)
+    if "tags" in fields:
+        said["tags"] = written(list(dict.fromkeys(fields["tags"])))
+    return row._replace(**said)  # type: ignore[arg-type]
+
+
+def _tag(tx: Tx, rows: Sequence[CompletionRow], before: dict[str, CompletionRow]) -> None:
+    """Bring the index over tags, and what is wanted, to what these completions say now."""
+    changed = [row for row in rows if row.tags != (before[row.id].tags if row.id in before else None)]
+    if not changed:
+        return
+    keys = store.tags.ensure(tx, {tag for row in changed for tag in wanting.tags_of(row)})
+    tag_ids = {row.id: {keys[tag] for tag in wanting.tags_of(row)} for row in changed}
+    if retagged := [row.id for row in changed if row.id in before]:
+        store.ungraded.remove_of_completions(tx, retagged)
+        store.completions.unindex_tags(tx, retagged)
+    store.completions.index_tags(
+        tx,
+        [
+            CompletionTagRow(row.organization_id, row.id, tag_id, row.created_at)
+            for row in changed
+            for tag_id in tag_ids[row.id]
+        ],
+    )
+    wanting.tagged(tx, changed, tag_ids, new={row.id for row in changed if row.id not in before})

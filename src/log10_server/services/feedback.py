@@ -1,0 +1,159 @@
+"""Feedback: uploaded, read, listed and deleted (contract 3.6)."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from hashlib import sha256
+from typing import NamedTuple
+
+from log10_server import store
+from log10_server.clock import uuid7
+from log10_server.errors import Conflict, Invalid, NotFound, Refusal
+from log10_server.services import feedback_tasks, selectors, summaries, wanting
+from log10_server.services.selectors import Listed, Selector
+from log10_server.store.database import Tx
+from log10_server.store.feedback import FeedbackCompletionRow, FeedbackRow, Filters
+from log10_server.store.feedback_tasks import FeedbackTaskRow
+from log10_server.strict_json import canonical, written
+
+
+class NewFeedback(NamedTuple):
+    """Feedback as it was asked for; its values have been validated before."""
+
+    id: str | None
+    task_id: str
+    json_values: str
+    comment: str
+    target: Selector | Listed
+
+
+class Matched(NamedTuple):
+    """Stored feedback, and the completions that it is about."""
+
+    feedback: FeedbackRow
+    completion_ids: list[str]
+
+
+def record(tx: Tx, uploads: Sequence[NewFeedback]) -> list[Matched | Refusal]:
+    """Store feedback, or answer what is stored under its id with the same content; a refusal for each that can't be.
+
+    Refused are: Invalid for an unknown or archived task, an unknown completion, no match, or more than `at_most`;
+    Conflict for an id that is taken by other content.
+    """
+    tx.share_tasks()
+    results: dict[int, Matched | Refusal] = {}
+    pending = dict(enumerate(uploads))
+    while pending:
+        # A turn takes each id once; a repeat, and what another process has just stored, finds it stored in the next.
+        turn: dict[str | int, int] = {}
+        for number, new in pending.items():
+            turn.setdefault(number if new.id is None else new.id, number)
+        results |= _record_each_id_once(tx, {number: pending[number] for number in turn.values()})
+        pending = {number: new for number, new in pending.items() if number not in results}
+    return [results[number] for number in range(len(uploads))]
+
+
+def get(tx: Tx, feedback_id: str) -> Matched:
+    """Raises NotFound."""
+    row = store.feedback.found_among(tx, [feedback_id]).get(feedback_id)
+    if row is None:
+        raise NotFound(f"There is no feedback {feedback_id!r}.")
+    return with_matches(tx, [row])[0]
+
+
+def delete(tx: Tx, feedback_id: str) -> None:
+    """What it graded is ungraded again, unless other feedback grades it. Raises NotFound."""
+    tx.share_tasks()
+    given = get(tx, feedback_id)
+    if not store.feedback.remove(tx, feedback_id):
+        raise NotFound(f"There is no feedback {feedback_id!r}.")
+    wanting.feedback_removed(tx, given.feedback.task_id, given.completion_ids)
+
+
+def list_newest(tx: Tx, filters: Filters, offset: int, limit: int) -> list[Matched]:
+    """A page of feedback that passes the filters, newest first."""
+    return with_matches(tx, store.feedback.page(tx, filters, offset, limit))
+
+
+def count(tx: Tx, filters: Filters) -> int:
+    return store.feedback.count(tx, filters)
+
+
+def with_matches(tx: Tx, rows: Iterable[FeedbackRow]) -> list[Matched]:
+    rows = list(rows)
+    matched = store.feedback.matched(tx, [row.id for row in rows])
+    return [Matched(row, matched.get(row.id, [])) for row in rows]
+
+
+def _record_each_id_once(tx: Tx, uploads: Mapping[int, NewFeedback]) -> dict[int, Matched | Refusal]:
+    """As `record`, by number; without those that another process has stored since the look-up."""
+    tasks = store.feedback_tasks.found_among(tx, {new.task_id for new in uploads.values()})
+    stored = store.feedback.found_among(tx, {new.id for new in uploads.values() if new.id is not None})
+    digests = {number: _digest(new) for number, new in uploads.items()}
+    results: dict[int, Matched | Refusal] = {}
+    repeats = {number: row for number, new in uploads.items() if (row := stored.get(new.id or "")) is not None}
+    for number, given in zip(repeats, with_matches(tx, repeats.values()), strict=True):
+        same = given.feedback.content_digest == digests[number]
+        results[number] = given if same else _taken(given.feedback.id)
+    for number, new in uploads.items():
+        if number not in results and (refusal := _closed(tasks.get(new.task_id), new.task_id)) is not None:
+            results[number] = refusal
+    open_uploads = {number: new for number, new in uploads.items() if number not in results}
+    matches: dict[int, list[str]] = {}
+    found = selectors.resolve(tx, [new.target for new in open_uploads.values()])
+    for number, ids in zip(open_uploads, found, strict=True):
+        if isinstance(ids, Invalid):
+            results[number] = ids
+        else:
+            matches[number] = ids
+    rows: dict[int, FeedbackRow] = {}
+    for number, line in zip(matches, summaries.summarized(tx, list(matches.values())), strict=True):
+        new, at = uploads[number], tx.now()
+        rows[number] = FeedbackRow(
+            organization_id=tx.organization_id,
+            id=new.id or uuid7(at),
+            created_at=at,
+            task_id=new.task_id,
+            json_values=new.json_values,
+            comment=new.comment,
+            completions_summary=line,
+            content_digest=digests[number],
+        )
+    added = store.feedback.add(tx, list(rows.values()))
+    kept = {number: Matched(row, matches[number]) for number, row in rows.items() if row.id in added}
+    _connect(tx, kept.values())
+    return results | kept
+
+
+def _connect(tx: Tx, given: Iterable[Matched]) -> None:
+    """Say which completions the new feedback is about; they are graded for its task."""
+    links = [
+        FeedbackCompletionRow(row.organization_id, row.id, completion_id, position, row.task_id)
+        for row, completion_ids in given
+        for position, completion_id in enumerate(completion_ids)
+    ]
+    store.feedback.connect(tx, links)
+    by_task: dict[str, set[str]] = {}
+    for link in links:
+        by_task.setdefault(link.task_id, set()).add(link.completion_id)
+    for task_id in sorted(by_task):
+        wanting.graded(tx, task_id, sorted(by_task[task_id]))
+
+
+def _closed(task: FeedbackTaskRow | None, task_id: str) -> Invalid | None:
+    if task is None:
+        return feedback_tasks.unknown(task_id)
+    if task.archived:
+        return Invalid.at("/task_id", f"The feedback task {task_id!r} is archived.", code="task_archived")
+    return None
+
+
+def _taken(feedback_id: str) -> Conflict:
+    return Conflict(f"The feedback {feedback_id!r} is there already, with other content.")
+
+
+def _digest(new: NewFeedback) -> str:
+    """Of what makes two uploads the same: `json_values` as JSON values, the selector or the ids as sets."""
+    if isinstance(new.target, Listed):
+        about = ["completion_ids", *sorted(set(new.target.completion_ids))]
+    else:
+        about = ["completion_tags_selector", *sorted(set(new.target.tags))]
+    return sha256(written([new.task_id, canonical(new.json_values), new.comment, about]).encode()).hexdigest()

@@ -1,0 +1,134 @@
+"""Feedback tasks: what feedback is wanted, and on which completions (contract 3.8)."""
+
+from collections.abc import Sequence
+from hashlib import sha256
+from typing import NamedTuple
+
+from log10_server import store
+from log10_server.clock import uuid7
+from log10_server.errors import Conflict, Invalid, NotFound
+from log10_server.services import wanting
+from log10_server.store.database import Tx
+from log10_server.store.feedback_tasks import FeedbackTaskRow
+from log10_server.strict_json import canonical, written
+
+
+class NewFeedbackTask(NamedTuple):
+    """A task as it was asked for; its schema has been checked before."""
+
+    id: str | None
+    name: str
+    instruction: str
+    json_schema: str
+    selector: tuple[str, ...]
+
+
+class Changes(NamedTuple):
+    """What a task should become; None leaves it."""
+
+    name: str | None = None
+    instruction: str | None = None
+    selector: tuple[str, ...] | None = None
+    archived: bool | None = None
+    json_schema: str | None = None
+
+
+def create(tx: Tx, new: NewFeedbackTask) -> FeedbackTaskRow:
+    """Make the task, or answer the one that was made with the same id and content.
+
+    Raises Conflict when the id is taken by other content.
+    """
+    tx.change_tasks()
+    at = tx.now()
+    digest = _digest(new)
+    row = FeedbackTaskRow(
+        organization_id=tx.organization_id,
+        id=new.id or uuid7(at),
+        created_at=at,
+        name=new.name,
+        instruction=new.instruction,
+        json_schema=new.json_schema,
+        selector=_spelled(new.selector),
+        archived=False,
+        content_digest=digest,
+    )
+    stored = store.feedback_tasks.find(tx, row.id)
+    if stored is not None:
+        if stored.content_digest != digest:
+            raise Conflict(f"The feedback task {row.id!r} is there already, with other content.")
+        return stored
+    store.feedback_tasks.add(tx, row)
+    _select(tx, row, new.selector)
+    return row
+
+
+def change(tx: Tx, task_id: str, changes: Changes) -> FeedbackTaskRow:
+    """Raises NotFound; Conflict for another `json_schema`, which never changes."""
+    tx.change_tasks()
+    stored = get(tx, task_id)
+    if changes.json_schema is not None and canonical(changes.json_schema) != canonical(stored.json_schema):
+        raise Conflict(
+            "The `json_schema` of a feedback task never changes: feedback was checked against it. Make a new task.",
+            code="schema_is_fixed",
+        )
+    row = stored._replace(
+        name=stored.name if changes.name is None else changes.name,
+        instruction=stored.instruction if changes.instruction is None else changes.instruction,
+        selector=stored.selector if changes.selector is None else _spelled(changes.selector),
+        archived=stored.archived if changes.archived is None else changes.archived,
+    )
+    if row != stored:
+        store.feedback_tasks.replace(tx, row)
+    if changes.selector is not None and row.selector != stored.selector:
+        _select(tx, row, changes.selector)
+    elif row.archived != stored.archived:
+        wanting.task_changed(tx, row)
+    return row
+
+
+def get(tx: Tx, task_id: str) -> FeedbackTaskRow:
+    """Raises NotFound."""
+    row = store.feedback_tasks.find(tx, task_id)
+    if row is None:
+        raise NotFound(f"There is no feedback task {task_id!r}.")
+    return row
+
+
+def named(tx: Tx, task_id: str) -> FeedbackTaskRow:
+    """The task that a body names. Raises Invalid at `/task_id`."""
+    row = store.feedback_tasks.find(tx, task_id)
+    if row is None:
+        raise unknown(task_id)
+    return row
+
+
+def unknown(task_id: str) -> Invalid:
+    return Invalid.at("/task_id", f"There is no feedback task {task_id!r}.", code="unknown_task")
+
+
+def names(tx: Tx, task_ids: Sequence[str]) -> dict[str, str]:
+    """What these tasks are called."""
+    return {id: row.name for id, row in store.feedback_tasks.found_among(tx, task_ids).items()}
+
+
+def list_newest(tx: Tx, archived: bool | None, offset: int, limit: int) -> list[FeedbackTaskRow]:
+    """Newest first; `archived` narrows to those that are, or are not."""
+    return store.feedback_tasks.page(tx, archived, offset, limit)
+
+
+def count(tx: Tx, archived: bool | None) -> int:
+    return store.feedback_tasks.count(tx, archived)
+
+
+def _select(tx: Tx, row: FeedbackTaskRow, selector: Sequence[str]) -> None:
+    store.feedback_tasks.select_by(tx, row.id, store.tags.ensure(tx, selector).values())
+    wanting.task_changed(tx, row)
+
+
+def _spelled(selector: Sequence[str]) -> str:
+    return written(list(dict.fromkeys(selector)))
+
+
+def _digest(new: NewFeedbackTask) -> str:
+    content = written([new.name, new.instruction, canonical(new.json_schema), sorted(set(new.selector))])
+    return sha256(content.encode()).hexdigest()

@@ -1,0 +1,70 @@
+"""Keeps what is ungraded: a row for each (task, completion) that matches and has no feedback yet (contract 3.7).
+
+Whatever changes a completion, its tags, a task or feedback calls here in the same transaction, so the kept rows
+always equal what a query over completions, tasks and feedback would find.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from log10_server import store
+from log10_server.services import selectors
+from log10_server.store.completions import CompletionRow
+from log10_server.store.database import Tx
+from log10_server.store.feedback_tasks import FeedbackTaskRow
+from log10_server.store.ungraded import UngradedRow
+from log10_server.strict_json import value
+
+
+def tagged(tx: Tx, rows: Sequence[CompletionRow], tag_ids: Mapping[str, set[int]], new: set[str]) -> None:
+    """These completions have now these tags; `new` are those that had none before."""
+    _want(tx, rows, tag_ids, store.feedback.graded(tx, [row.id for row in rows if row.id not in new]))
+
+
+def task_changed(tx: Tx, task: FeedbackTaskRow) -> None:
+    """A task is new, was archived or taken out again, or has another selector."""
+    store.ungraded.remove_of_task(tx, task.id)
+    if not task.archived and (keys := selectors.tag_ids(tx, value(task.selector))):
+        store.ungraded.add_all_of_task(tx, task.id, keys)
+
+
+def graded(tx: Tx, task_id: str, completion_ids: Sequence[str]) -> None:
+    """Feedback of this task on these completions was stored."""
+    if completion_ids:
+        store.ungraded.remove_pairs(tx, task_id, completion_ids)
+
+
+def feedback_removed(tx: Tx, task_id: str, completion_ids: Sequence[str]) -> None:
+    """Feedback of this task on these completions is gone; others may still grade them."""
+    if not completion_ids:
+        return
+    rows = list(store.completions.claimed(tx, completion_ids).values())
+    keys = store.tags.known(tx, {tag for row in rows for tag in tags_of(row)})
+    tag_ids = {row.id: {keys[tag] for tag in tags_of(row)} for row in rows}
+    _want(tx, rows, tag_ids, store.feedback.graded(tx, completion_ids), only=task_id)
+
+
+def tags_of(row: CompletionRow) -> list[str]:
+    """The tags of a completion, in the order given."""
+    tags: list[str] = value(row.tags) if row.tags else []
+    return tags
+
+
+def _want(
+    tx: Tx,
+    rows: Sequence[CompletionRow],
+    tag_ids: Mapping[str, set[int]],
+    graded: set[tuple[str, str]],
+    only: str | None = None,
+) -> None:
+    chosen_by = store.feedback_tasks.selectors_with(tx, sorted(set().union(*(tag_ids[row.id] for row in rows))))
+    if only is not None:
+        chosen_by = {task_id: keys for task_id, keys in chosen_by.items() if task_id == only}
+    store.ungraded.add(
+        tx,
+        [
+            UngradedRow(tx.organization_id, row.id, task_id, row.created_at)
+            for row in rows
+            for task_id, keys in chosen_by.items()
+            if keys <= tag_ids[row.id] and (task_id, row.id) not in graded
+        ],
+    )

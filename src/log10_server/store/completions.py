@@ -1,0 +1,272 @@
+"""Completions, and the index from tags to them."""
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Double,
+    Select,
+    Text,
+    bindparam,
+    case,
+    func,
+    literal,
+    select,
+    tuple_,
+    update,
+)
+
+from log10_server.store.base import Instant, Key, Payload, link, order, owned, same_columns
+from log10_server.store.database import Tx
+
+completion = owned(
+    "completion",
+    ("id",),
+    Column("id", Key),
+    Column("created_at", Instant, nullable=False),
+    Column("session_id", Key),
+    Column("kind", Key),
+    Column("status", Key),
+    Column("model", Key),
+    Column("input_tokens", BigInteger),
+    Column("output_tokens", BigInteger),
+    Column("duration", Double),
+    Column("failure_kind", Text),
+    Column("failure_reason", Text),
+    Column("tags", Payload),
+    Column("request", Payload),
+    Column("response", Payload),
+    Column("stacktrace", Payload),
+    link("session_id", "session"),
+)
+order(completion, "created_at", "id")
+order(completion, "session_id", "created_at", "id")
+
+completion_tag = owned(
+    "completion_tag",
+    ("completion_id", "tag_id"),
+    Column("completion_id", Key),
+    Column("tag_id", BigInteger, autoincrement=False),
+    Column("created_at", Instant, nullable=False),
+    link("completion_id", "completion"),
+    link("tag_id", "tag"),
+    links_only=True,
+)
+order(completion_tag, "tag_id", "created_at", "completion_id")
+
+
+class CompletionRow(NamedTuple):
+    """One LLM request and response; None is what no row has said yet.
+
+    `tags` is a JSON list in the order given (`completion_tag` is the index over it), `duration` is in seconds.
+    """
+
+    organization_id: str
+    id: str
+    created_at: int
+    session_id: str | None
+    kind: str | None
+    status: str | None
+    model: str | None
+    input_tokens: int | None
+    output_tokens: int | None
+    duration: float | None
+    failure_kind: str | None
+    failure_reason: str | None
+    tags: str | None
+    request: str | None
+    response: str | None
+    stacktrace: str | None
+
+
+class CompletionTagRow(NamedTuple):
+    """`created_at` is the completion's: the index gives its completions newest first."""
+
+    organization_id: str
+    completion_id: str
+    tag_id: int
+    created_at: int
+
+
+same_columns(CompletionRow, completion)
+same_columns(CompletionTagRow, completion_tag)
+
+# What is shown where no row has said it (contract 3.4).
+shown_kind = func.coalesce(completion.c.kind, "chat")
+shown_status = func.coalesce(completion.c.status, case((completion.c.response.is_(None), "started"), else_="finished"))
+
+
+def find(tx: Tx, completion_id: str) -> CompletionRow | None:
+    found = tx.connection.execute(tx.rows(completion).where(completion.c.id == completion_id)).first()
+    return CompletionRow(*found) if found is not None else None
+
+
+def claimed(tx: Tx, ids: Iterable[str]) -> dict[str, CompletionRow]:
+    """Those of `ids` that are stored, locked against every other writer until the transaction ends."""
+    wanted = sorted(set(ids))
+    if not wanted:
+        return {}
+    mine = tx.rows(completion).where(tx.among(completion.c.id, wanted)).order_by(completion.c.id).with_for_update()
+    return {row.id: CompletionRow(*row) for row in tx.connection.execute(mine)}
+
+
+def add(tx: Tx, rows: Sequence[CompletionRow]) -> set[str]:
+    """Store new completions; gives the ids of those that another process has not stored meanwhile."""
+    in_order = sorted(rows, key=lambda row: row.id)
+    return set(tx.insert_many(completion, in_order, returning="id"))
+
+
+def replace(tx: Tx, rows: Sequence[CompletionRow]) -> None:
+    """Store what is known now of completions that are `claimed`."""
+    if rows:
+        named = completion.c.keys()[2:]
+        statement = (
+            update(completion)
+            .where(completion.c.organization_id == bindparam("at_organization_id"), completion.c.id == bindparam("at_id"))
+            .values({name: bindparam(name) for name in named})
+        )
+        values = [
+            {**row._asdict(), "at_organization_id": row.organization_id, "at_id": row.id}
+            for row in sorted(rows, key=lambda row: row.id)
+        ]
+        tx.connection.execute(statement, values)
+
+
+def remove(tx: Tx, completion_id: str) -> None:
+    tx.connection.execute(tx.delete(completion_tag).where(completion_tag.c.completion_id == completion_id))
+    tx.connection.execute(tx.delete(completion).where(completion.c.id == completion_id))
+
+
+def index_tags(tx: Tx, rows: Iterable[CompletionTagRow]) -> None:
+    tx.insert_many(completion_tag, sorted(rows))
+
+
+def unindex_tags(tx: Tx, completion_ids: Iterable[str]) -> None:
+    tx.connection.execute(
+        tx.delete(completion_tag).where(tx.among(completion_tag.c.completion_id, sorted(completion_ids)))
+    )
+
+
+def existing(tx: Tx, ids: Iterable[str]) -> set[str]:
+    return set(tx.connection.scalars(tx.rows(completion, "id").where(tx.among(completion.c.id, sorted(set(ids))))))
+
+
+def models(tx: Tx, ids: Iterable[str]) -> dict[str, str | None]:
+    """The model of each of these completions."""
+    wanted = tx.rows(completion, "id", "model").where(tx.among(completion.c.id, sorted(ids)))
+    return {id: model for id, model in tx.connection.execute(wanted)}
+
+
+_SHORT = 1 << 16
+
+
+def short_requests(tx: Tx, ids: Iterable[str]) -> dict[str, str]:
+    """The requests of these completions; those that take long to read are left out."""
+    wanted = tx.rows(completion, "id", "request").where(
+        tx.among(completion.c.id, sorted(ids)), func.length(completion.c.request) <= _SHORT
+    )
+    return {id: request for id, request in tx.connection.execute(wanted)}
+
+
+def having_all_tags(tx: Tx, tag_ids: Sequence[int], limit: int) -> list[str]:
+    """Ids of the completions that have every one of `tag_ids`, newest first, `limit` at most. No tags: none."""
+    if not tag_ids:
+        return []
+    found = with_all_tags(tx, tag_ids).with_only_columns(completion_tag.c.completion_id)
+    newest = found.order_by(completion_tag.c.created_at.desc(), completion_tag.c.completion_id.desc())
+    return list(tx.connection.scalars(newest.limit(limit)))
+
+
+def with_all_tags(tx: Tx, tag_ids: Sequence[int]) -> Select[tuple[str, str, int, int]]:
+    """The `completion_tag` rows, one for each completion that has every one of `tag_ids` (one at least).
+
+    Driven from the rarest tag: its rows are few, and each of the others is one look into an index. A scalar
+    subquery keeps that order; Postgres turns `EXISTS` into a join that may start at the commonest tag.
+    """
+    first, *others = _rarest_first(tx, tag_ids)
+    found = tx.rows(completion_tag).where(completion_tag.c.tag_id == first)
+    for number, other in enumerate(others):
+        too = completion_tag.alias(f"too_{number}")
+        tagged_too = (
+            select(literal(1))
+            .where(
+                too.c.organization_id == completion_tag.c.organization_id,
+                too.c.completion_id == completion_tag.c.completion_id,
+                too.c.tag_id == other,
+            )
+            .correlate(completion_tag)
+            .scalar_subquery()
+        )
+        found = found.where(tagged_too == 1)
+    return found
+
+
+_COUNTED = 1001
+
+
+def _rarest_first(tx: Tx, tag_ids: Sequence[int]) -> list[int]:
+    if len(tag_ids) < 2:
+        return list(tag_ids)
+    counts = {}
+    for tag_id in tag_ids:
+        some = tx.rows(completion_tag, "tag_id").where(completion_tag.c.tag_id == tag_id).limit(_COUNTED).subquery()
+        counts[tag_id] = tx.connection.scalar(select(func.count()).select_from(some)) or 0
+    return sorted(tag_ids, key=lambda tag_id: counts[tag_id])
+
+
+class Filters(NamedTuple):
+    """What a list of completions is narrowed to; None narrows nothing. The ends of the time are inclusive."""
+
+    tag_ids: Sequence[int] | None = None
+    session_id: str | None = None
+    status: str | None = None
+    kind: str | None = None
+    model: str | None = None
+    created_from: int | None = None
+    created_to: int | None = None
+
+
+class Place(NamedTuple):
+    """Where a page ended: the next one goes on behind it."""
+
+    created_at: int
+    id: str
+
+
+def page(tx: Tx, filters: Filters, after: Place | None, limit: int) -> list[CompletionRow]:
+    """Completions that pass the filters, newest first, those behind `after`."""
+    if filters.tag_ids is None:
+        found, at, id = tx.rows(completion), completion.c.created_at, completion.c.id
+    elif not filters.tag_ids:
+        return []
+    else:
+        # The index over tags has the order of the list, so the page ends as soon as it is full.
+        at, id = completion_tag.c.created_at, completion_tag.c.completion_id
+        theirs = (completion.c.organization_id == completion_tag.c.organization_id) & (completion.c.id == id)
+        found = with_all_tags(tx, filters.tag_ids).join(completion, theirs).with_only_columns(*completion.c)
+    for column, wanted in (
+        (completion.c.session_id, filters.session_id),
+        (shown_status, filters.status),
+        (shown_kind, filters.kind),
+        (completion.c.model, filters.model),
+    ):
+        if wanted is not None:
+            found = found.where(column == wanted)
+    if filters.created_from is not None:
+        found = found.where(at >= filters.created_from)
+    if filters.created_to is not None:
+        found = found.where(at <= filters.created_to)
+    if after is not None:
+        found = found.where(tuple_(at, id) < tuple_(*map(literal, after)))
+    return [CompletionRow(*row) for row in tx.connection.execute(found.order_by(at.desc(), id.desc()).limit(limit))]
+
+
+def in_session(tx: Tx, session_id: str, after: Place | None, limit: int) -> list[CompletionRow]:
+    """The completions of a session in the order in which they began, those behind `after`."""
+    found = tx.rows(completion).where(completion.c.session_id == session_id)
+    if after is not None:
+        found = found.where(tuple_(completion.c.created_at, completion.c.id) > tuple_(*map(literal, after)))
+    in_order = found.order_by(completion.c.created_at, completion.c.id).limit(limit)
+    return [CompletionRow(*row) for row in tx.connection.execute(in_order)]

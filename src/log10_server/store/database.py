@@ -1,0 +1,302 @@
+"""The database, and a transaction of one organization in it; the only place that asks which database this is.
+
+SQLite: one file in WAL mode, `synchronous=FULL`, foreign keys on; a write takes the write lock when it begins.
+Postgres (14 or newer): READ COMMITTED with row locks, by psycopg 3.
+"""
+
+import json
+import os
+import random
+import sqlite3
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, cast
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    ColumnElement,
+    Connection,
+    Delete,
+    Double,
+    Engine,
+    Integer,
+    Select,
+    Table,
+    Text,
+    Update,
+    any_,
+    bindparam,
+    create_engine,
+    delete,
+    event,
+    func,
+    select,
+    text,
+    update,
+)
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
+
+from log10_server.clock import Clock
+from log10_server.errors import Unavailable
+from log10_server.settings import SettingsError
+
+_LOCK_WAIT = 20.0  # seconds that a write waits for another process's write on the same SQLite file
+_CONNECT_WAIT = 3  # seconds until a Postgres that doesn't answer counts as away
+
+
+class Database:
+    """One database, SQLite or Postgres, for all organizations. Opening it opens no connection yet."""
+
+    def __init__(self, url: str, readers: int = 4) -> None:
+        """Raises SettingsError for a URL of another kind."""
+        self.url = database_url(url)
+        self.is_postgres = self.url.get_backend_name() == "postgresql"
+        self.clock = Clock()
+        self.engine = _postgres(self.url, readers) if self.is_postgres else _sqlite(self.url, readers)
+        self._reads = self.engine.execution_options(isolation_level="AUTOCOMMIT") if self.is_postgres else self.engine
+        self._writes = self.engine.execution_options(log10_writes=True)
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """A connection to read with. Raises Unavailable while the database can't be reached."""
+        try:
+            with self._reads.connect() as connection:
+                yield connection
+        except (DBAPIError, sqlite3.OperationalError) as error:
+            raise refused(error) from error
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """A connection in a transaction that is committed at the end, or rolled back when an exception passes.
+
+        Raises Unavailable when the database can't be reached or the commit did not succeed.
+        """
+        try:
+            with self._writes.begin() as connection:
+                yield connection
+        except (DBAPIError, sqlite3.OperationalError) as error:
+            raise refused(error) from error
+
+    def exclusively(self, connection: Connection, what: str) -> None:
+        """Until the transaction ends, no other process does `what`. SQLite has one writer at a time anyway."""
+        if self.is_postgres:
+            connection.execute(_EXCLUSIVELY, {"what": f"log10-server: {what}"})
+
+    def described(self) -> str:
+        """Which database this is, for an operator; no password."""
+        if self.is_postgres:
+            return f"Postgres: {self.url.database} on {self.url.host or 'a local socket'}"
+        return f"SQLite: {os.path.abspath(str(self.url.database))}"
+
+    def tx(self, connection: Connection, organization_id: str) -> "Tx":
+        return Tx(self, connection, organization_id)
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+
+class Tx:
+    """A transaction as one organization sees it: every statement begins from rows that are its own."""
+
+    __slots__ = ("connection", "database", "organization_id")
+
+    def __init__(self, database: Database, connection: Connection, organization_id: str) -> None:
+        self.database = database
+        self.connection = connection
+        self.organization_id = organization_id
+
+    def now(self) -> int:
+        """An instant that no other call of this process gets."""
+        return self.database.clock.now()
+
+    def rows(self, table: Table, *columns: str) -> Select[Any]:
+        """The organization's rows of `table`: all columns in their order, or those named."""
+        wanted = [table.c[name] for name in columns] if columns else [table]
+        return select(*wanted).where(table.c.organization_id == self.organization_id)
+
+    def delete(self, table: Table) -> Delete:
+        return delete(table).where(table.c.organization_id == self.organization_id)
+
+    def update(self, table: Table) -> Update:
+        return update(table).where(table.c.organization_id == self.organization_id)
+
+    def among(self, column: Column[Any], values: Sequence[Any]) -> ColumnElement[bool]:
+        """Whether `column` is one of `values`: one statement for any number of them."""
+        if self.database.is_postgres:
+            kind = BigInteger() if isinstance(column.type, BigInteger) else Text()
+            return column == any_(bindparam(None, list(values), type_=ARRAY(kind)))
+        listed = func.json_each(bindparam(None, json.dumps(list(values), ensure_ascii=False)))
+        return column.in_(select(text("value")).select_from(listed))
+
+    def insert_many(self, table: Table, rows: Sequence[tuple[Any, ...]], returning: str | None = None) -> list[Any]:
+        """Insert `rows` (values in the order of the columns), leaving out those whose key is taken.
+
+        With `returning`, gives that column of the rows that were inserted. By the driver itself: one statement
+        with arrays on Postgres, `executemany` on SQLite; SQLAlchemy takes several times as long.
+        """
+        if not rows:
+            return []
+        columns = list(table.columns)
+        if self.database.is_postgres:
+            statement = _unnest(table, returning)
+            arrays = tuple(list(values) for values in zip(*rows, strict=True))
+            result = self.connection.exec_driver_sql(statement, arrays)
+            return [row[0] for row in result] if returning else []
+        position = table.columns.keys().index(returning) if returning else 0
+        marks = ", ".join("?" * len(columns))
+        names = ", ".join(column.name for column in columns)
+        self.connection.exec_driver_sql(
+            f"INSERT INTO {table.name} ({names}) VALUES ({marks}) ON CONFLICT DO NOTHING", list(rows)
+        )
+        # The write lock is held: what was looked up before is still so, and no row was left out.
+        return [row[position] for row in rows] if returning else []
+
+    def share_tasks(self) -> None:
+        """Hold this organization's tasks as they are until the end of the transaction.
+
+        Else a task and a completion that are written at the same moment could miss each other. Whoever changes
+        what a task asks for calls `change_tasks` first. SQLite has one writer at a time, which is enough.
+        """
+        if self.database.is_postgres:
+            self.connection.execute(_SHARE, {"organization_id": self.organization_id})
+
+    def change_tasks(self) -> None:
+        if self.database.is_postgres:
+            self.connection.execute(_CHANGE, {"organization_id": self.organization_id})
+
+
+def database_url(text: str) -> URL:
+    """The URL with the driver that is used here. Raises SettingsError for another kind of database."""
+    try:
+        url = make_url(text.replace("postgres://", "postgresql://", 1))
+    except ArgumentError:
+        raise SettingsError(
+            "DATABASE_URL can't be read. Give sqlite:///FILE or postgresql://USER:PASSWORD@HOST/DATABASE."
+        ) from None
+    backend = url.get_backend_name()
+    if backend == "sqlite":
+        if not url.database or url.database == ":memory:":
+            raise SettingsError("DATABASE_URL names no file. Give sqlite:///FILE.")
+        return url.set(drivername="sqlite")
+    if backend == "postgresql":
+        return url.set(drivername="postgresql+psycopg")
+    raise SettingsError(f"DATABASE_URL names a {backend} database. Give sqlite:///FILE or postgresql://….")
+
+
+def refused(error: Exception) -> Exception:
+    """What a database's error means to a caller; the error itself where it is a defect of ours."""
+    raised = error.orig if isinstance(error, DBAPIError) else error
+    if isinstance(raised, sqlite3.Error):
+        away = getattr(raised, "sqlite_errorcode", 0) & 0xFF in _SQLITE_AWAY
+    else:
+        # Class 57: stopped or cancelled, 53: out of disk or memory, 08: connection, 55P03: waited for a lock too long.
+        state = getattr(raised, "sqlstate", None) or "08000"
+        away = isinstance(error, OperationalError | InterfaceError) and state[:2] in {"57", "53", "08", "55", "25", "58"}
+    return Unavailable("The database can't be reached or is busy; nothing was stored. Try again.") if away else error
+
+
+def is_clash(error: Exception) -> bool:
+    """Whether another transaction was in the way, so that doing the same work again may succeed."""
+    raised = error.orig if isinstance(error, DBAPIError) else error
+    state = getattr(raised, "sqlstate", None)
+    return isinstance(raised, sqlite3.IntegrityError) or state in {"23503", "23505", "40001", "40P01"}
+
+
+_SQLITE_AWAY = {
+    sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_NOMEM,
+}  # fmt: skip
+
+_EXCLUSIVELY = text("SELECT pg_advisory_xact_lock(hashtextextended(:what, 10))")
+_SHARE = text("SELECT pg_advisory_xact_lock_shared(hashtextextended(:organization_id, 10))")
+_CHANGE = text("SELECT pg_advisory_xact_lock(hashtextextended(:organization_id, 10))")
+
+
+_ARRAYS: dict[type, str] = {BigInteger: "bigint[]", Integer: "integer[]", Boolean: "boolean[]", Double: "float8[]"}
+_statements: dict[tuple[Table, str | None], str] = {}
+
+
+def _unnest(table: Table, returning: str | None) -> str:
+    statement = _statements.get((table, returning))
+    if statement is None:
+        names = ", ".join(column.name for column in table.columns)
+        arrays = ", ".join(f"%b::{_ARRAYS.get(type(column.type), 'text[]')}" for column in table.columns)
+        statement = f"INSERT INTO {table.name} ({names}) SELECT * FROM unnest({arrays}) ON CONFLICT DO NOTHING"
+        if returning:
+            statement += f" RETURNING {returning}"
+        _statements[table, returning] = statement
+    return statement
+
+
+def _sqlite(url: URL, readers: int) -> Engine:
+    engine = create_engine(
+        url,
+        connect_args={"check_same_thread": False, "isolation_level": None, "timeout": _LOCK_WAIT},
+        pool_size=readers + 2,
+    )
+
+    @event.listens_for(engine, "connect")
+    def prepare(connection: sqlite3.Connection, _record: object) -> None:
+        # FULL: a commit in WAL mode is on disk before it is answered; NORMAL may lose it in a power cut.
+        for pragma in ("foreign_keys=ON", "synchronous=FULL", "temp_store=MEMORY", "cache_size=-16000"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        if not connection.get_execution_options().get("log10_writes"):
+            connection.exec_driver_sql("BEGIN")
+            return
+        # The write lock is taken first: a deferred transaction that reads and then writes fails at once when
+        # another one wrote between, and no timeout helps.
+        # SQLite itself would wait in steps of up to 100 ms, and a busy neighbour would take every free moment.
+        driver = cast(sqlite3.Connection, connection.connection.driver_connection)
+        give_up = time.monotonic() + _LOCK_WAIT
+        driver.execute("PRAGMA busy_timeout=0")
+        try:
+            while True:
+                try:
+                    driver.execute("BEGIN IMMEDIATE")
+                    return
+                except sqlite3.OperationalError:
+                    if time.monotonic() > give_up:
+                        raise
+                    time.sleep(random.uniform(0.0005, 0.002))
+        finally:
+            driver.execute(f"PRAGMA busy_timeout={int(_LOCK_WAIT * 1000)}")
+
+    return engine
+
+
+def _postgres(url: URL, readers: int) -> Engine:
+    engine = create_engine(
+        url,
+        isolation_level="READ COMMITTED",
+        connect_args={
+            "connect_timeout": _CONNECT_WAIT,
+            "application_name": "log10-server",
+            "keepalives_idle": 10,
+            "keepalives_interval": 5,
+            "keepalives_count": 3,
+        },
+        pool_size=readers + 2,
+        pool_use_lifo=True,
+        pool_timeout=10,
+    )
+
+    @event.listens_for(engine, "connect")
+    def prepare(connection: Any, _record: object) -> None:
+        # A server that is set to answer before it has written would break the promise of an answer.
+        connection.autocommit = True
+        connection.execute(
+            "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
+        )
+        connection.execute("SET lock_timeout = '10s'")
+        connection.execute("SET statement_timeout = '60s'")
+        connection.autocommit = False
+
+    return engine

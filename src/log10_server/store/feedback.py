@@ -1,0 +1,158 @@
+"""Feedback, and the completions that it is about."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+from sqlalchemy import Column, Integer, Select, Text, func, select
+
+from log10_server.store.base import Digest, Instant, Key, Payload, link, order, owned, same_columns
+from log10_server.store.database import Tx
+
+feedback = owned(
+    "feedback",
+    ("id",),
+    Column("id", Key),
+    Column("created_at", Instant, nullable=False),
+    Column("task_id", Key, nullable=False),
+    Column("json_values", Payload, nullable=False),
+    Column("comment", Text, nullable=False),
+    Column("completions_summary", Text, nullable=False),
+    Column("content_digest", Digest, nullable=False),
+    link("task_id", "feedback_task"),
+)
+order(feedback, "created_at", "id")
+order(feedback, "task_id", "created_at", "id")
+
+feedback_completion = owned(
+    "feedback_completion",
+    ("feedback_id", "completion_id"),
+    Column("feedback_id", Key),
+    Column("completion_id", Key),
+    Column("position", Integer, nullable=False),
+    Column("task_id", Key, nullable=False),
+    link("feedback_id", "feedback"),
+    link("completion_id", "completion"),
+    link("task_id", "feedback_task"),
+    links_only=True,
+)
+order(feedback_completion, "completion_id", "task_id")
+
+
+class FeedbackRow(NamedTuple):
+    """`content_digest` is of what was uploaded: a repeat under the same id must have the same."""
+
+    organization_id: str
+    id: str
+    created_at: int
+    task_id: str
+    json_values: str
+    comment: str
+    completions_summary: str
+    content_digest: str
+
+
+class FeedbackCompletionRow(NamedTuple):
+    """`position` is the completion's place in the answer; `task_id`, the feedback's, tells what is graded by one index."""
+
+    organization_id: str
+    feedback_id: str
+    completion_id: str
+    position: int
+    task_id: str
+
+
+same_columns(FeedbackRow, feedback)
+same_columns(FeedbackCompletionRow, feedback_completion)
+
+
+def add(tx: Tx, rows: Sequence[FeedbackRow]) -> set[str]:
+    """Store new feedback; gives the ids of those that another process has not stored meanwhile."""
+    in_order = sorted(rows, key=lambda row: row.id)
+    return set(tx.insert_many(feedback, in_order, returning="id"))
+
+
+def connect(tx: Tx, rows: Iterable[FeedbackCompletionRow]) -> None:
+    """Say which completions feedback is about."""
+    in_order = sorted(rows, key=lambda row: (row.completion_id, row.feedback_id))
+    tx.insert_many(feedback_completion, in_order)
+
+
+def found_among(tx: Tx, ids: Iterable[str]) -> dict[str, FeedbackRow]:
+    """Those of `ids` that are stored."""
+    wanted = sorted(set(ids))
+    if not wanted:
+        return {}
+    mine = tx.rows(feedback).where(tx.among(feedback.c.id, wanted))
+    return {row.id: FeedbackRow(*row) for row in tx.connection.execute(mine)}
+
+
+def matched(tx: Tx, ids: Sequence[str]) -> dict[str, list[str]]:
+    """The completions, in their order, of each feedback in `ids`; those with none are left out."""
+    if not ids:
+        return {}
+    links = (
+        tx.rows(feedback_completion, "feedback_id", "completion_id")
+        .where(tx.among(feedback_completion.c.feedback_id, ids))
+        .order_by(feedback_completion.c.feedback_id, feedback_completion.c.position)
+    )
+    found: dict[str, list[str]] = {}
+    for feedback_id, completion_id in tx.connection.execute(links):
+        found.setdefault(feedback_id, []).append(completion_id)
+    return found
+
+
+def remove(tx: Tx, feedback_id: str) -> bool:
+    """Whether there was such feedback."""
+    tx.connection.execute(tx.delete(feedback_completion).where(feedback_completion.c.feedback_id == feedback_id))
+    return tx.connection.execute(tx.delete(feedback).where(feedback.c.id == feedback_id)).rowcount > 0
+
+
+def forget_completion(tx: Tx, completion_id: str) -> None:
+    """Take a completion out of all feedback that is about it; the feedback stays."""
+    tx.connection.execute(tx.delete(feedback_completion).where(feedback_completion.c.completion_id == completion_id))
+
+
+def graded(tx: Tx, completion_ids: Sequence[str]) -> set[tuple[str, str]]:
+    """The pairs (task, completion) of these completions that have feedback."""
+    if not completion_ids:
+        return set()
+    links = tx.rows(feedback_completion, "task_id", "completion_id").where(
+        tx.among(feedback_completion.c.completion_id, completion_ids)
+    )
+    return {(task_id, completion_id) for task_id, completion_id in tx.connection.execute(links)}
+
+
+class Filters(NamedTuple):
+    """What a list of feedback is narrowed to; None narrows nothing. The ends of the time are inclusive."""
+
+    task_id: str | None = None
+    completion_id: str | None = None
+    created_from: int | None = None
+    created_to: int | None = None
+
+
+def page(tx: Tx, filters: Filters, offset: int, limit: int) -> list[FeedbackRow]:
+    """Feedback that passes the filters, newest first."""
+    newest = _narrowed(tx, filters).order_by(feedback.c.created_at.desc(), feedback.c.id.desc())
+    return [FeedbackRow(*row) for row in tx.connection.execute(newest.offset(offset).limit(limit))]
+
+
+def count(tx: Tx, filters: Filters) -> int:
+    mine = _narrowed(tx, filters).with_only_columns(feedback.c.id).subquery()
+    return tx.connection.scalar(select(func.count()).select_from(mine)) or 0
+
+
+def _narrowed(tx: Tx, filters: Filters) -> Select[Any]:
+    found = tx.rows(feedback)
+    if filters.task_id is not None:
+        found = found.where(feedback.c.task_id == filters.task_id)
+    if filters.completion_id is not None:
+        about = tx.rows(feedback_completion, "feedback_id").where(
+            feedback_completion.c.completion_id == filters.completion_id
+        )
+        found = found.where(feedback.c.id.in_(about))
+    if filters.created_from is not None:
+        found = found.where(feedback.c.created_at >= filters.created_from)
+    if filters.created_to is not None:
+        found = found.where(feedback.c.created_at <= filters.created_to)
+    return found

@@ -1,0 +1,101 @@
+"""Organizations and the tokens that reach them: the directory, which belongs to no organization's transaction."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from sqlalchemy import Column, Connection, ForeignKey, Index, PrimaryKeyConstraint, Table, insert, select, update
+
+from log10_server.store.base import Digest, Instant, Key, metadata, same_columns
+
+organization = Table(
+    "organization",
+    metadata,
+    Column("id", Key, primary_key=True),
+    Column("slug", Key, nullable=False, unique=True),
+    Column("created_at", Instant, nullable=False),
+)
+token = Table(
+    "token",
+    metadata,
+    Column("organization_id", Key, ForeignKey("organization.id"), nullable=False),
+    Column("id", Key, nullable=False),
+    Column("digest", Digest, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("revoked_at", Instant),
+    PrimaryKeyConstraint("organization_id", "id"),
+)
+Index(None, token.c.digest, unique=True)
+Index(None, token.c.id, unique=True)
+
+
+class OrganizationRow(NamedTuple):
+    id: str
+    slug: str
+    created_at: int
+
+
+class TokenRow(NamedTuple):
+    """A token without its value: only a digest is kept."""
+
+    organization_id: str
+    id: str
+    digest: str
+    created_at: int
+    revoked_at: int | None
+
+
+same_columns(OrganizationRow, organization)
+same_columns(TokenRow, token)
+
+
+def add(connection: Connection, row: OrganizationRow) -> None:
+    connection.execute(insert(organization).values(row._asdict()))
+
+
+def find(connection: Connection, id_or_slug: str) -> OrganizationRow | None:
+    """An id is looked for before a slug, so that nobody's slug can hide another's id."""
+    for column in (organization.c.id, organization.c.slug):
+        found = connection.execute(select(organization).where(column == id_or_slug)).first()
+        if found is not None:
+            return OrganizationRow(*found)
+    return None
+
+
+def every(connection: Connection) -> Iterator[OrganizationRow]:
+    """All organizations, the oldest first."""
+    for row in connection.execute(select(organization).order_by(organization.c.created_at, organization.c.id)):
+        yield OrganizationRow(*row)
+
+
+def add_token(connection: Connection, row: TokenRow) -> None:
+    connection.execute(insert(token).values(row._asdict()))
+
+
+def find_token(connection: Connection, digest: str) -> TokenRow | None:
+    found = connection.execute(select(token).where(token.c.digest == digest)).first()
+    return TokenRow(*found) if found is not None else None
+
+
+def tokens(connection: Connection, organization_id: str) -> list[TokenRow]:
+    """The tokens of an organization, the oldest first."""
+    mine = select(token).where(token.c.organization_id == organization_id).order_by(token.c.created_at, token.c.id)
+    return [TokenRow(*row) for row in connection.execute(mine)]
+
+
+def revoke_token(connection: Connection, token_id: str, at: int) -> bool:
+    """Whether there was such a token that was still good."""
+    still_good = (token.c.id == token_id) & token.c.revoked_at.is_(None)
+    return connection.execute(update(token).where(still_good).values(revoked_at=at)).rowcount > 0
+
+
+_caller = (
+    select(organization)
+    .join(token, token.c.organization_id == organization.c.id)
+    .where(token.c.revoked_at.is_(None))
+)
+
+
+def reached_by(connection: Connection, digest: str) -> OrganizationRow | None:
+    """The organization that the token of this digest reaches, while it is good."""
+    found = connection.execute(_caller.where(token.c.digest == digest)).first()
+    return OrganizationRow(*found) if found is not None else None

@@ -1,0 +1,34 @@
+"""Sessions: what a program did in one go."""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from sqlalchemy import Column
+
+from log10_server.store.base import Instant, Key, owned, same_columns
+from log10_server.store.database import Tx
+
+session = owned("session", ("id",), Column("id", Key), Column("created_at", Instant, nullable=False))
+
+
+class SessionRow(NamedTuple):
+    organization_id: str
+    id: str
+    created_at: int
+
+
+same_columns(SessionRow, session)
+
+
+def ensure(tx: Tx, session_ids: Iterable[str]) -> None:
+    """Make those sessions that are not there yet."""
+    wanted = sorted(set(session_ids))
+    if wanted:
+        found = set(tx.connection.scalars(tx.rows(session, "id").where(tx.among(session.c.id, wanted))))
+        missing = [SessionRow(tx.organization_id, id, tx.now()) for id in wanted if id not in found]
+        tx.insert_many(session, missing)
+
+
+def find(tx: Tx, session_id: str) -> SessionRow | None:
+    found = tx.connection.execute(tx.rows(session).where(session.c.id == session_id)).first()
+    return SessionRow(*found) if found is not None else None

@@ -1,0 +1,54 @@
+"""Tags: a row and a short key for each name, so that no index has to hold the name itself."""
+
+from collections.abc import Iterable
+from hashlib import sha256
+from typing import NamedTuple
+
+from sqlalchemy import BigInteger, Column, Text
+
+from log10_server.store.base import Digest, Instant, order, owned, same_columns
+from log10_server.store.database import Tx
+
+tag = owned(
+    "tag",
+    ("id",),
+    Column("id", BigInteger, autoincrement=False),
+    Column("name_digest", Digest, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("created_at", Instant, nullable=False),
+)
+order(tag, "name_digest", unique=True)
+
+
+class TagRow(NamedTuple):
+    organization_id: str
+    id: int
+    name_digest: str
+    name: str
+    created_at: int
+
+
+same_columns(TagRow, tag)
+
+
+def known(tx: Tx, names: Iterable[str]) -> dict[str, int]:
+    """The keys of those names that are tags already."""
+    digests = {sha256(name.encode()).hexdigest(): name for name in names}
+    if not digests:
+        return {}
+    found = tx.connection.execute(
+        tx.rows(tag, "name_digest", "id").where(tx.among(tag.c.name_digest, sorted(digests)))
+    )
+    return {digests[digest]: id for digest, id in found}
+
+
+def ensure(tx: Tx, names: Iterable[str]) -> dict[str, int]:
+    """The keys of all `names`; those that are not tags yet become tags."""
+    wanted = set(names)
+    keys = known(tx, wanted)
+    # The key is the microsecond of birth. Another process may take the same one, or make the same tag: then look again.
+    while missing := sorted(wanted - keys.keys()):
+        rows = [TagRow(tx.organization_id, at := tx.now(), sha256(name.encode()).hexdigest(), name, at) for name in missing]
+        tx.insert_many(tag, rows)
+        keys |= known(tx, missing)
+    return keys

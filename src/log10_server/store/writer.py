@@ -1,0 +1,249 @@
+"""The line of waiting writes: many works, one commit.
+
+A durable commit costs the same for one row as for fifty, so a thread with its own connection takes all that wait,
+does them in one transaction, and each is answered when that transaction is on disk. A lone work does not wait for
+company. A refused work undoes only itself; a failed commit fails every work in it.
+
+A work may run twice (another process was in the way, a connection was lost): it is a function of `tx` and of values,
+with no effect elsewhere.
+"""
+
+import asyncio
+import logging
+import random
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from log10_server.errors import Defect, Refusal, Unavailable, place
+from log10_server.store.database import Database, Tx, is_clash
+
+T = TypeVar("T")
+E = TypeVar("E")
+R = TypeVar("R")
+
+log = logging.getLogger(__name__)
+
+BATCH_COUNT = 256
+BATCH_BYTES = 32 << 20
+TRIES = 5
+
+
+@dataclass(slots=True, eq=False)
+class _Waiting:
+    """One that stands in line, and the future of the call that waits for it."""
+
+    organization_id: str
+    do: Callable[..., Any]
+    entry: Any  # _A_WORK, or what the recorder `do` records together with others
+    alone: bool
+    size: int
+    loop: asyncio.AbstractEventLoop
+    future: asyncio.Future[Any]
+    outcome: Any = None  # an exception is raised to the caller
+
+
+_A_WORK = object()
+
+
+class Writer:
+    """The line, and the thread that serves it."""
+
+    def __init__(self, database: Database, max_waiting: int, max_bytes: int) -> None:
+        self._database = database
+        self._max_waiting = max_waiting
+        self._max_bytes = max_bytes
+        self._line: deque[_Waiting] = deque()
+        self._bytes = 0
+        self._open = True
+        self._changed = threading.Condition()
+        self._thread = threading.Thread(target=self._serve, name="writer")
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def close(self) -> None:
+        """Do what stands in line, then end. What comes later is refused."""
+        with self._changed:
+            self._open = False
+            self._changed.notify()
+        self._thread.join()
+
+    async def write(
+        self, organization_id: str, work: Callable[[Tx], T], *, size: int = 0, alone: bool = False
+    ) -> T:
+        """What `work` gives, once it is on disk. `size` is about its bytes; `alone` keeps it out of others' transactions.
+
+        Raises the work's own refusal, and Unavailable when too much waits or nothing could be stored.
+        """
+        result: T = await self._stand(organization_id, work, _A_WORK, size, alone)
+        return result
+
+    async def record(
+        self, organization_id: str, recorder: Callable[[Tx, Sequence[E]], Sequence[R | Refusal]], entry: E, size: int
+    ) -> R:
+        """What `recorder` gives for `entry`, once it is on disk.
+
+        Waiting entries of one organization go to `recorder` together. It gives a result or a refusal for each, in
+        their order, and leaves nothing behind of those that it refuses.
+        """
+        result: R = await self._stand(organization_id, recorder, entry, size, False)
+        return result
+
+    def _stand(
+        self, organization_id: str, do: Callable[..., Any], entry: Any, size: int, alone: bool
+    ) -> asyncio.Future[Any]:
+        loop = asyncio.get_running_loop()
+        waiting = _Waiting(organization_id, do, entry, alone, size, loop, loop.create_future())
+        with self._changed:
+            if not self._open:
+                raise Unavailable("The server is stopping.", code="stopping")
+            if len(self._line) >= self._max_waiting or self._bytes + size > self._max_bytes and self._line:
+                raise Unavailable("Too many writes are waiting. Try again in a moment.", code="overloaded")
+            self._line.append(waiting)
+            self._bytes += size
+            self._changed.notify()
+        return waiting.future
+
+    def _serve(self) -> None:
+        while batch := self._take():
+            try:
+                self._do(batch)
+            except BaseException as error:  # a defect here must not end the thread and leave all callers waiting
+                log.error("writer: %s at %s", type(error).__name__, place(error))
+                _fail(batch, Defect("The write failed."))
+            _answer(batch)
+
+    def _take(self) -> list[_Waiting]:
+        """Those at the head of the line that go into one transaction; none when the line is closed and empty."""
+        batch: list[_Waiting] = []
+        size = 0
+        with self._changed:
+            while self._open and not self._line:
+                self._changed.wait()
+            while self._line and len(batch) < BATCH_COUNT:
+                head = self._line[0]
+                if batch and (head.alone or batch[0].alone or size + head.size > BATCH_BYTES):
+                    break
+                batch.append(self._line.popleft())
+                size += head.size
+            self._bytes -= size
+        return batch
+
+    def _do(self, batch: list[_Waiting]) -> None:
+        """Do the whole batch in one transaction; what fails there is done again by itself."""
+        groups = _grouped(batch)
+        again: list[_Waiting] = []
+        done = False
+        try:
+            with self._database.writing() as connection:
+                for group in groups:
+                    # A group that has the transaction to itself needs no savepoint.
+                    try:
+                        with connection.begin_nested() if len(groups) > 1 else nullcontext():
+                            _run(self._database.tx(connection, group[0].organization_id), group)
+                    except Refusal as refusal:
+                        if len(groups) == 1:
+                            raise
+                        _refused(group, refusal, again)
+                    except Exception:
+                        if len(groups) == 1 or connection.invalidated:
+                            raise
+                        again += group
+                done = True
+        except Refusal as refusal:
+            if done or isinstance(refusal, Unavailable) and not _lost_on_the_way(refusal):
+                _fail(batch, refusal)
+                return
+            if len(groups) == 1 and not isinstance(refusal, Unavailable):
+                _refused(groups[0], refusal, again)
+            else:
+                again = batch
+        except Exception:
+            again = batch
+        for number, waiting in enumerate(again):
+            self._do_alone(waiting)
+            if isinstance(waiting.outcome, Unavailable):  # it will be so for the others too: answer soon
+                _fail(again[number + 1 :], waiting.outcome)
+                break
+
+    def _do_alone(self, waiting: _Waiting) -> None:
+        waiting.outcome = Unavailable("Others kept changing the same rows. Try again.", code="overloaded")
+        for _ in range(TRIES):
+            done = False
+            try:
+                with self._database.writing() as connection:
+                    _run(self._database.tx(connection, waiting.organization_id), [waiting])
+                    done = True
+                return
+            except Refusal as refusal:
+                waiting.outcome = refusal
+                if done or not _lost_on_the_way(refusal):
+                    return
+            except Exception as error:
+                if not is_clash(error):
+                    log.error("write: %s at %s", type(error).__name__, place(error))
+                    waiting.outcome = Defect("The write failed.")
+                    return
+            time.sleep(random.uniform(0, 0.02))
+
+
+def _grouped(batch: list[_Waiting]) -> list[list[_Waiting]]:
+    """Entries for one recorder of one organization are a group, each work is one; in the order of their first."""
+    groups: dict[Any, list[_Waiting]] = {}
+    for waiting in batch:
+        key = id(waiting) if waiting.entry is _A_WORK else (waiting.organization_id, waiting.do)
+        groups.setdefault(key, []).append(waiting)
+    return list(groups.values())
+
+
+def _run(tx: Tx, group: list[_Waiting]) -> None:
+    if group[0].entry is _A_WORK:
+        group[0].outcome = group[0].do(tx)
+    else:
+        outcomes = group[0].do(tx, [waiting.entry for waiting in group])
+        for waiting, outcome in zip(group, outcomes, strict=True):
+            waiting.outcome = outcome
+
+
+def _refused(group: list[_Waiting], refusal: Refusal, again: list[_Waiting]) -> None:
+    """A refusal of one is its own; one of several together belongs to some of them."""
+    if len(group) == 1:
+        group[0].outcome = refusal
+    else:
+        again += group
+
+
+def _fail(batch: Sequence[_Waiting], refusal: Refusal) -> None:
+    for waiting in batch:
+        waiting.outcome = refusal
+
+
+def _lost_on_the_way(refusal: Refusal) -> bool:
+    """Whether an open connection was lost before the commit: on a new one the work may succeed."""
+    return bool(getattr(refusal.__cause__, "connection_invalidated", False))
+
+
+def _answer(batch: list[_Waiting]) -> None:
+    by_loop: dict[asyncio.AbstractEventLoop, list[_Waiting]] = {}
+    for waiting in batch:
+        by_loop.setdefault(waiting.loop, []).append(waiting)
+    for loop, theirs in by_loop.items():
+        try:
+            loop.call_soon_threadsafe(_settle, theirs)
+        except RuntimeError:  # the loop is closed: nobody waits any more
+            log.warning("%d writes were stored after their callers had gone", len(theirs))
+
+
+def _settle(batch: list[_Waiting]) -> None:
+    for waiting in batch:
+        if waiting.future.done():  # the caller has gone
+            continue
+        if isinstance(waiting.outcome, BaseException):
+            waiting.future.set_exception(waiting.outcome)
+        else:
+            waiting.future.set_result(waiting.outcome)

@@ -1,0 +1,1 @@
+"""HTTP: translates between dialects and services. No SQL, no rules."""

@@ -1,0 +1,229 @@
+"""Strict JSON out, and the words that all dialects share: texts, ids, offsets, limits, moments.
+
+A payload stays text on its way: it comes as `JsonObject` or `JsonArray` out of the body, is stored, and is put into
+the answer as it is.
+"""
+
+import math
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated, Any, ClassVar, NamedTuple, Self, get_args
+
+import msgspec
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    ValidationInfo,
+    WithJsonSchema,
+)
+from pydantic_core import PydanticCustomError, core_schema
+
+from log10_server.clock import microseconds
+from log10_server.settings import Limits
+from log10_server.strict_json import JsonText, written
+
+
+class JsonObject(JsonText):
+    """A JSON object that passes through; its members keep their order, digits and nulls."""
+
+    __slots__ = ()
+    opening: ClassVar[str] = "{"
+    named: ClassVar[str] = "an object"
+    schema: ClassVar[dict[str, Any]] = {"type": "object", "additionalProperties": True}
+
+    @classmethod
+    def check(cls, text: Any) -> Self:
+        if not isinstance(text, str) or not text.startswith(cls.opening):
+            raise PydanticCustomError("payload", "Must be {named}.", {"named": cls.named})
+        return cls(text)
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, _source: Any, _handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        return core_schema.no_info_plain_validator_function(cls.check)
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, _core: core_schema.CoreSchema, _handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        return dict(cls.schema)
+
+
+class JsonArray(JsonObject):
+    """A JSON array of objects that passes through."""
+
+    __slots__ = ()
+    opening = "["
+    named = "an array of objects"
+    schema: ClassVar[dict[str, Any]] = {"type": "array", "items": {"type": "object", "additionalProperties": True}}
+
+    @classmethod
+    def check(cls, text: Any) -> Self:
+        found = super().check(text)
+        try:
+            _array_of_objects(str(found))
+        except msgspec.ValidationError:
+            raise PydanticCustomError("payload", "Must be {named}.", {"named": cls.named}) from None
+        except msgspec.MsgspecError:
+            pass  # a lone surrogate; it is JSON, which is known
+        return found
+
+
+_array_of_objects = msgspec.json.Decoder(list[dict[str, msgspec.Raw]]).decode
+
+
+class Wire(BaseModel):
+    """What one dialect sends or answers. Types are strict, unknown members are ignored, `null` is a member left out."""
+
+    model_config = ConfigDict(strict=True, extra="ignore")
+
+    payloads: ClassVar[frozenset[str]] = frozenset()
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **_kwargs: Any) -> None:
+        names = {field.alias or name for name, field in cls.model_fields.items() if _is_payload(field.annotation)}
+        cls.payloads = frozenset(names)
+
+
+class Reply(NamedTuple):
+    """An answer with headers of its own."""
+
+    body: Any
+    headers: Mapping[str, str]
+
+
+def json_of(answer: Any) -> str:
+    """The JSON text of an answer: members that are None are left out, payloads are put in as they are."""
+    if isinstance(answer, JsonText):
+        return answer
+    if isinstance(answer, BaseModel):
+        parts = [
+            f'"{name}":{json_of(member)}' for name, member in answer.__dict__.items() if member is not None
+        ]
+        return "{" + ",".join(parts) + "}"
+    if isinstance(answer, list) and answer and not isinstance(answer[0], str):
+        return "[" + ",".join(map(json_of, answer)) + "]"
+    return written(answer)
+
+
+def _is_payload(annotation: Any) -> bool:
+    if isinstance(annotation, type):
+        return issubclass(annotation, JsonText)
+    return any(_is_payload(part) for part in get_args(annotation))
+
+
+def _check_text(limit: str) -> AfterValidator:
+    def check(text: str, info: ValidationInfo) -> str:
+        if "\0" in text:
+            raise PydanticCustomError("text", "Must not hold the character NUL.")
+        limits = info.context or _DEFAULT_LIMITS
+        most: int = getattr(limits, limit)
+        if len(text) > most or len(text) * 4 > most and len(text.encode("utf-8", "surrogatepass")) > most:
+            raise PydanticCustomError("text", "Must be at most {most} bytes of UTF-8 long.", {"most": most})
+        return text
+
+    return AfterValidator(check)
+
+
+_DEFAULT_LIMITS = Limits()
+_NEVER_IDS = frozenset({".", "..", "ungraded", "batch"})
+_NEVER_IN_IDS = frozenset("/,?#\\")
+
+
+def fits_id(text: str) -> bool:
+    """Whether `text` can be a client-made id (contract 3.10), whatever its length."""
+    return (
+        bool(text)
+        and text not in _NEVER_IDS
+        and _NEVER_IN_IDS.isdisjoint(text)
+        and (text.isprintable() or all(ord(character) >= 32 and not 127 <= ord(character) < 160 for character in text))
+    )
+
+
+def _check_id(text: str) -> str:
+    if not fits_id(text):
+        raise PydanticCustomError(
+            "id",
+            "Must be an id: not blank, no control character, none of / , ? # \\, and not '.', '..', 'ungraded', 'batch'.",
+        )
+    return text
+
+
+def _check_count(most: str) -> AfterValidator:
+    def check(items: list[Any], info: ValidationInfo) -> list[Any]:
+        limit: int = getattr(info.context or _DEFAULT_LIMITS, most)
+        if len(items) > limit:
+            raise PydanticCustomError("count", "Must hold at most {limit} items.", {"limit": limit})
+        return items
+
+    return AfterValidator(check)
+
+
+def _finite(number: float) -> float:
+    if not math.isfinite(number):
+        raise PydanticCustomError("number", "Must be a number within the range of a double.")
+    return number
+
+
+def _small_enough(number: Any) -> Any:
+    return 10**18 if number == math.inf or type(number) is int and number > 10**18 else number
+
+
+# In bodies.
+Id = Annotated[str, AfterValidator(_check_id), _check_text("id_bytes")]
+SessionId = Annotated[str, _check_text("session_id_bytes")]
+Name = Annotated[str, _check_text("name_bytes")]
+LongText = Annotated[str, _check_text("text_bytes")]
+Tag = Annotated[str, _check_text("tag_bytes")]
+Tags = Annotated[list[Tag], _check_count("tags")]
+SelectorTags = Annotated[list[Tag], _check_count("selector_tags")]
+AnyText = Annotated[str, _check_text("text_bytes")]
+CompletionIds = Annotated[list[AnyText], _check_count("completion_ids")]
+Seconds = Annotated[float, AfterValidator(_finite)]
+AtLeastOne = Annotated[int, BeforeValidator(_small_enough), Field(ge=1)]
+AtLeastZero = Annotated[int, BeforeValidator(_small_enough), Field(ge=0)]
+
+
+def _whole_number(text: Any) -> Any:
+    if isinstance(text, str):
+        sign, digits = (text[:1], text[1:]) if text[:1] in {"+", "-"} else ("", text)
+        if not (digits.isascii() and digits.isdigit()):
+            raise PydanticCustomError("number", "Must be a whole number.")
+        return 10**18 * (-1 if sign == "-" else 1) if len(digits.lstrip("0")) > 18 else int(sign + digits)
+    return text
+
+
+def _moment(text: Any) -> Any:
+    """Microseconds since 1970 from ISO 8601. A `+` that a URL has turned into a space is one."""
+    if isinstance(text, str):
+        try:
+            return microseconds(datetime.fromisoformat(text.strip().replace(" ", "+") if "T" in text else text))
+        except (ValueError, OverflowError):
+            raise PydanticCustomError(
+                "moment", "Must be a date or a time in ISO 8601, such as 2026-01-31T08:00:00+00:00."
+            ) from None
+    return text
+
+
+def _flag(text: Any) -> Any:
+    if isinstance(text, str):
+        if text.lower() not in {"true", "false", "1", "0"}:
+            raise PydanticCustomError("flag", "Must be true or false.")
+        return text.lower() in {"true", "1"}
+    return text
+
+
+# In queries, where everything is text.
+def _in_query(kind: str, **more: Any) -> WithJsonSchema:
+    return WithJsonSchema({"type": kind, **more})
+
+
+Offset = Annotated[int, BeforeValidator(_whole_number), Field(ge=0), _in_query("integer", minimum=0)]
+Limit = Annotated[int, BeforeValidator(_whole_number), Field(ge=1), _in_query("integer", minimum=1)]
+Moment = Annotated[int, BeforeValidator(_moment), _in_query("string", format="date-time")]
+Flag = Annotated[bool, BeforeValidator(_flag), _in_query("boolean")]
+QueryText = AnyText

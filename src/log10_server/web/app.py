@@ -1,0 +1,97 @@
+"""Puts the house together: routers in order, admission before them, start and end of what runs beside."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.openapi.utils import get_openapi
+from pydantic import TypeAdapter
+from starlette.exceptions import HTTPException
+
+from log10_server import __version__
+from log10_server.errors import NotAllowed, NotFound
+from log10_server.settings import Settings
+from log10_server.store.database import Database
+from log10_server.web import docs, health, legacy, v1
+from log10_server.web.call import Machine
+from log10_server.web.door import Door
+from log10_server.web.problems import Problem, problem
+
+_DESCRIPTION = """\
+Log **completions** (one LLM request and its response, with tags and a session), say with **feedback tasks** what
+feedback is wanted on which of them, and upload **feedback** that the task's JSON Schema accepts.
+
+Every call carries a token of your organization in the header `X-Log10-Token`: press *Authorize*.
+The examples work as they stand, from the top of the page to its end.
+Refusals are `application/problem+json`; their `code` is for programs, their `detail` for people.
+"""
+_TAGS = [
+    {"name": "Completions", "description": "LLM calls: log them, find them, see which want feedback."},
+    {"name": "Sessions", "description": "What a program did in one go."},
+    {"name": "FeedbackTasks", "description": "What feedback is wanted, and on which completions."},
+    {"name": "Feedback", "description": "Values that a task's schema accepts, on completions."},
+    {"name": "Health", "description": "Whether the server can answer."},
+]
+
+
+def create_app(settings: Settings, database: Database) -> FastAPI:
+    """The server on a database that has been migrated. Its lifespan starts the writer, and drains it at the end."""
+    machine = Machine(settings, database)
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        machine.start()
+        try:
+            yield
+        finally:
+            await machine.close()
+
+    app = FastAPI(
+        title="log10-server",
+        version=__version__,
+        description=_DESCRIPTION,
+        openapi_tags=_TAGS,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        lifespan=lifespan,
+        servers=[{"url": settings.public_url}] if settings.public_url else None,
+    )
+    app.state.machine = machine
+    # The same paths belong to two dialects: the older one takes its own calls first. Routes are taken over as they
+    # are; FastAPI's `include_router` would wrap each in a router of its own.
+    for router in (*legacy.ROUTERS, *v1.ROUTERS, health.router, docs.router):
+        app.router.routes.extend(router.routes)
+    app.add_exception_handler(HTTPException, _no_route)
+    app.add_middleware(Door, machine=machine)
+    app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
+    return app
+
+
+async def _no_route(request: Request, error: Exception) -> Response:
+    """What Starlette's router finds by itself: no such path, or no such method."""
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    if status == 405:
+        allow = (error.headers or {}).get("Allow", "") if isinstance(error, HTTPException) else ""
+        return problem(NotAllowed(f"The path has no method {request.method}.", allow=allow))
+    return problem(NotFound("There is no such path."))
+
+
+def _openapi(app: FastAPI) -> dict[str, Any]:
+    """FastAPI's document, with the shape of refusals."""
+    if app.openapi_schema is None:
+        document = get_openapi(
+            title=app.title,
+            version=app.version,
+            description=app.description,
+            routes=app.routes,
+            tags=app.openapi_tags,
+            servers=app.servers or None,
+        )
+        shape = TypeAdapter(Problem).json_schema(ref_template="#/components/schemas/{model}")
+        schemas = document["components"]["schemas"]
+        schemas |= shape.pop("$defs")
+        schemas["Problem"] = shape
+        app.openapi_schema = document
+    return app.openapi_schema

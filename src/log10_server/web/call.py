@@ -1,0 +1,115 @@
+"""One call of a known organization: how a route reads, writes and validates."""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from log10_server.errors import Refusal, Unavailable
+from log10_server.services import feedback_tasks
+from log10_server.services.validators import Validators
+from log10_server.settings import Limits, Settings
+from log10_server.store.database import Database, Tx
+from log10_server.store.organizations import OrganizationRow
+from log10_server.store.writer import Writer
+
+T = TypeVar("T")
+E = TypeVar("E")
+R = TypeVar("R")
+
+_MOST_WAITING_READS = 1000
+_SCHEMAS_KEPT = 256
+_LONGEST_SCHEMA_KEPT = 1 << 18
+
+
+class Machine:
+    """What serves all calls of a process: the database, its writer, readers and validators."""
+
+    def __init__(self, settings: Settings, database: Database) -> None:
+        self.settings = settings
+        self.database = database
+        self.writer = Writer(database, settings.waiting_writes, settings.waiting_bytes)
+        self.validators = Validators(settings.validators, settings.validation_ms / 1000)
+        self._readers = ThreadPoolExecutor(settings.readers, "reader")
+        self._reading = 0
+        self._schemas: OrderedDict[tuple[str, str], str] = OrderedDict()
+
+    def start(self) -> None:
+        self.writer.start()
+
+    async def close(self) -> None:
+        """Finish what stands in line, then let go of everything."""
+        await asyncio.to_thread(self.writer.close)
+        await self.validators.close()
+        self._readers.shutdown()
+
+    async def read(self, work: Callable[[], T]) -> T:
+        """What `work` gives in a reading thread. Raises Unavailable when too many wait."""
+        if self._reading >= _MOST_WAITING_READS:
+            raise Unavailable("Too many reads are waiting. Try again in a moment.", code="overloaded")
+        self._reading += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._readers, work)
+        finally:
+            self._reading -= 1
+
+    async def schema_of(self, organization_id: str, task_id: str) -> str:
+        """The schema of a task; it never changes, so it is read once. Raises Invalid for an unknown task."""
+        key = organization_id, task_id
+        if key in self._schemas:
+            self._schemas.move_to_end(key)
+            return self._schemas[key]
+
+        def find() -> str:
+            with self.database.reading() as connection:
+                return feedback_tasks.named(self.database.tx(connection, organization_id), task_id).json_schema
+
+        schema = await self.read(find)
+        if len(schema) <= _LONGEST_SCHEMA_KEPT:
+            self._schemas[key] = schema
+            if len(self._schemas) > _SCHEMAS_KEPT:
+                self._schemas.popitem(last=False)
+        return schema
+
+
+class CallOf:
+    """A call that has been let in: what a route may do for it."""
+
+    __slots__ = ("machine", "organization", "size")
+
+    def __init__(self, machine: Machine, organization: OrganizationRow, size: int = 0) -> None:
+        self.machine = machine
+        self.organization = organization
+        self.size = size
+
+    @property
+    def limits(self) -> Limits:
+        return self.machine.settings.limits
+
+    async def read(self, work: Callable[[Tx], T]) -> T:
+        """What `work` gives on what is committed now."""
+        database, organization_id = self.machine.database, self.organization.id
+
+        def do() -> T:
+            with database.reading() as connection:
+                return work(database.tx(connection, organization_id))
+
+        return await self.machine.read(do)
+
+    async def write(self, work: Callable[[Tx], T], *, alone: bool = False) -> T:
+        """What `work` gives, once it is on disk; `alone` for work that may take long or locks much."""
+        return await self.machine.writer.write(self.organization.id, work, size=self.size, alone=alone)
+
+    async def record(self, recorder: Callable[[Tx, Sequence[E]], Sequence[R | Refusal]], entry: E) -> R:
+        """What `recorder` gives for `entry`, once it is on disk; entries that wait are recorded together."""
+        return await self.machine.writer.record(self.organization.id, recorder, entry, self.size)
+
+    async def checked(self, json_schema: str) -> None:
+        """Raises Invalid for what can't be a task's schema."""
+        await self.machine.validators.check(json_schema)
+
+    async def validated(self, task_id: str, json_values: str) -> None:
+        """Raises Invalid for an unknown task, and for values that its schema refuses."""
+        schema = await self.machine.schema_of(self.organization.id, task_id)
+        await self.machine.validators.validate(schema, json_values)

@@ -1,0 +1,388 @@
+"""Admission: who calls, then what comes (contract 3.1, 3.2).
+
+`Door` stands before routing: it knows the token and the organization named by header and query. `Route` reads the
+body: size, media type, JSON, the organization named in it, the members. FastAPI documents the same endpoints, but its
+own reading and answering are not used: it parses a body before anything can be asked about the caller, rebuilds
+payloads, and takes longer than the rest of a call.
+"""
+
+import asyncio
+import hashlib
+import inspect
+import logging
+import time
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, NamedTuple, get_args, get_origin
+from urllib.parse import parse_qsl, unquote_to_bytes
+
+from fastapi import Depends, Header, Security
+from fastapi.params import Body, Path, Query
+from fastapi.routing import APIRoute
+from fastapi.security import APIKeyHeader
+from pydantic import BaseModel, ValidationError
+from starlette.convertors import Convertor, register_url_convertor
+from starlette.responses import Response
+from starlette.routing import Match
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from log10_server.errors import (
+    Defect,
+    Fault,
+    Forbidden,
+    Invalid,
+    Malformed,
+    NotAllowed,
+    NotFound,
+    Refusal,
+    TooLarge,
+    Unauthorized,
+    WrongMediaType,
+    place,
+    pointer,
+)
+from log10_server.services import organizations
+from log10_server.store.organizations import OrganizationRow
+from log10_server.strict_json import members
+from log10_server.web.answer import Reply, Wire, fits_id, json_of
+from log10_server.web.call import CallOf, Machine
+from log10_server.web.problems import documented, problem
+
+log = logging.getLogger(__name__)
+
+# A revoked token must be refused within a second (contract 3.1), so a token is asked for again after half of one.
+_TOKEN_SECONDS = 0.5
+_TOKENS_KEPT = 10_000
+_ORGANIZATION_HEADERS = {b"x-log10-organization", b"x-log10-organization-id"}
+# A larger body is read in a thread, so that other calls go on meanwhile.
+_LARGE_BODY = 1 << 18
+
+
+class Door:
+    """Lets in calls under `/api` that carry a token; an ASGI middleware before routing."""
+
+    def __init__(self, app: ASGIApp, machine: Machine) -> None:
+        self._app = app
+        self._machine = machine
+        self._known: dict[bytes, tuple[float, OrganizationRow]] = {}
+        self._asking: dict[bytes, asyncio.Task[OrganizationRow | None]] = {}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = False
+
+        async def noting_send(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            path: str = scope["path"]
+            if path.startswith("//"):  # LOG10_URL with a slash at its end
+                scope["path"] = path = "/" + path.lstrip("/")
+                scope["raw_path"] = b"/" + scope["raw_path"].lstrip(b"/")
+            if path.startswith("/api/") or path == "/api":
+                await self._admit(scope)
+            await self._app(scope, receive, noting_send)
+        except Exception as error:
+            refusal = error if isinstance(error, Refusal) else Defect("The server has a defect; it was logged.")
+            if isinstance(refusal, Defect):
+                log.error("%s %s: %s at %s", scope["method"], route_of(scope), type(error).__name__, place(error))
+            if not started:
+                await problem(refusal)(scope, receive, send)
+
+    async def _admit(self, scope: Scope) -> None:
+        tokens: list[bytes] = []
+        named: list[str] = []
+        for name, content in scope["headers"]:
+            if name == b"x-log10-token":
+                tokens.append(content)
+            elif name in _ORGANIZATION_HEADERS:
+                named.append(content.decode("latin-1"))
+        organization = await self._reached_by(tokens[0]) if len(set(tokens)) == 1 else None
+        if organization is None:
+            raise Unauthorized("The header X-Log10-Token is missing, or its token is unknown or revoked.")
+        query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
+        named += [content for name, content in query if name == "organization_id"]
+        for name in named:
+            check_organization(organization, name)
+        scope["log10"] = Admitted(organization, query)
+
+    async def _reached_by(self, token: bytes) -> OrganizationRow | None:
+        digest = hashlib.sha256(token).digest()
+        known = self._known.get(digest)
+        if known is not None and known[0] > time.monotonic():
+            return known[1]
+        asking = self._asking.get(digest)
+        if asking is None:  # many calls of one program ask together
+            asking = self._asking[digest] = asyncio.create_task(self._ask(digest, token))
+        return await asyncio.shield(asking)
+
+    async def _ask(self, digest: bytes, token: bytes) -> OrganizationRow | None:
+        asked_at = time.monotonic()
+
+        def find() -> OrganizationRow | None:
+            with self._machine.database.reading() as connection:
+                return organizations.reached_by(connection, token.decode("latin-1"))
+
+        try:
+            found = await self._machine.read(find)
+        finally:
+            del self._asking[digest]
+        if len(self._known) >= _TOKENS_KEPT:
+            self._known.clear()
+        if found is None:
+            self._known.pop(digest, None)
+        else:
+            self._known[digest] = asked_at + _TOKEN_SECONDS, found
+        return found
+
+
+class Admitted(NamedTuple):
+    """What the door knows of a call: whose it is, and the names and values of its query."""
+
+    organization: OrganizationRow
+    query: list[tuple[str, str]]
+
+
+def check_organization(organization: OrganizationRow, named: Any) -> None:
+    """Raises Forbidden when `named` names another organization; null, blank and the word `None` name none."""
+    if named is None or isinstance(named, str) and named.strip() in {"", "None", organization.id, organization.slug}:
+        return
+    raise Forbidden("The call names an organization that is not the one of its token.")
+
+
+class _IdConvertor(Convertor[str]):
+    """An id in a path. Words that can't be ids are left to paths of their own."""
+
+    regex = r"(?!(?:ungraded|batch|\.{1,2})(?:/|$))[^/]+"
+
+    def convert(self, value: str) -> str:
+        return value
+
+    def to_string(self, value: str) -> str:
+        return value
+
+
+register_url_convertor("id", _IdConvertor())
+
+
+def _documented(
+    _token: Annotated[
+        str,
+        Security(
+            APIKeyHeader(
+                name="X-Log10-Token", scheme_name="Log10Token", description="A token of your organization."
+            )
+        ),
+    ],
+    _organization: Annotated[
+        str | None,
+        Header(
+            alias="X-Log10-Organization",
+            description="The id or the slug of the token's organization. May be left out.",
+        ),
+    ] = None,
+) -> CallOf:
+    """What the OpenAPI document says of every call; `Door` and `Route` do it."""
+    raise NotImplementedError
+
+
+Call = Annotated[CallOf, Depends(_documented)]
+
+
+class Plan(NamedTuple):
+    """How the arguments of an endpoint are read."""
+
+    body: type[Wire] | None
+    body_name: str
+    body_needed: bool
+    query: type[BaseModel] | None
+    query_name: str
+    paths: dict[str, str]  # the argument for each name in the path
+    call_name: str
+
+    @classmethod
+    def of(cls, endpoint: Callable[..., Any]) -> "Plan":
+        """Raises TypeError for an argument that `Route` does not know how to read."""
+        body: type[Wire] | None = None
+        query: type[BaseModel] | None = None
+        body_name = query_name = call_name = ""
+        body_needed = False
+        paths: dict[str, str] = {}
+        for name, parameter in inspect.signature(endpoint).parameters.items():
+            kind, marks = _annotation(parameter.annotation)
+            if kind is CallOf:
+                call_name = name
+            elif any(isinstance(mark, Path) for mark in marks):
+                alias = next(mark.alias for mark in marks if isinstance(mark, Path))
+                paths[alias or name] = name
+            elif any(isinstance(mark, Query) for mark in marks):
+                query, query_name = kind, name
+            elif isinstance(kind, type) and issubclass(kind, Wire):
+                body, body_name, body_needed = kind, name, parameter.default is inspect.Parameter.empty
+            else:
+                raise TypeError(f"{endpoint.__name__}: {name} is no body, query, path or call")
+        return cls(body, body_name, body_needed, query, query_name, paths, call_name)
+
+
+def _annotation(annotation: Any) -> tuple[Any, tuple[Any, ...]]:
+    marks: tuple[Any, ...] = ()
+    if get_origin(annotation) is Annotated:
+        annotation, *found = get_args(annotation)
+        marks = tuple(found)
+    optional = [part for part in get_args(annotation) if part is not type(None)]
+    return (optional[0] if len(optional) == 1 else annotation), marks
+
+
+class Route(APIRoute):
+    """A documented route that reads and answers by itself; see the module."""
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        self.plan = Plan.of(endpoint)
+        refusals = [401, 403, 500, 503]
+        refusals += [400, 413, 415] if self.plan.body else []
+        refusals += [422] if self.plan.body or self.plan.query else []
+        refusals += [404] if self.plan.paths else []
+        options["responses"] = {**(options.get("responses") or {}), **documented(*sorted(refusals))}
+        super().__init__(path, endpoint, **options)
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["method"] not in (self.methods or ()):
+            raise NotAllowed(f"The path has no method {scope['method']}.", allow=_allowed(scope))
+        response = await self._answer(scope, receive)
+        await response(scope, receive, send)
+
+    async def _answer(self, scope: Scope, receive: Receive) -> Response:
+        plan, admitted = self.plan, scope["log10"]
+        call = CallOf(scope["app"].state.machine, admitted.organization)
+        arguments: dict[str, Any] = {plan.call_name: call} if plan.call_name else {}
+        for alias, name in plan.paths.items():
+            arguments[name] = _path_id(scope, alias)
+        if plan.body is not None:
+            arguments[plan.body_name] = await self._body(plan.body, scope, receive, call)
+        if plan.query is not None:
+            arguments[plan.query_name] = _query(plan.query, admitted.query, call)
+        answer = await self.endpoint(**arguments)
+        headers: Mapping[str, str] | None = None
+        if isinstance(answer, Reply):
+            answer, headers = answer
+        status = self.status_code or 200
+        if answer is None:
+            return Response(None, status, headers)
+        return Response(json_of(answer), status, headers, "application/json")
+
+    async def _body(self, model: type[Wire], scope: Scope, receive: Receive, call: CallOf) -> Wire | None:
+        length = media_type = None
+        for name, content in scope["headers"]:
+            if name == b"content-length":
+                length = int(content) if content.isdigit() else None
+            elif name == b"content-type":
+                media_type = content.decode("latin-1")
+        body = await _read(receive, length, call.limits.body_bytes)
+        call.size = len(body)
+        is_json = says_json(media_type)
+        if not self.plan.body_needed and (not body or self.plan.body is NoBody and not is_json):
+            return None
+        if not is_json:
+            raise WrongMediaType(f"The body must be JSON, not {media_type!r}: send Content-Type: application/json.")
+        if len(body) > _LARGE_BODY:
+            said = await asyncio.to_thread(members, body, model.payloads, call.limits.nesting)
+        else:
+            said = members(body, model.payloads, call.limits.nesting)
+        check_organization(call.organization, said.get("organization_id"))
+        try:
+            return model.model_validate(said, context=call.limits)
+        except ValidationError as error:
+            raise Invalid(faults_of(error)) from None
+
+
+class NoBody(Wire):
+    """The body of a call that needs none: whatever it holds is ignored, but for an organization that it names."""
+
+
+def faults_of(error: ValidationError, prefix: str = "") -> list[Fault]:
+    """What pydantic found, as pointers and rules."""
+    return [
+        Fault(prefix + pointer(*found["loc"]), found["msg"].removeprefix("Value error, "))
+        for found in error.errors(include_url=False, include_context=False, include_input=False)
+    ]
+
+
+async def _read(receive: Receive, length: int | None, most: int) -> bytes:
+    """The body. Raises TooLarge as soon as it is known to be."""
+    too_large = TooLarge(f"The body is larger than {most} bytes.")
+    if length is not None and length > most:
+        raise too_large
+    message = await receive()
+    body: bytes = message.get("body", b"")
+    if not message.get("more_body"):
+        if len(body) > most:
+            raise too_large
+        return body
+    parts, size = [body], len(body)
+    while message.get("more_body"):
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise Malformed("The body ended before it was complete.")
+        parts.append(message.get("body", b""))
+        size += len(parts[-1])
+        if size > most:
+            raise too_large
+    return b"".join(parts)
+
+
+def says_json(media_type: str | None) -> bool:
+    """Whether a Content-Type means JSON in UTF-8; none at all does."""
+    if media_type is None or not media_type.strip() or media_type == "application/json":
+        return True
+    main, *parameters = (part.strip().lower() for part in media_type.split(";"))
+    if main != "application/json" and not (main.startswith("application/") and main.endswith("+json")):
+        return False
+    charsets = [part[8:].strip('"') for part in parameters if part.startswith("charset=")]
+    return all(charset in {"utf-8", "utf8"} for charset in charsets)
+
+
+def _path_id(scope: Scope, alias: str) -> str:
+    """An id in the path. Raises NotFound for bytes that are no text and for what can't be an id."""
+    id: str = scope["path_params"][alias]
+    try:
+        unquote_to_bytes(scope["raw_path"]).decode()
+    except UnicodeDecodeError:
+        raise NotFound("The path is not UTF-8.") from None
+    if "\0" in id:
+        raise NotFound("There is nothing of this id.")
+    return id
+
+
+def _query(model: type[BaseModel], query: list[tuple[str, str]], call: CallOf) -> BaseModel:
+    """The parameters of a query; a blank value, and the word `None`, count as not given (contract 3.2)."""
+    said: dict[str, Any] = {}
+    for name, content in query:
+        if content.strip() in {"", "None"}:
+            continue
+        field = model.model_fields.get(name)
+        if field is None:
+            continue
+        if get_origin(field.annotation) is list:
+            said.setdefault(name, []).append(content)
+        else:
+            said[name] = content
+    try:
+        return model.model_validate(said, context=call.limits)
+    except ValidationError as error:
+        raise Invalid(faults_of(error, "/query")) from None
+
+
+def _allowed(scope: Scope) -> str:
+    methods: set[str] = set()
+    for route in scope["app"].routes:
+        if route.matches(scope)[0] != Match.NONE:
+            methods |= getattr(route, "methods", None) or set()
+    return ", ".join(sorted(methods))
+
+
+def route_of(scope: Scope) -> str:
+    """The route's pattern: a log names no ids."""
+    return getattr(scope.get("route"), "path", "a path of no route")

@@ -1,0 +1,32 @@
+"""`GET /healthz`: whether the server is alive and reaches its database. It needs no token."""
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
+from sqlalchemy import text
+
+from log10_server import __version__
+from log10_server.web.call import Machine
+from log10_server.web.problems import documented
+
+router = APIRouter(tags=["Health"])
+
+
+class Health(BaseModel):
+    status: str = Field(description="`ok` when calls can be answered.")
+    database: str = Field(description="Which database it reaches.")
+    version: str = Field(description="The server's version.")
+
+
+@router.get("/healthz", operation_id="health", response_model=Health, responses=documented(503))
+async def health(request: Request) -> JSONResponse:
+    """Tell whether the server is alive and reaches its database."""
+    machine: Machine = request.app.state.machine
+
+    def ask() -> None:
+        with machine.database.reading() as connection:
+            connection.execute(text("SELECT 1"))
+
+    await machine.read(ask)
+    kind = "postgresql" if machine.database.is_postgres else "sqlite"
+    return JSONResponse({"status": "ok", "database": kind, "version": __version__})

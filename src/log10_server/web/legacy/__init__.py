@@ -1,0 +1,5 @@
+"""The dialect of `log10-io` (contract 2), where it goes beyond the document."""
+
+from log10_server.web.legacy import pages
+
+ROUTERS = [pages.router]

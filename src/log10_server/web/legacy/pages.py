@@ -1,0 +1,113 @@
+"""Two lists of the versioned API in the envelope that `log10-io` pages through (contract 3.3)."""
+
+from typing import Annotated, Any
+from urllib.parse import parse_qsl
+
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, Field
+from starlette.routing import Match
+from starlette.types import Scope
+
+from log10_server.clock import utc
+from log10_server.services import feedback, feedback_tasks
+from log10_server.services.feedback import Matched
+from log10_server.store.database import Tx
+from log10_server.store.feedback import Filters
+from log10_server.store.feedback_tasks import FeedbackTaskRow
+from log10_server.strict_json import JsonText, value, written
+from log10_server.web.answer import JsonObject, Limit, Offset, QueryText, Wire
+from log10_server.web.door import Call, Route
+from log10_server.web.v1.completions import DEFAULT_PAGE
+from log10_server.web.v1.feedback import Feedback
+from log10_server.web.v1.feedback_tasks import ALL, Task
+
+
+class Paged(Route):
+    """Takes the calls whose query carries `organization_id`, blank or not: only `log10-io`'s do."""
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        found = super().matches(scope)
+        if found[0] is not Match.FULL:
+            return Match.NONE, {}
+        query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
+        return found if any(name == "organization_id" for name, _ in query) else (Match.NONE, {})
+
+
+router = APIRouter(prefix="/api/v1", route_class=Paged, include_in_schema=False)
+
+
+class PagedFeedback(Feedback):
+    task_name: str
+
+
+class PagedTask(Task):
+    created_at: str
+
+
+class Page(Wire):
+    """`total` is what remains from `offset` on: that client asks for `total` rows and stops when it has them."""
+
+    data: list[Any]
+    total: int
+    offset: int
+    limit: int
+
+
+class FeedbackPageQuery(BaseModel):
+    offset: Offset = 0
+    limit: Limit = DEFAULT_PAGE
+    task_id: QueryText | None = None
+    completion_id: QueryText | None = None
+
+
+class TaskPageQuery(BaseModel):
+    offset: Offset = 0
+    limit: Limit = Field(ALL)
+
+
+@router.get("/feedback")
+async def list_feedback(query: Annotated[FeedbackPageQuery, Query()], call: Call) -> Page:
+    """Feedback with the names of its tasks, newest first."""
+    filters = Filters(task_id=query.task_id, completion_id=query.completion_id)
+    limit = min(query.limit, call.limits.page)
+
+    def read(tx: Tx) -> tuple[list[tuple[Matched, str]], int]:
+        given = feedback.list_newest(tx, filters, query.offset, limit)
+        names = feedback_tasks.names(tx, [one.feedback.task_id for one in given])
+        return [(one, names[one.feedback.task_id]) for one in given], feedback.count(tx, filters)
+
+    rows, total = await call.read(read)
+    data = [PagedFeedback.model_construct(**Feedback.of(one).__dict__, task_name=name) for one, name in rows]
+    return _page(data, total, query.offset, limit)
+
+
+@router.get("/feedback_task")
+async def list_tasks(query: Annotated[TaskPageQuery, Query()], call: Call) -> Page:
+    """Feedback tasks, newest first."""
+    limit = min(query.limit, call.limits.page)
+
+    def read(tx: Tx) -> tuple[list[FeedbackTaskRow], int]:
+        return feedback_tasks.list_newest(tx, None, query.offset, limit), feedback_tasks.count(tx, None)
+
+    rows, total = await call.read(read)
+    data = [
+        PagedTask.model_construct(
+            **{**Task.of(row).__dict__, "json_schema": with_required(row.json_schema)},
+            created_at=utc(row.created_at).isoformat(timespec="microseconds"),
+        )
+        for row in rows
+    ]
+    return _page(data, total, query.offset, limit)
+
+
+def with_required(json_schema: str) -> JsonText:
+    """The schema with `required`, which the `log10` command line reads of every task and dies without."""
+    if "required" in value(json_schema):
+        return JsonObject(json_schema)
+    inside = json_schema.rstrip().removesuffix("}").rstrip()
+    comma = "" if inside.endswith("{") else ","
+    return JsonObject(f'{inside}{comma}{written("required")}:[]}}')
+
+
+def _page(data: list[Any], total: int, offset: int, limit: int) -> Page:
+    return Page.model_construct(data=data, total=max(total - offset, 0), offset=offset, limit=limit)

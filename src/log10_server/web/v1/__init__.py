@@ -1,0 +1,5 @@
+"""The documented dialect, `/api/v1`: a file for each noun, its wire models beside its routes."""
+
+from log10_server.web.v1 import completions, feedback, feedback_tasks, sessions
+
+ROUTERS = [completions.router, sessions.router, feedback.router, feedback_tasks.router]

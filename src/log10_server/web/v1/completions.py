@@ -1,0 +1,242 @@
+"""Completions: log, read, list, delete, and what is ungraded."""
+
+import base64
+import binascii
+from typing import Annotated, Literal, cast
+
+from fastapi import APIRouter, Path, Query
+from pydantic import BaseModel, Field
+
+from log10_server.errors import Invalid
+from log10_server.services import completions, ungraded, usage
+from log10_server.services.completions import Entry
+from log10_server.services.merging import CompletionFields
+from log10_server.store.completions import CompletionRow, Filters, Place
+from log10_server.strict_json import value
+from log10_server.web.answer import (
+    Id,
+    JsonArray,
+    JsonObject,
+    Limit,
+    LongText,
+    Moment,
+    Name,
+    Offset,
+    QueryText,
+    Seconds,
+    SessionId,
+    Tags,
+    Wire,
+    fits_id,
+)
+from log10_server.web.door import Call, Route
+
+router = APIRouter(prefix="/api/v1/completions", tags=["Completions"], route_class=Route)
+
+DEFAULT_PAGE = 50
+
+type_of_kind = Literal["chat", "prompt"]
+type_of_status = Literal["started", "finished", "failed"]
+
+_EXAMPLE = {
+    "id": "greeting-1",
+    "session_id": "session-1",
+    "tags": ["greeting", "demo"],
+    "request": {"model": "gpt-4o", "messages": [{"role": "user", "content": "Say hello."}]},
+    "response": {
+        "id": "chatcmpl-1",
+        "object": "chat.completion",
+        "created": 1706688000,
+        "model": "gpt-4o",
+        "choices": [{"index": 0, "message": {"role": "assistant", "content": "Hello!"}, "finish_reason": "stop"}],
+        "usage": {"prompt_tokens": 9, "completion_tokens": 3, "total_tokens": 12},
+    },
+    "duration": 0.8,
+}
+
+
+class Completion(Wire):
+    """One LLM request and its response."""
+
+    id: str = Field(description="The completion's id.")
+    organization_id: str = Field(description="The organization that the completion belongs to.")
+    created_at_ms: int = Field(description="When its first row arrived, in milliseconds since 1970.")
+    kind: type_of_kind = Field(description="Whether the request holds chat messages or a prompt.")
+    status: type_of_status = Field(description="How far the call is.")
+    tags: list[str] = Field(description="The tags, in the order given.")
+    request: JsonObject | None = Field(None, description="What was sent to the LLM, as it was sent.")
+    response: JsonObject | None = Field(None, description="What the LLM answered, as it came.")
+    stacktrace: JsonArray | None = Field(
+        None, description="Where in the program the call was made: `file`, `line`, `lineno` and `name` of each frame."
+    )
+    session_id: str | None = Field(None, description="The session that the completion belongs to.")
+    duration: float | int | None = Field(None, description="How long the call took, in seconds.")
+    failure_kind: str | None = Field(None, description="What kind of failure ended the call.")
+    failure_reason: str | None = Field(None, description="Why the call failed.")
+
+    @classmethod
+    def of(cls, row: CompletionRow) -> "Completion":
+        """Shows the defaults of what no row has said (contract 3.4)."""
+        return cls.model_construct(
+            id=row.id,
+            organization_id=row.organization_id,
+            created_at_ms=row.created_at // 1000,
+            kind=row.kind or "chat",
+            status=row.status or ("started" if row.response is None else "finished"),
+            tags=value(row.tags) if row.tags else [],
+            request=row.request and JsonObject(row.request),
+            response=row.response and JsonObject(row.response),
+            stacktrace=row.stacktrace and JsonArray(row.stacktrace),
+            session_id=row.session_id,
+            duration=row.duration if row.duration is None or row.duration % 1 else int(row.duration),
+            failure_kind=row.failure_kind,
+            failure_reason=row.failure_reason,
+        )
+
+
+class CompletionUpload(Wire):
+    """A row about a completion. What is left out or `null` stays as it is."""
+
+    model_config = {"json_schema_extra": {"example": _EXAMPLE}}
+
+    id: Id | None = Field(None, description="An id of your own making; else the server makes one.")
+    organization_id: str | None = Field(None, description="The token's organization, by id or slug. May be left out.")
+    kind: type_of_kind | None = Field(None, description="Whether the request holds chat messages or a prompt.")
+    status: type_of_status | None = Field(None, description="How far the call is.")
+    tags: Tags | None = Field(None, description="Tags by which selectors find the completion; `[]` clears them.")
+    request: JsonObject | None = Field(None, description="What is sent to the LLM. Comes back as it is.")
+    response: JsonObject | None = Field(None, description="What the LLM answered. Comes back as it is.")
+    stacktrace: JsonArray | None = Field(
+        None, description="Where the call was made: `file`, `line`, `lineno` and `name` of each frame."
+    )
+    stack_trace: JsonArray | None = Field(None, description="Another spelling of `stacktrace`.", deprecated=True)
+    session_id: SessionId | None = Field(None, description="The session; it is made when it is not there.")
+    duration: Seconds | None = Field(None, description="How long the call took, in seconds.")
+    failure_kind: Name | None = Field(None, description="What kind of failure ended the call.")
+    failure_reason: LongText | None = Field(None, description="Why the call failed.")
+
+    def meaning(self) -> CompletionFields:
+        said = {
+            "session_id": self.session_id or None,
+            "kind": self.kind,
+            "status": self.status,
+            "duration": self.duration,
+            "failure_kind": self.failure_kind,
+            "failure_reason": self.failure_reason,
+            "tags": self.tags,
+            "request": self.request,
+            "response": self.response,
+            "stacktrace": self.__dict__["stack_trace"] if self.stacktrace is None else self.stacktrace,
+        }
+        fields = {
+            name: str(known) if isinstance(known, JsonObject) else known
+            for name, known in said.items()
+            if known is not None
+        }
+        return cast(CompletionFields, {**usage.taken_out(self.request, self.response), **fields})
+
+
+class CompletionPage(Wire):
+    """Completions, newest first, and where the next page begins."""
+
+    completions: list[Completion]
+    next_cursor: str | None = Field(None, description="Give it as `cursor` for the next page; absent on the last.")
+
+
+class UngradedPage(Wire):
+    """Completions that want feedback, newest first."""
+
+    completions: list[Completion]
+
+
+class CompletionQuery(BaseModel):
+    tag: list[QueryText] = Field([], description="A tag that the completion must have; repeat it for several.")
+    session_id: QueryText | None = Field(None, description="Only completions of this session.")
+    status: type_of_status | None = Field(None, description="Only completions of this status.")
+    kind: type_of_kind | None = Field(None, description="Only completions of this kind.")
+    model: QueryText | None = Field(None, description="Only completions of this model, by the name it was asked by.")
+    created_from: Moment | None = Field(None, description="Only completions that began then or later.")
+    created_to: Moment | None = Field(None, description="Only completions that began then or earlier.")
+    limit: Limit = Field(DEFAULT_PAGE, description="How many at most; more than 1000 means 1000.")
+    cursor: QueryText | None = Field(None, description="`next_cursor` of the page before.")
+
+
+class UngradedQuery(BaseModel):
+    task_id: QueryText | None = Field(None, description="Only what this feedback task wants.")
+    offset: Offset = Field(0, description="How many to leave out at the start.")
+    limit: Limit = Field(DEFAULT_PAGE, description="How many at most; more than 1000 means 1000.")
+
+
+CompletionId = Annotated[str, Path(alias="completionId", description="The completion's id.", examples=["greeting-1"])]
+
+
+@router.post("", operation_id="create", status_code=201)
+async def create(body: CompletionUpload, call: Call) -> Completion:
+    """Create a completion. Under an id that is known already, the row is merged into what is stored."""
+    return Completion.of(await call.record(completions.record, Entry(body.id, body.meaning())))
+
+
+@router.get("", operation_id="listCompletions")
+async def list_completions(query: Annotated[CompletionQuery, Query()], call: Call) -> CompletionPage:
+    """List completions, newest first. The cursor stays right while rows are added."""
+    filters = Filters(
+        session_id=query.session_id,
+        status=query.status,
+        kind=query.kind,
+        model=query.model,
+        created_from=query.created_from,
+        created_to=query.created_to,
+    )
+    after, limit = place(query.cursor), min(query.limit, call.limits.page)
+    rows, next_place = await call.read(lambda tx: completions.list_newest(tx, query.tag, filters, after, limit))
+    return CompletionPage(completions=[Completion.of(row) for row in rows], next_cursor=cursor(next_place))
+
+
+@router.get("/ungraded", operation_id="listUngraded")
+async def list_ungraded(query: Annotated[UngradedQuery, Query()], call: Call) -> UngradedPage:
+    """List completions that some feedback task wants feedback on and that have none, newest first."""
+    limit = min(query.limit, call.limits.page)
+    rows = await call.read(lambda tx: ungraded.list_newest(tx, query.task_id, query.offset, limit))
+    return UngradedPage(completions=[Completion.of(row) for row in rows])
+
+
+@router.get("/{completionId:id}", operation_id="getCompletion")
+async def get(completion_id: CompletionId, call: Call) -> Completion:
+    """Fetch a completion."""
+    return Completion.of(await call.read(lambda tx: completions.get(tx, completion_id)))
+
+
+@router.post("/{completionId:id}", operation_id="update")
+async def update(completion_id: CompletionId, body: CompletionUpload, call: Call) -> Completion:
+    """Add what a row says to a completion; it is created when it is not there."""
+    if not fits_id(completion_id) or len(completion_id.encode()) > call.limits.id_bytes:
+        raise Invalid.at("/id", f"The id in the path can't be one: at most {call.limits.id_bytes} bytes, none of , ? # \\.")
+    if body.id is not None and body.id != completion_id:
+        raise Invalid.at("/id", "Differs from the id in the path.")
+    return Completion.of(await call.record(completions.record, Entry(completion_id, body.meaning())))
+
+
+@router.delete("/{completionId:id}", operation_id="deleteCompletion", status_code=204)
+async def delete(completion_id: CompletionId, call: Call) -> None:
+    """Delete a completion. Feedback on it stays, but no longer names it."""
+    await call.write(lambda tx: completions.delete(tx, completion_id))
+
+
+def cursor(next_place: Place | None) -> str | None:
+    """A place in a list, as an opaque word."""
+    if next_place is None:
+        return None
+    return base64.urlsafe_b64encode(f"{next_place.created_at}:{next_place.id}".encode()).decode().rstrip("=")
+
+
+def place(cursor: str | None) -> Place | None:
+    """Raises Invalid for a word that `cursor` did not make."""
+    if cursor is None:
+        return None
+    try:
+        created_at, colon, id = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode().partition(":")
+        if not colon or "\0" in id:
+            raise ValueError
+        return Place(int(created_at) if len(created_at) < 19 else 0, id)
+    except (ValueError, binascii.Error):
+        raise Invalid.at("/query/cursor", "Is not a `next_cursor` of this list.") from None

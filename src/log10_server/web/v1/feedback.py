@@ -1,0 +1,192 @@
+"""Feedback: upload, fetch, list, delete."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Query
+from pydantic import BaseModel, Field
+
+from log10_server.errors import Fault, Invalid
+from log10_server.services import feedback
+from log10_server.services.feedback import Matched, NewFeedback
+from log10_server.services.selectors import Listed, Selector
+from log10_server.store.database import Tx
+from log10_server.store.feedback import Filters
+from log10_server.web.answer import (
+    AnyText,
+    AtLeastOne,
+    AtLeastZero,
+    CompletionIds,
+    Flag,
+    Id,
+    JsonObject,
+    Limit,
+    LongText,
+    Moment,
+    Offset,
+    QueryText,
+    Reply,
+    SelectorTags,
+    Wire,
+)
+from log10_server.web.door import Call, Route
+from log10_server.web.problems import documented
+from log10_server.web.v1.completions import DEFAULT_PAGE
+
+router = APIRouter(prefix="/api/v1/feedback", tags=["Feedback"], route_class=Route)
+
+DEFAULT_MATCHES = 100
+
+_EXAMPLE = {
+    "id": "feedback-1",
+    "task_id": "greeting-quality",
+    "json_values": {"grade": 5, "note": "Friendly."},
+    "completion_tags_selector": ["greeting"],
+    "comment": "By hand",
+}
+
+
+class Feedback(Wire):
+    """What somebody or a program says of completions."""
+
+    id: str = Field(description="The feedback's id.")
+    organization_id: str = Field(description="The organization that the feedback belongs to.")
+    created_at_ms: int = Field(description="When it was stored, in milliseconds since 1970.")
+    task_id: str = Field(description="The feedback task that it answers.")
+    json_values: JsonObject = Field(description="The values, which satisfy the task's schema, as they were given.")
+    matched_completion_ids: list[str] = Field(description="The completions that the feedback is about.")
+    comment: str = Field(description="What its giver adds in words.")
+    completions_summary: str = Field(description="One line that tells a reader what was graded.")
+
+    @classmethod
+    def of(cls, given: Matched) -> "Feedback":
+        row = given.feedback
+        return cls.model_construct(
+            id=row.id,
+            organization_id=row.organization_id,
+            created_at_ms=row.created_at // 1000,
+            task_id=row.task_id,
+            json_values=JsonObject(row.json_values),
+            matched_completion_ids=given.completion_ids,
+            comment=row.comment,
+            completions_summary=row.completions_summary,
+        )
+
+
+class FeedbackUpload(Wire):
+    """Feedback on the completions that a selector matches, or that are listed by their ids: one of both."""
+
+    model_config = {"json_schema_extra": {"example": _EXAMPLE}}
+
+    id: Id | None = Field(None, description="An id of your own making: the same upload again stores nothing new.")
+    task_id: AnyText = Field(description="The feedback task that is answered.")
+    json_values: JsonObject = Field(description="The values; they must satisfy the task's schema.")
+    comment: LongText | None = Field(None, description="What you want to add in words.")
+    completion_tags_selector: SelectorTags | None = Field(
+        None, description="The feedback is about completions that have all of these tags."
+    )
+    completion_ids: CompletionIds | None = Field(None, description="The feedback is about these completions.")
+    allow_unmatched_feedback: bool | None = Field(
+        None, description="Whether to store the feedback when the selector matches nothing. Default: false."
+    )
+    max_matched_completions: AtLeastOne | None = Field(
+        None, description="How many completions the selector may match; more are refused. Default: 100."
+    )
+    matched_completion_ids: Any = Field(None, description="The server's answer; ignored in an upload.")
+
+    def meaning(self, most: int) -> NewFeedback:
+        """Raises Invalid for neither or both of a selector and ids."""
+        return NewFeedback(
+            id=self.id,
+            task_id=self.task_id,
+            json_values=str(self.json_values),
+            comment=self.comment or "",
+            target=self._target(most),
+        )
+
+    def _target(self, most: int) -> Selector | Listed:
+        tags, ids = self.completion_tags_selector, self.completion_ids
+        if tags and ids == []:
+            ids = None
+        elif ids and tags == []:
+            tags = None
+        if (tags is None) == (ids is None):
+            rule = "Give exactly one of `completion_tags_selector` and `completion_ids`."
+            raise Invalid([Fault("/completion_tags_selector", rule), Fault("/completion_ids", rule)], detail=rule)
+        if ids is not None:
+            if not ids:
+                raise Invalid.at("/completion_ids", "Must name at least one completion.")
+            return Listed(tuple(ids))
+        at_most = min(self.max_matched_completions or DEFAULT_MATCHES, most)
+        return Selector(tuple(tags or ()), bool(self.allow_unmatched_feedback), at_most)
+
+
+class FeedbackPage(Wire):
+    """Feedback, newest first."""
+
+    feedback: list[Feedback]
+
+
+class FeedbackQuery(BaseModel):
+    offset: Offset | None = Field(None, description="How many to leave out at the start.")
+    limit: Limit | None = Field(None, description="How many at most; more than 1000 means 1000. Default: 50.")
+    completion_id: QueryText | None = Field(None, description="Only feedback on this completion.")
+    task_id: QueryText | None = Field(None, description="Only feedback for this task.")
+    created_from: Moment | None = Field(None, description="Only feedback stored then or later.")
+    created_to: Moment | None = Field(None, description="Only feedback stored then or earlier.")
+    total: Flag = Field(False, description="Whether to count all that match, into the header `X-Total-Count`.")
+
+
+class FeedbackQueryBody(Wire):
+    """The same in a body; where both name a field, the query counts. A blank id is none."""
+
+    offset: AtLeastZero | None = Field(None, description="How many to leave out at the start.")
+    limit: AtLeastOne | None = Field(None, description="How many at most; more than 1000 means 1000. Default: 50.")
+    completion_id: AnyText | None = Field(None, description="Only feedback on this completion.")
+    task_id: AnyText | None = Field(None, description="Only feedback for this task.")
+
+
+FeedbackId = Annotated[str, Path(alias="feedbackId", description="The feedback's id.", examples=["feedback-1"])]
+
+
+@router.get("", operation_id="list", response_model=FeedbackPage)
+async def list_feedback(
+    query: Annotated[FeedbackQuery, Query()], call: Call, body: FeedbackQueryBody | None = None
+) -> Reply:
+    """List feedback, newest first. What narrows it stands in the query, or in a JSON body."""
+    asked = body or FeedbackQueryBody()
+    filters = Filters(
+        task_id=query.task_id or asked.task_id or None,
+        completion_id=query.completion_id or asked.completion_id or None,
+        created_from=query.created_from,
+        created_to=query.created_to,
+    )
+    offset = query.offset if query.offset is not None else asked.offset or 0
+    limit = min(query.limit or asked.limit or DEFAULT_PAGE, call.limits.page)
+
+    def read(tx: Tx) -> tuple[list[Matched], int | None]:
+        rows = feedback.list_newest(tx, filters, offset, limit)
+        return rows, feedback.count(tx, filters) if query.total else None
+
+    rows, total = await call.read(read)
+    page = FeedbackPage(feedback=[Feedback.of(given) for given in rows])
+    return Reply(page, {} if total is None else {"X-Total-Count": str(total)})
+
+
+@router.post("", operation_id="upload", responses=documented(409))
+async def upload(body: FeedbackUpload, call: Call) -> Feedback:
+    """Upload a piece of feedback. With an `id` of your own making it can be repeated."""
+    asked = body.meaning(call.limits.matched_completions)
+    await call.validated(asked.task_id, asked.json_values)
+    return Feedback.of(await call.record(feedback.record, asked))
+
+
+@router.get("/{feedbackId:id}", operation_id="get")
+async def get(feedback_id: FeedbackId, call: Call) -> Feedback:
+    """Fetch a piece of feedback."""
+    return Feedback.of(await call.read(lambda tx: feedback.get(tx, feedback_id)))
+
+
+@router.delete("/{feedbackId:id}", operation_id="deleteFeedback", status_code=204)
+async def delete(feedback_id: FeedbackId, call: Call) -> None:
+    """Delete a piece of feedback. What it graded is ungraded again."""
+    await call.write(lambda tx: feedback.delete(tx, feedback_id))

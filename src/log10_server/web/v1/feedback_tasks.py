@@ -1,0 +1,174 @@
+"""Feedback tasks: say what feedback is wanted, and on which completions."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Query
+from pydantic import BaseModel, BeforeValidator, Field
+
+from log10_server.services import feedback_tasks
+from log10_server.services.feedback_tasks import Changes, NewFeedbackTask
+from log10_server.store.database import Tx
+from log10_server.store.feedback_tasks import FeedbackTaskRow
+from log10_server.strict_json import value
+from log10_server.web.answer import (
+    Flag,
+    Id,
+    JsonObject,
+    Limit,
+    LongText,
+    Name,
+    Offset,
+    Reply,
+    SelectorTags,
+    Wire,
+)
+from log10_server.web.door import Call, Route
+from log10_server.web.problems import documented
+
+router = APIRouter(prefix="/api/v1/feedback_task", tags=["FeedbackTasks"], route_class=Route)
+
+# No client pages through tasks (contract 3.9).
+ALL = 1000
+
+_SCHEMA_EXAMPLE = {
+    "id": "greeting-quality",
+    "type": "object",
+    "properties": {"grade": {"type": "integer", "minimum": 1, "maximum": 5}, "note": {"type": "string"}},
+    "required": ["grade"],
+}
+_EXAMPLE = {
+    "id": "greeting-quality",
+    "name": "Greeting quality",
+    "instruction": "Grade how friendly the greeting is, from 1 to 5.",
+    "json_schema": _SCHEMA_EXAMPLE,
+    "completion_tags_selector": ["greeting"],
+}
+
+
+class Task(Wire):
+    """What feedback is wanted, and on which completions."""
+
+    id: str = Field(description="The task's id.")
+    organization_id: str = Field(description="The organization that the task belongs to.")
+    created_at_ms: int = Field(description="When the task was made, in milliseconds since 1970.")
+    name: str = Field(description="What the task is called.")
+    instruction: str = Field(description="What a reviewer should do.")
+    json_schema: JsonObject = Field(description="The JSON Schema that feedback must satisfy, as it was given.")
+    completion_tags_selector: list[str] = Field(
+        description="The task wants feedback on completions that have all of these tags."
+    )
+    archived: bool = Field(description="An archived task asks for nothing and takes no new feedback.")
+
+    @classmethod
+    def of(cls, row: FeedbackTaskRow) -> "Task":
+        return cls(
+            id=row.id,
+            organization_id=row.organization_id,
+            created_at_ms=row.created_at // 1000,
+            name=row.name,
+            instruction=row.instruction,
+            json_schema=JsonObject(row.json_schema),
+            completion_tags_selector=value(row.selector),
+            archived=row.archived,
+        )
+
+
+def _no_tags(said: Any) -> Any:
+    return None if said == {} and isinstance(said, dict) else said
+
+
+# The published document types the selector as an object by mistake: an empty one means no tags (contract 1).
+SelectorOrNone = Annotated[SelectorTags | None, BeforeValidator(_no_tags)]
+
+
+class TaskUpload(Wire):
+    """A new task. Its schema is checked now and never changes."""
+
+    model_config = {"json_schema_extra": {"example": _EXAMPLE}}
+
+    id: Id | None = Field(None, description="An id of your own making: the same upload again answers the same task.")
+    name: Name = Field(description="What the task is called.")
+    instruction: LongText | None = Field(None, description="What a reviewer should do.")
+    json_schema: JsonObject = Field(
+        description="The JSON Schema (draft 4, 6, 7, 2019-09 or 2020-12) that feedback must satisfy."
+    )
+    completion_tags_selector: SelectorOrNone = Field(
+        None, description="The task wants feedback on completions that have all of these tags; none: on nothing."
+    )
+
+    def meaning(self) -> NewFeedbackTask:
+        return NewFeedbackTask(
+            id=self.id,
+            name=self.name,
+            instruction=self.instruction or "",
+            json_schema=str(self.json_schema),
+            selector=tuple(self.completion_tags_selector or ()),
+        )
+
+
+class TaskChanges(Wire):
+    """What a task should become; what is left out or `null` stays."""
+
+    model_config = {"json_schema_extra": {"example": {"name": "Greeting quality, second round", "archived": False}}}
+
+    name: Name | None = Field(None, description="What the task is called.")
+    instruction: LongText | None = Field(None, description="What a reviewer should do.")
+    completion_tags_selector: SelectorTags | None = Field(
+        None, description="The task wants feedback on completions that have all of these tags."
+    )
+    archived: bool | None = Field(None, description="An archived task asks for nothing and takes no new feedback.")
+    json_schema: JsonObject | None = Field(None, description="Never changes: another one is refused with 409.")
+
+    def meaning(self) -> Changes:
+        selector = self.completion_tags_selector
+        return Changes(
+            name=self.name,
+            instruction=self.instruction,
+            selector=None if selector is None else tuple(selector),
+            archived=self.archived,
+            json_schema=None if self.json_schema is None else str(self.json_schema),
+        )
+
+
+class TaskQuery(BaseModel):
+    archived: Flag | None = Field(None, description="Only tasks that are archived, or that are not.")
+    offset: Offset = Field(0, description="How many to leave out at the start.")
+    limit: Limit = Field(ALL, description="How many at most; more than 1000 means 1000.")
+    total: Flag = Field(False, description="Whether to count all that match, into the header `X-Total-Count`.")
+
+
+TaskId = Annotated[str, Path(alias="taskId", description="The feedback task's id.", examples=["greeting-quality"])]
+
+
+@router.get("", operation_id="listFeedbackTasks", response_model=list[Task])
+async def list_tasks(query: Annotated[TaskQuery, Query()], call: Call) -> Reply:
+    """List feedback tasks, newest first."""
+    limit = min(query.limit, call.limits.page)
+
+    def read(tx: Tx) -> tuple[list[FeedbackTaskRow], int | None]:
+        rows = feedback_tasks.list_newest(tx, query.archived, query.offset, limit)
+        return rows, feedback_tasks.count(tx, query.archived) if query.total else None
+
+    rows, total = await call.read(read)
+    return Reply([Task.of(row) for row in rows], {} if total is None else {"X-Total-Count": str(total)})
+
+
+@router.post("", operation_id="createFeedbackTask", responses=documented(409))
+async def create(body: TaskUpload, call: Call) -> Task:
+    """Create a feedback task. Its selector counts for completions that are there already, too."""
+    asked = body.meaning()
+    await call.checked(asked.json_schema)
+    return Task.of(await call.write(lambda tx: feedback_tasks.create(tx, asked), alone=True))
+
+
+@router.get("/{taskId:id}", operation_id="getFeedbackTask")
+async def get(task_id: TaskId, call: Call) -> Task:
+    """Fetch a feedback task."""
+    return Task.of(await call.read(lambda tx: feedback_tasks.get(tx, task_id)))
+
+
+@router.patch("/{taskId:id}", operation_id="updateFeedbackTask", responses=documented(409))
+async def change(task_id: TaskId, body: TaskChanges, call: Call) -> Task:
+    """Change a task's name, instruction or selector, or archive it."""
+    changes = body.meaning()
+    return Task.of(await call.write(lambda tx: feedback_tasks.change(tx, task_id, changes), alone=True))

