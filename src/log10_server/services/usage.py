@@ -1,5 +1,6 @@
 """What a provider's payloads say about a call: its model and its tokens. OpenAI's and Anthropic's shapes."""
 
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -42,12 +43,10 @@ def taken_out(request: str | None, response: str | None) -> CompletionFields:
     found: CompletionFields = {}
     asked = answered = None
     if request is not None:
-        try:
+        with suppress(msgspec.MsgspecError):
             asked = _model(_request(str(request)).model)
-        except msgspec.MsgspecError:
-            pass
     if response is not None:
-        try:
+        with suppress(msgspec.MsgspecError):
             said = _response(str(response))
             answered = _model(said.model)
             usage = _usage(said.usage) if said.usage is not None else _Usage()
@@ -55,8 +54,6 @@ def taken_out(request: str | None, response: str | None) -> CompletionFields:
                 found["input_tokens"] = count
             if (count := _count(usage.completion_tokens, usage.output_tokens)) is not None:
                 found["output_tokens"] = count
-        except msgspec.MsgspecError:
-            pass
     if (model := asked or answered) is not None:
         found["model"] = model
     return found

@@ -124,7 +124,9 @@ def replace(tx: Tx, rows: Sequence[CompletionRow]) -> None:
         named = completion.c.keys()[2:]
         statement = (
             update(completion)
-            .where(completion.c.organization_id == bindparam("at_organization_id"), completion.c.id == bindparam("at_id"))
+            .where(
+                completion.c.organization_id == bindparam("at_organization_id"), completion.c.id == bindparam("at_id")
+            )
             .values({name: bindparam(name) for name in named})
         )
         values = [
@@ -156,7 +158,7 @@ def existing(tx: Tx, ids: Iterable[str]) -> set[str]:
 def models(tx: Tx, ids: Iterable[str]) -> dict[str, str | None]:
     """The model of each of these completions."""
     wanted = tx.rows(completion, "id", "model").where(tx.among(completion.c.id, sorted(ids)))
-    return {id: model for id, model in tx.connection.execute(wanted)}
+    return {row.id: row.model for row in tx.connection.execute(wanted)}
 
 
 _SHORT = 1 << 16
@@ -167,7 +169,7 @@ def short_requests(tx: Tx, ids: Iterable[str]) -> dict[str, str]:
     wanted = tx.rows(completion, "id", "request").where(
         tx.among(completion.c.id, sorted(ids)), func.length(completion.c.request) <= _SHORT
     )
-    return {id: request for id, request in tx.connection.execute(wanted)}
+    return {row.id: row.request for row in tx.connection.execute(wanted)}
 
 
 def having_all_tags(tx: Tx, tag_ids: Sequence[int], limit: int) -> list[str]:

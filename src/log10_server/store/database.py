@@ -196,7 +196,14 @@ def refused(error: Exception) -> Exception:
     else:
         # Class 57: stopped or cancelled, 53: out of disk or memory, 08: connection, 55P03: waited for a lock too long.
         state = getattr(raised, "sqlstate", None) or "08000"
-        away = isinstance(error, OperationalError | InterfaceError) and state[:2] in {"57", "53", "08", "55", "25", "58"}
+        away = isinstance(error, OperationalError | InterfaceError) and state[:2] in {
+            "57",
+            "53",
+            "08",
+            "55",
+            "25",
+            "58",
+        }
     return Unavailable("The database can't be reached or is busy; nothing was stored. Try again.") if away else error
 
 

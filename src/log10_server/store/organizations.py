@@ -89,9 +89,7 @@ def revoke_token(connection: Connection, token_id: str, at: int) -> bool:
 
 
 _caller = (
-    select(organization)
-    .join(token, token.c.organization_id == organization.c.id)
-    .where(token.c.revoked_at.is_(None))
+    select(organization).join(token, token.c.organization_id == organization.c.id).where(token.c.revoked_at.is_(None))
 )
 
 

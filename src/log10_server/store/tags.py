@@ -36,9 +36,7 @@ def known(tx: Tx, names: Iterable[str]) -> dict[str, int]:
     digests = {sha256(name.encode()).hexdigest(): name for name in names}
     if not digests:
         return {}
-    found = tx.connection.execute(
-        tx.rows(tag, "name_digest", "id").where(tx.among(tag.c.name_digest, sorted(digests)))
-    )
+    found = tx.connection.execute(tx.rows(tag, "name_digest", "id").where(tx.among(tag.c.name_digest, sorted(digests))))
     return {digests[digest]: id for digest, id in found}
 
 
@@ -48,7 +46,9 @@ def ensure(tx: Tx, names: Iterable[str]) -> dict[str, int]:
     keys = known(tx, wanted)
     # The key is the microsecond of birth. Another process may take the same one, or make the same tag: then look again.
     while missing := sorted(wanted - keys.keys()):
-        rows = [TagRow(tx.organization_id, at := tx.now(), sha256(name.encode()).hexdigest(), name, at) for name in missing]
+        rows = [
+            TagRow(tx.organization_id, at := tx.now(), sha256(name.encode()).hexdigest(), name, at) for name in missing
+        ]
         tx.insert_many(tag, rows)
         keys |= known(tx, missing)
     return keys

@@ -73,9 +73,7 @@ class Writer:
             self._changed.notify()
         self._thread.join()
 
-    async def write(
-        self, organization_id: str, work: Callable[[Tx], T], *, size: int = 0, alone: bool = False
-    ) -> T:
+    async def write(self, organization_id: str, work: Callable[[Tx], T], *, size: int = 0, alone: bool = False) -> T:
         """What `work` gives, once it is on disk. `size` is about its bytes; `alone` keeps it out of others' transactions.
 
         Raises the work's own refusal, and Unavailable when too much waits or nothing could be stored.
@@ -102,7 +100,7 @@ class Writer:
         with self._changed:
             if not self._open:
                 raise Unavailable("The server is stopping.", code="stopping")
-            if len(self._line) >= self._max_waiting or self._bytes + size > self._max_bytes and self._line:
+            if len(self._line) >= self._max_waiting or (self._bytes + size > self._max_bytes and self._line):
                 raise Unavailable("Too many writes are waiting. Try again in a moment.", code="overloaded")
             self._line.append(waiting)
             self._bytes += size
@@ -156,7 +154,7 @@ class Writer:
                         again += group
                 done = True
         except Refusal as refusal:
-            if done or isinstance(refusal, Unavailable) and not _lost_on_the_way(refusal):
+            if done or (isinstance(refusal, Unavailable) and not _lost_on_the_way(refusal)):
                 _fail(batch, refusal)
                 return
             if len(groups) == 1 and not isinstance(refusal, Unavailable):

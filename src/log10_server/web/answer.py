@@ -101,9 +101,7 @@ def json_of(answer: Any) -> str:
     if isinstance(answer, JsonText):
         return answer
     if isinstance(answer, BaseModel):
-        parts = [
-            f'"{name}":{json_of(member)}' for name, member in answer.__dict__.items() if member is not None
-        ]
+        parts = [f'"{name}":{json_of(member)}' for name, member in answer.__dict__.items() if member is not None]
         return "{" + ",".join(parts) + "}"
     if isinstance(answer, list) and answer and not isinstance(answer[0], str):
         return "[" + ",".join(map(json_of, answer)) + "]"
@@ -122,7 +120,7 @@ def _check_text(limit: str) -> AfterValidator:
             raise PydanticCustomError("text", "Must not hold the character NUL.")
         limits = info.context or _DEFAULT_LIMITS
         most: int = getattr(limits, limit)
-        if len(text) > most or len(text) * 4 > most and len(text.encode("utf-8", "surrogatepass")) > most:
+        if len(text) > most or (len(text) * 4 > most and len(text.encode("utf-8", "surrogatepass")) > most):
             raise PydanticCustomError("text", "Must be at most {most} bytes of UTF-8 long.", {"most": most})
         return text
 
@@ -170,7 +168,7 @@ def _finite(number: float) -> float:
 
 
 def _small_enough(number: Any) -> Any:
-    return 10**18 if number == math.inf or type(number) is int and number > 10**18 else number
+    return 10**18 if number == math.inf or (type(number) is int and number > 10**18) else number
 
 
 # In bodies.

@@ -16,7 +16,7 @@ from typing import Annotated, Any, NamedTuple, get_args, get_origin
 from urllib.parse import parse_qsl, unquote_to_bytes
 
 from fastapi import Depends, Header, Security
-from fastapi.params import Body, Path, Query
+from fastapi.params import Path, Query
 from fastapi.routing import APIRoute
 from fastapi.security import APIKeyHeader
 from pydantic import BaseModel, ValidationError
@@ -43,7 +43,7 @@ from log10_server.errors import (
 from log10_server.services import organizations
 from log10_server.store.organizations import OrganizationRow
 from log10_server.strict_json import members
-from log10_server.web.answer import Reply, Wire, fits_id, json_of
+from log10_server.web.answer import Reply, Wire, json_of
 from log10_server.web.call import CallOf, Machine
 from log10_server.web.problems import documented, problem
 
@@ -148,7 +148,7 @@ class Admitted(NamedTuple):
 
 def check_organization(organization: OrganizationRow, named: Any) -> None:
     """Raises Forbidden when `named` names another organization; null, blank and the word `None` name none."""
-    if named is None or isinstance(named, str) and named.strip() in {"", "None", organization.id, organization.slug}:
+    if named is None or (isinstance(named, str) and named.strip() in {"", "None", organization.id, organization.slug}):
         return
     raise Forbidden("The call names an organization that is not the one of its token.")
 
@@ -172,9 +172,7 @@ def _documented(
     _token: Annotated[
         str,
         Security(
-            APIKeyHeader(
-                name="X-Log10-Token", scheme_name="Log10Token", description="A token of your organization."
-            )
+            APIKeyHeader(name="X-Log10-Token", scheme_name="Log10Token", description="A token of your organization.")
         ),
     ],
     _organization: Annotated[
@@ -283,7 +281,7 @@ class Route(APIRoute):
         body = await _read(receive, length, call.limits.body_bytes)
         call.size = len(body)
         is_json = says_json(media_type)
-        if not self.plan.body_needed and (not body or self.plan.body is NoBody and not is_json):
+        if not self.plan.body_needed and (not body or (self.plan.body is NoBody and not is_json)):
             return None
         if not is_json:
             raise WrongMediaType(f"The body must be JSON, not {media_type!r}: send Content-Type: application/json.")

@@ -106,7 +106,7 @@ def with_required(json_schema: str) -> JsonText:
         return JsonObject(json_schema)
     inside = json_schema.rstrip().removesuffix("}").rstrip()
     comma = "" if inside.endswith("{") else ","
-    return JsonObject(f'{inside}{comma}{written("required")}:[]}}')
+    return JsonObject(f"{inside}{comma}{written('required')}:[]}}")
 
 
 def _page(data: list[Any], total: int, offset: int, limit: int) -> Page:

@@ -5,7 +5,8 @@ import binascii
 from typing import Annotated, Literal, cast
 
 from fastapi import APIRouter, Path, Query
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.config import JsonDict
 
 from log10_server.errors import Invalid
 from log10_server.services import completions, ungraded, usage
@@ -35,10 +36,10 @@ router = APIRouter(prefix="/api/v1/completions", tags=["Completions"], route_cla
 
 DEFAULT_PAGE = 50
 
-type_of_kind = Literal["chat", "prompt"]
-type_of_status = Literal["started", "finished", "failed"]
+Kind = Literal["chat", "prompt"]
+Status = Literal["started", "finished", "failed"]
 
-_EXAMPLE = {
+_EXAMPLE: JsonDict = {
     "id": "greeting-1",
     "session_id": "session-1",
     "tags": ["greeting", "demo"],
@@ -61,8 +62,8 @@ class Completion(Wire):
     id: str = Field(description="The completion's id.")
     organization_id: str = Field(description="The organization that the completion belongs to.")
     created_at_ms: int = Field(description="When its first row arrived, in milliseconds since 1970.")
-    kind: type_of_kind = Field(description="Whether the request holds chat messages or a prompt.")
-    status: type_of_status = Field(description="How far the call is.")
+    kind: Kind = Field(description="Whether the request holds chat messages or a prompt.")
+    status: Status = Field(description="How far the call is.")
     tags: list[str] = Field(description="The tags, in the order given.")
     request: JsonObject | None = Field(None, description="What was sent to the LLM, as it was sent.")
     response: JsonObject | None = Field(None, description="What the LLM answered, as it came.")
@@ -81,12 +82,12 @@ class Completion(Wire):
             id=row.id,
             organization_id=row.organization_id,
             created_at_ms=row.created_at // 1000,
-            kind=row.kind or "chat",
-            status=row.status or ("started" if row.response is None else "finished"),
+            kind=cast(Kind, row.kind or "chat"),
+            status=cast(Status, row.status or ("started" if row.response is None else "finished")),
             tags=value(row.tags) if row.tags else [],
-            request=row.request and JsonObject(row.request),
-            response=row.response and JsonObject(row.response),
-            stacktrace=row.stacktrace and JsonArray(row.stacktrace),
+            request=None if row.request is None else JsonObject(row.request),
+            response=None if row.response is None else JsonObject(row.response),
+            stacktrace=None if row.stacktrace is None else JsonArray(row.stacktrace),
             session_id=row.session_id,
             duration=row.duration if row.duration is None or row.duration % 1 else int(row.duration),
             failure_kind=row.failure_kind,
@@ -97,12 +98,12 @@ class Completion(Wire):
 class CompletionUpload(Wire):
     """A row about a completion. What is left out or `null` stays as it is."""
 
-    model_config = {"json_schema_extra": {"example": _EXAMPLE}}
+    model_config = ConfigDict(json_schema_extra={"example": _EXAMPLE})
 
     id: Id | None = Field(None, description="An id of your own making; else the server makes one.")
     organization_id: str | None = Field(None, description="The token's organization, by id or slug. May be left out.")
-    kind: type_of_kind | None = Field(None, description="Whether the request holds chat messages or a prompt.")
-    status: type_of_status | None = Field(None, description="How far the call is.")
+    kind: Kind | None = Field(None, description="Whether the request holds chat messages or a prompt.")
+    status: Status | None = Field(None, description="How far the call is.")
     tags: Tags | None = Field(None, description="Tags by which selectors find the completion; `[]` clears them.")
     request: JsonObject | None = Field(None, description="What is sent to the LLM. Comes back as it is.")
     response: JsonObject | None = Field(None, description="What the LLM answered. Comes back as it is.")
@@ -152,8 +153,8 @@ class UngradedPage(Wire):
 class CompletionQuery(BaseModel):
     tag: list[QueryText] = Field([], description="A tag that the completion must have; repeat it for several.")
     session_id: QueryText | None = Field(None, description="Only completions of this session.")
-    status: type_of_status | None = Field(None, description="Only completions of this status.")
-    kind: type_of_kind | None = Field(None, description="Only completions of this kind.")
+    status: Status | None = Field(None, description="Only completions of this status.")
+    kind: Kind | None = Field(None, description="Only completions of this kind.")
     model: QueryText | None = Field(None, description="Only completions of this model, by the name it was asked by.")
     created_from: Moment | None = Field(None, description="Only completions that began then or later.")
     created_to: Moment | None = Field(None, description="Only completions that began then or earlier.")
@@ -210,7 +211,9 @@ async def get(completion_id: CompletionId, call: Call) -> Completion:
 async def update(completion_id: CompletionId, body: CompletionUpload, call: Call) -> Completion:
     """Add what a row says to a completion; it is created when it is not there."""
     if not fits_id(completion_id) or len(completion_id.encode()) > call.limits.id_bytes:
-        raise Invalid.at("/id", f"The id in the path can't be one: at most {call.limits.id_bytes} bytes, none of , ? # \\.")
+        raise Invalid.at(
+            "/id", f"The id in the path can't be one: at most {call.limits.id_bytes} bytes, none of , ? # \\."
+        )
     if body.id is not None and body.id != completion_id:
         raise Invalid.at("/id", "Differs from the id in the path.")
     return Completion.of(await call.record(completions.record, Entry(completion_id, body.meaning())))

@@ -3,7 +3,8 @@
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.config import JsonDict
 
 from log10_server.errors import Fault, Invalid
 from log10_server.services import feedback
@@ -36,7 +37,7 @@ router = APIRouter(prefix="/api/v1/feedback", tags=["Feedback"], route_class=Rou
 
 DEFAULT_MATCHES = 100
 
-_EXAMPLE = {
+_EXAMPLE: JsonDict = {
     "id": "feedback-1",
     "task_id": "greeting-quality",
     "json_values": {"grade": 5, "note": "Friendly."},
@@ -75,7 +76,7 @@ class Feedback(Wire):
 class FeedbackUpload(Wire):
     """Feedback on the completions that a selector matches, or that are listed by their ids: one of both."""
 
-    model_config = {"json_schema_extra": {"example": _EXAMPLE}}
+    model_config = ConfigDict(json_schema_extra={"example": _EXAMPLE})
 
     id: Id | None = Field(None, description="An id of your own making: the same upload again stores nothing new.")
     task_id: AnyText = Field(description="The feedback task that is answered.")

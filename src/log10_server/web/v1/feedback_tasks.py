@@ -3,7 +3,8 @@
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query
-from pydantic import BaseModel, BeforeValidator, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic.config import JsonDict
 
 from log10_server.services import feedback_tasks
 from log10_server.services.feedback_tasks import Changes, NewFeedbackTask
@@ -30,13 +31,13 @@ router = APIRouter(prefix="/api/v1/feedback_task", tags=["FeedbackTasks"], route
 # No client pages through tasks (contract 3.9).
 ALL = 1000
 
-_SCHEMA_EXAMPLE = {
+_SCHEMA_EXAMPLE: JsonDict = {
     "id": "greeting-quality",
     "type": "object",
     "properties": {"grade": {"type": "integer", "minimum": 1, "maximum": 5}, "note": {"type": "string"}},
     "required": ["grade"],
 }
-_EXAMPLE = {
+_EXAMPLE: JsonDict = {
     "id": "greeting-quality",
     "name": "Greeting quality",
     "instruction": "Grade how friendly the greeting is, from 1 to 5.",
@@ -84,7 +85,7 @@ SelectorOrNone = Annotated[SelectorTags | None, BeforeValidator(_no_tags)]
 class TaskUpload(Wire):
     """A new task. Its schema is checked now and never changes."""
 
-    model_config = {"json_schema_extra": {"example": _EXAMPLE}}
+    model_config = ConfigDict(json_schema_extra={"example": _EXAMPLE})
 
     id: Id | None = Field(None, description="An id of your own making: the same upload again answers the same task.")
     name: Name = Field(description="What the task is called.")
@@ -109,7 +110,9 @@ class TaskUpload(Wire):
 class TaskChanges(Wire):
     """What a task should become; what is left out or `null` stays."""
 
-    model_config = {"json_schema_extra": {"example": {"name": "Greeting quality, second round", "archived": False}}}
+    model_config = ConfigDict(
+        json_schema_extra={"example": {"name": "Greeting quality, second round", "archived": False}}
+    )
 
     name: Name | None = Field(None, description="What the task is called.")
     instruction: LongText | None = Field(None, description="What a reviewer should do.")

@@ -41,7 +41,7 @@ class SessionQuery(BaseModel):
 
 
 @router.post("", operation_id="createSession", status_code=201)
-async def create(call: Call, body: NoBody | None = None) -> NewSession:
+async def create(call: Call, _body: NoBody | None = None) -> NewSession:
     """Create a session. It needs no body."""
     return NewSession(session=Session(id=await call.write(sessions.create)))
 

@@ -1,0 +1,197 @@
+"""The values of `format` that are asserted (contract 3.8); any other one is a note.
+
+Ours, because the library checks half of them only with further packages, and some of those by patterns that
+backtrack. Each check takes time linear in the text, knows ASCII digits only, and says yes or no. What is not
+a string passes.
+"""
+
+import re
+import warnings
+from collections.abc import Callable
+from ipaddress import AddressValueError, IPv6Address
+
+from jsonschema import FormatChecker
+
+ASSERTED = FormatChecker(formats=())
+
+
+def _asserted(name: str) -> Callable[[Callable[[str], bool]], Callable[[str], bool]]:
+    """Assert the decorated check under `name`."""
+
+    def register(holds: Callable[[str], bool]) -> Callable[[str], bool]:
+        ASSERTED.checks(name)(lambda value: not isinstance(value, str) or holds(value))
+        return holds
+
+    return register
+
+
+_DATE = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2})")
+_TIME = re.compile(r"([0-9]{2}):([0-9]{2}):([0-9]{2})(?:\.[0-9]+)?(?:[Zz]|([+-])([0-9]{2}):([0-9]{2}))")
+_DAYS = (31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
+
+
+@_asserted("date")
+def is_date(text: str) -> bool:
+    """RFC 3339 `full-date`: a day that the calendar has."""
+    found = _DATE.fullmatch(text)
+    if found is None:
+        return False
+    year, month, day = map(int, found.groups())
+    leap = month == 2 and year % 4 == 0 and (year % 100 != 0 or year % 400 == 0)
+    return 1 <= month <= 12 and 1 <= day <= _DAYS[month - 1] + leap
+
+
+@_asserted("time")
+def is_time(text: str) -> bool:
+    """RFC 3339 `full-time`: with its offset. A leap second is the last one of a day in UTC."""
+    found = _TIME.fullmatch(text)
+    if found is None:
+        return False
+    hour, minute, second = map(int, found.group(1, 2, 3))
+    east = -1 if found[4] == "-" else 1
+    offset_hour, offset_minute = int(found[5] or 0), int(found[6] or 0)
+    if hour > 23 or minute > 59 or second > 60 or offset_hour > 23 or offset_minute > 59:
+        return False
+    minutes_in_utc = hour * 60 + minute - east * (offset_hour * 60 + offset_minute)
+    return second < 60 or minutes_in_utc % (24 * 60) == 24 * 60 - 1
+
+
+@_asserted("date-time")
+def is_date_time(text: str) -> bool:
+    """RFC 3339 `date-time`; `t` and `z` may be small."""
+    return text[10:11] in ("T", "t") and is_date(text[:10]) and is_time(text[11:])
+
+
+# RFC 3339, appendix A: no unit is skipped between the largest and the smallest, and weeks stand alone.
+_DAY = r"[0-9]++D"
+_DAYS_AND_MORE = rf"(?:[0-9]++Y(?:[0-9]++M(?:{_DAY})?)?|[0-9]++M(?:{_DAY})?|{_DAY})"
+_SECOND = r"[0-9]++S"
+_CLOCK = rf"T(?:[0-9]++H(?:[0-9]++M(?:{_SECOND})?)?|[0-9]++M(?:{_SECOND})?|{_SECOND})"
+_DURATION = re.compile(rf"P(?:[0-9]++W|{_DAYS_AND_MORE}(?:{_CLOCK})?|{_CLOCK})")
+
+
+@_asserted("duration")
+def is_duration(text: str) -> bool:
+    return _DURATION.fullmatch(text) is not None
+
+
+_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_HOSTNAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
+_OCTET = r"(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
+_IPV4 = re.compile(rf"{_OCTET}(?:\.{_OCTET}){{3}}")
+
+
+@_asserted("hostname")
+def is_hostname(text: str) -> bool:
+    """RFC 1123: labels of letters, digits and inner hyphens, 63 each, 253 in all."""
+    return len(text) <= 253 and _HOSTNAME.fullmatch(text) is not None
+
+
+@_asserted("ipv4")
+def is_ipv4(text: str) -> bool:
+    """RFC 2673: four decimal numbers, without leading zeros."""
+    return _IPV4.fullmatch(text) is not None
+
+
+@_asserted("ipv6")
+def is_ipv6(text: str) -> bool:
+    """RFC 4291, without a zone."""
+    if len(text) > 45 or "%" in text:
+        return False
+    try:
+        IPv6Address(text)
+    except AddressValueError:
+        return False
+    return True
+
+
+_ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]++"
+_LOCAL = re.compile(rf'{_ATOM}(?:\.{_ATOM})*+|"(?:[ !#-\[\]-~]|\\[ -~])*+"')
+
+
+@_asserted("email")
+def is_email(text: str) -> bool:
+    """RFC 5321 `Mailbox`: a dot-string or quoted string of 64 at most, and a host name or an address in brackets."""
+    local, _, domain = text.rpartition("@")
+    if len(local) > 64 or _LOCAL.fullmatch(local) is None:
+        return False
+    if domain.startswith("[") and domain.endswith("]"):
+        literal = domain[1:-1]
+        return is_ipv6(literal[5:]) if literal[:5].lower() == "ipv6:" else is_ipv4(literal)
+    return is_hostname(domain)
+
+
+def _made_of(characters: str) -> re.Pattern[str]:
+    """Any number of `characters`, of RFC 3986's unreserved and sub-delims, and of percent-encoded octets."""
+    plain = rf"[A-Za-z0-9\-._~!$&'()*+,;={characters}]*+"
+    return re.compile(rf"{plain}(?:%[0-9A-Fa-f]{{2}}{plain})*+")
+
+
+_PARTS = re.compile(r"(?:([^:/?#]*+):)?+(?://([^/?#]*+))?+([^?#]*+)(?:\?([^#]*+))?+(?:#(.*+))?+", re.DOTALL)
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*+")
+_USER, _HOST, _PATH, _QUERY = _made_of(":"), _made_of(""), _made_of(":@/"), _made_of(":@/?")
+_PORT = re.compile(r"[0-9]*+")
+_IP_FUTURE = re.compile(r"[vV][0-9A-Fa-f]++\.[A-Za-z0-9\-._~!$&'()*+,;=:]++")
+
+
+@_asserted("uri-reference")
+def is_uri_reference(text: str) -> bool:
+    """RFC 3986 `URI-reference`."""
+    found = _PARTS.fullmatch(text)
+    if found is None:
+        return False
+    scheme, authority, path, query, fragment = found.groups()
+    return (
+        (scheme is None or _SCHEME.fullmatch(scheme) is not None)
+        and (authority is None or _is_authority(authority))
+        and _PATH.fullmatch(path) is not None
+        and (query is None or _QUERY.fullmatch(query) is not None)
+        and (fragment is None or _QUERY.fullmatch(fragment) is not None)
+    )
+
+
+@_asserted("uri")
+def is_uri(text: str) -> bool:
+    """RFC 3986 `URI`: a reference with a scheme."""
+    found = _PARTS.match(text)
+    return found is not None and found[1] is not None and is_uri_reference(text)
+
+
+def _is_authority(text: str) -> bool:
+    user, _, rest = text.rpartition("@")
+    if _USER.fullmatch(user) is None:
+        return False
+    if rest.startswith("["):
+        literal, closed, after = rest[1:].partition("]")
+        host_holds = bool(closed) and (is_ipv6(literal) or _IP_FUTURE.fullmatch(literal) is not None)
+        return host_holds and (not after or after[0] == ":" and _PORT.fullmatch(after, 1) is not None)
+    host, _, port = rest.partition(":")
+    return _HOST.fullmatch(host) is not None and _PORT.fullmatch(port) is not None
+
+
+_UUID = re.compile(r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
+_BAD_ESCAPE = re.compile(r"~(?![01])")
+
+
+@_asserted("uuid")
+def is_uuid(text: str) -> bool:
+    """RFC 4122, with hyphens; of any version."""
+    return _UUID.fullmatch(text) is not None
+
+
+@_asserted("json-pointer")
+def is_json_pointer(text: str) -> bool:
+    """RFC 6901, the form in a string."""
+    return not text or text[0] == "/" and _BAD_ESCAPE.search(text) is None
+
+
+@_asserted("regex")
+def is_regex(text: str) -> bool:
+    """An expression of Python's `re`, the dialect of `pattern`."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            re.compile(text)
+    except (re.error, OverflowError, RecursionError, ValueError):
+        return False
+    return True
