@@ -192,6 +192,6 @@ def is_regex(text: str) -> bool:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             re.compile(text)
-    except (re.error, OverflowError, RecursionError, ValueError):
+    except Exception:  # not only re.error: OverflowError for a large repeat, RecursionError for deep groups, ...
         return False
     return True
