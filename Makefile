@@ -39,7 +39,7 @@ format: .venv/.dev
 
 # By way of a second file: a program that fails must not leave an empty document.
 openapi: .venv/.runtime
-	@mkdir -p build
+	@mkdir -p build openapi
 	$(bin)/log10-server openapi > build/openapi.json
 	mv build/openapi.json openapi/log10-server.json
 

@@ -74,6 +74,15 @@ def list_newest(
     return paged(store.completions.page(tx, filters, after, limit + 1), limit)
 
 
+def list_from(tx: Tx, filters: Filters, offset: int, limit: int) -> list[CompletionRow]:
+    """Completions that pass the filters, newest first, behind the first `offset`."""
+    return store.completions.page_from(tx, filters, offset, limit)
+
+
+def count(tx: Tx, filters: Filters) -> int:
+    return store.completions.count(tx, filters)
+
+
 def list_of_session(
     tx: Tx, session_id: str, after: Place | None, limit: int
 ) -> tuple[list[CompletionRow], Place | None]:

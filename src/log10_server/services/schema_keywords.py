@@ -54,11 +54,13 @@ def same(one: Any, two: Any) -> bool:
 
 def is_multiple(number: int | float, of: int | float) -> bool:
     """Whether `number` is a whole multiple of `of`, both as they are spelled: 0.3 is three times 0.1."""
-    if isinstance(number, int) and isinstance(of, int):
-        return number % of == 0
-    numerator, denominator = Decimal(repr(number)).as_integer_ratio()
-    of_numerator, of_denominator = Decimal(repr(of)).as_integer_ratio()
+    numerator, denominator = _ratio(number)
+    of_numerator, of_denominator = _ratio(of)
     return numerator * of_denominator % (denominator * of_numerator) == 0
+
+
+def _ratio(number: int | float) -> tuple[int, int]:
+    return (number, 1) if isinstance(number, int) else Decimal(repr(number)).as_integer_ratio()
 
 
 def are_unique(items: list[Any]) -> bool:

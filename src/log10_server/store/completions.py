@@ -1,16 +1,18 @@
 """Completions, and the index from tags to them."""
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sqlalchemy import (
     BigInteger,
     Column,
+    ColumnElement,
     Double,
     Select,
     Text,
     bindparam,
     case,
+    false,
     func,
     literal,
     select,
@@ -20,6 +22,7 @@ from sqlalchemy import (
 
 from log10_server.store.base import Instant, Key, Payload, link, order, owned, same_columns
 from log10_server.store.database import Tx
+from log10_server.store.tags import TagRow, tag
 
 completion = owned(
     "completion",
@@ -218,9 +221,33 @@ def _rarest_first(tx: Tx, tag_ids: Sequence[int]) -> list[int]:
     return sorted(tag_ids, key=lambda tag_id: counts[tag_id])
 
 
+def tags_containing(tx: Tx, query: str, limit: int) -> list[TagRow]:
+    """Tags whose name contains `query`, ignoring case: the exact name first, then the shortest."""
+    found = tx.rows(tag).where(tag.c.name.icontains(query, autoescape=True))
+    closest = found.order_by(
+        case((tag.c.name == query, 0), else_=1), func.length(tag.c.name), tag.c.name, tag.c.id
+    ).limit(limit)
+    return [TagRow(*row) for row in tx.connection.execute(closest)]
+
+
+def tags_used_last(tx: Tx, limit: int) -> list[TagRow]:
+    """Tags by the newest completion that has them, the newest first; then those that none has."""
+    used_at = (
+        tx.rows(completion_tag, "created_at")
+        .where(completion_tag.c.tag_id == tag.c.id)
+        .order_by(completion_tag.c.created_at.desc())
+        .limit(1)
+        .correlate(tag)
+        .scalar_subquery()
+    )
+    newest = tx.rows(tag).order_by(func.coalesce(used_at, 0).desc(), tag.c.id.desc()).limit(limit)
+    return [TagRow(*row) for row in tx.connection.execute(newest)]
+
+
 class Filters(NamedTuple):
     """What a list of completions is narrowed to; None narrows nothing. The ends of the time are inclusive."""
 
+    ids: Sequence[str] | None = None
     tag_ids: Sequence[int] | None = None
     session_id: str | None = None
     status: str | None = None
@@ -239,10 +266,33 @@ class Place(NamedTuple):
 
 def page(tx: Tx, filters: Filters, after: Place | None, limit: int) -> list[CompletionRow]:
     """Completions that pass the filters, newest first, those behind `after`."""
+    found, at, id = _narrowed(tx, filters)
+    if after is not None:
+        found = found.where(tuple_(at, id) < tuple_(*map(literal, after)))
+    return [CompletionRow(*row) for row in tx.connection.execute(found.order_by(at.desc(), id.desc()).limit(limit))]
+
+
+def page_from(tx: Tx, filters: Filters, offset: int, limit: int) -> list[CompletionRow]:
+    """Completions that pass the filters, newest first, behind the first `offset`."""
+    found, at, id = _narrowed(tx, filters)
+    newest = found.order_by(at.desc(), id.desc()).offset(offset).limit(limit)
+    return [CompletionRow(*row) for row in tx.connection.execute(newest)]
+
+
+def count(tx: Tx, filters: Filters) -> int:
+    found, _, id = _narrowed(tx, filters)
+    return tx.connection.scalar(select(func.count()).select_from(found.with_only_columns(id).subquery())) or 0
+
+
+def _narrowed(tx: Tx, filters: Filters) -> tuple[Select[Any], ColumnElement[int], ColumnElement[str]]:
+    """The completions that pass, and the columns that give their order."""
+    found: Select[Any]
+    at: ColumnElement[int]
+    id: ColumnElement[str]
     if filters.tag_ids is None:
         found, at, id = tx.rows(completion), completion.c.created_at, completion.c.id
     elif not filters.tag_ids:
-        return []
+        found, at, id = tx.rows(completion).where(false()), completion.c.created_at, completion.c.id
     else:
         # The index over tags has the order of the list, so the page ends as soon as it is full.
         at, id = completion_tag.c.created_at, completion_tag.c.completion_id
@@ -256,13 +306,13 @@ def page(tx: Tx, filters: Filters, after: Place | None, limit: int) -> list[Comp
     ):
         if wanted is not None:
             found = found.where(column == wanted)
+    if filters.ids is not None:
+        found = found.where(tx.among(completion.c.id, filters.ids))
     if filters.created_from is not None:
         found = found.where(at >= filters.created_from)
     if filters.created_to is not None:
         found = found.where(at <= filters.created_to)
-    if after is not None:
-        found = found.where(tuple_(at, id) < tuple_(*map(literal, after)))
-    return [CompletionRow(*row) for row in tx.connection.execute(found.order_by(at.desc(), id.desc()).limit(limit))]
+    return found, at, id
 
 
 def in_session(tx: Tx, session_id: str, after: Place | None, limit: int) -> list[CompletionRow]:

@@ -1,5 +1,5 @@
 """The dialect of `log10-io` (contract 2), where it goes beyond the document."""
 
-from log10_server.web.legacy import pages
+from log10_server.web.legacy import completions, pages, sessions, tags
 
-ROUTERS = [pages.router]
+ROUTERS = [completions.router, sessions.router, tags.router, pages.router]

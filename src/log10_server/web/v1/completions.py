@@ -12,6 +12,7 @@ from log10_server.errors import Invalid
 from log10_server.services import completions, ungraded, usage
 from log10_server.services.completions import Entry
 from log10_server.services.merging import CompletionFields
+from log10_server.settings import Limits
 from log10_server.store.completions import CompletionRow, Filters, Place
 from log10_server.strict_json import value
 from log10_server.web.answer import (
@@ -210,10 +211,7 @@ async def get(completion_id: CompletionId, call: Call) -> Completion:
 @router.post("/{completionId:id}", operation_id="update")
 async def update(completion_id: CompletionId, body: CompletionUpload, call: Call) -> Completion:
     """Add what a row says to a completion; it is created when it is not there."""
-    if not fits_id(completion_id) or len(completion_id.encode()) > call.limits.id_bytes:
-        raise Invalid.at(
-            "/id", f"The id in the path can't be one: at most {call.limits.id_bytes} bytes, none of , ? # \\."
-        )
+    checked_id(completion_id, call.limits)
     if body.id is not None and body.id != completion_id:
         raise Invalid.at("/id", "Differs from the id in the path.")
     return Completion.of(await call.record(completions.record, Entry(completion_id, body.meaning())))
@@ -223,6 +221,13 @@ async def update(completion_id: CompletionId, body: CompletionUpload, call: Call
 async def delete(completion_id: CompletionId, call: Call) -> None:
     """Delete a completion. Feedback on it stays, but no longer names it."""
     await call.write(lambda tx: completions.delete(tx, completion_id))
+
+
+def checked_id(id: str, limits: Limits) -> str:
+    """An id that a path gives to something new. Raises Invalid for what can't be one (contract 3.10)."""
+    if not fits_id(id) or len(id.encode()) > limits.id_bytes:
+        raise Invalid.at("/id", f"The id in the path can't be one: at most {limits.id_bytes} bytes, none of , ? # \\.")
+    return id
 
 
 def cursor(next_place: Place | None) -> str | None:

@@ -1,0 +1,22 @@
+"""Tags, as something to look for (contract 3.5)."""
+
+from log10_server import store
+from log10_server.store.database import Tx
+from log10_server.store.tags import TagRow
+
+_MOST_FOUND = 100
+
+
+def search(tx: Tx, query: str) -> list[TagRow]:
+    """Tags whose name contains `query`, ignoring case, the exact name first, then the shortest; 100 at most.
+
+    A blank query gives those that were used last.
+    """
+    if not query.strip():
+        return store.completions.tags_used_last(tx, _MOST_FOUND)
+    return store.completions.tags_containing(tx, query, _MOST_FOUND)
+
+
+def keys_of(tx: Tx, names: set[str]) -> dict[str, int]:
+    """The keys of these tags."""
+    return store.tags.known(tx, names)

@@ -1,0 +1,218 @@
+"""The unversioned completions of `log10-io`: ids given out, log rows, and the list of its command line (contract 2)."""
+
+import json
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal, cast
+
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError, ValidationInfo
+from pydantic_core import PydanticCustomError
+
+from log10_server.clock import utc
+from log10_server.errors import Invalid, Malformed
+from log10_server.services import completions, tags, usage, wanting
+from log10_server.services.completions import Entry
+from log10_server.services.merging import CompletionFields
+from log10_server.settings import Limits
+from log10_server.store.completions import CompletionRow, Filters
+from log10_server.store.database import Tx
+from log10_server.strict_json import JsonText, check_nesting, value
+from log10_server.web.answer import (
+    JsonArray,
+    JsonObject,
+    Limit,
+    LongText,
+    Moment,
+    Name,
+    Offset,
+    QueryText,
+    Seconds,
+    SessionId,
+    Tags,
+    Wire,
+)
+from log10_server.web.door import Call, NoBody, Route, faults_of
+from log10_server.web.v1.completions import DEFAULT_PAGE, Completion, CompletionId, checked_id
+
+router = APIRouter(prefix="/api/completions", route_class=Route, include_in_schema=False)
+
+# The command line asks once for all that it wants (contract 3.9).
+MOST = 10_000
+
+
+class GivenId(Wire):
+    completionID: str
+    organizationSlug: str
+
+
+class ResolvedTag(Wire):
+    id: str
+    name: str
+
+
+class LogRow(Completion):
+    """A log row as it is answered: `duration` in milliseconds, `kind` `completion` for a prompt."""
+
+    created_at: str
+    tagResolved: list[ResolvedTag]
+
+    @classmethod
+    def read(cls, row: CompletionRow, keys: Mapping[str, int]) -> "LogRow":
+        shown = Completion.of(row)
+        known = dict(shown.__dict__)
+        del known["created_at_ms"], known["tags"]
+        return cls.model_construct(
+            **{
+                **known,
+                "kind": "completion" if shown.kind == "prompt" else shown.kind,
+                "duration": None if row.duration is None else round(row.duration * 1000, 6),
+                "created_at": utc(row.created_at).isoformat(timespec="microseconds"),
+                "tagResolved": [ResolvedTag(id=str(keys[name]), name=name) for name in shown.tags],
+            }
+        )
+
+
+class LogRowAnswer(Wire):
+    data: LogRow
+
+
+class LogRows(Wire):
+    data: list[LogRow]
+    total: int
+
+
+def _inside(kind: type[JsonObject]) -> BeforeValidator:
+    """JSON text inside a JSON string, or the value itself; a blank text says nothing."""
+
+    def unwrapped(said: Any, info: ValidationInfo) -> Any:
+        if not (isinstance(said, str) and said.startswith('"')):
+            return said
+        text: str = json.loads(said)
+        if not text.strip():
+            return None
+        limits = info.context if isinstance(info.context, Limits) else Limits()
+        try:
+            check_nesting(text, limits.nesting)
+            value(text)
+        except Malformed as error:
+            raise PydanticCustomError("json", "Holds text that is not JSON. {why}", {"why": error.detail}) from None
+        except Invalid as error:
+            raise PydanticCustomError("json", "{why}", {"why": error.detail}) from None
+        # A lone surrogate that stood in the text as itself becomes the escape that it is in JSON.
+        return kind(text.encode("utf-8", "backslashreplace").decode().strip())
+
+    return BeforeValidator(unwrapped)
+
+
+class LogEntry(Wire):
+    """A log row as it is sent: payloads are JSON text in a string, `duration` is in milliseconds."""
+
+    status: Literal["started", "finished", "failed"] | None = None
+    kind: Literal["chat", "completion", "prompt"] | None = None
+    request: Annotated[JsonObject | None, _inside(JsonObject)] = None
+    response: Annotated[JsonObject | None, _inside(JsonObject)] = None
+    stacktrace: Annotated[JsonArray | None, _inside(JsonArray)] = None
+    duration: Seconds | None = None
+    session_id: SessionId | None = None
+    tags: Tags | None = None
+    failure_kind: Name | None = None
+    failure_reason: LongText | None = None
+
+    def meaning(self) -> CompletionFields:
+        said = {
+            "status": self.status,
+            "kind": "prompt" if self.kind == "completion" else self.kind,
+            "session_id": self.session_id or None,
+            "tags": self.tags or None,
+            "duration": None if self.duration is None else self.duration / 1000,
+            "failure_kind": self.failure_kind,
+            "failure_reason": self.failure_reason,
+            "request": self.request,
+            "response": self.response,
+            "stacktrace": self.stacktrace,
+        }
+        fields = {
+            name: str(known) if isinstance(known, JsonText) else known
+            for name, known in said.items()
+            if known is not None
+        }
+        return cast(CompletionFields, {**usage.taken_out(self.request, self.response), **fields})
+
+
+class RowsQuery(BaseModel):
+    offset: Offset = 0
+    limit: Limit = DEFAULT_PAGE
+    tagFilter: QueryText | None = None
+    createdFilter: QueryText | None = None
+    ids: QueryText | None = None
+
+
+class CreatedFilter(BaseModel):
+    start: Moment | None = Field(None, alias="from")
+    end: Moment | None = Field(None, alias="to")
+
+
+@router.post("")
+async def give_id(call: Call, _body: NoBody | None = None) -> GivenId:
+    """An id for rows to come. It is a completion once its first row has come."""
+    return GivenId(completionID=str(uuid.uuid4()), organizationSlug=call.organization.slug)
+
+
+@router.post("/{completionId:id}")
+async def log(completion_id: CompletionId, body: LogEntry, call: Call) -> Completion:
+    """Add what a row says; it may come in any order, and more than once."""
+    entry = Entry(checked_id(completion_id, call.limits), body.meaning())
+    return Completion.of(await call.record(completions.record, entry))
+
+
+@router.get("/{completionId:id}")
+async def get(completion_id: CompletionId, call: Call) -> LogRowAnswer:
+    """Fetch a row."""
+    return LogRowAnswer(data=(await call.read(lambda tx: _rows(tx, [completions.get(tx, completion_id)])))[0])
+
+
+@router.get("")
+async def list_rows(query: Annotated[RowsQuery, Query()], call: Call) -> LogRows:
+    """List rows, newest first, with how many match in all."""
+    filters, limit = _filters(query), min(query.limit, MOST)
+
+    def read(tx: Tx) -> tuple[list[LogRow], int]:
+        return _rows(tx, completions.list_from(tx, filters, query.offset, limit)), completions.count(tx, filters)
+
+    rows, total = await call.read(read)
+    return LogRows.model_construct(data=rows, total=total)
+
+
+def _filters(query: RowsQuery) -> Filters:
+    """Ids that can't be ids match nothing. Raises Invalid for a `createdFilter` that can't be read."""
+    created = _created(query.createdFilter)
+    named = None if query.tagFilter is None else [id.strip() for id in query.tagFilter.split(",") if id.strip()]
+    keys = [int(id) for id in named or () if id.isascii() and id.isdigit() and len(id) < 19]
+    return Filters(
+        ids=None if query.ids is None else [id for id in query.ids.split(",") if id],
+        tag_ids=None if not named else keys if len(keys) == len(named) else [],
+        created_from=created.start,
+        created_to=created.end,
+    )
+
+
+def _created(text: str | None) -> CreatedFilter:
+    if text is None:
+        return CreatedFilter()
+    at = "/query/createdFilter"
+    try:
+        said = value(text)
+    except Malformed as error:
+        raise Invalid.at(at, error.detail) from None
+    if not isinstance(said, dict):
+        raise Invalid.at(at, "Must be a JSON object with `from`, `to` or both.")
+    try:
+        return CreatedFilter.model_validate({name: end for name, end in said.items() if end not in (None, "")})
+    except ValidationError as error:
+        raise Invalid(faults_of(error, at)) from None
+
+
+def _rows(tx: Tx, rows: Sequence[CompletionRow]) -> list[LogRow]:
+    keys = tags.keys_of(tx, {name for row in rows for name in wanting.tags_of(row)})
+    return [LogRow.read(row, keys) for row in rows]

@@ -1,0 +1,19 @@
+"""Sessions of the unversioned API."""
+
+from fastapi import APIRouter
+
+from log10_server.services import sessions
+from log10_server.web.answer import Wire
+from log10_server.web.door import Call, NoBody, Route
+
+router = APIRouter(prefix="/api/sessions", route_class=Route, include_in_schema=False)
+
+
+class GivenSession(Wire):
+    sessionID: str
+
+
+@router.post("")
+async def create(call: Call, _body: NoBody | None = None) -> GivenSession:
+    """Make a session."""
+    return GivenSession(sessionID=await call.write(sessions.create))
