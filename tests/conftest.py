@@ -30,10 +30,13 @@ def postgres_urls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str
 
     class Started(dict[str, str]):
         def __missing__(self, kind: str) -> str:
-            folder = tmp_path_factory.mktemp(kind)
-            server = get_server(folder, postgres_version=int(kind.removeprefix("postgres")))
+            folder = tmp_path_factory.mktemp(kind) / "data"
+            server = get_server(folder, postgres_version=int(kind.removeprefix("postgres")), start=False)
             servers.append(server)
-            server.psql("ALTER SYSTEM SET fsync = off; SELECT pg_reload_conf();")  # a test loses no power
+            server.ensure_pgdata_inited()
+            with (folder / "postgresql.conf").open("a") as configuration:
+                configuration.write("fsync = off\nmax_connections = 200\n")  # a test loses no power
+            server.start()
             self[kind] = str(server.get_uri())
             return self[kind]
 
