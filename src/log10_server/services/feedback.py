@@ -1,6 +1,6 @@
 """Feedback: uploaded, read, listed and deleted (contract 3.6)."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from hashlib import sha256
 from typing import NamedTuple
 
@@ -14,6 +14,8 @@ from log10_server.store.feedback import FeedbackCompletionRow, FeedbackRow, Filt
 from log10_server.store.feedback_tasks import FeedbackTaskRow
 from log10_server.strict_json import canonical, written
 
+PROPOSED, ACCEPTED, REJECTED = "proposed", "accepted", "rejected"
+
 
 class NewFeedback(NamedTuple):
     """Feedback as it was asked for; its values have been validated before."""
@@ -23,6 +25,7 @@ class NewFeedback(NamedTuple):
     json_values: str
     comment: str
     target: Selector | Listed
+    state: str = ACCEPTED
 
 
 class Matched(NamedTuple):
@@ -73,6 +76,44 @@ def list_newest(tx: Tx, filters: Filters, offset: int, limit: int) -> list[Match
     return with_matches(tx, store.feedback.page(tx, filters, offset, limit))
 
 
+def accept(tx: Tx, feedback_id: str, json_values: str | None = None) -> Matched:
+    """Make a proposal feedback that grades, with other values when they are given (validated before).
+
+    Accepting once more changes nothing. Raises NotFound; Conflict for rejected feedback, and for other values of
+    what was accepted before; Invalid for a task that is archived.
+    """
+    tx.share_tasks()
+    given = _claimed(tx, feedback_id)
+    row = given.feedback
+    edited = json_values is not None and canonical(json_values) != canonical(row.json_values)
+    if row.state == REJECTED or (row.state == ACCEPTED and edited):
+        raise _decided(row)
+    if row.state == ACCEPTED:
+        return given
+    if (refusal := _closed(feedback_tasks.named(tx, row.task_id), row.task_id)) is not None:
+        raise refusal
+    row = row._replace(state=ACCEPTED, json_values=row.json_values if json_values is None else json_values)
+    store.feedback.replace(tx, row)
+    wanting.graded(tx, row.task_id, sorted(given.completion_ids))
+    return Matched(row, given.completion_ids)
+
+
+def reject(tx: Tx, feedback_id: str) -> Matched:
+    """Put a proposal aside; once more changes nothing. Raises NotFound; Conflict for what was accepted."""
+    given = _claimed(tx, feedback_id)
+    if given.feedback.state == ACCEPTED:
+        raise _decided(given.feedback)
+    row = given.feedback._replace(state=REJECTED)
+    store.feedback.replace(tx, row)
+    return Matched(row, given.completion_ids)
+
+
+def proposal_for(tx: Tx, completion_id: str) -> Matched | None:
+    """The newest proposal on a completion that nobody has decided on."""
+    found = store.feedback.page(tx, Filters(completion_id=completion_id, state=PROPOSED), 0, 1)
+    return with_matches(tx, found)[0] if found else None
+
+
 def count(tx: Tx, filters: Filters) -> int:
     return store.feedback.count(tx, filters)
 
@@ -116,6 +157,7 @@ def _record_each_id_once(tx: Tx, uploads: Mapping[int, NewFeedback]) -> dict[int
             comment=new.comment,
             completions_summary=line,
             content_digest=digests[number],
+            state=new.state,
         )
     added = store.feedback.add(tx, list(rows.values()))
     kept = {number: Matched(row, matches[number]) for number, row in rows.items() if row.id in added}
@@ -123,8 +165,8 @@ def _record_each_id_once(tx: Tx, uploads: Mapping[int, NewFeedback]) -> dict[int
     return results | kept
 
 
-def _connect(tx: Tx, given: Iterable[Matched]) -> None:
-    """Say which completions the new feedback is about; they are graded for its task."""
+def _connect(tx: Tx, given: Collection[Matched]) -> None:
+    """Say which completions the new feedback is about; where it is accepted, they are graded for its task."""
     links = [
         FeedbackCompletionRow(row.organization_id, row.id, completion_id, position, row.task_id)
         for row, completion_ids in given
@@ -132,10 +174,22 @@ def _connect(tx: Tx, given: Iterable[Matched]) -> None:
     ]
     store.feedback.connect(tx, links)
     by_task: dict[str, set[str]] = {}
-    for link in links:
-        by_task.setdefault(link.task_id, set()).add(link.completion_id)
+    for row, completion_ids in given:
+        if row.state == ACCEPTED:
+            by_task.setdefault(row.task_id, set()).update(completion_ids)
     for task_id in sorted(by_task):
         wanting.graded(tx, task_id, sorted(by_task[task_id]))
+
+
+def _claimed(tx: Tx, feedback_id: str) -> Matched:
+    row = store.feedback.claimed(tx, feedback_id)
+    if row is None:
+        raise NotFound(f"There is no feedback {feedback_id!r}.")
+    return with_matches(tx, [row])[0]
+
+
+def _decided(row: FeedbackRow) -> Conflict:
+    return Conflict(f"The feedback {row.id!r} is {row.state} already.", code="decided_already")
 
 
 def _closed(task: FeedbackTaskRow | None, task_id: str) -> Invalid | None:
@@ -156,4 +210,7 @@ def _digest(new: NewFeedback) -> str:
         about = ["completion_ids", *sorted(set(new.target.completion_ids))]
     else:
         about = ["completion_tags_selector", *sorted(set(new.target.tags))]
-    return sha256(written([new.task_id, canonical(new.json_values), new.comment, about]).encode()).hexdigest()
+    content = [new.task_id, canonical(new.json_values), new.comment, about]
+    if new.state != ACCEPTED:
+        content.append(new.state)
+    return sha256(written(content).encode()).hexdigest()

@@ -164,7 +164,7 @@ def _is_authority(text: str) -> bool:
     if rest.startswith("["):
         literal, closed, after = rest[1:].partition("]")
         host_holds = bool(closed) and (is_ipv6(literal) or _IP_FUTURE.fullmatch(literal) is not None)
-        return host_holds and (not after or after[0] == ":" and _PORT.fullmatch(after, 1) is not None)
+        return host_holds and (not after or (after[0] == ":" and _PORT.fullmatch(after, 1) is not None))
     host, _, port = rest.partition(":")
     return _HOST.fullmatch(host) is not None and _PORT.fullmatch(port) is not None
 
@@ -182,7 +182,7 @@ def is_uuid(text: str) -> bool:
 @_asserted("json-pointer")
 def is_json_pointer(text: str) -> bool:
     """RFC 6901, the form in a string."""
-    return not text or text[0] == "/" and _BAD_ESCAPE.search(text) is None
+    return not text or (text[0] == "/" and _BAD_ESCAPE.search(text) is None)
 
 
 @_asserted("regex")

@@ -15,8 +15,7 @@ from typing import Any
 from urllib.parse import urljoin
 
 import jsonschema
-from jsonschema.exceptions import ValidationError
-from jsonschema_specifications import REGISTRY
+from jsonschema_specifications import REGISTRY  # type: ignore[import-untyped]
 from referencing import Registry
 
 from log10_server.errors import Fault, Invalid, Refusal, pointer
@@ -71,7 +70,7 @@ class Schema:
         return self._parts * _parts(values_text)
 
     def faults(self, values_text: str) -> list[Fault]:
-        """What is wrong with the values, by place: below `/json_values`, and 100 at most, then one that counts the rest."""
+        """What is wrong with the values, by place below `/json_values`; 100 at most, then one that counts the rest."""
         try:
             values = exact(values_text, VALUES)
         except Invalid as refusal:

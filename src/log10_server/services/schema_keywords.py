@@ -24,9 +24,8 @@ _KEPT = 3  # errors of one branch of `anyOf`: enough to see what it is about
 def extended(library_class: Any) -> Any:
     """`library_class` with our keywords, for those that its draft has."""
     ours = {**_KEYWORDS, **(_KEYWORDS_OF_DRAFT_4 if library_class is validators.Draft4Validator else {})}
-    made = validators.extend(
-        library_class, {name: keyword for name, keyword in ours.items() if name in library_class.VALIDATORS}
-    )
+    extend: Any = validators.extend
+    made = extend(library_class, {name: keyword for name, keyword in ours.items() if name in library_class.VALIDATORS})
     made.evolve = _evolved
     return made
 
@@ -81,30 +80,30 @@ def _hashable(value: Any) -> Any:
 def _leaf(kind: type | tuple[type, ...], holds: Callable[[Any, Any], bool]) -> Keyword:
     """A keyword that compares an instance of `kind` with its value."""
 
-    def keyword(validator: Any, limit: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
+    def keyword(_validator: Any, limit: Any, instance: Any, _schema: Any) -> Iterator[ValidationError]:
         if isinstance(instance, kind) and not isinstance(instance, bool) and not holds(instance, limit):
             yield ValidationError("")
 
     return keyword
 
 
-def _type(validator: Any, kinds: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
+def _type(validator: Any, kinds: Any, instance: Any, _schema: Any) -> Iterator[ValidationError]:
     if not any(validator.is_type(instance, kind) for kind in _as_list(kinds)):
         yield ValidationError("")
 
 
-def _enum(validator: Any, values: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
+def _enum(_validator: Any, values: Any, instance: Any, _schema: Any) -> Iterator[ValidationError]:
     found = instance in values if isinstance(instance, str) else any(same(instance, value) for value in values)
     if not found:
         yield ValidationError("")
 
 
-def _const(validator: Any, value: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
+def _const(_validator: Any, value: Any, instance: Any, _schema: Any) -> Iterator[ValidationError]:
     if not same(instance, value):
         yield ValidationError("")
 
 
-def _required(validator: Any, names: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
+def _required(_validator: Any, names: Any, instance: Any, _schema: Any) -> Iterator[ValidationError]:
     if isinstance(instance, dict):
         for name in names:
             if name not in instance:
@@ -126,14 +125,14 @@ def _additional_properties(validator: Any, rest: Any, instance: Any, schema: Any
             yield from validator.descend(instance[name], rest, path=name)
 
 
-def _property_names(validator: Any, names: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
+def _property_names(validator: Any, names: Any, instance: Any, _schema: Any) -> Iterator[ValidationError]:
     if isinstance(instance, dict):
         for name in instance:
             for error in islice(validator.descend(name, names), 1):
                 yield ValidationError(f"The property name {short(name)} is not allowed: {said(error)}")
 
 
-def _any_of(validator: Any, branches: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
+def _any_of(validator: Any, branches: Any, instance: Any, _schema: Any) -> Iterator[ValidationError]:
     failures = []
     for branch in branches:
         failures.append(list(islice(validator.descend(instance, branch), _KEPT)))
@@ -142,7 +141,7 @@ def _any_of(validator: Any, branches: Any, instance: Any, schema: Any) -> Iterat
     yield from _none_fits("anyOf", failures)
 
 
-def _one_of(validator: Any, branches: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
+def _one_of(validator: Any, branches: Any, instance: Any, _schema: Any) -> Iterator[ValidationError]:
     failures = []
     fitting = 0
     for branch in branches:
@@ -246,7 +245,9 @@ _RULE = {
 
 def said(error: ValidationError) -> str:
     """A sentence that names the rule; values in it are shortened."""
-    keyword, limit, instance = error.validator, error.validator_value, error.instance
+    keyword: Any = error.validator
+    limit: Any = error.validator_value
+    instance: Any = error.instance
     if keyword is None:
         return "Nothing is allowed here."
     if keyword == "type":
@@ -307,4 +308,4 @@ def _kinds(names: list[str]) -> str:
 def _kind(value: Any) -> str:
     if value is None or isinstance(value, bool | int | float):
         return _cut(json.dumps(value), _SHOWN)
-    return _KINDS[{str: "string", list: "array"}.get(type(value), "object")]
+    return _KINDS["string" if isinstance(value, str) else "array" if isinstance(value, list) else "object"]

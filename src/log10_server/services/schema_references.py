@@ -1,4 +1,4 @@
-"""Where the parts of a schema stand and what they refer to: nothing may leave the document or lead nowhere (contract 3.8).
+"""What a schema refers to: no reference may leave the document, lead nowhere, or go round in a circle (contract 3.8).
 
 Only what stands where its draft has a schema is one; the same words in `const`, `default` or an unknown keyword are
 data, until a reference leads there. Every walk here is a loop: a chain of references may be longer than the stack.
@@ -9,12 +9,17 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote, urldefrag, urljoin
 
-from referencing import Anchor, Registry, Resource, Specification
+from referencing import Anchor, Registry, Specification
 from referencing.exceptions import Unresolvable
 from referencing.jsonschema import DRAFT4, DRAFT6, DRAFT7, DRAFT201909, DRAFT202012, DynamicAnchor
 
 from log10_server.errors import Fault, pointer
 from log10_server.services.schema_keywords import short
+
+# Made by attrs in a way that hides their constructors from mypy.
+_Specification: Any = Specification
+_Anchor: Any = Anchor
+_DynamicAnchor: Any = DynamicAnchor
 
 ONE, MANY, LISTED = 1, 2, 4  # the keyword's value is a schema, has schemas as its members, or as its items
 
@@ -87,20 +92,22 @@ def _draft(library: Specification[Any], shapes: dict[str, int], dynamic: tuple[s
 
     def id_of(schema: Any) -> str | None:
         """The schema's own address. In early drafts one that is only a fragment is an anchor."""
-        if not isinstance(schema, dict) or early and "$ref" in schema:
+        if not isinstance(schema, dict) or (early and "$ref" in schema):
             return None
         address = schema.get(id_keyword)
-        return address if _is_address(address) and not (early and address.startswith("#")) else None
+        if not isinstance(address, str) or not _is_address(address) or (early and address.startswith("#")):
+            return None
+        return address
 
-    def anchors_in(specification: Specification[Any], schema: Any) -> Iterator[Anchor[Any] | DynamicAnchor]:
+    def anchors_in(specification: Specification[Any], schema: Any) -> Iterator[Any]:
         if not isinstance(schema, dict):
             return
         here = specification.create_resource(schema)
         plain = schema.get(id_keyword if early else "$anchor")
         if isinstance(plain, str) and (not early or plain.startswith("#")):
-            yield Anchor(name=plain[early:], resource=here)
+            yield _Anchor(name=plain[early:], resource=here)
         if library is DRAFT202012 and isinstance(schema.get("$dynamicAnchor"), str):
-            yield DynamicAnchor(name=schema["$dynamicAnchor"], resource=here)
+            yield _DynamicAnchor(name=schema["$dynamicAnchor"], resource=here)
 
     return Draft(
         shapes=shapes,
@@ -108,7 +115,7 @@ def _draft(library: Specification[Any], shapes: dict[str, int], dynamic: tuple[s
         ref_stands_alone=early,
         id_keyword=id_keyword,
         # The library's own stumble over wrong shapes, and over `dependencies` of both kinds in one object.
-        specification=Specification(
+        specification=_Specification(
             name=library.name,
             id_of=id_of,
             subresources_of=lambda schema: (part for _, part in _parts(schema, shapes)),
@@ -129,7 +136,7 @@ DRAFTS = {
 
 def resolver_of(schema: dict[str, Any], draft: Draft) -> Any:
     """What resolves the references in `schema`: it knows that one document, and fetches nothing."""
-    root = Resource(contents=schema, specification=draft.specification)
+    root = draft.specification.create_resource(schema)
     registry: Registry[Any] = Registry()
     address = root.id() or ""
     # Crawled now: otherwise every look-up of an anchor would crawl again.
@@ -218,7 +225,7 @@ class References:
         return None if id(target) in self._known else (target, resolved.resolver)
 
     def _is_spelled_out(self, target: dict[str, Any], reference: str) -> bool:
-        """Whether a JSON Pointer names `target` as RFC 6901 has it; the library also takes "/allOf/-1" and "/allOf/01"."""
+        """Whether a JSON Pointer names `target` by RFC 6901; the library also takes "/allOf/-1" and "/allOf/01"."""
         fragment = unquote(urldefrag(reference).fragment)
         return not fragment.startswith("/") or self.place(target).endswith(fragment)
 
@@ -260,9 +267,7 @@ def _above(document: dict[str, Any]) -> dict[int, tuple[int, str | int]]:
     return above
 
 
-def _is_address(text: Any) -> bool:
-    if not isinstance(text, str):
-        return False
+def _is_address(text: str) -> bool:
     try:
         urljoin("http://base/", text)
     except ValueError:

@@ -18,6 +18,7 @@ feedback = owned(
     Column("comment", Text, nullable=False),
     Column("completions_summary", Text, nullable=False),
     Column("content_digest", Digest, nullable=False),
+    Column("state", Key, nullable=False, server_default="accepted"),
     link("task_id", "feedback_task"),
 )
 order(feedback, "created_at", "id")
@@ -38,8 +39,16 @@ feedback_completion = owned(
 order(feedback_completion, "completion_id", "task_id")
 
 
+is_linked = (feedback.c.organization_id == feedback_completion.c.organization_id) & (
+    feedback.c.id == feedback_completion.c.feedback_id
+)
+
+
 class FeedbackRow(NamedTuple):
-    """`content_digest` is of what was uploaded: a repeat under the same id must have the same."""
+    """`content_digest` is of what was uploaded: a repeat under the same id must have the same.
+
+    `state` is proposed, accepted or rejected; only accepted feedback grades.
+    """
 
     organization_id: str
     id: str
@@ -49,6 +58,7 @@ class FeedbackRow(NamedTuple):
     comment: str
     completions_summary: str
     content_digest: str
+    state: str
 
 
 class FeedbackCompletionRow(NamedTuple):
@@ -113,13 +123,27 @@ def forget_completion(tx: Tx, completion_id: str) -> None:
 
 
 def graded(tx: Tx, completion_ids: Sequence[str]) -> set[tuple[str, str]]:
-    """The pairs (task, completion) of these completions that have feedback."""
+    """The pairs (task, completion) of these completions that have accepted feedback."""
     if not completion_ids:
         return set()
-    links = tx.rows(feedback_completion, "task_id", "completion_id").where(
-        tx.among(feedback_completion.c.completion_id, completion_ids)
+    links = (
+        tx.rows(feedback_completion, "task_id", "completion_id")
+        .join(feedback, is_linked)
+        .where(tx.among(feedback_completion.c.completion_id, completion_ids), feedback.c.state == "accepted")
     )
     return {(task_id, completion_id) for task_id, completion_id in tx.connection.execute(links)}
+
+
+def replace(tx: Tx, row: FeedbackRow) -> None:
+    """Store another state, and the values that go with it."""
+    changed = {"state": row.state, "json_values": row.json_values, "content_digest": row.content_digest}
+    tx.connection.execute(tx.update(feedback).where(feedback.c.id == row.id).values(changed))
+
+
+def claimed(tx: Tx, feedback_id: str) -> FeedbackRow | None:
+    """The feedback, locked against every other writer until the transaction ends."""
+    found = tx.connection.execute(tx.rows(feedback).where(feedback.c.id == feedback_id).with_for_update()).first()
+    return FeedbackRow(*found) if found is not None else None
 
 
 class Filters(NamedTuple):
@@ -127,6 +151,7 @@ class Filters(NamedTuple):
 
     task_id: str | None = None
     completion_id: str | None = None
+    state: str | None = None
     created_from: int | None = None
     created_to: int | None = None
 
@@ -151,6 +176,8 @@ def _narrowed(tx: Tx, filters: Filters) -> Select[Any]:
             feedback_completion.c.completion_id == filters.completion_id
         )
         found = found.where(feedback.c.id.in_(about))
+    if filters.state is not None:
+        found = found.where(feedback.c.state == filters.state)
     if filters.created_from is not None:
         found = found.where(feedback.c.created_at >= filters.created_from)
     if filters.created_to is not None:

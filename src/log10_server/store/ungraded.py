@@ -12,7 +12,7 @@ from sqlalchemy import Column, exists, insert, literal, select
 from log10_server.store.base import Instant, Key, link, order, owned, same_columns
 from log10_server.store.completions import CompletionRow, completion, completion_tag, with_all_tags
 from log10_server.store.database import Tx
-from log10_server.store.feedback import feedback_completion
+from log10_server.store.feedback import feedback, feedback_completion, is_linked
 
 ungraded = owned(
     "ungraded",
@@ -48,7 +48,10 @@ def add_all_of_task(tx: Tx, task_id: str, tag_ids: Sequence[int]) -> None:
     """Every completion that has all of `tag_ids` (one at least) and no feedback of the task."""
     graded = exists(
         select(literal(1))
+        .select_from(feedback_completion)
+        .join(feedback, is_linked)
         .where(
+            feedback.c.state == "accepted",
             feedback_completion.c.organization_id == completion_tag.c.organization_id,
             feedback_completion.c.completion_id == completion_tag.c.completion_id,
             feedback_completion.c.task_id == task_id,

@@ -44,6 +44,7 @@ TITLES = {
     "not_found": "Not found",
     "method_not_allowed": "The path has no such method",
     "id_taken": "The id is taken by other content",
+    "decided_already": "The proposal was decided on before",
     "schema_is_fixed": "A task's schema never changes",
     "too_large": "The body is too large",
     "wrong_media_type": "The body must be JSON",

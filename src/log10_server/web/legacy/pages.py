@@ -68,7 +68,7 @@ class TaskPageQuery(BaseModel):
 @router.get("/feedback")
 async def list_feedback(query: Annotated[FeedbackPageQuery, Query()], call: Call) -> Page:
     """Feedback with the names of its tasks, newest first."""
-    filters = Filters(task_id=query.task_id, completion_id=query.completion_id)
+    filters = Filters(task_id=query.task_id, completion_id=query.completion_id, state="accepted")
     limit = min(query.limit, call.limits.page)
 
     def read(tx: Tx) -> tuple[list[tuple[Matched, str]], int]:

@@ -1,6 +1,6 @@
 """Feedback: upload, fetch, list, delete."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, cast
 
 from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, ConfigDict, Field
@@ -29,13 +29,15 @@ from log10_server.web.answer import (
     SelectorTags,
     Wire,
 )
-from log10_server.web.door import Call, Route
+from log10_server.web.door import Call, NoBody, Route
 from log10_server.web.problems import documented
 from log10_server.web.v1.completions import DEFAULT_PAGE
 
 router = APIRouter(prefix="/api/v1/feedback", tags=["Feedback"], route_class=Route)
 
 DEFAULT_MATCHES = 100
+
+State = Literal["proposed", "accepted", "rejected"]
 
 _EXAMPLE: JsonDict = {
     "id": "feedback-1",
@@ -57,6 +59,7 @@ class Feedback(Wire):
     matched_completion_ids: list[str] = Field(description="The completions that the feedback is about.")
     comment: str = Field(description="What its giver adds in words.")
     completions_summary: str = Field(description="One line that tells a reader what was graded.")
+    state: State = Field(description="A proposal grades nothing until it is accepted.")
 
     @classmethod
     def of(cls, given: Matched) -> "Feedback":
@@ -70,6 +73,7 @@ class Feedback(Wire):
             matched_completion_ids=given.completion_ids,
             comment=row.comment,
             completions_summary=row.completions_summary,
+            state=cast(State, row.state),
         )
 
 
@@ -92,6 +96,9 @@ class FeedbackUpload(Wire):
     max_matched_completions: AtLeastOne | None = Field(
         None, description="How many completions the selector may match; more are refused. Default: 100."
     )
+    state: State | None = Field(
+        None, description="`proposed` stores a proposal, which grades nothing until it is accepted. Default: accepted."
+    )
     matched_completion_ids: Any = Field(None, description="The server's answer; ignored in an upload.")
 
     def meaning(self, most: int) -> NewFeedback:
@@ -102,6 +109,7 @@ class FeedbackUpload(Wire):
             json_values=str(self.json_values),
             comment=self.comment or "",
             target=self._target(most),
+            state=self.state or feedback.ACCEPTED,
         )
 
     def _target(self, most: int) -> Selector | Listed:
@@ -121,6 +129,14 @@ class FeedbackUpload(Wire):
         return Selector(tuple(tags or ()), bool(self.allow_unmatched_feedback), at_most)
 
 
+class Decision(Wire):
+    """What a reviewer makes of a proposal."""
+
+    model_config = ConfigDict(json_schema_extra={"example": {"json_values": {"grade": 4}}})
+
+    json_values: JsonObject | None = Field(None, description="Other values, in place of those proposed.")
+
+
 class FeedbackPage(Wire):
     """Feedback, newest first."""
 
@@ -132,6 +148,7 @@ class FeedbackQuery(BaseModel):
     limit: Limit | None = Field(None, description="How many at most; more than 1000 means 1000. Default: 50.")
     completion_id: QueryText | None = Field(None, description="Only feedback on this completion.")
     task_id: QueryText | None = Field(None, description="Only feedback for this task.")
+    state: State | Literal["all"] = Field("accepted", description="Only feedback in this state.")
     created_from: Moment | None = Field(None, description="Only feedback stored then or later.")
     created_to: Moment | None = Field(None, description="Only feedback stored then or earlier.")
     total: Flag = Field(False, description="Whether to count all that match, into the header `X-Total-Count`.")
@@ -158,6 +175,7 @@ async def list_feedback(
     filters = Filters(
         task_id=query.task_id or asked.task_id or None,
         completion_id=query.completion_id or asked.completion_id or None,
+        state=None if query.state == "all" else query.state,
         created_from=query.created_from,
         created_to=query.created_to,
     )
@@ -191,3 +209,19 @@ async def get(feedback_id: FeedbackId, call: Call) -> Feedback:
 async def delete(feedback_id: FeedbackId, call: Call) -> None:
     """Delete a piece of feedback. What it graded is ungraded again."""
     await call.write(lambda tx: feedback.delete(tx, feedback_id))
+
+
+@router.post("/{feedbackId:id}/accept", operation_id="acceptFeedback", responses=documented(409))
+async def accept(feedback_id: FeedbackId, call: Call, body: Decision | None = None) -> Feedback:
+    """Accept a proposal, with edited values if need be. From then on it grades."""
+    values = None if body is None or body.json_values is None else str(body.json_values)
+    if values is not None:
+        task_id = (await call.read(lambda tx: feedback.get(tx, feedback_id))).feedback.task_id
+        await call.validated(task_id, values)
+    return Feedback.of(await call.write(lambda tx: feedback.accept(tx, feedback_id, values)))
+
+
+@router.post("/{feedbackId:id}/reject", operation_id="rejectFeedback", responses=documented(409))
+async def reject(feedback_id: FeedbackId, call: Call, _body: NoBody | None = None) -> Feedback:
+    """Reject a proposal. It is kept, and grades nothing."""
+    return Feedback.of(await call.write(lambda tx: feedback.reject(tx, feedback_id)))

@@ -1,0 +1,25 @@
+"""Add the state of feedback: proposed, accepted or rejected. What is there was accepted."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
+branch_labels = None
+depends_on = None
+
+KEY = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
+
+
+def upgrade() -> None:
+    op.add_column("feedback", sa.Column("state", KEY, nullable=False, server_default="accepted"))
+
+
+def downgrade() -> None:
+    # The older program knows no proposals: they would count as feedback.
+    feedback_completion, feedback = sa.table("feedback_completion"), sa.table("feedback", sa.column("state"))
+    undecided = "SELECT organization_id, id FROM feedback WHERE state <> 'accepted'"
+    op.execute(f"DELETE FROM {feedback_completion.name} WHERE (organization_id, feedback_id) IN ({undecided})")
+    op.execute(sa.delete(feedback).where(feedback.c.state != "accepted"))
+    with op.batch_alter_table("feedback") as batch:
+        batch.drop_column("state")
