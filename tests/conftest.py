@@ -130,7 +130,7 @@ def serve(database: Database, settings: Settings) -> Iterator[Served]:
 
 
 class Api(httpx.Client):
-    """The versioned API as one organization sees it. Paths begin behind `/api/v1`, or with `/api` or `//`."""
+    """The versioned API as one organization sees it. Paths begin behind `/api/v1`."""
 
     def __init__(self, url: str, organization: Organization, **options: Any) -> None:
         super().__init__(base_url=url + "/api/v1", headers={"X-Log10-Token": organization.token}, timeout=30, **options)

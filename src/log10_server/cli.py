@@ -156,6 +156,46 @@ def revoke_token(token_id: str) -> None:
     click.echo(f"Token {token_id} is revoked.")
 
 
+@main.command("export")
+@click.argument("organization", required=False)
+@click.option("--output", type=click.Path(dir_okay=False), help="Write to this file; packed when its name ends in .gz.")
+@click.option("--training", is_flag=True, help="Only chat fine-tuning rows in OpenAI's format, chosen by feedback.")
+@click.option("--task", "task_id", help="With --training: the feedback task whose accepted feedback chooses.")
+@click.option("--filter", help="With --training: what the values must satisfy, such as 'grade >= 4'.")
+@one_line
+def export_data(
+    organization: str | None, output: str | None, training: bool, task_id: str | None, filter: str | None
+) -> None:
+    """Write everything of ORGANIZATION (id or slug; may be left out when there is one) as JSON Lines."""
+    from log10_server.web.transfer import commands
+
+    if training != (task_id is not None) or (filter is not None and not training):
+        raise click.UsageError("--training and --task go together; --filter narrows them.")
+    with _database() as database:
+        owner = _named_owner(database, organization)
+        if task_id is None:
+            commands.export_all(database, owner.id, output)
+        else:
+            commands.export_training(database, owner.id, task_id, filter, output)
+
+
+@main.command("import")
+@click.argument("files", nargs=-1, required=True, metavar="FILE...", type=click.Path(exists=True, dir_okay=False))
+@click.option("--organization", help="Id or slug of the organization; may be left out when there is one.")
+@one_line
+def import_data(files: tuple[str, ...], organization: str | None) -> None:
+    """Take in each FILE that `log10-server export`, `log10 completions download` or `log10 feedback download` wrote.
+
+    Ids, times, tags and links are kept. The same file may come again: what is stored already stays as it is, so an
+    import that was stopped goes on when it is started again. Completions come before the feedback on them.
+    """
+    from log10_server.web.transfer import commands
+
+    settings = Settings.from_environment(os.environ)
+    with _database(settings) as database:
+        commands.import_files(database, _named_owner(database, organization).id, settings.limits, files)
+
+
 @main.command()
 def openapi() -> None:
     """Print the OpenAPI document of the API."""
@@ -183,6 +223,11 @@ def _database(settings: Settings | None = None) -> Iterator[Database]:
     with _opened(settings or Settings.from_environment(os.environ)) as database:
         migrations.migrate(database)
         yield database
+
+
+def _named_owner(database: Database, id_or_slug: str | None) -> OrganizationRow:
+    with database.reading() as connection:
+        return _owner(list(directory.every(connection)), id_or_slug)
 
 
 def _owner(everyone: list[OrganizationRow], id_or_slug: str | None) -> OrganizationRow:

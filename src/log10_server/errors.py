@@ -10,6 +10,7 @@ Refusal
 ├── TooLarge           the body is larger than the limit
 ├── WrongMediaType     the body says it is something other than JSON
 ├── Invalid            JSON, but not what is wanted; carries `faults`
+├── NotOffered         what another service offers and this one does not
 ├── Unavailable        the database is away, or too much is waiting
 └── Defect             our own fault
 """
@@ -84,6 +85,10 @@ class Invalid(Refusal):
         return cls([Fault(path, message)], code=code)
 
 
+class NotOffered(Refusal):
+    code = "not_implemented"
+
+
 class Unavailable(Refusal):
     code = "database_unavailable"
 
@@ -98,11 +103,15 @@ def pointer(*parts: str | int) -> str:
 
 
 def place(error: BaseException) -> str:
-    """Where an unexpected error came from, as `module:line`: enough to find it, and no path or data for a log."""
+    """Where an unexpected error came from, as `module:line` of ours: enough to find it, and no path or data for a log."""
+    found = "outside"
     trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
+    while trace is not None:
+        module = str(trace.tb_frame.f_globals.get("__name__"))
+        if module.startswith("log10_server"):
+            found = f"{module}:{trace.tb_lineno}"
         trace = trace.tb_next
-    return f"{trace.tb_frame.f_globals.get('__name__')}:{trace.tb_lineno}" if trace is not None else "nowhere"
+    return found
 
 
 _SHOWN = 3

@@ -435,12 +435,8 @@ def test_no_answer_and_no_log_shows_how_the_server_is_built_or_a_token(
     assert api.organization.token not in said + caplog.text
 
 
-@pytest.mark.parametrize(
-    "url", ["sqlite:////nowhere/at/all.db", "postgresql://nobody:secret-word@127.0.0.1:9/log10"]
-)
-def test_a_database_that_is_away_is_said_with_the_time_to_try_again(
-    url: str, caplog: pytest.LogCaptureFixture
-) -> None:
+@pytest.mark.parametrize("url", ["sqlite:////nowhere/at/all.db", "postgresql://nobody:secret-word@127.0.0.1:9/log10"])
+def test_a_database_that_is_away_is_said_with_the_time_to_try_again(url: str, caplog: pytest.LogCaptureFixture) -> None:
     away = Database(url)
 
     answers: list[httpx.Response] = []

@@ -1,23 +1,28 @@
 """Completions: recorded by rows that come in any order, read, listed and deleted (contract 3.4)."""
 
 from collections.abc import Sequence
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 from log10_server import store
 from log10_server.clock import uuid7
 from log10_server.errors import NotFound, Refusal
 from log10_server.services import selectors, wanting
 from log10_server.services.merging import CompletionFields, merged
+from log10_server.services.provider_payloads import taken_out
 from log10_server.store.completions import CompletionRow, CompletionTagRow, Filters, Place
 from log10_server.store.database import Tx
 from log10_server.strict_json import value, written
 
 
 class Entry(NamedTuple):
-    """One row about a completion. Without an id it makes a new one."""
+    """One row about a completion. Without an id it makes a new one.
+
+    Only an import says `created_at`, in microseconds; it counts where the completion is new.
+    """
 
     id: str | None
     fields: CompletionFields
+    created_at: int | None = None
 
 
 def record(tx: Tx, entries: Sequence[Entry]) -> list[CompletionRow | Refusal]:
@@ -32,7 +37,7 @@ def record(tx: Tx, entries: Sequence[Entry]) -> list[CompletionRow | Refusal]:
     before = store.completions.claimed(tx, [entry.id for entry in entries if entry.id is not None])
     results: list[CompletionRow | Refusal] = []
     for id, entry in zip(ids, entries, strict=True):
-        row = known.get(id) or before.get(id) or _empty(tx, id)
+        row = known.get(id) or before.get(id) or _empty(tx, id, entry.created_at)
         known[id] = _row(row, merged(_fields(row), entry.fields))
         results.append(known[id])
     stored = store.completions.add(tx, [row for id, row in known.items() if id not in before])
@@ -47,12 +52,28 @@ def record(tx: Tx, entries: Sequence[Entry]) -> list[CompletionRow | Refusal]:
     return results
 
 
+def tell_something(tx: Tx, entries: Sequence[Entry]) -> list[bool]:
+    """Whether each of these entries, which have ids, says something that is not stored, nor said by one before it."""
+    known = store.completions.found_among(tx, {entry.id for entry in entries if entry.id is not None})
+    told = []
+    for entry in entries:
+        id = entry.id or ""
+        row = known.get(id)
+        known[id] = _row(start := row or _empty(tx, id, entry.created_at), merged(_fields(start), entry.fields))
+        told.append(row is None or known[id] != row)
+    return told
+
+
 def get(tx: Tx, completion_id: str) -> CompletionRow:
     """Raises NotFound."""
     row = store.completions.find(tx, completion_id)
     if row is None:
         raise NotFound(f"There is no completion {completion_id!r}.")
     return row
+
+
+def find(tx: Tx, completion_id: str) -> CompletionRow | None:
+    return store.completions.find(tx, completion_id)
 
 
 def delete(tx: Tx, completion_id: str) -> None:
@@ -97,9 +118,9 @@ def paged(rows: list[CompletionRow], limit: int) -> tuple[list[CompletionRow], P
     return rows[:limit], Place(rows[limit - 1].created_at, rows[limit - 1].id)
 
 
-def _empty(tx: Tx, id: str) -> CompletionRow:
+def _empty(tx: Tx, id: str, created_at: int | None) -> CompletionRow:
     nothing = dict.fromkeys(CompletionRow._fields[3:])
-    return CompletionRow(tx.organization_id, id, tx.now(), **nothing)
+    return CompletionRow(tx.organization_id, id, tx.now() if created_at is None else created_at, **nothing)
 
 
 def _fields(row: CompletionRow) -> CompletionFields:
@@ -113,7 +134,16 @@ def _row(row: CompletionRow, fields: CompletionFields) -> CompletionRow:
     said = dict(fields)
     if "tags" in fields:
         said["tags"] = written(list(dict.fromkeys(fields["tags"])))
-    return row._replace(**said)  # type: ignore[arg-type]
+    now = row._replace(**said)  # type: ignore[arg-type]
+    if (row.request is None and row.response is None) or _of_payloads(now) == _of_payloads(row):
+        return now
+    # `fields` took these out of its own payloads; they are to be those of what is kept of both rows.
+    unknown: dict[str, Any] = dict.fromkeys(("model", "input_tokens", "output_tokens"))
+    return now._replace(**{**unknown, **taken_out(now.request, now.response)})
+
+
+def _of_payloads(row: CompletionRow) -> tuple[str | int | None, ...]:
+    return row.request, row.response, row.model, row.input_tokens, row.output_tokens
 
 
 def _tag(tx: Tx, rows: Sequence[CompletionRow], before: dict[str, CompletionRow]) -> None:

@@ -8,11 +8,12 @@ from log10_server import store
 from log10_server.clock import uuid7
 from log10_server.errors import Conflict, Invalid, NotFound, Refusal
 from log10_server.services import feedback_tasks, selectors, summaries, wanting
+from log10_server.services.filters import Test
 from log10_server.services.selectors import Listed, Selector
 from log10_server.store.database import Tx
 from log10_server.store.feedback import FeedbackCompletionRow, FeedbackRow, Filters
 from log10_server.store.feedback_tasks import FeedbackTaskRow
-from log10_server.strict_json import canonical, written
+from log10_server.strict_json import canonical, value, written
 
 PROPOSED, ACCEPTED, REJECTED = "proposed", "accepted", "rejected"
 
@@ -76,6 +77,22 @@ def list_newest(tx: Tx, filters: Filters, offset: int, limit: int) -> list[Match
     return with_matches(tx, store.feedback.page(tx, filters, offset, limit))
 
 
+def list_satisfying(tx: Tx, filters: Filters, test: Test, offset: int, limit: int) -> tuple[list[Matched], int]:
+    """As `list_newest`, of feedback whose values satisfy `test`, and how many do in all.
+
+    All values are read, some at a time: memory holds a page and no more.
+    """
+    wanted: list[str] = []
+    total = 0
+    for id, json_values in store.feedback.every_value(tx, filters):
+        if test(value(json_values)):
+            if offset <= total < offset + limit:
+                wanted.append(id)
+            total += 1
+    rows = store.feedback.found_among(tx, wanted)
+    return with_matches(tx, [rows[id] for id in wanted if id in rows]), total
+
+
 def accept(tx: Tx, feedback_id: str, json_values: str | None = None) -> Matched:
     """Make a proposal feedback that grades, with other values when they are given (validated before).
 
@@ -92,6 +109,7 @@ def accept(tx: Tx, feedback_id: str, json_values: str | None = None) -> Matched:
         return given
     if (refusal := _closed(feedback_tasks.named(tx, row.task_id), row.task_id)) is not None:
         raise refusal
+    store.completions.claimed(tx, given.completion_ids)  # whoever changes them now must see that they are graded
     row = row._replace(state=ACCEPTED, json_values=row.json_values if json_values is None else json_values)
     store.feedback.replace(tx, row)
     wanting.graded(tx, row.task_id, sorted(given.completion_ids))
@@ -128,7 +146,7 @@ def _record_each_id_once(tx: Tx, uploads: Mapping[int, NewFeedback]) -> dict[int
     """As `record`, by number; without those that another process has stored since the look-up."""
     tasks = store.feedback_tasks.found_among(tx, {new.task_id for new in uploads.values()})
     stored = store.feedback.found_among(tx, {new.id for new in uploads.values() if new.id is not None})
-    digests = {number: _digest(new) for number, new in uploads.items()}
+    digests = {number: digest(new) for number, new in uploads.items()}
     results: dict[int, Matched | Refusal] = {}
     repeats = {number: row for number, new in uploads.items() if (row := stored.get(new.id or "")) is not None}
     for number, given in zip(repeats, with_matches(tx, repeats.values()), strict=True):
@@ -204,7 +222,7 @@ def _taken(feedback_id: str) -> Conflict:
     return Conflict(f"The feedback {feedback_id!r} is there already, with other content.")
 
 
-def _digest(new: NewFeedback) -> str:
+def digest(new: NewFeedback) -> str:
     """Of what makes two uploads the same: `json_values` as JSON values, the selector or the ids as sets."""
     if isinstance(new.target, Listed):
         about = ["completion_ids", *sorted(set(new.target.completion_ids))]

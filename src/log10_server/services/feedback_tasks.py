@@ -10,7 +10,7 @@ from log10_server.errors import Conflict, Invalid, NotFound
 from log10_server.services import wanting
 from log10_server.store.database import Tx
 from log10_server.store.feedback_tasks import FeedbackTaskRow
-from log10_server.strict_json import canonical, written
+from log10_server.strict_json import canonical, value, written
 
 
 class NewFeedbackTask(NamedTuple):
@@ -40,26 +40,37 @@ def create(tx: Tx, new: NewFeedbackTask) -> FeedbackTaskRow:
     """
     tx.change_tasks()
     at = tx.now()
-    digest = _digest(new)
-    row = FeedbackTaskRow(
+    return kept(tx, row_of(tx, new, at))[0]
+
+
+def row_of(tx: Tx, new: NewFeedbackTask, created_at: int) -> FeedbackTaskRow:
+    """The row of a task that is made at this instant."""
+    return FeedbackTaskRow(
         organization_id=tx.organization_id,
-        id=new.id or uuid7(at),
-        created_at=at,
+        id=new.id or uuid7(created_at),
+        created_at=created_at,
         name=new.name,
         instruction=new.instruction,
         json_schema=new.json_schema,
         selector=_spelled(new.selector),
         archived=False,
-        content_digest=digest,
+        content_digest=_digest(new),
     )
+
+
+def kept(tx: Tx, row: FeedbackTaskRow) -> tuple[FeedbackTaskRow, bool]:
+    """What is stored under the task's id after `row`, and whether that is new.
+
+    Raises Conflict when the id is taken by other content. The caller holds `change_tasks`.
+    """
     stored = store.feedback_tasks.find(tx, row.id)
     if stored is not None:
-        if stored.content_digest != digest:
+        if stored.content_digest != row.content_digest:
             raise Conflict(f"The feedback task {row.id!r} is there already, with other content.")
-        return stored
+        return stored, False
     store.feedback_tasks.add(tx, row)
-    _select(tx, row, new.selector)
-    return row
+    _select(tx, row, value(row.selector))
+    return row, True
 
 
 def change(tx: Tx, task_id: str, changes: Changes) -> FeedbackTaskRow:
@@ -109,6 +120,11 @@ def unknown(task_id: str) -> Invalid:
 def names(tx: Tx, task_ids: Sequence[str]) -> dict[str, str]:
     """What these tasks are called."""
     return {id: row.name for id, row in store.feedback_tasks.found_among(tx, task_ids).items()}
+
+
+def found_among(tx: Tx, task_ids: Sequence[str]) -> dict[str, FeedbackTaskRow]:
+    """Those of these tasks that are there."""
+    return store.feedback_tasks.found_among(tx, task_ids)
 
 
 def list_newest(tx: Tx, archived: bool | None, offset: int, limit: int) -> list[FeedbackTaskRow]:

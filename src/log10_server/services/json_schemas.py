@@ -1,6 +1,6 @@
 """A task's `json_schema`: whether it is one, and whether values are valid for it (contract 3.6, 3.8). Pure.
 
-Only this module and its `schema_…` neighbours call `jsonschema`. None of it can be interrupted: `validators` decides
+Only this module, `formats` and `schema_…` know `jsonschema`. None of it can be interrupted: `validators` decides
 where it runs.
 """
 
@@ -21,7 +21,7 @@ from referencing import Registry
 from log10_server.errors import Fault, Invalid, Refusal, pointer
 from log10_server.services import formats
 from log10_server.services.schema_keywords import extended, listed, said, short
-from log10_server.services.schema_references import DRAFTS, Draft, References, resolver_of
+from log10_server.services.schema_references import DRAFTS, Draft, Places, References, resolver_of
 from log10_server.strict_json import check_nesting, exact, value
 
 SCHEMA, VALUES = "/json_schema", "/json_values"
@@ -56,18 +56,10 @@ _PLAIN_NESTING = 50  # deeper ones need more stack than a request may have left
 
 @dataclass(frozen=True, slots=True)
 class Schema:
-    """A schema that is ready to validate.
+    """A schema that is ready to validate."""
 
-    `is_plain`: validating takes no more steps than the schema has parts, times the parts of the values.
-    """
-
-    is_plain: bool
-    _parts: int
+    parts: int  # about how many values its text holds
     _validator: Any
-
-    def cost(self, values_text: str) -> int:
-        """About how many steps validating takes, at most, if the schema is plain."""
-        return self._parts * _parts(values_text)
 
     def faults(self, values_text: str) -> list[Fault]:
         """What is wrong with the values, by place below `/json_values`; 100 at most, then one that counts the rest."""
@@ -95,10 +87,28 @@ def compiled(text: str) -> Schema:
     dialect = _dialect(schema)
     if dialect is None:
         raise Invalid(_schema_faults(text), code="invalid_schema")
-    draft = DRAFTS[dialect]
-    is_plain = _is_plain(schema, draft) and _is_shallow(text)
-    resolver = Registry().resolver() if is_plain else resolver_of(schema, draft)
-    return Schema(is_plain, _parts(text), _validator(dialect, schema, resolver, formats.ASSERTED))
+    resolver = resolver_of(schema, DRAFTS[dialect])
+    return Schema(parts_of(text), _validator(dialect, schema, resolver, formats.ASSERTED))
+
+
+def compiled_if_plain(text: str) -> Schema | None:
+    """The schema, if its shape bounds the cost of validating; else None.
+
+    Then that takes no more steps than the schema has parts, times the parts of the values: about half a microsecond
+    each, and four at worst.
+    """
+    if not _is_shallow(text):
+        return None
+    schema = value(text)
+    dialect = _dialect(schema)
+    if dialect is None or not is_plain(schema, DRAFTS[dialect]):
+        return None
+    return Schema(parts_of(text), _validator(dialect, schema, Registry().resolver(), formats.ASSERTED))
+
+
+def parts_of(text: str) -> int:
+    """About how many values stand in a JSON text; long strings count as several."""
+    return 1 + text.count(",") + text.count("{") + text.count("[") + len(text) // 100
 
 
 def _schema_faults(text: str) -> list[Fault]:
@@ -115,20 +125,30 @@ def _schema_faults(text: str) -> list[Fault]:
         return [
             Fault(SCHEMA + "/$schema", f"Must name one of {listed(list(DRAFTS))}; it is {short(schema['$schema'])}.")
         ]
+    draft, places = DRAFTS[dialect], Places(schema)
     faults = _found(_meta_validator(dialect), schema, SCHEMA)
+    mixed = _mixed_faults(draft.schemas_in(schema), dialect, places)
+    if mixed:  # references are read by the rules of one draft
+        return faults + mixed
     try:
-        references = References(schema, DRAFTS[dialect])
+        references = References(schema, draft, places)
     except Exception as error:  # the libraries stumble in many ways over what is no schema
         return faults or [_stumbled(error, SCHEMA)]
     for elsewhere in references.elsewhere:
-        faults += _found(_meta_validator(dialect), elsewhere, SCHEMA + references.place(elsewhere))
+        faults += _found(_meta_validator(dialect), elsewhere, SCHEMA + places.pointer_to(elsewhere))
     faults += [Fault(SCHEMA + path, message) for path, message in references.faults]
+    faults += _mixed_faults(references.schemas, dialect, places)
     for each in references.schemas:
-        place = SCHEMA + references.place(each)
-        faults += _pattern_faults(each, place)
-        if "$schema" in each and _dialect(each) != dialect:
-            faults.append(Fault(f"{place}/$schema", "Must name the draft of the whole schema."))
+        faults += _pattern_faults(each, SCHEMA + places.pointer_to(each))
     return faults
+
+
+def _mixed_faults(schemas: Iterable[dict[str, Any]], dialect: str, places: Places) -> list[Fault]:
+    return [
+        Fault(f"{SCHEMA}{places.pointer_to(each)}/$schema", "Must name the same draft as the whole schema does.")
+        for each in schemas
+        if "$schema" in each and _dialect(each) != dialect
+    ]
 
 
 def _dialect(schema: Any) -> str | None:
@@ -162,14 +182,12 @@ def _why_not_compiled(pattern: str) -> str:
     return ""
 
 
-def _is_plain(schema: dict[str, Any], draft: Draft) -> bool:
-    waiting = [schema]
-    while waiting:
-        here = waiting.pop()
-        if not _COSTLY.isdisjoint(here) or here.get("uniqueItems") is True or here.get("format") == "regex":
-            return False
-        waiting += [part for _, part in draft.parts(here)]
-    return True
+def is_plain(schema: dict[str, Any], draft: Draft) -> bool:
+    """Whether no keyword in `schema` has a cost that its shape does not bound."""
+    return all(
+        _COSTLY.isdisjoint(each) and each.get("uniqueItems") is not True and each.get("format") != "regex"
+        for each in draft.schemas_in(schema)
+    )
 
 
 def _is_shallow(text: str) -> bool:
@@ -178,11 +196,6 @@ def _is_shallow(text: str) -> bool:
     except Invalid:
         return False
     return True
-
-
-def _parts(text: str) -> int:
-    """About how many values stand in a JSON text; long strings count as several."""
-    return 1 + text.count(",") + text.count("{") + text.count("[") + len(text) // 100
 
 
 def _validator(dialect: str, schema: dict[str, Any], resolver: Any, checker: Any) -> Any:

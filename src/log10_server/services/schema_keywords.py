@@ -27,6 +27,7 @@ def extended(library_class: Any) -> Any:
     extend: Any = validators.extend
     made = extend(library_class, {name: keyword for name, keyword in ours.items() if name in library_class.VALIDATORS})
     made.evolve = _evolved
+    made.descend = _descending(made.descend)
     return made
 
 
@@ -38,6 +39,20 @@ def _evolved(self: Any, **changes: Any) -> Any:
         registry=self._registry,
         _resolver=changes.get("_resolver", self._resolver),
     )
+
+
+def _descending(descend: Callable[..., Iterator[ValidationError]]) -> Callable[..., Iterator[ValidationError]]:
+    """The library's own `descend`, which forgets the place of a value where the schema is `false`."""
+
+    def descending(self: Any, instance: Any, schema: Any, path: Any = None, **rest: Any) -> Iterator[ValidationError]:
+        if schema is not False:
+            return descend(self, instance, schema, path, **rest)
+        error: Any = ValidationError("", path=() if path is None else (path,), instance=instance)
+        error.validator = error.validator_value = None
+        error.schema = False
+        return iter((error,))
+
+    return descending
 
 
 def same(one: Any, two: Any) -> bool:
@@ -273,7 +288,7 @@ def short(value: Any) -> str:
     if isinstance(value, dict) and value:
         return f"an object of {len(value)}"
     if isinstance(value, str):
-        return printable(json.dumps(_cut(value, _SHOWN), ensure_ascii=False))
+        return _cut(printable(json.dumps(value[:_SHOWN], ensure_ascii=False)), _SHOWN)
     return _cut(json.dumps(value), _SHOWN)
 
 

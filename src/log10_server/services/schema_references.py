@@ -65,12 +65,16 @@ class Draft:
 
     def parts(self, schema: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
         """The schemas right below `schema`, each with its keyword. Wrong shapes are passed over."""
-        if self.is_only_a_reference(schema):
-            return
-        yield from _parts(schema, self.shapes)
+        if not (self.ref_stands_alone and schema.get("$ref") is not None):
+            yield from _parts(schema, self.shapes)
 
-    def is_only_a_reference(self, schema: dict[str, Any]) -> bool:
-        return self.ref_stands_alone and schema.get("$ref") is not None
+    def schemas_in(self, schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        """`schema` and all that stand below it as schemas, also beside a `$ref`."""
+        waiting = [schema]
+        while waiting:
+            here = waiting.pop()
+            yield here
+            waiting += [part for _, part in _parts(here, self.shapes)]
 
 
 def _parts(schema: dict[str, Any], shapes: dict[str, int]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -138,20 +142,45 @@ def resolver_of(schema: dict[str, Any], draft: Draft) -> Any:
     """What resolves the references in `schema`: it knows that one document, and fetches nothing."""
     root = draft.specification.create_resource(schema)
     registry: Registry[Any] = Registry()
-    address = root.id() or ""
-    # Crawled now: otherwise every look-up of an anchor would crawl again.
-    return registry.with_resource(address, root).crawl().resolver(address)
+    # Crawled now, or every look-up of an anchor would crawl again; and not under its own address, or the crawl would
+    # join that with itself: "a/b.json" would become "a/a/b.json".
+    return registry.with_resource("", root).crawl().resolver(root.id() or "")
+
+
+class Places:
+    """Where everything stands in a document."""
+
+    def __init__(self, document: dict[str, Any]) -> None:
+        # For every object and array, by id(): what holds it, and under which name or index.
+        self._above: dict[int, tuple[int, str | int]] = {}
+        waiting: list[Any] = [document]
+        while waiting:
+            holder = waiting.pop()
+            members: Iterable[tuple[str | int, Any]] = holder.items() if isinstance(holder, dict) else enumerate(holder)
+            for part, member in members:
+                if isinstance(member, dict | list):
+                    self._above[id(member)] = (id(holder), part)
+                    waiting.append(member)
+
+    def pointer_to(self, schema: dict[str, Any]) -> str:
+        """Its JSON Pointer."""
+        parts: list[str | int] = []
+        here = id(schema)
+        while here in self._above:
+            here, part = self._above[here]
+            parts.append(part)
+        return pointer(*reversed(parts))
 
 
 class References:
     """The schemas that a document holds, and the faults of its references."""
 
-    def __init__(self, schema: dict[str, Any], draft: Draft) -> None:
+    def __init__(self, schema: dict[str, Any], draft: Draft, places: Places) -> None:
         self.faults: list[Fault] = []
         self.schemas: list[dict[str, Any]] = []  # all that stand as one, and those that a reference leads to
         self.elsewhere: list[dict[str, Any]] = []  # those that only a reference makes a schema
         self._draft = draft
-        self._above = _above(schema)
+        self._places = places
         self._known: set[int] = set()
         self._in_place: dict[int, list[dict[str, Any]]] = {}  # by id(): what is applied to the same value
         found = self._walk(schema, resolver_of(schema, draft))
@@ -163,15 +192,6 @@ class References:
                 self.elsewhere.append(contents)
                 found += self._walk(contents, resolver)
         self._find_circles()
-
-    def place(self, schema: dict[str, Any]) -> str:
-        """The JSON Pointer of a schema in its document."""
-        parts: list[str | int] = []
-        here = id(schema)
-        while here in self._above:
-            here, part = self._above[here]
-            parts.append(part)
-        return pointer(*reversed(parts))
 
     def _walk(self, start: dict[str, Any], resolver: Any) -> list[tuple[dict[str, Any], str, Any]]:
         """Get to know `start` and what is below it; the references found, each with its keyword and resolver."""
@@ -217,8 +237,11 @@ class References:
         target = resolved.contents
         if isinstance(target, bool) and self._draft.specification.name != DRAFT4.name:
             return None
-        if not isinstance(target, dict) or not self._is_spelled_out(target, reference):
+        if not isinstance(target, dict):
             self._fault(schema, keyword, f"It leads to what is not a schema: {short(reference)}.")
+            return None
+        if not self._is_spelled_out(target, reference):
+            self._fault(schema, keyword, f"It leads nowhere in the document: {short(reference)}.")
             return None
         if keyword == "$ref" or not (target.get("$dynamicAnchor") or target.get("$recursiveAnchor")):
             self._in_place[id(schema)].append(target)
@@ -227,7 +250,7 @@ class References:
     def _is_spelled_out(self, target: dict[str, Any], reference: str) -> bool:
         """Whether a JSON Pointer names `target` by RFC 6901; the library also takes "/allOf/-1" and "/allOf/01"."""
         fragment = unquote(urldefrag(reference).fragment)
-        return not fragment.startswith("/") or self.place(target).endswith(fragment)
+        return not fragment.startswith("/") or self._places.pointer_to(target).endswith(fragment)
 
     def _find_circles(self) -> None:
         """Find schemas that come back to themselves with the same value: validating them would never end."""
@@ -250,21 +273,7 @@ class References:
                     here = None
 
     def _fault(self, schema: dict[str, Any], keyword: str, message: str) -> None:
-        self.faults.append(Fault(self.place(schema) + (pointer(keyword) if keyword else ""), message))
-
-
-def _above(document: dict[str, Any]) -> dict[int, tuple[int, str | int]]:
-    """For every object and array in `document`, by id(): what holds it, and under which name or index."""
-    above: dict[int, tuple[int, str | int]] = {}
-    waiting: list[Any] = [document]
-    while waiting:
-        holder = waiting.pop()
-        members: Iterable[tuple[str | int, Any]] = holder.items() if isinstance(holder, dict) else enumerate(holder)
-        for part, member in members:
-            if isinstance(member, dict | list):
-                above[id(member)] = (id(holder), part)
-                waiting.append(member)
-    return above
+        self.faults.append(Fault(self._places.pointer_to(schema) + (pointer(keyword) if keyword else ""), message))
 
 
 def _is_address(text: str) -> bool:

@@ -52,12 +52,11 @@ def resolve(tx: Tx, targets: Sequence[Selector | Listed]) -> list[list[str] | In
 
 
 def _listed(ids: Sequence[str], there: Container[str]) -> list[str] | Invalid:
+    once = list(dict.fromkeys(ids))
     unknown = [
-        Fault(f"/completion_ids/{place}", f"There is no completion {id!r}.")
-        for place, id in enumerate(ids)
-        if id not in there
+        Fault(f"/completion_ids/{ids.index(id)}", f"There is no completion {id!r}.") for id in once if id not in there
     ]
-    return Invalid(unknown, code="unknown_completion") if unknown else list(dict.fromkeys(ids))
+    return Invalid(unknown, code="unknown_completion") if unknown else once
 
 
 def _selected(tx: Tx, selector: Selector, keys: Sequence[int]) -> list[str] | Invalid:

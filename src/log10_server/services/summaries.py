@@ -48,12 +48,12 @@ def _line(ids: Sequence[str], models: Mapping[str, str | None], requests: Mappin
     if not ids:
         return "no completions"
     line = "1 completion" if len(ids) == 1 else f"{len(ids)} completions"
-    named = list(dict.fromkeys(model for id in ids if (model := models.get(id)) is not None))
+    named = list(dict.fromkeys(_start(model) for id in ids if (model := models.get(id)) is not None))
     if named:
         more = ", …" if len(named) > _SHOWN_MODELS else ""
         line += f" ({', '.join(named[:_SHOWN_MODELS])}{more})"
-    said = last_user_message(requests[ids[0]]) if ids[0] in requests else None
-    return f'{line}: "{_start(said)}"' if said else line
+    said = _start(last_user_message(requests[ids[0]]) or "") if ids[0] in requests else ""
+    return f'{line}: "{said}"' if said else line
 
 
 def _start(text: str) -> str:

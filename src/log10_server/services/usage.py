@@ -1,72 +1,51 @@
-"""What a provider's payloads say about a call: its model and its tokens. OpenAI's and Anthropic's shapes."""
+"""Usage: how many calls, tokens and seconds, and how many calls succeeded (contract 2, issue 4). Days are UTC."""
 
-from contextlib import suppress
-from typing import Any
+from collections.abc import Sequence
+from typing import NamedTuple
 
-import msgspec
-
-from log10_server.services.merging import CompletionFields
-
-_MODEL_BYTES = 255
-_MOST_TOKENS = 2**63 - 1
-
-
-class _Usage(msgspec.Struct):
-    """OpenAI chat says `prompt_tokens`, Anthropic and OpenAI responses say `input_tokens`."""
-
-    prompt_tokens: Any = None
-    completion_tokens: Any = None
-    input_tokens: Any = None
-    output_tokens: Any = None
+from log10_server import store
+from log10_server.services import selectors
+from log10_server.store.completions import Filters
+from log10_server.store.database import Tx
+from log10_server.store.usage import DAY, Group, Sums, Tokens
 
 
-class _Request(msgspec.Struct):
-    model: Any = None
+class Question(NamedTuple):
+    """Which completions count, and what they are grouped by. None narrows nothing; the ends of the time are inclusive.
 
-
-class _Response(msgspec.Struct):
-    model: Any = None
-    usage: msgspec.Raw | None = None
-
-
-_request = msgspec.json.Decoder(_Request).decode
-_response = msgspec.json.Decoder(_Response).decode
-_usage = msgspec.json.Decoder(_Usage).decode
-
-
-def taken_out(request: str | None, response: str | None) -> CompletionFields:
-    """`model` and token counts; a key is absent where the payloads say nothing that can be used.
-
-    The model asked for comes before the one that answered: it is the name that the program knows. A count that is
-    negative (a placeholder) or no whole number is unknown.
+    A completion must have all of `tags`. `model` is a model as shown: `unknown` means that no payload names one.
     """
-    found: CompletionFields = {}
-    asked = answered = None
-    if request is not None:
-        with suppress(msgspec.MsgspecError):
-            asked = _model(_request(str(request)).model)
-    if response is not None:
-        with suppress(msgspec.MsgspecError):
-            said = _response(str(response))
-            answered = _model(said.model)
-            usage = _usage(said.usage) if said.usage is not None else _Usage()
-            if (count := _count(usage.prompt_tokens, usage.input_tokens)) is not None:
-                found["input_tokens"] = count
-            if (count := _count(usage.completion_tokens, usage.output_tokens)) is not None:
-                found["output_tokens"] = count
-    if (model := asked or answered) is not None:
-        found["model"] = model
-    return found
+
+    group_by: Group | None = None
+    tags: Sequence[str] = ()
+    model: str | None = None
+    created_from: int | None = None
+    created_to: int | None = None
 
 
-def _model(said: Any) -> str | None:
-    if not isinstance(said, str) or not 0 < len(said) <= _MODEL_BYTES or "\0" in said:
-        return None
-    return said if len(said.encode("utf-8", "surrogatepass")) <= _MODEL_BYTES else None
+def of(tx: Tx, asked: Question, limit: int) -> tuple[list[Sums], Sums]:
+    """At most `limit` groups in their order, and all completions together; ungrouped, the one line is the total.
+
+    A completion with several tags is in the group of each, and once in the total.
+    """
+    filters = _filters(tx, asked.tags, asked.created_from, asked.created_to)
+    groups, total = store.usage.summed(tx, filters, asked.model, asked.group_by, limit)
+    return groups if asked.group_by else [total], total
 
 
-def _count(*said: Any) -> int | None:
-    for count in said:
-        if type(count) is int and 0 <= count <= _MOST_TOKENS:
-            return count
-    return None
+def success_rate(sums: Sums) -> float | None:
+    """Finished among finished and failed; None when there is neither. What has only started doesn't count."""
+    ended = sums.finished + sums.failed
+    return sums.finished / ended if ended else None
+
+
+def tokens_per_model_per_day(tx: Tx, tags: Sequence[str], first_day: int | None, last_day: int | None) -> list[Tokens]:
+    """The newest day first, then by model. Days count from 1970, and both ends are inclusive."""
+    created_from = None if first_day is None else first_day * DAY
+    created_to = None if last_day is None else (last_day + 1) * DAY - 1
+    return store.usage.tokens_per_day_and_model(tx, _filters(tx, tags, created_from, created_to))
+
+
+def _filters(tx: Tx, tags: Sequence[str], created_from: int | None, created_to: int | None) -> Filters:
+    tag_ids = selectors.tag_ids(tx, tags) if tags else None
+    return Filters(tag_ids=tag_ids, created_from=created_from, created_to=created_to)

@@ -1,8 +1,8 @@
 """The process that checks schemas and validates values for `validators`, one job after the other.
 
 Jobs come in by its standard input and faults go out by its standard output, each in a frame: four bytes of length,
-then that many bytes. An empty frame says that it is ready, or that it has begun the job that it read; the frame after
-that is the answer. It ends when its input does, so none is left when the server is killed.
+then that many bytes. The first frame that it sends is empty and says that it is ready. An alarm ends it when a job
+takes too long. It ends when its input does, too, so none is left when the server is killed.
 """
 
 import contextlib
@@ -15,7 +15,7 @@ import threading
 from collections import OrderedDict
 from typing import BinaryIO
 
-from log10_server.errors import Fault, Invalid
+from log10_server.errors import Fault, Invalid, Refusal
 from log10_server.services.json_schemas import SCHEMA, VALUES, Schema, check, compiled
 
 CHECK, VALIDATE = b"c", b"v"
@@ -25,7 +25,6 @@ LENGTH = struct.Struct(">I")
 # less than 1 KiB of the thread's.
 _DEPTH = 25_000
 _STACK_BYTES = 128 << 20
-_MEMORY_BYTES = 1 << 30
 _CACHED, _CACHED_BYTES = 64, 8 << 20
 
 
@@ -39,13 +38,13 @@ def faults_in(answer: bytes) -> list[Fault]:
     return [Fault(path, said) for path, said in json.loads(answer)]
 
 
-def main(longest_job_seconds: float) -> None:
+def main(budget_seconds: float, memory_bytes: int) -> None:
     answers = _claim_output()
-    _step_back()
+    _step_back(memory_bytes)
     threading.stack_size(_STACK_BYTES)
     sys.setrecursionlimit(_DEPTH)
     # In a thread, since only a new one can have a stack of that size.
-    thread = threading.Thread(target=_serve, args=(sys.stdin.buffer, answers, longest_job_seconds))
+    thread = threading.Thread(target=_serve, args=(sys.stdin.buffer, answers, budget_seconds))
     thread.start()
     thread.join()
 
@@ -59,11 +58,14 @@ def _claim_output() -> BinaryIO:
     return answers
 
 
-def _step_back() -> None:
+def _step_back(memory_bytes: int) -> None:
     """Leave signals to the parent, and the machine to others."""
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # sent to all processes of the server; the parent closes this one
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
+    if hasattr(signal, "SIGALRM"):
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGALRM])
     with contextlib.suppress(AttributeError, OSError):  # systems without them
         os.nice(5)
         with open("/proc/self/oom_score_adj", "w") as score:
@@ -71,10 +73,10 @@ def _step_back() -> None:
     with contextlib.suppress(ImportError, OSError, ValueError):
         import resource
 
-        resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES + _STACK_BYTES,) * 2)
+        resource.setrlimit(resource.RLIMIT_AS, (memory_bytes + _STACK_BYTES,) * 2)
 
 
-def _serve(jobs: BinaryIO, answers: BinaryIO, longest_job_seconds: float) -> None:
+def _serve(jobs: BinaryIO, answers: BinaryIO, budget_seconds: float) -> None:
     schemas = _Schemas()
     check("{}")  # the first check reads the meta-schema: not on a job's time
     _send(answers, b"")
@@ -83,9 +85,7 @@ def _serve(jobs: BinaryIO, answers: BinaryIO, longest_job_seconds: float) -> Non
         job = jobs.read(length)
         if len(job) < length:
             return
-        # The parent kills at the deadline. Should it be gone, this ends the process, even in a regular expression.
-        _alarm(longest_job_seconds)
-        _send(answers, b"")
+        _alarm(budget_seconds)
         exhausted = False
         try:
             faults = _faults(job, schemas)
@@ -93,8 +93,7 @@ def _serve(jobs: BinaryIO, answers: BinaryIO, longest_job_seconds: float) -> Non
             exhausted = True
         if exhausted:  # outside of `except`, whose traceback holds what took the memory
             schemas = _Schemas()
-            at = SCHEMA if job[:1] == CHECK else VALUES
-            faults = [Fault(at, f"Validating takes more than {_MEMORY_BYTES >> 20} MiB of memory.")]
+            faults = [Fault(_at(job), "Validating takes more memory than it may.")]
         _alarm(0)
         _send(answers, json.dumps(faults).encode())
         if exhausted:
@@ -111,6 +110,12 @@ def _faults(job: bytes, schemas: "_Schemas") -> list[Fault]:
         return schemas.get(job[start:end]).faults(str(memoryview(job)[end:], "utf-8", "surrogatepass"))
     except Invalid as refusal:
         return refusal.faults
+    except Refusal as refusal:
+        return [Fault(_at(job), refusal.detail)]
+
+
+def _at(job: bytes) -> str:
+    return SCHEMA if job[:1] == CHECK else VALUES
 
 
 class _Schemas:
@@ -134,6 +139,7 @@ class _Schemas:
 
 
 def _alarm(seconds: float) -> None:
+    """Let the system end this process after `seconds`, whatever it is doing then; 0: not at all."""
     if hasattr(signal, "setitimer"):
         signal.setitimer(signal.ITIMER_REAL, seconds)
 
@@ -144,4 +150,4 @@ def _send(answers: BinaryIO, frame: bytes) -> None:
 
 
 if __name__ == "__main__":
-    main(float(sys.argv[1]))
+    main(float(sys.argv[1]), int(sys.argv[2]))

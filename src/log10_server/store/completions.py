@@ -8,6 +8,7 @@ from sqlalchemy import (
     Column,
     ColumnElement,
     Double,
+    ScalarSelect,
     Select,
     Text,
     bindparam,
@@ -106,6 +107,12 @@ def find(tx: Tx, completion_id: str) -> CompletionRow | None:
     return CompletionRow(*found) if found is not None else None
 
 
+def found_among(tx: Tx, ids: Iterable[str]) -> dict[str, CompletionRow]:
+    """Those of `ids` that are stored."""
+    mine = tx.rows(completion).where(tx.among(completion.c.id, sorted(set(ids))))
+    return {row.id: CompletionRow(*row) for row in tx.connection.execute(mine)}
+
+
 def claimed(tx: Tx, ids: Iterable[str]) -> dict[str, CompletionRow]:
     """Those of `ids` that are stored, locked against every other writer until the transaction ends."""
     wanted = sorted(set(ids))
@@ -192,19 +199,49 @@ def with_all_tags(tx: Tx, tag_ids: Sequence[int]) -> Select[tuple[str, str, int,
     """
     first, *others = _rarest_first(tx, tag_ids)
     found = tx.rows(completion_tag).where(completion_tag.c.tag_id == first)
-    for number, other in enumerate(others):
-        too = completion_tag.alias(f"too_{number}")
-        tagged_too = (
-            select(literal(1))
-            .where(
-                too.c.organization_id == completion_tag.c.organization_id,
-                too.c.completion_id == completion_tag.c.completion_id,
-                too.c.tag_id == other,
-            )
-            .correlate(completion_tag)
-            .scalar_subquery()
-        )
-        found = found.where(tagged_too == 1)
+    for number, other in enumerate(others[:_ONE_BY_ONE]):
+        found = found.where(_how_many_of(too := completion_tag.alias(f"too_{number}"), too.c.tag_id == other) == 1)
+    if rest := others[_ONE_BY_ONE:]:  # SQLite limits how deep an expression may be
+        too = completion_tag.alias("too")
+        found = found.where(_how_many_of(too, tx.among(too.c.tag_id, rest)) == len(rest))
+    return found
+
+
+_ONE_BY_ONE = 8
+
+
+def _how_many_of(too: Any, which: ColumnElement[bool]) -> ScalarSelect[int]:
+    """How many of these tags the completion of a `completion_tag` row has."""
+    its = (too.c.organization_id == completion_tag.c.organization_id) & (
+        too.c.completion_id == completion_tag.c.completion_id
+    )
+    return select(func.count()).select_from(too).where(its, which).correlate(completion_tag).scalar_subquery()
+
+
+def newest_with_each(tx: Tx, tag_ids: Sequence[int], besides: Sequence[int], limit: int) -> dict[int, list[str]]:
+    """For each of `tag_ids` the ids of those completions that have it and all of `besides` (one at least).
+
+    Newest first, `limit` at most for each tag; a tag that none has is left out. One statement for any number of tags.
+    """
+    theirs = with_all_tags(tx, besides).subquery()
+    each = completion_tag.alias("each_tag")
+    same = (each.c.organization_id == theirs.c.organization_id) & (each.c.completion_id == theirs.c.completion_id)
+    newest = (each.c.created_at.desc(), each.c.completion_id.desc())
+    place = func.row_number().over(partition_by=each.c.tag_id, order_by=newest).label("place")
+    ranked = (
+        select(each.c.tag_id, each.c.completion_id, place)
+        .join(theirs, same)
+        .where(tx.among(each.c.tag_id, tag_ids))
+        .subquery()
+    )
+    wanted = (
+        select(ranked.c.tag_id, ranked.c.completion_id)
+        .where(ranked.c.place <= limit)
+        .order_by(ranked.c.tag_id, ranked.c.place)
+    )
+    found: dict[int, list[str]] = {}
+    for tag_id, completion_id in tx.connection.execute(wanted):
+        found.setdefault(tag_id, []).append(completion_id)
     return found
 
 
@@ -215,10 +252,10 @@ def _rarest_first(tx: Tx, tag_ids: Sequence[int]) -> list[int]:
     if len(tag_ids) < 2:
         return list(tag_ids)
     counts = {}
-    for tag_id in tag_ids:
+    for tag_id in tag_ids[:_ONE_BY_ONE]:
         some = tx.rows(completion_tag, "tag_id").where(completion_tag.c.tag_id == tag_id).limit(_COUNTED).subquery()
         counts[tag_id] = tx.connection.scalar(select(func.count()).select_from(some)) or 0
-    return sorted(tag_ids, key=lambda tag_id: counts[tag_id])
+    return sorted(counts, key=lambda tag_id: counts[tag_id]) + list(tag_ids[_ONE_BY_ONE:])
 
 
 def tags_containing(tx: Tx, query: str, limit: int) -> list[TagRow]:
@@ -266,7 +303,7 @@ class Place(NamedTuple):
 
 def page(tx: Tx, filters: Filters, after: Place | None, limit: int) -> list[CompletionRow]:
     """Completions that pass the filters, newest first, those behind `after`."""
-    found, at, id = _narrowed(tx, filters)
+    found, at, id = narrowed(tx, filters)
     if after is not None:
         found = found.where(tuple_(at, id) < tuple_(*map(literal, after)))
     return [CompletionRow(*row) for row in tx.connection.execute(found.order_by(at.desc(), id.desc()).limit(limit))]
@@ -274,17 +311,17 @@ def page(tx: Tx, filters: Filters, after: Place | None, limit: int) -> list[Comp
 
 def page_from(tx: Tx, filters: Filters, offset: int, limit: int) -> list[CompletionRow]:
     """Completions that pass the filters, newest first, behind the first `offset`."""
-    found, at, id = _narrowed(tx, filters)
+    found, at, id = narrowed(tx, filters)
     newest = found.order_by(at.desc(), id.desc()).offset(offset).limit(limit)
     return [CompletionRow(*row) for row in tx.connection.execute(newest)]
 
 
 def count(tx: Tx, filters: Filters) -> int:
-    found, _, id = _narrowed(tx, filters)
+    found, _, id = narrowed(tx, filters)
     return tx.connection.scalar(select(func.count()).select_from(found.with_only_columns(id).subquery())) or 0
 
 
-def _narrowed(tx: Tx, filters: Filters) -> tuple[Select[Any], ColumnElement[int], ColumnElement[str]]:
+def narrowed(tx: Tx, filters: Filters) -> tuple[Select[Any], ColumnElement[int], ColumnElement[str]]:
     """The completions that pass, and the columns that give their order."""
     found: Select[Any]
     at: ColumnElement[int]

@@ -144,7 +144,9 @@ class Tx:
         columns = list(table.columns)
         if self.database.is_postgres:
             statement = _unnest(table, returning)
-            arrays = tuple(list(values) for values in zip(*rows, strict=True))
+            arrays = tuple(
+                _array(column, values) for column, values in zip(columns, zip(*rows, strict=True), strict=True)
+            )
             result = self.connection.exec_driver_sql(statement, arrays)
             return [row[0] for row in result] if returning else []
         position = table.columns.keys().index(returning) if returning else 0
@@ -174,7 +176,7 @@ def database_url(text: str) -> URL:
     """The URL with the driver that is used here. Raises SettingsError for another kind of database."""
     try:
         url = make_url(text.replace("postgres://", "postgresql://", 1))
-    except ArgumentError:
+    except (ArgumentError, ValueError):
         raise SettingsError(
             "DATABASE_URL can't be read. Give sqlite:///FILE or postgresql://USER:PASSWORD@HOST/DATABASE."
         ) from None
@@ -222,6 +224,13 @@ _SQLITE_AWAY = {
 _EXCLUSIVELY = text("SELECT pg_advisory_xact_lock(hashtextextended(:what, 10))")
 _SHARE = text("SELECT pg_advisory_xact_lock_shared(hashtextextended(:organization_id, 10))")
 _CHANGE = text("SELECT pg_advisory_xact_lock(hashtextextended(:organization_id, 10))")
+
+
+def _array(column: Column[Any], values: Sequence[Any]) -> list[Any]:
+    """psycopg takes no list that mixes whole numbers with others."""
+    if isinstance(column.type, Double):
+        return [None if value is None else float(value) for value in values]
+    return list(values)
 
 
 _ARRAYS: dict[type, str] = {BigInteger: "bigint[]", Integer: "integer[]", Boolean: "boolean[]", Double: "float8[]"}

@@ -1,9 +1,9 @@
 """Feedback, and the completions that it is about."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import Column, Integer, Select, Text, func, select
+from sqlalchemy import Column, Integer, Select, Text, func, literal, select, tuple_
 
 from log10_server.store.base import Digest, Instant, Key, Payload, link, order, owned, same_columns
 from log10_server.store.database import Tx
@@ -160,6 +160,22 @@ def page(tx: Tx, filters: Filters, offset: int, limit: int) -> list[FeedbackRow]
     """Feedback that passes the filters, newest first."""
     newest = _narrowed(tx, filters).order_by(feedback.c.created_at.desc(), feedback.c.id.desc())
     return [FeedbackRow(*row) for row in tx.connection.execute(newest.offset(offset).limit(limit))]
+
+
+_AT_ONCE = 500
+
+
+def every_value(tx: Tx, filters: Filters) -> Iterator[tuple[str, str]]:
+    """The ids and the values of all feedback that passes the filters, newest first, read some at a time."""
+    at, id = feedback.c.created_at, feedback.c.id
+    newest = _narrowed(tx, filters).with_only_columns(at, id, feedback.c.json_values)
+    newest = newest.order_by(at.desc(), id.desc()).limit(_AT_ONCE)
+    found = tx.connection.execute(newest).all()
+    while found:
+        for _, feedback_id, json_values in found:
+            yield feedback_id, json_values
+        last = tuple_(literal(found[-1].created_at), literal(found[-1].id))
+        found = tx.connection.execute(newest.where(tuple_(at, id) < last)).all() if len(found) == _AT_ONCE else []
 
 
 def count(tx: Tx, filters: Filters) -> int:

@@ -1,6 +1,6 @@
 """Sessions: what a program did in one go."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from sqlalchemy import Column
@@ -27,6 +27,14 @@ def ensure(tx: Tx, session_ids: Iterable[str]) -> None:
         found = set(tx.connection.scalars(tx.rows(session, "id").where(tx.among(session.c.id, wanted))))
         missing = [SessionRow(tx.organization_id, id, tx.now()) for id in wanted if id not in found]
         tx.insert_many(session, missing)
+
+
+def add_missing(tx: Tx, sessions: Mapping[str, int]) -> set[str]:
+    """Make those sessions that are not there yet, at the instants given; gives their ids."""
+    wanted = sorted(sessions)
+    found = set(tx.connection.scalars(tx.rows(session, "id").where(tx.among(session.c.id, wanted))))
+    missing = [SessionRow(tx.organization_id, id, sessions[id]) for id in wanted if id not in found]
+    return set(tx.insert_many(session, missing, returning="id"))
 
 
 def find(tx: Tx, session_id: str) -> SessionRow | None:

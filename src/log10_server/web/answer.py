@@ -5,6 +5,7 @@ the answer as it is.
 """
 
 import math
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, ClassVar, NamedTuple, Self, get_args
@@ -25,7 +26,7 @@ from pydantic_core import PydanticCustomError, core_schema
 
 from log10_server.clock import microseconds
 from log10_server.settings import Limits
-from log10_server.strict_json import JsonText, written
+from log10_server.strict_json import JsonText, value, written
 
 
 class JsonObject(JsonText):
@@ -68,8 +69,9 @@ class JsonArray(JsonObject):
             _array_of_objects(str(found))
         except msgspec.ValidationError:
             raise PydanticCustomError("payload", "Must be {named}.", {"named": cls.named}) from None
-        except msgspec.MsgspecError:
-            pass  # a lone surrogate; it is JSON, which is known
+        except msgspec.MsgspecError:  # a lone surrogate, say: the standard library reads on
+            if not all(isinstance(item, dict) for item in value(found)):
+                raise PydanticCustomError("payload", "Must be {named}.", {"named": cls.named}) from None
         return found
 
 
@@ -97,13 +99,16 @@ class Reply(NamedTuple):
 
 
 def json_of(answer: Any) -> str:
-    """The JSON text of an answer: members that are None are left out, payloads are put in as they are."""
+    """The JSON text of an answer: payloads are put in as they are. Members of a model that are None are left out, those
+    of a dict are `null`."""
     if isinstance(answer, JsonText):
         return answer
     if isinstance(answer, BaseModel):
         parts = [f'"{name}":{json_of(member)}' for name, member in answer.__dict__.items() if member is not None]
         return "{" + ",".join(parts) + "}"
-    if isinstance(answer, list) and answer and not isinstance(answer[0], str):
+    if isinstance(answer, dict):
+        return "{" + ",".join(f"{written(name)}:{json_of(member)}" for name, member in answer.items()) + "}"
+    if isinstance(answer, list) and answer and type(answer[0]) is not str:
         return "[" + ",".join(map(json_of, answer)) + "]"
     return written(answer)
 
@@ -118,6 +123,8 @@ def _check_text(limit: str) -> AfterValidator:
     def check(text: str, info: ValidationInfo) -> str:
         if "\0" in text:
             raise PydanticCustomError("text", "Must not hold the character NUL.")
+        if not text.isascii() and _LONE_SURROGATE.search(text):
+            raise PydanticCustomError("text", "Must not hold half of a surrogate pair.")
         limits = info.context or _DEFAULT_LIMITS
         most: int = getattr(limits, limit)
         if len(text) > most or (len(text) * 4 > most and len(text.encode("utf-8", "surrogatepass")) > most):
@@ -128,6 +135,7 @@ def _check_text(limit: str) -> AfterValidator:
 
 
 _DEFAULT_LIMITS = Limits()
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 _NEVER_IDS = frozenset({".", "..", "ungraded", "batch"})
 _NEVER_IN_IDS = frozenset("/,?#\\")
 
@@ -180,7 +188,9 @@ Tag = Annotated[str, _check_text("tag_bytes")]
 Tags = Annotated[list[Tag], _check_count("tags")]
 SelectorTags = Annotated[list[Tag], _check_count("selector_tags")]
 AnyText = Annotated[str, _check_text("text_bytes")]
+MaybeText = Annotated[AnyText | None, AfterValidator(lambda text: text if text and text.strip() else None)]
 CompletionIds = Annotated[list[AnyText], _check_count("completion_ids")]
+MatchedIds = Annotated[list[AnyText], _check_count("matched_completions")]
 Seconds = Annotated[float, AfterValidator(_finite)]
 AtLeastOne = Annotated[int, BeforeValidator(_small_enough), Field(ge=1)]
 AtLeastZero = Annotated[int, BeforeValidator(_small_enough), Field(ge=0)]
@@ -191,15 +201,19 @@ def _whole_number(text: Any) -> Any:
         sign, digits = (text[:1], text[1:]) if text[:1] in {"+", "-"} else ("", text)
         if not (digits.isascii() and digits.isdigit()):
             raise PydanticCustomError("number", "Must be a whole number.")
-        return 10**18 * (-1 if sign == "-" else 1) if len(digits.lstrip("0")) > 18 else int(sign + digits)
+        digits = digits.lstrip("0") or "0"
+        return 10**18 * (-1 if sign == "-" else 1) if len(digits) > 18 else int(sign + digits)
     return text
+
+
+_LOST_PLUS = re.compile(r"(:[0-9]{2}(?:\.[0-9]+)?) ([0-9]{2}:?[0-9]{2})$")
 
 
 def _moment(text: Any) -> Any:
     """Microseconds since 1970 from ISO 8601. A `+` that a URL has turned into a space is one."""
     if isinstance(text, str):
         try:
-            return microseconds(datetime.fromisoformat(text.strip().replace(" ", "+") if "T" in text else text))
+            return microseconds(datetime.fromisoformat(_LOST_PLUS.sub(r"\1+\2", text.strip())))
         except (ValueError, OverflowError):
             raise PydanticCustomError(
                 "moment", "Must be a date or a time in ISO 8601, such as 2026-01-31T08:00:00+00:00."

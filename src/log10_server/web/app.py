@@ -13,10 +13,12 @@ from log10_server import __version__
 from log10_server.errors import NotAllowed, NotFound
 from log10_server.settings import Settings
 from log10_server.store.database import Database
-from log10_server.web import docs, health, legacy, v1
+from log10_server.web import docs, graphql, health, legacy, v1
 from log10_server.web.call import Machine
 from log10_server.web.door import Door
+from log10_server.web.legacy import reports
 from log10_server.web.problems import Problem, problem
+from log10_server.web.transfer import routes as transfer
 
 _DESCRIPTION = """\
 Log **completions** (one LLM request and its response, with tags and a session), say with **feedback tasks** what
@@ -31,6 +33,9 @@ _TAGS = [
     {"name": "Sessions", "description": "What a program did in one go."},
     {"name": "FeedbackTasks", "description": "What feedback is wanted, and on which completions."},
     {"name": "Feedback", "description": "Values that a task's schema accepts, on completions."},
+    {"name": "TestRuns", "description": "What `pytest --log10` ran: reports, and the completions of each test."},
+    {"name": "Usage", "description": "How many calls, tokens and seconds, and how many calls succeed."},
+    {"name": "Transfer", "description": "Everything of the organization as JSON Lines, to keep or to move."},
     {"name": "Health", "description": "Whether the server can answer."},
 ]
 
@@ -59,9 +64,10 @@ def create_app(settings: Settings, database: Database) -> FastAPI:
         servers=[{"url": settings.public_url}] if settings.public_url else None,
     )
     app.state.machine = machine
+    reports.keep_secrets()
     # The same paths belong to two dialects: the older one takes its own calls first. Routes are taken over as they
     # are; FastAPI's `include_router` would wrap each in a router of its own.
-    for router in (*legacy.ROUTERS, *v1.ROUTERS, health.router, docs.router):
+    for router in (*legacy.ROUTERS, *graphql.ROUTERS, *v1.ROUTERS, transfer.router, health.router, docs.router):
         app.router.routes.extend(router.routes)
     app.add_exception_handler(HTTPException, _no_route)
     app.add_middleware(Door, machine=machine)

@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+from starlette.types import Scope
+
 from log10_server.errors import Refusal, Unavailable
 from log10_server.services import feedback_tasks
 from log10_server.services.validators import Validators
@@ -76,16 +78,27 @@ class Machine:
 class CallOf:
     """A call that has been let in: what a route may do for it."""
 
-    __slots__ = ("machine", "organization", "size")
+    __slots__ = ("machine", "organization", "scope", "size")
 
-    def __init__(self, machine: Machine, organization: OrganizationRow, size: int = 0) -> None:
+    def __init__(self, machine: Machine, organization: OrganizationRow, scope: Scope, size: int = 0) -> None:
         self.machine = machine
         self.organization = organization
+        self.scope = scope
         self.size = size
 
     @property
     def limits(self) -> Limits:
         return self.machine.settings.limits
+
+    @property
+    def address(self) -> str:
+        """Where the caller reaches this server: the public URL where one is set, else what the call itself says."""
+        if self.machine.settings.public_url:
+            return self.machine.settings.public_url.rstrip("/")
+        host = next((content.decode("latin-1") for name, content in self.scope["headers"] if name == b"host"), "")
+        if not host:  # HTTP/1.0
+            host = ":".join(map(str, self.scope["server"]))
+        return f"{self.scope['scheme']}://{host}"
 
     async def read(self, work: Callable[[Tx], T]) -> T:
         """What `work` gives on what is committed now."""

@@ -11,7 +11,7 @@ import hashlib
 import inspect
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Annotated, Any, NamedTuple, get_args, get_origin
 from urllib.parse import parse_qsl, unquote_to_bytes
 
@@ -52,13 +52,15 @@ log = logging.getLogger(__name__)
 # A revoked token must be refused within a second (contract 3.1), so a token is asked for again after half of one.
 _TOKEN_SECONDS = 0.5
 _TOKENS_KEPT = 10_000
+# The one path outside `/api` that needs a token; `log10-io` carries it there in a header of another name (contract 3.1).
+GRAPHQL = "/graphql"
 _ORGANIZATION_HEADERS = {b"x-log10-organization", b"x-log10-organization-id"}
 # A larger body is read in a thread, so that other calls go on meanwhile.
 _LARGE_BODY = 1 << 18
 
 
 class Door:
-    """Lets in calls under `/api` that carry a token; an ASGI middleware before routing."""
+    """Lets in calls under `/api`, and to `/graphql`, that carry a token; an ASGI middleware before routing."""
 
     def __init__(self, app: ASGIApp, machine: Machine) -> None:
         self._app = app
@@ -82,7 +84,7 @@ class Door:
             if path.startswith("//"):  # LOG10_URL with a slash at its end
                 scope["path"] = path = "/" + path.lstrip("/")
                 scope["raw_path"] = b"/" + scope["raw_path"].lstrip(b"/")
-            if path.startswith("/api/") or path == "/api":
+            if path.startswith("/api/") or path == "/api" or path == GRAPHQL:
                 await self._admit(scope)
             await self._app(scope, receive, noting_send)
         except Exception as error:
@@ -96,7 +98,7 @@ class Door:
         tokens: list[bytes] = []
         named: list[str] = []
         for name, content in scope["headers"]:
-            if name == b"x-log10-token":
+            if name == b"x-log10-token" or (name == b"x-api-token" and scope["path"] == GRAPHQL):
                 tokens.append(content)
             elif name in _ORGANIZATION_HEADERS:
                 named.append(content.decode("latin-1"))
@@ -117,6 +119,7 @@ class Door:
         asking = self._asking.get(digest)
         if asking is None:  # many calls of one program ask together
             asking = self._asking[digest] = asyncio.create_task(self._ask(digest, token))
+            asking.add_done_callback(_noted)
         return await asyncio.shield(asking)
 
     async def _ask(self, digest: bytes, token: bytes) -> OrganizationRow | None:
@@ -137,6 +140,12 @@ class Door:
         else:
             self._known[digest] = asked_at + _TOKEN_SECONDS, found
         return found
+
+
+def _noted(asking: asyncio.Task[OrganizationRow | None]) -> None:
+    """Take notice of a failure that no caller waits for any more; asyncio would log it with its stack."""
+    if not asking.cancelled():
+        asking.exception()
 
 
 class Admitted(NamedTuple):
@@ -165,7 +174,14 @@ class _IdConvertor(Convertor[str]):
         return value
 
 
+class _TextConvertor(_IdConvertor):
+    """Any text to the end of a path, line breaks too: Starlette's `path` stops at one."""
+
+    regex = r"[\s\S]+"
+
+
 register_url_convertor("id", _IdConvertor())
+register_url_convertor("text", _TextConvertor())
 
 
 def _documented(
@@ -246,6 +262,12 @@ class Route(APIRoute):
         options["responses"] = {**(options.get("responses") or {}), **documented(*sorted(refusals))}
         super().__init__(path, endpoint, **options)
 
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        found = super().matches(scope)
+        if scope["path"].endswith("\n") and self.path_regex.fullmatch(scope["path"]) is None:
+            return Match.NONE, {}  # `$` in a path's pattern takes a line break for the end
+        return found
+
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["method"] not in (self.methods or ()):
             raise NotAllowed(f"The path has no method {scope['method']}.", allow=_allowed(scope))
@@ -254,15 +276,17 @@ class Route(APIRoute):
 
     async def _answer(self, scope: Scope, receive: Receive) -> Response:
         plan, admitted = self.plan, scope["log10"]
-        call = CallOf(scope["app"].state.machine, admitted.organization)
+        call = CallOf(scope["app"].state.machine, admitted.organization, scope)
         arguments: dict[str, Any] = {plan.call_name: call} if plan.call_name else {}
         for alias, name in plan.paths.items():
-            arguments[name] = _path_id(scope, alias)
+            arguments[name] = path_id(scope, alias)
         if plan.body is not None:
             arguments[plan.body_name] = await self._body(plan.body, scope, receive, call)
         if plan.query is not None:
             arguments[plan.query_name] = _query(plan.query, admitted.query, call)
         answer = await self.endpoint(**arguments)
+        if isinstance(answer, Response):  # a stream, which has no one body
+            return answer
         headers: Mapping[str, str] | None = None
         if isinstance(answer, Reply):
             answer, headers = answer
@@ -272,23 +296,12 @@ class Route(APIRoute):
         return Response(json_of(answer), status, headers, "application/json")
 
     async def _body(self, model: type[Wire], scope: Scope, receive: Receive, call: CallOf) -> Wire | None:
-        length = media_type = None
-        for name, content in scope["headers"]:
-            if name == b"content-length":
-                length = int(content) if content.isdigit() else None
-            elif name == b"content-type":
-                media_type = content.decode("latin-1")
-        body = await _read(receive, length, call.limits.body_bytes)
+        body, media_type = await read_body(scope, receive, call.limits.body_bytes)
         call.size = len(body)
         is_json = says_json(media_type)
         if not self.plan.body_needed and (not body or (self.plan.body is NoBody and not is_json)):
             return None
-        if not is_json:
-            raise WrongMediaType(f"The body must be JSON, not {media_type!r}: send Content-Type: application/json.")
-        if len(body) > _LARGE_BODY:
-            said = await asyncio.to_thread(members, body, model.payloads, call.limits.nesting)
-        else:
-            said = members(body, model.payloads, call.limits.nesting)
+        said = await members_of(body, media_type, model.payloads, call.limits.nesting)
         check_organization(call.organization, said.get("organization_id"))
         try:
             return model.model_validate(said, context=call.limits)
@@ -306,6 +319,26 @@ def faults_of(error: ValidationError, prefix: str = "") -> list[Fault]:
         Fault(prefix + pointer(*found["loc"]), found["msg"].removeprefix("Value error, "))
         for found in error.errors(include_url=False, include_context=False, include_input=False)
     ]
+
+
+async def read_body(scope: Scope, receive: Receive, most: int) -> tuple[bytes, str | None]:
+    """The body, and its Content-Type. Raises TooLarge as soon as it is known to be."""
+    length = media_type = None
+    for name, content in scope["headers"]:
+        if name == b"content-length":
+            length = int(content) if content.isdigit() else None
+        elif name == b"content-type":
+            media_type = content.decode("latin-1")
+    return await _read(receive, length, most), media_type
+
+
+async def members_of(body: bytes, media_type: str | None, payloads: Collection[str], nesting: int) -> dict[str, Any]:
+    """As `strict_json.members`, in a thread for a large body. Raises WrongMediaType for what says it is not JSON."""
+    if not says_json(media_type):
+        raise WrongMediaType(f"The body must be JSON, not {media_type!r}: send Content-Type: application/json.")
+    if len(body) > _LARGE_BODY:
+        return await asyncio.to_thread(members, body, payloads, nesting)
+    return members(body, payloads, nesting)
 
 
 async def _read(receive: Receive, length: int | None, most: int) -> bytes:
@@ -342,7 +375,7 @@ def says_json(media_type: str | None) -> bool:
     return all(charset in {"utf-8", "utf8"} for charset in charsets)
 
 
-def _path_id(scope: Scope, alias: str) -> str:
+def path_id(scope: Scope, alias: str) -> str:
     """An id in the path. Raises NotFound for bytes that are no text and for what can't be an id."""
     id: str = scope["path_params"][alias]
     try:

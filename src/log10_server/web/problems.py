@@ -14,6 +14,7 @@ from log10_server.errors import (
     Malformed,
     NotAllowed,
     NotFound,
+    NotOffered,
     Refusal,
     TooLarge,
     Unauthorized,
@@ -33,6 +34,7 @@ STATUS: dict[type[Refusal], int] = {
     WrongMediaType: 415,
     Invalid: 422,
     Defect: 500,
+    NotOffered: 501,
     Unavailable: 503,
 }
 
@@ -44,6 +46,7 @@ TITLES = {
     "not_found": "Not found",
     "method_not_allowed": "The path has no such method",
     "id_taken": "The id is taken by other content",
+    "report_taken": "The report was uploaded before",
     "decided_already": "The proposal was decided on before",
     "schema_is_fixed": "A task's schema never changes",
     "too_large": "The body is too large",
@@ -58,6 +61,7 @@ TITLES = {
     "no_match": "No completion matches",
     "too_many_matches": "Too many completions match",
     "internal": "The server has a defect",
+    "not_implemented": "This server does not do that",
     "database_unavailable": "The database can't be reached",
     "overloaded": "The server is overloaded",
     "stopping": "The server is stopping",

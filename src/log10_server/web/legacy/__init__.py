@@ -1,5 +1,13 @@
 """The dialect of `log10-io` (contract 2), where it goes beyond the document."""
 
-from log10_server.web.legacy import completions, pages, sessions, tags
+from log10_server.web.legacy import autoprompt, completions, metrics, pages, reports, sessions, tags
 
-ROUTERS = [completions.router, sessions.router, tags.router, pages.router]
+ROUTERS = [
+    completions.router,
+    sessions.router,
+    tags.router,
+    pages.router,
+    metrics.router,
+    autoprompt.router,
+    reports.router,
+]

@@ -11,7 +11,7 @@ from pydantic_core import PydanticCustomError
 
 from log10_server.clock import utc
 from log10_server.errors import Invalid, Malformed
-from log10_server.services import completions, tags, usage, wanting
+from log10_server.services import completions, provider_payloads, tags, wanting
 from log10_server.services.completions import Entry
 from log10_server.services.merging import CompletionFields
 from log10_server.settings import Limits
@@ -137,7 +137,7 @@ class LogEntry(Wire):
             for name, known in said.items()
             if known is not None
         }
-        return cast(CompletionFields, {**usage.taken_out(self.request, self.response), **fields})
+        return cast(CompletionFields, {**provider_payloads.taken_out(self.request, self.response), **fields})
 
 
 class RowsQuery(BaseModel):

@@ -18,7 +18,7 @@ from log10_server.strict_json import JsonText, value, written
 from log10_server.web.answer import JsonObject, Limit, Offset, QueryText, Wire
 from log10_server.web.door import Call, Route
 from log10_server.web.v1.completions import DEFAULT_PAGE
-from log10_server.web.v1.feedback import Feedback
+from log10_server.web.v1.feedback import Feedback, FeedbackQueryBody
 from log10_server.web.v1.feedback_tasks import ALL, Task
 
 
@@ -54,8 +54,8 @@ class Page(Wire):
 
 
 class FeedbackPageQuery(BaseModel):
-    offset: Offset = 0
-    limit: Limit = DEFAULT_PAGE
+    offset: Offset | None = None
+    limit: Limit | None = None
     task_id: QueryText | None = None
     completion_id: QueryText | None = None
 
@@ -66,19 +66,27 @@ class TaskPageQuery(BaseModel):
 
 
 @router.get("/feedback")
-async def list_feedback(query: Annotated[FeedbackPageQuery, Query()], call: Call) -> Page:
+async def list_feedback(
+    query: Annotated[FeedbackPageQuery, Query()], call: Call, body: FeedbackQueryBody | None = None
+) -> Page:
     """Feedback with the names of its tasks, newest first."""
-    filters = Filters(task_id=query.task_id, completion_id=query.completion_id, state="accepted")
-    limit = min(query.limit, call.limits.page)
+    asked = body or FeedbackQueryBody()
+    filters = Filters(
+        task_id=query.task_id or asked.task_id,
+        completion_id=query.completion_id or asked.completion_id,
+        state="accepted",
+    )
+    offset = query.offset if query.offset is not None else asked.offset or 0
+    limit = min(query.limit or asked.limit or DEFAULT_PAGE, call.limits.page)
 
     def read(tx: Tx) -> tuple[list[tuple[Matched, str]], int]:
-        given = feedback.list_newest(tx, filters, query.offset, limit)
+        given = feedback.list_newest(tx, filters, offset, limit)
         names = feedback_tasks.names(tx, [one.feedback.task_id for one in given])
         return [(one, names[one.feedback.task_id]) for one in given], feedback.count(tx, filters)
 
     rows, total = await call.read(read)
     data = [PagedFeedback.model_construct(**Feedback.of(one).__dict__, task_name=name) for one, name in rows]
-    return _page(data, total, query.offset, limit)
+    return _page(data, total, offset, limit)
 
 
 @router.get("/feedback_task")

@@ -1,5 +1,12 @@
 """The documented dialect, `/api/v1`: a file for each noun, its wire models beside its routes."""
 
-from log10_server.web.v1 import completions, feedback, feedback_tasks, sessions
+from log10_server.web.v1 import completions, feedback, feedback_tasks, sessions, test_runs, usage
 
-ROUTERS = [completions.router, sessions.router, feedback.router, feedback_tasks.router]
+ROUTERS = [
+    completions.router,
+    sessions.router,
+    feedback.router,
+    feedback_tasks.router,
+    test_runs.router,
+    usage.router,
+]

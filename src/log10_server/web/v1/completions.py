@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict
 
 from log10_server.errors import Invalid
-from log10_server.services import completions, ungraded, usage
+from log10_server.services import completions, provider_payloads, ungraded
 from log10_server.services.completions import Entry
 from log10_server.services.merging import CompletionFields
 from log10_server.settings import Limits
@@ -26,6 +26,7 @@ from log10_server.web.answer import (
     Offset,
     QueryText,
     Seconds,
+    SelectorTags,
     SessionId,
     Tags,
     Wire,
@@ -135,7 +136,7 @@ class CompletionUpload(Wire):
             for name, known in said.items()
             if known is not None
         }
-        return cast(CompletionFields, {**usage.taken_out(self.request, self.response), **fields})
+        return cast(CompletionFields, {**provider_payloads.taken_out(self.request, self.response), **fields})
 
 
 class CompletionPage(Wire):
@@ -152,7 +153,7 @@ class UngradedPage(Wire):
 
 
 class CompletionQuery(BaseModel):
-    tag: list[QueryText] = Field([], description="A tag that the completion must have; repeat it for several.")
+    tag: SelectorTags = Field([], description="A tag that the completion must have; repeat it for several.")
     session_id: QueryText | None = Field(None, description="Only completions of this session.")
     status: Status | None = Field(None, description="Only completions of this status.")
     kind: Kind | None = Field(None, description="Only completions of this kind.")
@@ -242,9 +243,10 @@ def place(cursor: str | None) -> Place | None:
     if cursor is None:
         return None
     try:
-        created_at, colon, id = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode().partition(":")
-        if not colon or "\0" in id:
+        whole = cursor + "=" * (-len(cursor) % 4)
+        created_at, colon, id = base64.b64decode(whole, altchars=b"-_", validate=True).decode().partition(":")
+        if not colon or "\0" in id or not created_at.isdecimal() or len(created_at) > 18:
             raise ValueError
-        return Place(int(created_at) if len(created_at) < 19 else 0, id)
+        return Place(int(created_at), id)
     except (ValueError, binascii.Error):
         raise Invalid.at("/query/cursor", "Is not a `next_cursor` of this list.") from None

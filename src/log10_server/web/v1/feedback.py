@@ -9,6 +9,7 @@ from pydantic.config import JsonDict
 from log10_server.errors import Fault, Invalid
 from log10_server.services import feedback
 from log10_server.services.feedback import Matched, NewFeedback
+from log10_server.services.filters import FilterError, Test, parsed
 from log10_server.services.selectors import Listed, Selector
 from log10_server.store.database import Tx
 from log10_server.store.feedback import Filters
@@ -22,6 +23,7 @@ from log10_server.web.answer import (
     JsonObject,
     Limit,
     LongText,
+    MaybeText,
     Moment,
     Offset,
     QueryText,
@@ -148,10 +150,25 @@ class FeedbackQuery(BaseModel):
     limit: Limit | None = Field(None, description="How many at most; more than 1000 means 1000. Default: 50.")
     completion_id: QueryText | None = Field(None, description="Only feedback on this completion.")
     task_id: QueryText | None = Field(None, description="Only feedback for this task.")
-    state: State | Literal["all"] = Field("accepted", description="Only feedback in this state.")
+    state: Literal["proposed", "accepted", "rejected", "all"] = Field(
+        "accepted", description="Only feedback in this state."
+    )
     created_from: Moment | None = Field(None, description="Only feedback stored then or later.")
     created_to: Moment | None = Field(None, description="Only feedback stored then or earlier.")
+    filter: QueryText | None = Field(
+        None,
+        description="Only feedback whose values satisfy this: comparisons (`=` `!=` `<` `<=` `>` `>=`) of a field with a "
+        "number, a string in quotes, `true` or `false`, joined by `and`, `or`, `not` and parentheses. A dotted path "
+        'reaches inside; a name with spaces stands in quotes. Such as `grade >= 4 and not "tone of voice" = "rude"`.',
+    )
     total: Flag = Field(False, description="Whether to count all that match, into the header `X-Total-Count`.")
+
+    def test(self) -> Test | None:
+        """Raises Invalid for a filter that can't be read."""
+        try:
+            return None if self.filter is None else parsed(self.filter)
+        except FilterError as error:
+            raise Invalid.at("/query/filter", f"{error}.") from None
 
 
 class FeedbackQueryBody(Wire):
@@ -159,8 +176,8 @@ class FeedbackQueryBody(Wire):
 
     offset: AtLeastZero | None = Field(None, description="How many to leave out at the start.")
     limit: AtLeastOne | None = Field(None, description="How many at most; more than 1000 means 1000. Default: 50.")
-    completion_id: AnyText | None = Field(None, description="Only feedback on this completion.")
-    task_id: AnyText | None = Field(None, description="Only feedback for this task.")
+    completion_id: MaybeText = Field(None, description="Only feedback on this completion.")
+    task_id: MaybeText = Field(None, description="Only feedback for this task.")
 
 
 FeedbackId = Annotated[str, Path(alias="feedbackId", description="The feedback's id.", examples=["feedback-1"])]
@@ -173,8 +190,8 @@ async def list_feedback(
     """List feedback, newest first. What narrows it stands in the query, or in a JSON body."""
     asked = body or FeedbackQueryBody()
     filters = Filters(
-        task_id=query.task_id or asked.task_id or None,
-        completion_id=query.completion_id or asked.completion_id or None,
+        task_id=query.task_id or asked.task_id,
+        completion_id=query.completion_id or asked.completion_id,
         state=None if query.state == "all" else query.state,
         created_from=query.created_from,
         created_to=query.created_to,
@@ -182,7 +199,12 @@ async def list_feedback(
     offset = query.offset if query.offset is not None else asked.offset or 0
     limit = min(query.limit or asked.limit or DEFAULT_PAGE, call.limits.page)
 
+    test = query.test()
+
     def read(tx: Tx) -> tuple[list[Matched], int | None]:
+        if test is not None:
+            rows, found = feedback.list_satisfying(tx, filters, test, offset, limit)
+            return rows, found if query.total else None
         rows = feedback.list_newest(tx, filters, offset, limit)
         return rows, feedback.count(tx, filters) if query.total else None
 

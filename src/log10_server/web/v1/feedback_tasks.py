@@ -75,7 +75,7 @@ class Task(Wire):
 
 
 def _no_tags(said: Any) -> Any:
-    return None if said == {} and isinstance(said, dict) else said
+    return [] if said == {} and isinstance(said, dict) else said
 
 
 # The published document types the selector as an object by mistake: an empty one means no tags (contract 1).
@@ -116,7 +116,7 @@ class TaskChanges(Wire):
 
     name: Name | None = Field(None, description="What the task is called.")
     instruction: LongText | None = Field(None, description="What a reviewer should do.")
-    completion_tags_selector: SelectorTags | None = Field(
+    completion_tags_selector: SelectorOrNone = Field(
         None, description="The task wants feedback on completions that have all of these tags."
     )
     archived: bool | None = Field(None, description="An archived task asks for nothing and takes no new feedback.")

@@ -46,7 +46,7 @@ async def create(call: Call, _body: NoBody | None = None) -> NewSession:
     return NewSession(session=Session(id=await call.write(sessions.create)))
 
 
-@router.get("/{sessionId:path}", operation_id="getSession")
+@router.get("/{sessionId:text}", operation_id="getSession")
 async def get(
     session_id: Annotated[str, Path(alias="sessionId", description="The session's id.", examples=["session-1"])],
     query: Annotated[SessionQuery, Query()],

@@ -1,0 +1,319 @@
+"""Moving in and out: everything of an organization page by page, and taking in what was made elsewhere.
+
+What is taken in keeps its ids, instants, states and links, and may come again: what is stored already is recognised
+and left alone. Each kind of thing is one entry in `PARTS` (out) and one in `RESTORERS` (in).
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
+
+from log10_server import store
+from log10_server.errors import Conflict, Refusal
+from log10_server.services import completions, feedback, feedback_tasks, json_schemas, summaries, wanting
+from log10_server.services.completions import Entry
+from log10_server.services.feedback import ACCEPTED, PROPOSED, NewFeedback
+from log10_server.services.feedback_tasks import NewFeedbackTask
+from log10_server.services.selectors import Listed
+from log10_server.store.completions import Place
+from log10_server.store.database import Tx
+from log10_server.store.feedback import FeedbackCompletionRow, FeedbackRow
+from log10_server.store.test_runs import TestRunRow
+from log10_server.store.transfer import Window
+from log10_server.strict_json import canonical
+
+# Out
+
+
+class Progress(NamedTuple):
+    """How far an export is: in the part of this number behind `after`; what is newer than `until` is left out."""
+
+    part: int
+    after: Place | None
+    until: int
+
+
+def begin(tx: Tx) -> Progress:
+    """An export of what is stored now; what comes while it runs is left out."""
+    return Progress(0, None, max(tx.now(), store.transfer.newest(tx)))
+
+
+def page(tx: Tx, progress: Progress) -> tuple[list[Any], Progress | None]:
+    """The next rows, of bounded size and all of one kind, maybe none; and how it goes on, None at the end.
+
+    Whatever a row refers to is in a page before it.
+    """
+    number, after, until = progress
+    rows, last = PARTS[number](tx, Window(after, until))
+    if last is not None:
+        return rows, Progress(number, last, until)
+    return rows, Progress(number + 1, None, until) if number + 1 < len(PARTS) else None
+
+
+Paged = tuple[list[Any], Place | None]
+
+
+def _ended(rows: list[Any]) -> Paged:
+    """These rows, and the place of the last; a page is known to be the last one when it is empty."""
+    return rows, Place(rows[-1].created_at, rows[-1].id) if rows else None
+
+
+def _feedback_page(tx: Tx, window: Window) -> Paged:
+    rows, last = _ended(store.transfer.feedbacks(tx, window))
+    return feedback.with_matches(tx, rows), last
+
+
+PARTS: list[Callable[[Tx, Window], Paged]] = [
+    lambda tx, window: _ended(store.transfer.sessions(tx, window)),
+    lambda tx, window: _ended(store.transfer.tasks(tx, window)),
+    lambda tx, window: _ended(store.transfer.completions(tx, window)),
+    _feedback_page,
+    lambda tx, window: _ended(store.transfer.test_runs(tx, window)),
+]
+
+# In
+
+Outcome = Literal["stored", "unchanged"] | Refusal
+
+
+class KeptSession(NamedTuple):
+    """A session from elsewhere; no instant is now, in microseconds."""
+
+    id: str
+    created_at: int | None
+
+
+class KeptTask(NamedTuple):
+    """A task from elsewhere; without a digest of what it was made with, that is what it is now."""
+
+    task: NewFeedbackTask
+    created_at: int | None
+    archived: bool
+    content_digest: str | None
+
+
+class KeptFeedback(NamedTuple):
+    """Feedback from elsewhere, which has an id and lists its completions; some of them may be gone.
+
+    A task that is not there is made, archived, by the name given.
+    """
+
+    given: NewFeedback
+    created_at: int | None
+    completions_summary: str | None
+    content_digest: str | None
+    task_name: str | None
+
+
+class KeptTestRun(NamedTuple):
+    """A test run from elsewhere; `summary` and `report` are JSON texts. Nobody may upload to it here."""
+
+    id: str
+    created_at: int | None
+    name: str
+    uploaded_at: int | None
+    summary: str | None
+    report: str | None
+
+
+def restore_sessions(tx: Tx, kept: Sequence[KeptSession]) -> list[Outcome]:
+    """A session has no content: one that is there is left as it is."""
+    made = store.sessions.add_missing(tx, {one.id: _at(tx, one.created_at) for one in kept})
+    return _once(made, [one.id for one in kept])
+
+
+def restore_tasks(tx: Tx, kept: Sequence[KeptTask]) -> list[Outcome]:
+    """A task that is there and was made with the same content stays as it is now.
+
+    Refused are: Invalid for a schema that can't be one, Conflict for an id that is taken by other content.
+    """
+    tx.change_tasks()
+    return [_restored_task(tx, one) for one in kept]
+
+
+def restore_completions(tx: Tx, entries: Sequence[Entry]) -> list[Outcome]:
+    """Entries have ids; each is merged into what is stored, like any row (contract 3.4)."""
+    told = completions.tell_something(tx, entries)
+    new = [entry for entry, tells in zip(entries, told, strict=True) if tells]
+    if not new:
+        return ["unchanged"] * len(entries)
+    sessions: dict[str, int] = {}
+    for entry in new:
+        if "session_id" in entry.fields and entry.created_at is not None:
+            id = entry.fields["session_id"]
+            sessions[id] = min(entry.created_at, sessions.get(id, entry.created_at))
+    store.sessions.add_missing(tx, sessions)
+    recorded = iter(completions.record(tx, new))
+    return [_stored(next(recorded)) if tells else "unchanged" for tells in told]
+
+
+def restore_feedback(tx: Tx, kept: Sequence[KeptFeedback]) -> list[Outcome]:
+    """Feedback that is there with the same content stays; completions that have come since are linked to it, and a
+    decision on what is a proposal here is taken over.
+
+    Refused is an id that is taken by other content: Conflict.
+    """
+    tx.share_tasks()
+    _make_missing_tasks(tx, kept)
+    before = store.feedback.found_among(tx, {_id(one) for one in kept})
+    linked = {id: set(ids) for id, ids in store.feedback.matched(tx, sorted(before)).items()}
+    there = store.completions.existing(tx, {id for one in kept for id in _named(one)})
+    outcomes: list[Outcome] = []
+    rows = dict(before)
+    links: list[FeedbackCompletionRow] = []
+    lines = _summaries(tx, [one for one in kept if _id(one) not in before and one.completions_summary is None], there)
+    for one in kept:
+        id, digest = _id(one), one.content_digest or feedback.digest(one.given)
+        known = rows.get(id)
+        row = _merged_feedback(known, one, digest)
+        if row is None:
+            outcomes.append(Conflict(f"The feedback {id!r} is there already, with other content."))
+            continue
+        if known is None:
+            at = _at(tx, one.created_at)
+            line = lines.get(id, "") if one.completions_summary is None else one.completions_summary
+            row = row._replace(organization_id=tx.organization_id, created_at=at, completions_summary=line)
+        theirs = linked.setdefault(id, set())
+        more = [
+            FeedbackCompletionRow(tx.organization_id, id, completion_id, position, row.task_id)
+            for position, completion_id in enumerate(_named(one))
+            if completion_id in there and completion_id not in theirs
+        ]
+        theirs |= {link.completion_id for link in more}
+        links += more
+        outcomes.append("stored" if more or row != known else "unchanged")
+        rows[id] = row
+    return _store_feedback(tx, kept, outcomes, before, rows, links)
+
+
+def _store_feedback(
+    tx: Tx,
+    kept: Sequence[KeptFeedback],
+    outcomes: list[Outcome],
+    before: Mapping[str, FeedbackRow],
+    rows: Mapping[str, FeedbackRow],
+    links: Sequence[FeedbackCompletionRow],
+) -> list[Outcome]:
+    new = [row for id, row in rows.items() if id not in before]
+    added = store.feedback.add(tx, new)
+    overtaken = {row.id for row in new} - added
+    decided = [row for id, row in rows.items() if id in before and row != before[id]]
+    for row in decided:
+        store.feedback.replace(tx, row)
+    store.feedback.connect(tx, [link for link in links if link.feedback_id not in overtaken])
+    graded: dict[str, set[str]] = {}
+    for link in links:
+        if link.feedback_id not in overtaken and rows[link.feedback_id].state == ACCEPTED:
+            graded.setdefault(link.task_id, set()).add(link.completion_id)
+    accepted = {row.id: row.task_id for row in decided if row.state == ACCEPTED}
+    for id, completion_ids in store.feedback.matched(tx, sorted(accepted)).items():
+        graded.setdefault(accepted[id], set()).update(completion_ids)
+    for task_id in sorted(graded):
+        wanting.graded(tx, task_id, sorted(graded[task_id]))
+    if overtaken:
+        # Another process has stored them since the look-up: once more, beside what it stored.
+        again = [number for number, one in enumerate(kept) if _id(one) in overtaken]
+        for number, outcome in zip(again, restore_feedback(tx, [kept[number] for number in again]), strict=True):
+            outcomes[number] = outcome
+    return outcomes
+
+
+def restore_test_runs(tx: Tx, kept: Sequence[KeptTestRun]) -> list[Outcome]:
+    """A report that has come since is taken over. Refused is an id that is taken by other content: Conflict."""
+    return [_restored_test_run(tx, one) for one in kept]
+
+
+RESTORERS: dict[type, Callable[[Tx, Sequence[Any]], list[Outcome]]] = {
+    KeptSession: restore_sessions,
+    KeptTask: restore_tasks,
+    Entry: restore_completions,
+    KeptFeedback: restore_feedback,
+    KeptTestRun: restore_test_runs,
+}
+
+
+def _at(tx: Tx, created_at: int | None) -> int:
+    return tx.now() if created_at is None else created_at
+
+
+def _once(made: set[str], ids: Sequence[str]) -> list[Outcome]:
+    """`stored` for the first of each id that was made."""
+    left = set(made)
+    outcomes: list[Outcome] = []
+    for id in ids:
+        outcomes.append("stored" if id in left else "unchanged")
+        left.discard(id)
+    return outcomes
+
+
+def _stored(result: object) -> Outcome:
+    return result if isinstance(result, Refusal) else "stored"
+
+
+def _restored_task(tx: Tx, one: KeptTask) -> Outcome:
+    try:
+        json_schemas.check(one.task.json_schema)
+        row = feedback_tasks.row_of(tx, one.task, _at(tx, one.created_at))
+        digest = one.content_digest or row.content_digest
+        _, is_new = feedback_tasks.kept(tx, row._replace(archived=one.archived, content_digest=digest))
+    except Refusal as refusal:
+        return refusal
+    return "stored" if is_new else "unchanged"
+
+
+def _restored_test_run(tx: Tx, one: KeptTestRun) -> Outcome:
+    stored = store.test_runs.find(tx, one.id)
+    at = _at(tx, one.created_at)
+    if stored is None:
+        row = TestRunRow(tx.organization_id, one.id, at, one.name, None, one.uploaded_at, one.summary, one.report)
+        store.test_runs.add(tx, row)
+        return "stored"
+    if stored.name == one.name:
+        if one.report is None or (stored.report is not None and canonical(stored.report) == canonical(one.report)):
+            return "unchanged"
+        if stored.report is None:
+            store.test_runs.put_report(tx, one.id, one.uploaded_at or at, one.summary or "{}", one.report)
+            return "stored"
+    return Conflict(f"The test run {one.id!r} is there already, with other content.")
+
+
+def _make_missing_tasks(tx: Tx, kept: Sequence[KeptFeedback]) -> None:
+    """An archived task asks for nothing, so nothing else changes with it."""
+    wanted: dict[str, KeptFeedback] = {}
+    for one in kept:
+        wanted.setdefault(one.given.task_id, one)
+    for id in sorted(wanted.keys() - store.feedback_tasks.found_among(tx, wanted).keys()):
+        one = wanted[id]
+        new = NewFeedbackTask(id, one.task_name or id, "", "{}", ())
+        store.feedback_tasks.add(tx, feedback_tasks.row_of(tx, new, _at(tx, one.created_at))._replace(archived=True))
+
+
+def _merged_feedback(known: FeedbackRow | None, one: KeptFeedback, digest: str) -> FeedbackRow | None:
+    """The row after `one`; None when what is known has other content. Organization, instant and summary of a new one
+    are the caller's.
+    """
+    given = one.given
+    if known is None:
+        return FeedbackRow(
+            "", _id(one), 0, given.task_id, given.json_values, given.comment, "", digest, given.state
+        )  # fmt: skip
+    if known.content_digest != digest or known.task_id != given.task_id:
+        return None
+    if known.state == given.state:
+        return known if canonical(known.json_values) == canonical(given.json_values) else None
+    if known.state == PROPOSED:
+        return known._replace(state=given.state, json_values=given.json_values)
+    return known if given.state == PROPOSED else None
+
+
+def _summaries(tx: Tx, kept: Sequence[KeptFeedback], there: set[str]) -> dict[str, str]:
+    lines = summaries.summarized(tx, [[id for id in _named(one) if id in there] for one in kept])
+    return {_id(one): line for one, line in zip(kept, lines, strict=True)}
+
+
+def _id(one: KeptFeedback) -> str:
+    return one.given.id or ""
+
+
+def _named(one: KeptFeedback) -> Iterator[str]:
+    target = one.given.target
+    return iter(dict.fromkeys(target.completion_ids if isinstance(target, Listed) else ()))

@@ -1,0 +1,5 @@
+"""The dialect of GraphQL at `/graphql`: three documents of `log10-io` (contract 2), and what one explores from there."""
+
+from log10_server.web.graphql import routes
+
+ROUTERS = [routes.router]

@@ -1,0 +1,17 @@
+"""Log10's prompt improvement, which needs an LLM of its own: it is not offered here, and says so."""
+
+from typing import NoReturn
+
+from fastapi import APIRouter
+
+from log10_server.errors import NotOffered
+from log10_server.web.door import Call, NoBody, Route
+
+router = APIRouter(prefix="/api/experimental/autoprompt", route_class=Route, include_in_schema=False)
+
+
+@router.post("/convert", response_model=None)
+@router.post("/report", response_model=None)
+@router.post("/suggestions", response_model=None)
+async def refuse(_call: Call, _body: NoBody | None = None) -> NoReturn:
+    raise NotOffered("Autoprompt needs an LLM of its own, and this server calls none.")

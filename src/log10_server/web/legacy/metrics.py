@@ -1,0 +1,75 @@
+"""`GET /api/metrics/modelStats`: the tokens of each model on each day (contract 2). `v1/usage` tells more."""
+
+import re
+from datetime import date, timedelta
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, BeforeValidator
+from pydantic_core import PydanticCustomError
+
+from log10_server.services import usage
+from log10_server.store.usage import Tokens
+from log10_server.web.answer import QueryText, Wire
+from log10_server.web.door import Call, Route
+
+router = APIRouter(prefix="/api/metrics", route_class=Route, include_in_schema=False)
+
+_EPOCH = date(1970, 1, 1)
+
+
+class ModelDay(Wire):
+    metric: str
+    timestamp: str
+    total_tokens: int
+    input_tokens: int
+    output_tokens: int
+    completions_count: int
+    model: str
+
+    @classmethod
+    def of(cls, row: Tokens) -> "ModelDay":
+        return cls(
+            metric="tokens_per_model_per_day",
+            timestamp=f"{_EPOCH + timedelta(row.day)}T00:00:00.000Z",
+            total_tokens=row.input_tokens + row.output_tokens,
+            input_tokens=row.input_tokens,
+            output_tokens=row.output_tokens,
+            completions_count=row.calls,
+            model=row.model,
+        )
+
+
+class ModelStats(Wire):
+    data: list[ModelDay]
+
+
+def _day(text: Any) -> Any:
+    """Days since 1970. Python would read other spellings, such as a week and its day, too."""
+    if isinstance(text, str):
+        try:
+            if re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", text) is None:
+                raise ValueError
+            return (date.fromisoformat(text) - _EPOCH).days
+        except ValueError:
+            raise PydanticCustomError("day", "Must be a day such as 2026-01-31.") from None
+    return text
+
+
+Day = Annotated[int, BeforeValidator(_day)]
+
+
+class StatsQuery(BaseModel):
+    """`tags` are comma-separated, and may repeat."""
+
+    startDate: Day | None = None
+    endDate: Day | None = None
+    tags: list[QueryText] = []
+
+
+@router.get("/modelStats")
+async def model_stats(query: Annotated[StatsQuery, Query()], call: Call) -> ModelStats:
+    """Tokens of each model on each UTC day, the newest day first."""
+    tags = [tag for part in query.tags for tag in part.split(",") if tag.strip()]
+    rows = await call.read(lambda tx: usage.tokens_per_model_per_day(tx, tags, query.startDate, query.endDate))
+    return ModelStats(data=[ModelDay.of(row) for row in rows])

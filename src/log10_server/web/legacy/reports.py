@@ -1,0 +1,62 @@
+"""The upload of a test run's report by `pytest --log10`: its address alone gives the right to it, once (contract 2).
+
+It lies outside `/api` and needs no token. The address must appear in no log: `WithoutSecrets` sees to uvicorn's.
+"""
+
+import asyncio
+import logging
+import re
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from log10_server.services import test_runs
+from log10_server.store.database import Tx
+from log10_server.strict_json import decoded, written
+from log10_server.web.call import Machine
+from log10_server.web.door import members_of, path_id, read_body
+from log10_server.web.v1.test_runs import REPORT_PATH
+
+router = APIRouter(include_in_schema=False)
+
+_SECRET = re.compile(r"(/test_runs/[^/?\s]+/[^/?\s]+/)[^/?\s]+")
+
+
+class WithoutSecrets(logging.Filter):
+    """Masks the secret of a report's address wherever a line's arguments hold one."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if isinstance(record.args, tuple):
+            record.args = tuple(_SECRET.sub(r"\1…", said) if isinstance(said, str) else said for said in record.args)
+        return True
+
+
+def keep_secrets() -> None:
+    """Mask them in uvicorn's access log, for as long as this process runs."""
+    access = logging.getLogger("uvicorn.access")
+    if not any(isinstance(one, WithoutSecrets) for one in access.filters):
+        access.addFilter(WithoutSecrets())
+
+
+@router.put(REPORT_PATH)
+async def upload(request: Request) -> Response:
+    """Store the report of a run. Nothing of the body is read before the address is known to be good."""
+    machine: Machine = request.app.state.machine
+    limits = machine.settings.limits
+    organization_id, run_id, secret = (path_id(request.scope, name) for name in ("organization_id", "run_id", "secret"))
+
+    def check() -> None:
+        with machine.database.reading() as connection:
+            test_runs.may_upload(machine.database.tx(connection, organization_id), run_id, secret)
+
+    await machine.read(check)
+    body, media_type = await read_body(request.scope, request.receive, limits.body_bytes)
+    said = await members_of(body, media_type, (), limits.nesting)
+    text = decoded(body).strip()
+    report = await asyncio.to_thread(test_runs.counted, text, said.get("summary"), said.get("tests"))
+
+    def store(tx: Tx) -> None:
+        test_runs.store_report(tx, run_id, secret, report)
+
+    await machine.writer.write(organization_id, store, size=len(body))
+    return Response(written({"id": run_id}), media_type="application/json")

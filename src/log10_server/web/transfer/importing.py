@@ -1,0 +1,140 @@
+"""An import: lines become batches of one kind, and each batch is one transaction."""
+
+import random
+import time
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import BinaryIO, NamedTuple
+
+from sqlalchemy.exc import DBAPIError
+
+from log10_server.errors import Invalid, Malformed, Refusal, TooLarge
+from log10_server.services.transfer import RESTORERS, KeptTask, Outcome
+from log10_server.settings import Limits
+from log10_server.store.database import Database, is_clash
+from log10_server.store.writer import TRIES
+from log10_server.web.transfer.reading import Kept, NotThisFormat, read
+
+BATCH_ROWS = 500
+BATCH_BYTES = 8 << 20
+# While tasks are changed nobody records, so they are few in one transaction.
+_BATCH_TASKS = 20
+# The three payloads of a completion may each be as large as a body.
+_BODIES_IN_A_LINE = 3
+_SKIPPED_AT_ONCE = 1 << 20
+
+
+class Refused(NamedTuple):
+    """A line that was not taken: the name of its file, its number from 1, and why."""
+
+    file: str
+    number: int
+    reason: str
+
+
+@dataclass
+class Tally:
+    """What became of the lines that say something."""
+
+    stored: int = 0
+    unchanged: int = 0
+    refused: int = 0
+
+    @property
+    def read(self) -> int:
+        return self.stored + self.unchanged + self.refused
+
+
+class _Waiting(NamedTuple):
+    kept: Kept
+    number: int
+
+
+@dataclass
+class Import:
+    """Takes lines of files into one organization, and commits as it goes; whoever runs it again goes on."""
+
+    database: Database
+    organization_id: str
+    limits: Limits
+    refused: Callable[[Refused], None]
+    tally: Tally = field(default_factory=Tally)
+
+    def take(self, file: str, lines: BinaryIO, progressed: Callable[[], None]) -> None:
+        """Take all lines of a file; `progressed` is called now and then. Blank lines are skipped.
+
+        Raises Unavailable when the database can't be reached.
+        """
+        batch: list[_Waiting] = []
+        size = 0
+        for number, line in self._lines(file, lines):
+            try:
+                kept = read(line, self.limits)
+            except (Malformed, Invalid) as refusal:
+                self._refuse(file, number, refusal)
+                if isinstance(refusal, NotThisFormat):
+                    break
+                continue
+            if kept is None:
+                continue
+            if batch and (type(kept) is not type(batch[0].kept) or self._is_full(batch, size + len(line))):
+                self._store(file, batch)
+                progressed()
+                batch, size = [], 0
+            batch.append(_Waiting(kept, number))
+            size += len(line)
+        self._store(file, batch)
+        progressed()
+
+    def _is_full(self, batch: Sequence[_Waiting], size: int) -> bool:
+        rows = _BATCH_TASKS if isinstance(batch[0].kept, KeptTask) else BATCH_ROWS
+        return len(batch) >= rows or size > BATCH_BYTES
+
+    def _lines(self, file: str, lines: BinaryIO) -> Iterator[tuple[int, bytes]]:
+        """The lines that are not blank, with their numbers. One that is too long is refused, and never held whole."""
+        most = self.limits.body_bytes * _BODIES_IN_A_LINE
+        number = 0
+        while True:
+            number += 1
+            try:
+                line = lines.readline(most + 1)
+            except (OSError, EOFError, zlib.error) as error:
+                self._refuse(file, number, Malformed(f"The file can't be read from here on: {error}."))
+                return
+            if not line:
+                return
+            if len(line) > most and not line.endswith(b"\n"):
+                while (rest := lines.readline(_SKIPPED_AT_ONCE)) and not rest.endswith(b"\n"):
+                    pass
+                self._refuse(file, number, TooLarge(f"The line is longer than {most} bytes."))
+            elif not line.isspace():
+                yield number, line
+
+    def _store(self, file: str, batch: Sequence[_Waiting]) -> None:
+        if not batch:
+            return
+        for waiting, outcome in zip(batch, self._outcomes([waiting.kept for waiting in batch]), strict=True):
+            if isinstance(outcome, Refusal):
+                self._refuse(file, waiting.number, outcome)
+            elif outcome == "stored":
+                self.tally.stored += 1
+            else:
+                self.tally.unchanged += 1
+
+    def _outcomes(self, kept: Sequence[Kept]) -> list[Outcome]:
+        """Others may be in the way of the transaction: then once more."""
+        restore = RESTORERS[type(kept[0])]
+        for tries_left in reversed(range(TRIES)):
+            try:
+                with self.database.writing() as connection:
+                    return restore(self.database.tx(connection, self.organization_id), kept)
+            except DBAPIError as error:
+                if not is_clash(error) or not tries_left:
+                    raise
+            time.sleep(random.uniform(0, 0.05))
+        raise AssertionError("the last try returns or raises")
+
+    def _refuse(self, file: str, number: int, refusal: Refusal) -> None:
+        self.tally.refused += 1
+        self.refused(Refused(file, number, refusal.detail))

@@ -1,0 +1,218 @@
+"""What a line of an import says: lines of an export, and of what `log10 … download` wrote, as services know them."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated, Any, cast
+
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, ValidationError
+from pydantic_core import PydanticCustomError
+
+from log10_server.clock import microseconds
+from log10_server.errors import Invalid
+from log10_server.services.completions import Entry
+from log10_server.services.feedback import ACCEPTED, NewFeedback
+from log10_server.services.merging import CompletionFields
+from log10_server.services.selectors import Listed
+from log10_server.services.transfer import KeptFeedback, KeptSession, KeptTask, KeptTestRun
+from log10_server.settings import Limits
+from log10_server.strict_json import members
+from log10_server.web.answer import AnyText, Id, JsonObject, LongText, MatchedIds, Name, SessionId, Tags, Wire
+from log10_server.web.door import faults_of
+from log10_server.web.legacy.completions import LogEntry
+from log10_server.web.transfer.lines import FORMAT, VERSION
+from log10_server.web.v1.completions import CompletionUpload
+from log10_server.web.v1.feedback import State
+from log10_server.web.v1.feedback_tasks import TaskUpload
+
+Kept = KeptSession | KeptTask | Entry | KeptFeedback | KeptTestRun
+
+_LATEST = microseconds(datetime(9999, 1, 1))
+
+
+class NotThisFormat(Invalid):
+    """The file is of a format that this program does not know; none of its lines can be read."""
+
+
+def read(line: bytes, limits: Limits) -> Kept | None:
+    """What the line says; None for a header. Raises Malformed or Invalid for what can't be taken, NotThisFormat."""
+    said = members(line, _PAYLOADS, limits.nesting)
+    kind = said.get("type")
+    if kind == "header":
+        _check_header(said)
+        return None
+    model = _MODELS.get(kind) if isinstance(kind, str) else None
+    if model is None:
+        model = _guessed(said)
+    try:
+        found = model.model_validate(said, context=limits)
+    except ValidationError as error:
+        raise Invalid(faults_of(error)) from None
+    return found.kept()
+
+
+def _check_header(said: Mapping[str, Any]) -> None:
+    if said.get("format") != FORMAT or said.get("version") != VERSION:
+        raise NotThisFormat.at(
+            "/version", f"This program reads version {VERSION} of the format {FORMAT!r}; nothing of the file was read."
+        )
+
+
+def _guessed(said: Mapping[str, Any]) -> type["Line"]:
+    """The downloads of `log10` do not say what their lines are. Raises Invalid."""
+    if "json_values" in said:
+        return FeedbackLine
+    if said.keys() & {"request", "response", "tagResolved", "status"}:
+        return DownloadedCompletion
+    raise Invalid.at("", "The line is none of an export, and neither a completion nor feedback of a download.")
+
+
+def _instant(said: Any) -> Any:
+    """Microseconds since 1970 from ISO 8601; without a zone it is UTC."""
+    try:
+        if isinstance(said, str):
+            return microseconds(datetime.fromisoformat(said.strip()))
+    except ValueError:
+        pass
+    raise PydanticCustomError("moment", "Must be a time in ISO 8601, such as 2026-01-31T08:00:00.123456+00:00.")
+
+
+def _milliseconds(said: Any) -> Any:
+    if type(said) in (int, float) and 0 <= said < _LATEST:
+        return round(said * 1000)
+    raise PydanticCustomError("moment", "Must be milliseconds since 1970.")
+
+
+def _in_range(at: int) -> int:
+    if not 0 <= at < _LATEST:
+        raise PydanticCustomError("moment", "Must be a time from 1970 to 9998.")
+    return at
+
+
+def _name_of_tag(said: Any) -> Any:
+    return said.get("name") if isinstance(said, dict) else said
+
+
+def _names_of_tags(said: Any) -> Any:
+    return [_name_of_tag(tag) for tag in said] if isinstance(said, list) else said
+
+
+Instant = Annotated[int, BeforeValidator(_instant), AfterValidator(_in_range)]
+InstantMs = Annotated[int, BeforeValidator(_milliseconds), AfterValidator(_in_range)]
+Digest = Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$", max_length=64)]
+Model = Annotated[Name, StringConstraints(max_length=255)]
+Count = Annotated[int, Field(ge=0, lt=2**63)]
+
+
+class Line(Wire):
+    """A line that says something to keep."""
+
+    def kept(self) -> Kept:
+        raise NotImplementedError
+
+
+class SessionLine(Line):
+    id: Annotated[SessionId, StringConstraints(min_length=1)]
+    created_at: Instant | None = None
+
+    def kept(self) -> KeptSession:
+        return KeptSession(self.id, self.created_at)
+
+
+class TaskLine(TaskUpload, Line):
+    id: Id
+    created_at: Instant | None = None
+    archived: bool | None = None
+    content_digest: Digest | None = None
+
+    def kept(self) -> KeptTask:
+        return KeptTask(self.meaning(), self.created_at, bool(self.archived), self.content_digest)
+
+
+class CompletionLine(CompletionUpload, Line):
+    """`model` and the counts are as they were; where none is there, they are taken out of the payloads."""
+
+    id: Id
+    created_at: Instant | None = None
+    model: Model | None = None
+    input_tokens: Count | None = None
+    output_tokens: Count | None = None
+
+    def kept(self) -> Entry:
+        fields = self.meaning()
+        counted = {"model": self.model, "input_tokens": self.input_tokens, "output_tokens": self.output_tokens}
+        said = {name: known for name, known in counted.items() if known is not None}
+        if said:
+            rest = {name: known for name, known in fields.items() if name not in counted}
+            fields = cast(CompletionFields, {**rest, **said})
+        return Entry(self.id, fields, self.created_at)
+
+
+class DownloadedCompletion(LogEntry, Line):
+    """A row of `log10 completions download`. Where tags are resolved, `tags` holds their ids."""
+
+    id: Id
+    created_at: Instant | None = None
+    created_at_ms: InstantMs | None = None
+    tags: Annotated[Tags | None, BeforeValidator(_names_of_tags)] = None
+    tagResolved: Annotated[Tags | None, BeforeValidator(_names_of_tags)] = None
+
+    def kept(self) -> Entry:
+        fields = self.meaning()
+        tags = self.tags if self.tagResolved is None else self.tagResolved
+        if tags:
+            fields["tags"] = tags
+        else:
+            fields.pop("tags", None)
+        return Entry(self.id, fields, self.created_at_ms if self.created_at is None else self.created_at)
+
+
+class FeedbackLine(Line):
+    """Feedback of an export, or of `log10 feedback download`."""
+
+    id: Id
+    task_id: Id
+    json_values: JsonObject
+    comment: LongText | None = None
+    matched_completion_ids: MatchedIds | None = None
+    state: State | None = None
+    created_at: Instant | None = None
+    created_at_ms: InstantMs | None = None
+    completions_summary: AnyText | None = None
+    content_digest: Digest | None = None
+    task_name: Name | None = None
+
+    def kept(self) -> KeptFeedback:
+        given = NewFeedback(
+            id=self.id,
+            task_id=self.task_id,
+            json_values=str(self.json_values),
+            comment=self.comment or "",
+            target=Listed(tuple(self.matched_completion_ids or ())),
+            state=self.state or ACCEPTED,
+        )
+        at = self.created_at_ms if self.created_at is None else self.created_at
+        return KeptFeedback(given, at, self.completions_summary, self.content_digest, self.task_name or None)
+
+
+class TestRunLine(Line):
+    id: Id
+    created_at: Instant | None = None
+    name: Name
+    uploaded_at: Instant | None = None
+    summary: JsonObject | None = None
+    report: JsonObject | None = None
+
+    def kept(self) -> KeptTestRun:
+        summary, report = (None if text is None else str(text) for text in (self.summary, self.report))
+        return KeptTestRun(self.id, self.created_at, self.name, self.uploaded_at, summary, report)
+
+
+_MODELS: dict[str, type[Line]] = {
+    "session": SessionLine,
+    "feedback_task": TaskLine,
+    "completion": CompletionLine,
+    "feedback": FeedbackLine,
+    "test_run": TestRunLine,
+}
+_READ: list[type[Line]] = [*_MODELS.values(), DownloadedCompletion]
+_PAYLOADS = {name for model in _READ for name in model.payloads}

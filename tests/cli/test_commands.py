@@ -1,0 +1,383 @@
+"""The commands beside `serve`: organizations, tokens, migrations, the document, help, and settings that can't be."""
+
+import json
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import psycopg
+import pytest
+from click.testing import CliRunner
+
+from log10_server.cli import main
+from log10_server.settings import Setting, described
+from tests.running import Program, Served
+
+COMMANDS = [
+    "",
+    "serve",
+    "migrate",
+    "organization",
+    "organization create",
+    "organization list",
+    "token",
+    "token issue",
+    "token list",
+    "token revoke",
+    "openapi",
+]
+
+
+def status_of_a_call(served: Served, token: str) -> int:
+    return httpx.get(f"{served.url}/api/v1/sessions/x", headers={"X-Log10-Token": token}, trust_env=False).status_code
+
+
+def said(ran: subprocess.CompletedProcess[str]) -> str:
+    """What a command that must succeed prints."""
+    assert ran.returncode == 0, ran.stderr
+    return ran.stdout.strip()
+
+
+def is_refused(ran: subprocess.CompletedProcess[str], *words: str) -> None:
+    """Whether a command failed with nothing on stdout and one line on stderr that has these words."""
+    assert ran.returncode not in (0, None)
+    assert ran.stdout == ""
+    assert len(ran.stderr.strip().splitlines()) == 1, ran.stderr
+    for word in words:
+        assert word in ran.stderr
+
+
+Quickly = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def in_this_process(program: Program, monkeypatch: pytest.MonkeyPatch) -> Quickly:
+    """Run commands in this process: starting one takes half a second, and some tests need many."""
+    monkeypatch.chdir(program.folder)
+    for variable in [one.variable for one, _ in described()]:
+        monkeypatch.delenv(variable, raising=False)
+
+    def run(*arguments: str, stdin: str = "", **settings: str) -> subprocess.CompletedProcess[str]:
+        environment = {name: value for name, value in program.environment.items() if name != "PATH"} | settings
+        ran = CliRunner().invoke(main, arguments, input=stdin, env=environment, prog_name="log10-server")
+        assert ran.exception is None or isinstance(ran.exception, SystemExit), ran.exc_info
+        return subprocess.CompletedProcess(arguments, ran.exit_code, ran.stdout, ran.stderr)
+
+    return run
+
+
+@pytest.fixture
+def quickly(on_sqlite: Program, monkeypatch: pytest.MonkeyPatch) -> Quickly:
+    return in_this_process(on_sqlite, monkeypatch)
+
+
+@pytest.fixture
+def quickly_on_both(program: Program, monkeypatch: pytest.MonkeyPatch) -> Quickly:
+    return in_this_process(program, monkeypatch)
+
+
+# Help and the document
+
+
+def test_every_command_explains_itself_and_touches_nothing(on_sqlite: Program, quickly: Quickly) -> None:
+    helps = [quickly(*command.split(), "--help").stdout for command in COMMANDS]
+
+    for command, said in zip(COMMANDS, helps, strict=True):
+        usage, *rest = said.splitlines()
+        assert usage.startswith(f"Usage: log10-server {command}".strip())
+        assert len([line for line in rest if line.strip()]) > 2
+    assert list(on_sqlite.folder.iterdir()) == []
+
+
+def test_the_list_of_commands_above_is_all_that_help_names(on_sqlite: Program, quickly: Quickly) -> None:
+    def named(said: str) -> set[str]:
+        return set(re.findall(r"^  ([a-z]\S*)", said.partition("Commands:")[2], re.M))
+
+    groups = {command.split()[0] for command in COMMANDS if " " in command}
+    top = named(on_sqlite.said("--help"))
+
+    assert {command for command in COMMANDS if command and " " not in command} <= top
+    for group in groups:
+        below = {f"{group} {name}" for name in named(quickly(group, "--help").stdout)}
+        assert below == {command for command in COMMANDS if command.startswith(f"{group} ")}
+
+
+def test_openapi_prints_the_document_and_touches_no_database(on_sqlite: Program) -> None:
+    printed = on_sqlite.said("openapi", DATABASE_URL="postgresql://nobody:s3cret@127.0.0.1:1/none")
+
+    document = json.loads(printed)
+    assert document["openapi"].startswith("3.")
+    assert "/api/v1/completions" in document["paths"]
+    assert list(on_sqlite.folder.iterdir()) == []
+
+
+def test_an_unknown_command_is_refused_without_a_traceback(on_sqlite: Program) -> None:
+    ran = on_sqlite.run("server")
+
+    assert ran.returncode == 2
+    assert "No such command 'server'" in ran.stderr
+
+
+# Settings that can't be
+
+
+def numbers() -> list[Any]:
+    cases = []
+    for one, default in described():
+        if isinstance(default, bool):
+            cases.append(pytest.param(one.variable, "maybe", id=one.variable))
+        elif isinstance(default, int):
+            too_low, too_high = str(one.least - 1), str(one.most + 1)
+            cases += [pytest.param(one.variable, value, id=f"{one.variable}={value}") for value in (too_low, too_high)]
+    return cases
+
+
+def test_every_number_out_of_range_is_one_line_that_names_it_and_its_range(
+    on_sqlite: Program, quickly: Quickly
+) -> None:
+    by_variable: dict[str, Setting] = {one.variable: one for one, _ in described()}
+    wrong = [case.values for case in numbers()]
+    wrong += [("LOG10_SERVER_PORT", value) for value in ("eighty", "8e3", "٨٠٠٠", "80 00", "9" * 5000)]
+
+    for variable, value in wrong:
+        ran = quickly("migrate", **{variable: value})
+
+        is_refused(ran, variable)
+        if value != "maybe":
+            assert f"{by_variable[variable].least} to {by_variable[variable].most}" in ran.stderr
+    assert len(wrong) > 40
+    assert list(on_sqlite.folder.iterdir()) == []
+
+
+def test_serve_itself_refuses_a_number_out_of_range(on_sqlite: Program) -> None:
+    is_refused(on_sqlite.run("serve", LOG10_SERVER_MAX_NESTING="100000"), "LOG10_SERVER_MAX_NESTING", "8 to 200")
+
+
+def test_a_blank_setting_is_none(quickly: Quickly) -> None:
+    said(quickly("migrate", LOG10_SERVER_READERS="", LOG10_SERVER_ACCESS_LOG=" ", LOG10_SERVER_PUBLIC_URL=""))
+
+
+def test_a_port_out_of_range_on_the_command_line_is_refused(on_sqlite: Program) -> None:
+    ran = on_sqlite.run("serve", "--port", "65536")
+
+    assert ran.returncode == 2
+    assert "--port" in ran.stderr
+    assert "Traceback" not in ran.stderr
+
+
+# Organizations
+
+
+def test_organizations_keep_the_id_and_slug_that_they_are_given(quickly_on_both: Quickly) -> None:
+    printed = said(quickly_on_both("organization", "create", "--id", "org-1", "--slug", "the-first"))
+    said(quickly_on_both("organization", "create", "--id", "org-2"))
+    made = said(quickly_on_both("organization", "create", "--slug", "third"))
+
+    listed = [line.split()[:2] for line in said(quickly_on_both("organization", "list")).splitlines()]
+    assert printed == "org-1"
+    assert listed == [["org-1", "the-first"], ["org-2", "org-2"], [made, "third"]]
+
+
+def test_an_organization_with_a_taken_id_or_slug_is_refused(quickly_on_both: Quickly) -> None:
+    said(quickly_on_both("organization", "create", "--id", "org-1", "--slug", "first"))
+
+    is_refused(quickly_on_both("organization", "create", "--id", "org-1", "--slug", "other"), "org-1", "already")
+    is_refused(quickly_on_both("organization", "create", "--id", "other", "--slug", "first"), "first", "already")
+    is_refused(quickly_on_both("organization", "create", "--id", "first"), "first", "already")
+    assert len(said(quickly_on_both("organization", "list")).splitlines()) == 1
+
+
+@pytest.mark.parametrize("option", ["--id", "--slug"])
+def test_a_name_that_can_not_travel_in_a_header_is_refused(quickly: Quickly, option: str) -> None:
+    for name in ("two words", "None", "a/b", "zürich", "x" * 256, " ", "..", "tab\t"):
+        is_refused(quickly("organization", "create", option, name), option.strip("-"))
+
+
+def test_a_server_started_beside_organizations_makes_no_other(on_sqlite: Program) -> None:
+    on_sqlite.said("organization", "create", "--id", "mine")
+
+    served = on_sqlite.serve()
+
+    assert served.exported() == {}
+    assert len(on_sqlite.said("organization", "list").splitlines()) == 1
+    (command,) = re.findall(r"log10-server (token issue \S+)", served.said())
+    assert status_of_a_call(served, on_sqlite.said(*command.split())) == 404
+
+
+# Tokens
+
+
+def test_before_the_first_organization_issuing_a_token_says_what_to_do(quickly_on_both: Quickly) -> None:
+    is_refused(quickly_on_both("token", "issue"), "no organization", "log10-server organization create")
+    is_refused(quickly_on_both("token", "issue", "acme"), "acme")
+
+
+def test_a_command_before_the_first_start_leaves_the_first_start_its_three_lines(on_sqlite: Program) -> None:
+    on_sqlite.run("token", "issue")
+    on_sqlite.said("organization", "list")
+
+    assert len(on_sqlite.serve().exported()) == 3
+
+
+def test_a_token_is_the_only_line_on_stdout_and_works(program: Program) -> None:
+    served = program.serve()
+    organization_id = served.exported()["LOG10_ORG_ID"]
+
+    by_id, by_slug = program.said("token", "issue", organization_id), program.said("token", "issue", "default")
+
+    assert len({by_id, by_slug, served.exported()["LOG10_TOKEN"]}) == 3
+    assert status_of_a_call(served, by_id) == 404
+    assert status_of_a_call(served, by_slug) == 404
+
+
+def test_with_several_organizations_one_must_be_named(quickly: Quickly) -> None:
+    said(quickly("organization", "create", "--id", "one"))
+    said(quickly("organization", "create", "--id", "two"))
+
+    is_refused(quickly("token", "issue"), "organization list")
+    is_refused(quickly("token", "list"), "organization list")
+    is_refused(quickly("token", "issue", "three"), "three")
+    assert said(quickly("token", "issue", "two"))
+
+
+def test_only_a_digest_of_a_token_is_stored(on_sqlite: Program) -> None:
+    served = on_sqlite.serve()
+    tokens = [served.exported()["LOG10_TOKEN"], on_sqlite.said("token", "issue"), "a-token-from-before"]
+    on_sqlite.said("token", "issue", "--value-from-stdin", stdin=f"{tokens[2]}\n")
+    assert [status_of_a_call(served, token) for token in tokens] == [404, 404, 404]
+    served.stopped_by(signal.SIGTERM)
+
+    stored = b"".join(file.read_bytes() for file in on_sqlite.folder.glob("log10-server.db*"))
+
+    assert served.exported()["LOG10_ORG_ID"].encode() in stored
+    assert [token for token in tokens if token.encode() in stored] == []
+
+
+def test_only_a_digest_of_a_token_is_stored_in_postgres(on_postgres: Program) -> None:
+    on_postgres.said("organization", "create", "--id", "mine")
+    token = on_postgres.said("token", "issue")
+
+    with psycopg.connect(on_postgres.environment["DATABASE_URL"]) as connection:
+        stored = connection.execute("SELECT string_agg(token::text, ' ') FROM token").fetchone()
+
+    assert stored is not None
+    assert "mine" in stored[0]
+    assert token not in stored[0]
+
+
+@pytest.mark.parametrize("ending", ["", "\n", "\r\n"])
+def test_a_token_that_programs_have_already_is_kept(on_sqlite: Program, ending: str) -> None:
+    on_sqlite.said("organization", "create", "--id", "mine")
+
+    ran = on_sqlite.run("token", "issue", "mine", "--value-from-stdin", stdin=f"lg10_Some=token.{ending}")
+
+    assert "lg10_Some=token." not in ran.stdout + ran.stderr
+    assert status_of_a_call(on_sqlite.serve(), "lg10_Some=token.") == 404
+
+
+@pytest.mark.parametrize("value", ["", "short", " leading-blank", "with\ttab-in-it", "schlüssel-mit-umlaut"])
+def test_a_token_that_can_not_travel_in_a_header_is_refused_and_not_shown(quickly: Quickly, value: str) -> None:
+    said(quickly("organization", "create", "--id", "mine"))
+
+    ran = quickly("token", "issue", "--value-from-stdin", stdin=value)
+
+    is_refused(ran, "token")
+    assert not value or value not in ran.stderr
+    assert said(quickly("token", "list")) == ""
+
+
+def test_a_token_is_of_one_organization_only(quickly: Quickly) -> None:
+    said(quickly("organization", "create", "--id", "one"))
+    said(quickly("organization", "create", "--id", "two"))
+    said(quickly("token", "issue", "one", "--value-from-stdin", stdin="the-same-token"))
+
+    ran = quickly("token", "issue", "two", "--value-from-stdin", stdin="the-same-token")
+
+    is_refused(ran, "issued before")
+    assert "the-same-token" not in ran.stderr
+
+
+def test_the_list_of_tokens_shows_which_are_good_and_no_value(quickly_on_both: Quickly) -> None:
+    said(quickly_on_both("organization", "create", "--id", "mine"))
+    values = [said(quickly_on_both("token", "issue")), said(quickly_on_both("token", "issue"))]
+    first, second = [line.split()[0] for line in said(quickly_on_both("token", "list", "mine")).splitlines()]
+
+    said(quickly_on_both("token", "revoke", first))
+
+    listed = said(quickly_on_both("token", "list"))
+    assert [line.split()[0] for line in listed.splitlines()] == [first, second]
+    assert ["revoked" in line for line in listed.splitlines()] == [True, False]
+    assert all(value not in listed for value in values)
+
+
+def test_a_running_server_refuses_a_revoked_token_within_a_second(program: Program) -> None:
+    served = program.serve()
+    token = program.said("token", "issue")
+    token_id = program.said("token", "list").splitlines()[-1].split()[0]
+    assert status_of_a_call(served, token) == 404
+
+    program.said("token", "revoke", token_id)
+    revoked_at = time.monotonic()
+
+    while status_of_a_call(served, token) != 401:
+        assert time.monotonic() - revoked_at < 1.5
+        time.sleep(0.02)
+    assert status_of_a_call(served, served.exported()["LOG10_TOKEN"]) == 404
+
+
+def test_a_running_server_takes_a_new_token_at_once_even_one_it_has_refused(program: Program) -> None:
+    served = program.serve()
+    assert status_of_a_call(served, "a-token-to-come") == 401
+
+    program.said("token", "issue", "--value-from-stdin", stdin="a-token-to-come")
+
+    assert status_of_a_call(served, "a-token-to-come") == 404
+
+
+def test_revoking_what_is_no_good_token_is_refused(quickly: Quickly) -> None:
+    said(quickly("organization", "create", "--id", "mine"))
+    said(quickly("token", "issue"))
+    token_id = said(quickly("token", "list")).split()[0]
+    said(quickly("token", "revoke", token_id))
+
+    is_refused(quickly("token", "revoke", token_id), token_id)
+    is_refused(quickly("token", "revoke", "nothing"), "nothing")
+
+
+# Migrations
+
+
+def test_migrate_says_the_schema_and_may_be_repeated(quickly_on_both: Quickly) -> None:
+    assert said(quickly_on_both("migrate")) == said(quickly_on_both("migrate"))
+    assert re.search(r"has the schema \d+", said(quickly_on_both("migrate")))
+
+
+def test_migrating_down_to_base_empties_the_database_and_up_again_serves(program: Program) -> None:
+    program.serve().stopped_by(signal.SIGTERM)
+
+    assert "base" in program.said("migrate", "--down-to", "base")
+    assert len(program.serve().exported()) == 3
+
+
+@pytest.mark.parametrize("revision", ["nonsense", "+1", "-99", "head"])
+def test_a_revision_that_is_no_way_down_is_one_clear_line(quickly: Quickly, revision: str) -> None:
+    before = said(quickly("migrate"))
+
+    ran = quickly("migrate", "--down-to", revision)
+
+    assert "Traceback" not in ran.stderr
+    assert ran.returncode != 0 or ran.stdout.strip() == before
+    assert said(quickly("migrate")) == before
+
+
+@pytest.mark.parametrize(
+    "command", ["migrate", "organization create", "organization list", "token issue", "token list", "token revoke x"]
+)
+def test_every_command_says_in_one_line_that_the_database_is_away(quickly: Quickly, command: str) -> None:
+    ran = quickly(*command.split(), DATABASE_URL="postgresql://me:s3cret@127.0.0.1:1/log10")
+
+    is_refused(ran, "database")
+    assert "s3cret" not in ran.stderr

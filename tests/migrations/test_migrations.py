@@ -1,0 +1,340 @@
+"""A database goes up, down and up again, by one program or by many at once, and ends as the models say."""
+
+import ast
+import os
+import subprocess
+import sys
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+
+from log10_server.errors import Unavailable
+from log10_server.services import organizations
+from log10_server.store import migrations
+from log10_server.store.base import metadata
+from log10_server.store.database import Database
+from log10_server.store.migrations import WrongSchema
+from tests.conftest import KINDS
+
+
+@pytest.fixture(params=KINDS)
+def url(request: pytest.FixtureRequest, tmp_path: Path, postgres_urls: dict[str, str]) -> str:
+    """A database with nothing in it."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/fresh.db"
+    server = Database(postgres_urls[request.param])
+    name = f"fresh_{uuid.uuid4().hex}"
+    with server.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(sa.text(f"CREATE DATABASE {name}"))
+    fresh = server.url.set(drivername="postgresql", database=name).render_as_string(hide_password=False)
+    server.close()
+    return fresh
+
+
+@pytest.fixture
+def fresh(url: str) -> Iterator[Database]:
+    database = Database(url)
+    yield database
+    database.close()
+
+
+def of_table(database: Database, table: str, what: str) -> Any:
+    """What the inspector's `what` tells of a table."""
+    return inspected(database, lambda found: getattr(found, what)(table))
+
+
+def inspected(database: Database, look: Callable[[Any], Any]) -> Any:
+    with database.engine.connect() as connection:
+        return look(sa.inspect(connection))
+
+
+def tables(database: Database) -> set[str]:
+    return set(inspected(database, lambda found: found.get_table_names())) - {"alembic_version"}
+
+
+def differences(database: Database) -> list[Any]:
+    with database.engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
+        return list(compare_metadata(context, metadata))
+
+
+def shape(database: Database) -> dict[str, Any]:
+    """Everything that can be seen of the tables."""
+
+    def look(found: Any) -> dict[str, Any]:
+        return {
+            table: [
+                [(column["name"], str(column["type"]), column["nullable"]) for column in found.get_columns(table)],
+                found.get_pk_constraint(table),
+                sorted(found.get_foreign_keys(table), key=str),
+                sorted(found.get_indexes(table), key=str),
+                found.get_table_options(table),
+            ]
+            for table in sorted(found.get_table_names())
+        }
+
+    return dict(inspected(database, look))
+
+
+def test_up_makes_every_table_of_the_models(fresh: Database) -> None:
+    migrations.migrate(fresh)
+
+    assert tables(fresh) == set(metadata.tables)
+
+
+def test_the_tables_equal_the_models(fresh: Database) -> None:
+    migrations.migrate(fresh)
+
+    assert differences(fresh) == []
+
+
+def test_the_comparison_with_the_models_sees_a_difference(fresh: Database) -> None:
+    migrations.migrate(fresh)
+    with fresh.writing() as connection:
+        connection.execute(sa.text("DROP INDEX ix_token_digest"))
+
+    assert len(differences(fresh)) == 1
+
+
+def test_the_migrations_make_just_what_the_models_would_make(
+    fresh: Database, tmp_path: Path, postgres_urls: dict[str, str]
+) -> None:
+    migrations.migrate(fresh)
+    migrated = shape(fresh)
+    with fresh.writing() as connection:
+        for table in reversed(metadata.sorted_tables):
+            table.drop(connection)
+        metadata.create_all(connection)
+
+    assert shape(fresh) == migrated
+
+
+def test_columns_are_null_where_the_models_say_so(fresh: Database) -> None:
+    migrations.migrate(fresh)
+
+    found = {
+        (table, column["name"]): column["nullable"]
+        for table in tables(fresh)
+        for column in of_table(fresh, table, "get_columns")
+    }
+
+    assert found == {
+        (table.name, column.name): column.nullable for table in metadata.sorted_tables for column in table.c
+    }
+
+
+def test_keys_sort_by_code_point(fresh: Database) -> None:
+    migrations.migrate(fresh)
+    keyed = {
+        (table.name, name)
+        for table in metadata.sorted_tables
+        for names in [
+            [column.name for column in table.primary_key],
+            *[[column.name for column in index.columns] for index in table.indexes],
+        ]
+        for name in names
+        if isinstance(table.c[name].type, sa.Text)
+    }
+
+    if fresh.is_postgres:
+        ask = "SELECT table_name, column_name FROM information_schema.columns WHERE collation_name = 'C'"
+        with fresh.reading() as connection:
+            assert keyed <= {(table, column) for table, column in connection.execute(sa.text(ask))}
+    else:
+        with fresh.reading() as connection:
+            made = connection.execute(sa.text("SELECT group_concat(sql) FROM sqlite_master")).scalar()
+        assert "COLLATE" not in str(made)  # SQLite compares bytes by itself
+
+
+def test_sqlite_stores_tables_of_links_once(fresh: Database) -> None:
+    if fresh.is_postgres:
+        return
+    migrations.migrate(fresh)
+
+    with fresh.reading() as connection:
+        made = connection.execute(sa.text("SELECT name FROM sqlite_master WHERE sql LIKE '%WITHOUT ROWID%'"))
+        without = set(made.scalars())
+
+    said = {table.name for table in metadata.sorted_tables if table.dialect_options["sqlite"]["with_rowid"] is False}
+    assert without == said
+    assert "ungraded" in without
+
+
+def test_every_owned_table_begins_its_keys_with_the_organization(fresh: Database) -> None:
+    migrations.migrate(fresh)
+
+    for table in tables(fresh) - {"organization"}:
+        key = of_table(fresh, table, "get_pk_constraint")["constrained_columns"]
+        foreign = of_table(fresh, table, "get_foreign_keys")
+
+        assert key[0] == "organization_id", table
+        assert foreign, table
+        assert all(link["constrained_columns"][0] == "organization_id" for link in foreign), table
+
+
+def test_down_to_base_leaves_no_table(fresh: Database) -> None:
+    migrations.migrate(fresh)
+
+    migrations.downgrade(fresh, "base")
+
+    assert tables(fresh) == set()
+    with fresh.reading() as connection:
+        assert migrations.current(connection) is None
+
+
+def test_up_after_down_is_as_the_first_time(fresh: Database) -> None:
+    migrations.migrate(fresh)
+    first = shape(fresh)
+    migrations.downgrade(fresh, "base")
+
+    migrations.migrate(fresh)
+
+    assert shape(fresh) == first
+
+
+def test_each_single_step_goes_down_and_up_again(fresh: Database) -> None:
+    migrations.migrate(fresh)
+    whole = shape(fresh)
+    with fresh.reading() as connection:
+        steps = len(list(Path(__file__).parents[2].glob("migrations/versions/*.py")))
+        assert migrations.current(connection) == migrations.head()
+
+    for _ in range(steps):
+        migrations.downgrade(fresh, "-1")
+    left = tables(fresh)
+    for _ in range(steps):
+        migrations.migrate(fresh, "+1")
+
+    assert left == set()
+    assert shape(fresh) == whole
+
+
+def test_data_survives_a_migration_that_has_nothing_to_do(fresh: Database) -> None:
+    migrations.migrate(fresh)
+    with fresh.writing() as connection:
+        kept = organizations.create(connection, fresh.clock, "kept", "kept")
+
+    migrations.migrate(fresh)
+
+    with fresh.reading() as connection:
+        assert organizations.get(connection, "kept") == kept
+
+
+def test_a_database_of_a_newer_program_is_refused_and_left_as_it_is(fresh: Database) -> None:
+    migrations.migrate(fresh)
+    with fresh.writing() as connection:
+        connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
+
+    with pytest.raises(WrongSchema, match="9999"):
+        migrations.migrate(fresh)
+    with pytest.raises(WrongSchema):
+        migrations.downgrade(fresh, "base")
+
+    assert tables(fresh) == set(metadata.tables)
+
+
+def test_a_revision_that_nobody_knows_is_refused(fresh: Database) -> None:
+    migrations.migrate(fresh)
+
+    with pytest.raises(WrongSchema):
+        migrations.downgrade(fresh, "nobody-knows-this")
+
+
+def test_a_database_that_is_away_is_said_to_be_away() -> None:
+    away = Database("postgresql://nobody@127.0.0.1:9/log10")
+
+    with pytest.raises(Unavailable):
+        migrations.migrate(away)
+    with pytest.raises(Unavailable):
+        migrations.wait_until_reachable(away, 0)
+    away.close()
+
+
+def test_a_file_that_cannot_be_made_is_said(tmp_path: Path) -> None:
+    nowhere = Database(f"sqlite:///{tmp_path}/no/such/folder/file.db")
+
+    with pytest.raises(WrongSchema, match=r"file\.db"):
+        migrations.migrate(nowhere)
+    nowhere.close()
+
+
+def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file.db").write_bytes(b"this is no database at all" * 100)
+    database = Database(f"sqlite:///{tmp_path}/file.db")
+
+    with pytest.raises((WrongSchema, Unavailable, sa.exc.DatabaseError)):
+        migrations.migrate(database)
+    database.close()
+
+    assert (tmp_path / "file.db").read_bytes().startswith(b"this is no database")
+
+
+def test_the_file_can_be_read_by_its_owner_alone(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path}/file.db")
+
+    migrations.migrate(database)
+    database.close()
+
+    assert (tmp_path / "file.db").stat().st_mode & 0o077 == 0
+
+
+_MIGRATE = "import sys; from log10_server.cli import main; sys.stdin.read(); main(['migrate'])"
+
+
+@pytest.mark.parametrize("programs", [2, 8])
+def test_programs_that_migrate_one_empty_database_at_once_all_succeed(url: str, fresh: Database, programs: int) -> None:
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-c", _MIGRATE],
+            env={**os.environ, "DATABASE_URL": url},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(programs)
+    ]
+    for program in running:  # each is up and waits for this
+        assert program.stdin is not None
+        program.stdin.close()
+        program.stdin = None
+
+    said = [program.communicate(timeout=60) for program in running]
+
+    assert [program.returncode for program in running] == [0] * programs, said
+    assert all(migrations.head() in out for out, _ in said)
+    assert differences(fresh) == []
+
+
+def test_migrations_import_nothing_of_ours(checkout: Path) -> None:
+    found = sorted((checkout / "migrations" / "versions").glob("*.py"))
+
+    named = {
+        name
+        for path in found
+        for node in ast.walk(ast.parse(path.read_text()))
+        for name in (
+            [alias.name for alias in node.names]
+            if isinstance(node, ast.Import)
+            else [node.module or "."]
+            if isinstance(node, ast.ImportFrom)
+            else []
+        )
+    }
+
+    assert found
+    assert not [name for name in named if name.startswith((".", "log10_server"))]
+
+
+def test_each_migration_goes_down_as_well_as_up(checkout: Path) -> None:
+    for path in (checkout / "migrations" / "versions").glob("*.py"):
+        functions = {node.name: node for node in ast.parse(path.read_text()).body if isinstance(node, ast.FunctionDef)}
+
+        assert not isinstance(functions["upgrade"].body[0], ast.Pass), path.name
+        assert not isinstance(functions["downgrade"].body[0], ast.Pass), path.name

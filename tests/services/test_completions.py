@@ -1,0 +1,224 @@
+"""Recording many rows at once equals recording them one after the other, and what is derived stays true."""
+
+import json
+from itertools import permutations, product
+from random import Random
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from log10_server.errors import NotFound, Refusal
+from log10_server.services import completions, feedback_tasks, provider_payloads
+from log10_server.services.completions import Entry
+from log10_server.services.feedback_tasks import NewFeedbackTask
+from log10_server.services.merging import CompletionFields
+from log10_server.store.completions import CompletionRow
+from log10_server.store.database import Database, Tx
+from tests.conftest import Organization, new_organization
+
+OPENING: CompletionFields = {"status": "started", "request": '{"a":1}', "tags": ["x", "y"], "session_id": "s"}
+CLOSING: CompletionFields = {"status": "finished", "response": '{"b":1}', "duration": 1.5}
+CLEARING: CompletionFields = {"tags": [], "status": "failed", "failure_kind": "k", "failure_reason": "é\x01"}
+
+
+def recorded(tx: Tx, *entries: Entry) -> list[CompletionRow]:
+    rows = completions.record(tx, entries)
+    assert not any(isinstance(row, Refusal) for row in rows)
+    return [row for row in rows if isinstance(row, CompletionRow)]
+
+
+def said(row: CompletionRow) -> tuple[Any, ...]:
+    """All but whose it is and when it came."""
+    return row.id, *row[3:]
+
+
+def table(tx: Tx, statement: str) -> list[tuple[Any, ...]]:
+    return [tuple(row) for row in tx.connection.execute(text(statement), {"mine": tx.organization_id})]
+
+
+def stored(tx: Tx) -> dict[str, Any]:
+    """Everything that completions leave in the database, without keys and times that differ between organizations."""
+    return {
+        "completions": table(
+            tx,
+            "SELECT id, session_id, kind, status, model, input_tokens, output_tokens, duration, failure_kind, "
+            "failure_reason, tags, request, response, stacktrace FROM completion WHERE organization_id = :mine ORDER BY id",
+        ),
+        "order": table(tx, "SELECT id FROM completion WHERE organization_id = :mine ORDER BY created_at"),
+        "tags": table(
+            tx,
+            "SELECT t.completion_id, tag.name, t.created_at - c.created_at FROM completion_tag t JOIN tag ON "
+            "tag.organization_id = t.organization_id AND tag.id = t.tag_id JOIN completion c ON c.organization_id = "
+            "t.organization_id AND c.id = t.completion_id WHERE t.organization_id = :mine ORDER BY t.completion_id, tag.name",
+        ),
+        "ungraded": table(
+            tx,
+            "SELECT completion_id, task_id FROM ungraded WHERE organization_id = :mine ORDER BY completion_id, task_id",
+        ),
+        "sessions": table(tx, "SELECT id FROM session WHERE organization_id = :mine ORDER BY id"),
+    }
+
+
+def assert_indexed(tx: Tx) -> None:
+    """The index over tags holds what the completions say, each tag at its completion's time."""
+    found = stored(tx)
+    expected = sorted((row[0], tag, 0) for row in found["completions"] for tag in json.loads(row[10] or "[]"))
+    assert sorted(found["tags"]) == expected
+
+
+def random_entries(random: Random, ids: int, count: int) -> list[Entry]:
+    entries = []
+    for _ in range(count):
+        fields: CompletionFields = {}
+        if random.random() < 0.6:
+            fields["status"] = random.choice(["started", "finished", "failed"])
+        if random.random() < 0.6:
+            fields["tags"] = random.choices(["x", "y", "z", "é", "", "x" * 8192], k=random.randint(0, 4))
+        if random.random() < 0.4:
+            fields["session_id"] = random.choice(["s", "t", "S"])
+        if random.random() < 0.5:
+            fields["duration"] = random.choice([0.0, 1.0, 0.1, 1e300])
+        if random.random() < 0.5:
+            fields["response"] = random.choice(['{"a":null}', "{}", '{"\\ud83d":1e400}'])
+        if random.random() < 0.3:
+            fields |= {"model": random.choice("mn"), "input_tokens": random.choice([0, 1, 40_000, 2**31, 2**63 - 1])}
+        entries.append(Entry(f"c{random.randrange(ids)}", fields))
+    return entries
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_many_at_once_equal_one_after_the_other(database: Database, organization: Organization, seed: int) -> None:
+    random = Random(seed)
+    batches = [random_entries(random, 6, random.choice([1, 2, 5, 40])) for _ in range(4)]
+    other = new_organization(database)
+
+    with database.writing() as connection:
+        together, singly = (database.tx(connection, id) for id in (organization.id, other.id))
+        for tx in (together, singly):
+            for selector in (("x",), ("x", "y"), ("é", "")):
+                feedback_tasks.create(tx, NewFeedbackTask("/".join(selector), "a task", "", "{}", selector))
+        for batch in batches:
+            at_once = recorded(together, *batch)
+            one_by_one = [recorded(singly, entry)[0] for entry in batch]
+
+            assert list(map(said, at_once)) == list(map(said, one_by_one))
+            assert stored(together) == stored(singly)
+            assert_indexed(together)
+
+
+@pytest.mark.parametrize("before", [None, OPENING, CLOSING, CLEARING])
+def test_one_id_several_times_in_a_batch_equals_its_rows_in_turn(
+    database: Database, organization: Organization, before: CompletionFields | None
+) -> None:
+    with database.writing() as connection:
+        for rows in permutations([OPENING, CLOSING, CLEARING]):
+            tx = database.tx(connection, organization.id)
+            names = ["".join(name) for name in product("ab", repeat=2)]
+            if before is not None:
+                recorded(tx, *(Entry(id, before) for id in ("at once", "in turn")))
+
+            at_once = recorded(tx, *(Entry("at once", row) for row in rows), *(Entry(name, {}) for name in names))
+            in_turn = [recorded(tx, Entry("in turn", row))[0] for row in rows]
+
+            assert [row[3:] for row in at_once[:3]] == [row[3:] for row in in_turn]
+            assert completions.get(tx, "at once")[3:] == completions.get(tx, "in turn")[3:]
+            assert_indexed(tx)
+            for id in ("at once", "in turn"):
+                completions.delete(tx, id)
+
+
+def test_rows_without_an_id_make_a_completion_each(tx: Tx) -> None:
+    rows = recorded(tx, Entry(None, OPENING), Entry("c", {}), Entry(None, OPENING), Entry("c", CLOSING))
+
+    assert len({row.id for row in rows}) == 3
+    assert [row.id for row in rows][1::2] == ["c", "c"]
+    assert [completions.get(tx, row.id) for row in rows[:3:2]] == rows[:3:2]
+
+
+def test_nothing_is_recorded_of_nothing(tx: Tx) -> None:
+    assert recorded(tx) == []
+
+
+def test_the_first_in_a_batch_began_first(tx: Tx) -> None:
+    rows = recorded(tx, *(Entry(id, {}) for id in "cab"))
+
+    assert [row.id for row in sorted(rows, key=lambda row: row.created_at)] == ["c", "a", "b"]
+
+
+def test_some_thousands_at_once_are_recorded(tx: Tx) -> None:
+    entries = [
+        Entry(f"c{number}", {"tags": [f"t{number % 700}"], "session_id": f"s{number % 90}"}) for number in range(2500)
+    ]
+
+    recorded(tx, *entries)
+    recorded(tx, *(Entry(entry.id, {"duration": 1.0, "tags": ["t0"]}) for entry in entries))
+
+    assert table(tx, "SELECT count(*), sum(duration) FROM completion WHERE organization_id = :mine") == [(2500, 2500.0)]
+    assert_indexed(tx)
+
+
+def test_a_row_that_says_nothing_new_changes_nothing(tx: Tx) -> None:
+    (first,) = recorded(tx, Entry("c", {**OPENING, **CLOSING}))
+
+    (again,) = recorded(tx, Entry("c", OPENING))
+
+    assert again == first == completions.get(tx, "c")
+
+
+def test_a_deleted_completion_comes_back_with_a_new_time_and_nothing_of_the_old(tx: Tx) -> None:
+    (first,) = recorded(tx, Entry("c", {**OPENING, **CLOSING}))
+    completions.delete(tx, "c")
+
+    (anew,) = recorded(tx, Entry("c", {"tags": ["z"]}))
+
+    assert anew.created_at > first.created_at
+    assert (anew.request, anew.status, anew.tags) == (None, None, '["z"]')
+    assert_indexed(tx)
+
+
+@pytest.mark.parametrize("id", ["c", "", "C", "é", "x" * 5000])
+def test_what_is_not_there_is_not_found(tx: Tx, id: str) -> None:
+    with pytest.raises(NotFound):
+        completions.get(tx, id)
+    with pytest.raises(NotFound):
+        completions.delete(tx, id)
+
+
+def spoken(status: str | None, request: str | None, response: str | None) -> CompletionFields:
+    """A row as a dialect says it: with what is taken out of its payloads."""
+    known = {"status": status, "request": request, "response": response}
+    fields = {name: value for name, value in known.items() if value is not None}
+    return {**provider_payloads.taken_out(request, response), **fields}  # type: ignore[typeddict-item]
+
+
+ASKED, ANSWERED = '{"model":"gpt-4o"}', '{"model":"gpt-4o-2024","usage":{"prompt_tokens":9,"completion_tokens":3}}'
+OTHER, SILENT = '{"model":"o1","usage":{"prompt_tokens":1,"completion_tokens":1}}', '{"choices":[]}'
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [spoken("finished", ASKED, ANSWERED)],
+        [spoken("started", ASKED, None), spoken("finished", None, ANSWERED)],
+        [spoken("finished", None, ANSWERED), spoken("started", ASKED, None)],
+        [spoken("finished", ASKED, OTHER), spoken("finished", None, ANSWERED)],
+        [spoken("finished", ASKED, ANSWERED), spoken("started", OTHER, OTHER)],
+        [spoken("finished", ASKED, ANSWERED), spoken("finished", None, SILENT)],
+        [spoken("finished", ASKED, SILENT), spoken("started", None, ANSWERED)],
+        [spoken("finished", ASKED, ANSWERED), spoken("finished", "{}", None)],
+        [spoken(None, ASKED, None), spoken(None, OTHER, ANSWERED), spoken(None, None, SILENT)],
+    ],
+)
+def test_model_and_counts_are_those_of_the_payloads_that_are_stored(tx: Tx, rows: list[CompletionFields]) -> None:
+    """A closing row holds the answer only, and its model is not the one that was asked for; a later answer without
+    `usage` must not keep the counts of the earlier one."""
+    recorded(tx, *(Entry("at once", row) for row in rows))
+    for row in rows:
+        recorded(tx, Entry("in turn", row))
+
+    for id in ("at once", "in turn"):
+        kept = completions.get(tx, id)
+        columns = {"model": kept.model, "input_tokens": kept.input_tokens, "output_tokens": kept.output_tokens}
+        expected = provider_payloads.taken_out(kept.request, kept.response)
+        assert columns == {name: expected.get(name) for name in columns}

@@ -1,0 +1,165 @@
+"""Recording feedback: many at once give what one at a time would (contract 3.6)."""
+
+import random
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection
+
+from log10_server.errors import Conflict, Invalid, Refusal
+from log10_server.services import completions, feedback, feedback_tasks, organizations, ungraded
+from log10_server.services.completions import Entry
+from log10_server.services.feedback import Matched, NewFeedback
+from log10_server.services.feedback_tasks import Changes, NewFeedbackTask
+from log10_server.services.selectors import Listed, Selector
+from log10_server.store.database import Database, Tx
+from log10_server.store.feedback import Filters
+
+TAGS = ["a", "b", "c"]
+
+
+def populated(tx: Tx) -> Tx:
+    """Eight completions with every combination of three tags, four tasks, one of them archived."""
+    for number in range(8):
+        tags = [tag for bit, tag in enumerate(TAGS) if number >> bit & 1]
+        completions.record(tx, [Entry(f"c{number}", {"tags": tags})])
+    for number, selector in enumerate([("a",), ("a", "b"), ("c",), ("b",)]):
+        feedback_tasks.create(tx, NewFeedbackTask(f"t{number}", "n", "", "{}", selector))
+    feedback_tasks.change(tx, "t3", Changes(archived=True))
+    return tx
+
+
+@pytest.fixture
+def ready(tx: Tx) -> Tx:
+    return populated(tx)
+
+
+def new_organization_in(database: Database, connection: Connection) -> str:
+    return organizations.create(connection, database.clock).id
+
+
+def upload(**said: Any) -> NewFeedback:
+    new = NewFeedback(None, "t0", "{}", "", Listed(("c1",)))
+    return new._replace(**said)
+
+
+def anything(chance: random.Random) -> NewFeedback:
+    """An upload, good or bad, often under an id of few."""
+    ids = tuple(f"c{chance.randrange(9)}" for _ in range(chance.randint(1, 3)))
+    tags = tuple(chance.choices([*TAGS, "none"], [3, 3, 3, 1], k=chance.randint(0, 2)))
+    targets: list[Listed | Selector] = [Listed(ids), Selector(tags, chance.random() < 0.3, chance.choice([1, 3, 100]))]
+    return NewFeedback(
+        id=chance.choice([None, "f1", "f2", "f3", "f4", "f5", "f6"]),
+        task_id=chance.choice(["t0", "t0", "t1", "t2", "t3", "t4"]),
+        json_values=chance.choice(['{"a":1}', '{"a":1.0}', '{"a":2}']),
+        comment=chance.choice(["", "", "x"]),
+        target=chance.choice(targets),
+    )
+
+
+def shown(outcome: Matched | Refusal) -> Any:
+    """An outcome without what differs from run to run."""
+    if isinstance(outcome, Invalid):
+        return [outcome.code, outcome.faults]
+    if isinstance(outcome, Refusal):
+        return [type(outcome), outcome.code, outcome.detail]
+    row = outcome.feedback
+    named = row.id if len(row.id) == 2 else "made"
+    return [named, row.task_id, row.json_values, row.comment, row.completions_summary, outcome.completion_ids]
+
+
+def state(tx: Tx) -> Any:
+    wanted = {task: [row.id for row in ungraded.list_newest(tx, task, 0, 100)] for task in ("t0", "t1", "t2", "t3")}
+    return wanted, sorted(map(repr, map(shown, feedback.list_newest(tx, Filters(), 0, 1000))))
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_many_at_once_give_what_one_at_a_time_gives(database: Database, seed: int) -> None:
+    chance = random.Random(seed)
+    uploads = [anything(chance) for _ in range(40)]
+
+    with database.writing() as connection:
+        one_by_one, at_once = (
+            populated(database.tx(connection, new_organization_in(database, connection))) for _ in range(2)
+        )
+        expected = [shown(outcome) for new in uploads for outcome in feedback.record(one_by_one, [new])]
+        found = list(map(shown, feedback.record(at_once, uploads)))
+
+        assert found == expected
+        assert state(at_once) == state(one_by_one)
+
+
+def test_nothing_is_recorded_of_nothing(ready: Tx) -> None:
+    assert feedback.record(ready, []) == []
+
+
+def test_a_repeat_in_the_same_batch_answers_the_first(ready: Tx) -> None:
+    first, second, third = feedback.record(ready, [upload(id="x", json_values='{"a":1}')] * 3)
+
+    assert first == second == third
+    assert feedback.count(ready, Filters()) == 1
+
+
+def test_other_content_under_an_id_of_the_same_batch_is_refused(ready: Tx) -> None:
+    first, second = feedback.record(ready, [upload(id="x"), upload(id="x", comment="other")])
+
+    assert isinstance(first, Matched)
+    assert isinstance(second, Conflict)
+
+
+def test_an_id_of_a_refused_upload_is_free_in_the_same_batch(ready: Tx) -> None:
+    first, second = feedback.record(ready, [upload(id="x", task_id="t9"), upload(id="x")])
+
+    assert isinstance(first, Invalid)
+    assert isinstance(second, Matched)
+
+
+def test_refusals_stand_where_their_uploads_stood(ready: Tx) -> None:
+    outcomes = feedback.record(
+        ready,
+        [
+            upload(task_id="t9"),
+            upload(),
+            upload(task_id="t3"),
+            upload(target=Listed(("c9",))),
+            upload(target=Selector(("none",), False, 5)),
+            upload(target=Selector(("a",), False, 1)),
+            upload(target=Selector((), True, 1)),
+        ],
+    )
+
+    codes = [outcome.code if isinstance(outcome, Refusal) else "" for outcome in outcomes]
+    assert codes == ["unknown_task", "", "task_archived", "unknown_completion", "no_match", "too_many_matches", ""]
+
+
+def test_a_refused_upload_grades_nothing(ready: Tx) -> None:
+    before = state(ready)
+
+    feedback.record(ready, [upload(task_id="t3"), upload(target=Listed(("c1", "c9")))])
+
+    assert state(ready) == before
+
+
+def test_feedback_on_thousands_of_completions_is_kept_in_their_order(tx: Tx) -> None:
+    ids = [f"x{number}" for number in range(3000)]
+    completions.record(tx, [Entry(id, {"tags": ["a"]}) for id in ids])
+    feedback_tasks.create(tx, NewFeedbackTask("t0", "n", "", "{}", ("a",)))
+
+    (given,) = feedback.record(tx, [upload(id="x", target=Selector(("a",), False, 10_000))])
+
+    assert isinstance(given, Matched)
+    assert given.completion_ids == ids[::-1]
+    assert feedback.get(tx, "x") == given
+    assert ungraded.list_newest(tx, None, 0, 10) == []
+    assert given.feedback.completions_summary == "3000 completions"
+
+
+def test_another_organization_records_the_same_ids(database: Database, ready: Tx) -> None:
+    (mine,) = feedback.record(ready, [upload(id="x")])
+    theirs = populated(database.tx(ready.connection, new_organization_in(database, ready.connection)))
+
+    (given,) = feedback.record(theirs, [upload(id="x", comment="theirs")])
+
+    assert isinstance(mine, Matched)
+    assert isinstance(given, Matched)
+    assert feedback.get(ready, "x").feedback.comment == ""

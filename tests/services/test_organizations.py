@@ -1,0 +1,171 @@
+"""Organizations and tokens: made, named, issued and revoked (contract 3.1)."""
+
+from collections.abc import Iterator
+
+import pytest
+from sqlalchemy import Connection
+
+from log10_server.errors import Conflict, Invalid, NotFound
+from log10_server.services import organizations
+from log10_server.store import organizations as store
+from log10_server.store.database import Database
+from tests.conftest import Organization
+
+NO_NAMES = [
+    " ",
+    "a b",
+    "a/b",
+    "a,b",
+    "a?b",
+    "a#b",
+    "a\\b",
+    'a"b',
+    "a\nb",
+    "a\0",
+    "é",
+    "💚",
+    ".",
+    "..",
+    "None",
+    "x" * 256,
+]
+
+
+@pytest.fixture
+def connection(database: Database) -> Iterator[Connection]:
+    with database.writing() as connection:
+        yield connection
+
+
+def test_an_organization_without_names_gets_an_id_and_a_slug(database: Database, connection: Connection) -> None:
+    first, second = (organizations.create(connection, database.clock) for _ in range(2))
+
+    assert len({first.id, first.slug, second.id, second.slug}) == 4
+
+
+def test_an_id_without_a_slug_serves_as_one(database: Database, connection: Connection) -> None:
+    row = organizations.create(connection, database.clock, "acme")
+
+    assert (row.id, row.slug) == ("acme", "acme")
+
+
+@pytest.mark.parametrize("name", ["acme", "acme-slug"])
+def test_an_organization_is_found_by_its_id_and_by_its_slug(
+    database: Database, connection: Connection, name: str
+) -> None:
+    row = organizations.create(connection, database.clock, "acme", "acme-slug")
+
+    assert organizations.get(connection, name) == row
+
+
+@pytest.mark.parametrize(("id", "slug"), [("acme", "new"), ("new", "acme-slug"), ("acme-slug", "new"), ("new", "acme")])
+def test_a_name_that_is_taken_as_an_id_or_as_a_slug_is_refused(
+    database: Database, connection: Connection, id: str, slug: str
+) -> None:
+    organizations.create(connection, database.clock, "acme", "acme-slug")
+
+    with pytest.raises(Conflict):
+        organizations.create(connection, database.clock, id, slug)
+
+    assert len(list(store.every(connection))) == 1
+
+
+@pytest.mark.parametrize("name", NO_NAMES)
+@pytest.mark.parametrize("option", ["id", "slug"])
+def test_what_could_not_travel_in_a_header_or_names_nothing_is_no_name(
+    database: Database, connection: Connection, option: str, name: str
+) -> None:
+    id, slug = (name, "fine") if option == "id" else ("fine", name)
+
+    with pytest.raises(Invalid) as refused:
+        organizations.create(connection, database.clock, id, slug)
+
+    assert refused.value.faults[0].path == f"/{option}"
+
+
+@pytest.mark.parametrize("name", ["nobody", "", "a\nb"])
+def test_an_organization_that_is_not_there_is_not_found(database: Database, connection: Connection, name: str) -> None:
+    with pytest.raises(NotFound):
+        organizations.get(connection, name)
+
+
+def test_a_token_reaches_its_organization(
+    database: Database, organization: Organization, connection: Connection
+) -> None:
+    row = organizations.reached_by(connection, organization.token)
+
+    assert row is not None
+    assert row.id == organization.id
+
+
+@pytest.mark.parametrize("token", ["", "unknown", "é", "\udcff", "x" * 100_000])
+def test_an_unknown_token_reaches_nothing(
+    database: Database, organization: Organization, connection: Connection, token: str
+) -> None:
+    assert organizations.reached_by(connection, token) is None
+
+
+def test_the_value_of_a_token_is_not_stored(
+    database: Database, organization: Organization, connection: Connection
+) -> None:
+    rows = store.tokens(connection, organization.id)
+
+    assert organization.token not in str(rows)
+    assert rows[0].digest == organizations.digest(organization.token)
+
+
+def test_a_revoked_token_reaches_nothing_and_the_others_go_on(
+    database: Database, organization: Organization, connection: Connection
+) -> None:
+    issued = organizations.issue_token(connection, database.clock, organization.id)
+
+    organizations.revoke_token(connection, database.clock, issued.row.id)
+
+    assert organizations.reached_by(connection, issued.value) is None
+    assert organizations.reached_by(connection, organization.token) is not None
+
+
+def test_a_token_can_be_revoked_once(database: Database, organization: Organization, connection: Connection) -> None:
+    issued = organizations.issue_token(connection, database.clock, organization.id)
+    organizations.revoke_token(connection, database.clock, issued.row.id)
+
+    with pytest.raises(NotFound):
+        organizations.revoke_token(connection, database.clock, issued.row.id)
+
+
+def test_a_value_that_programs_have_already_becomes_a_token(
+    database: Database, organization: Organization, connection: Connection
+) -> None:
+    issued = organizations.issue_token(connection, database.clock, organization.id, "brought along")
+
+    assert issued.value == "brought along"
+    assert organizations.reached_by(connection, "brought along") is not None
+
+
+@pytest.mark.parametrize(
+    "value", ["", "short", " leading space", "trailing space ", "line\nbreak", "nul\0 inside", "höflich!"]
+)
+def test_a_value_that_no_header_can_carry_is_refused(
+    database: Database, organization: Organization, connection: Connection, value: str
+) -> None:
+    with pytest.raises(Invalid):
+        organizations.issue_token(connection, database.clock, organization.id, value)
+
+
+def test_a_value_is_issued_once_even_after_it_was_revoked(
+    database: Database, organization: Organization, connection: Connection
+) -> None:
+    issued = organizations.issue_token(connection, database.clock, organization.id, "brought along")
+    organizations.revoke_token(connection, database.clock, issued.row.id)
+
+    with pytest.raises(Conflict):
+        organizations.issue_token(connection, database.clock, organization.id, "brought along")
+
+
+def test_only_an_empty_database_gets_a_first_organization(database: Database, connection: Connection) -> None:
+    issued = organizations.first(connection, database.clock, None, None)
+    again = organizations.first(connection, database.clock, None, None)
+
+    assert issued is not None
+    assert again is None
+    assert [row.slug for row in store.every(connection)] == ["default"]

@@ -1,0 +1,95 @@
+"""Which completions a selector means: those that have all its tags (contract 3.5, 3.6)."""
+
+import random
+
+import pytest
+
+from log10_server.errors import Invalid
+from log10_server.services import completions, selectors
+from log10_server.services.completions import Entry
+from log10_server.services.selectors import Listed, Selector
+from log10_server.store.database import Tx
+
+COMMON, RARE = ["a", "b", "c"], ["x", "y", "z"]
+
+
+def tagged(tx: Tx, seed: int) -> list[tuple[str, list[str]]]:
+    """Completions with random tags, some of them common and some rare; the newest first."""
+    chance = random.Random(seed)
+    entries = []
+    for number in range(120):
+        tags = [tag for tag in COMMON if chance.random() < 0.7] + [tag for tag in RARE if chance.random() < 0.08]
+        chance.shuffle(tags)
+        entries.append((f"c{number}", tags))
+    completions.record(tx, [Entry(id, {"tags": tags}) for id, tags in entries])
+    return entries[::-1]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_selector_finds_what_a_look_at_each_completion_finds(tx: Tx, seed: int) -> None:
+    there = tagged(tx, seed)
+    chance = random.Random(seed)
+    asked = [tuple(chance.choices([*COMMON, *RARE, "none"], k=chance.randint(0, 4))) for _ in range(40)]
+
+    found = selectors.resolve(tx, [Selector(tags, True, 1000) for tags in asked])
+
+    assert found == [[id for id, tags in there if wanted and set(wanted) <= set(tags)] for wanted in asked]
+
+
+def test_targets_of_all_kinds_are_resolved_in_their_order(tx: Tx) -> None:
+    completions.record(tx, [Entry("one", {"tags": ["a"]}), Entry("two", {"tags": ["a", "b"]})])
+
+    found = selectors.resolve(
+        tx, [Listed(("two", "one", "two")), Selector(("a",), False, 5), Listed(("no",)), Selector(("b", "a"), False, 5)]
+    )
+
+    assert found[:2] == [["two", "one"], ["two", "one"]]
+    assert isinstance(found[2], Invalid)
+    assert found[3] == ["two"]
+
+
+def test_nothing_is_resolved_of_nothing(tx: Tx) -> None:
+    assert selectors.resolve(tx, []) == []
+
+
+@pytest.mark.parametrize(
+    ("there", "most", "said"),
+    [
+        (1, 1, ""),
+        (2, 1, "2 "),
+        (999, 1, "999 "),
+        (1000, 1, "1000 "),
+        (1001, 1, "more than 1000 "),
+        (1000, 999, "1000 "),
+        (1000, 1000, ""),
+        (1001, 1000, "more than 1000 "),
+        (1002, 1001, "more than 1001 "),
+    ],
+)
+def test_too_many_matches_are_counted_up_to_a_bound(tx: Tx, there: int, most: int, said: str) -> None:
+    completions.record(tx, [Entry(str(number), {"tags": ["a", "b"]}) for number in range(there)])
+
+    (found,) = selectors.resolve(tx, [Selector(("a", "b"), False, most)])
+
+    if said:
+        assert isinstance(found, Invalid)
+        assert f" matches {said}completions" in found.detail
+    else:
+        assert isinstance(found, list)
+        assert len(found) == there
+
+
+def test_of_several_unknown_ids_each_place_is_named(tx: Tx) -> None:
+    completions.record(tx, [Entry("one", {})])
+
+    (found,) = selectors.resolve(tx, [Listed(("no", "one", "nor", "no"))])
+
+    assert isinstance(found, Invalid)
+    assert [fault.path for fault in found.faults] == ["/completion_ids/0", "/completion_ids/2", "/completion_ids/3"]
+
+
+@pytest.mark.parametrize("tags", [["a"], ["a", "b"], ["a", "a"], ["a", "none"], []])
+def test_keys_are_given_for_all_tags_or_none(tx: Tx, tags: list[str]) -> None:
+    completions.record(tx, [Entry("one", {"tags": ["a", "b"]})])
+
+    assert len(selectors.tag_ids(tx, tags)) == (0 if "none" in tags else len(set(tags)))

@@ -1,0 +1,284 @@
+"""The kept rows of what is ungraded equal a plain computation from the base tables, whatever happened (contract 3.7)."""
+
+import json
+from collections.abc import Callable
+from random import Random
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from log10_server.errors import Refusal
+from log10_server.services import completions, feedback, feedback_tasks, ungraded
+from log10_server.services.completions import Entry
+from log10_server.services.feedback import NewFeedback
+from log10_server.services.feedback_tasks import Changes, NewFeedbackTask
+from log10_server.services.merging import CompletionFields
+from log10_server.services.selectors import Listed, Selector
+from log10_server.store.database import Database, Tx
+from tests.conftest import Organization, new_organization
+
+TAGS = ["a", "b", "c", "é"]
+COMPLETIONS = [f"c{number}" for number in range(8)]
+
+
+def rows(tx: Tx, table: str, *columns: str) -> list[Any]:
+    statement = text(f"SELECT {', '.join(columns)} FROM {table} WHERE organization_id = :mine")
+    return [tuple(row) for row in tx.connection.execute(statement, {"mine": tx.organization_id})]
+
+
+def wanted(tx: Tx) -> set[tuple[Any, ...]]:
+    """(completion, task, time) of all that a living task asks for and no accepted feedback of it has matched."""
+    accepted = {id for id, state in rows(tx, "feedback", "id", "state") if state == "accepted"}
+    task_of = dict(rows(tx, "feedback", "id", "task_id"))
+    graded = {
+        (completion_id, task_of[feedback_id])
+        for feedback_id, completion_id in rows(tx, "feedback_completion", "feedback_id", "completion_id")
+        if feedback_id in accepted
+    }
+    tasks = {
+        id: set(json.loads(str(selector)))
+        for id, selector, archived in rows(tx, "feedback_task", "id", "selector", "archived")
+        if not archived
+    }
+    return {
+        (id, task_id, created_at)
+        for id, created_at, tags in rows(tx, "completion", "id", "created_at", "tags")
+        for task_id, selector in tasks.items()
+        if selector and selector <= set(json.loads(str(tags or "[]"))) and (id, task_id) not in graded
+    }
+
+
+def assert_kept(tx: Tx) -> None:
+    """The kept rows, the index over tags and the lists say what the base tables say."""
+    expected = wanted(tx)
+    assert sorted(rows(tx, "ungraded", "completion_id", "task_id", "created_at")) == sorted(expected)
+    names = dict(rows(tx, "tag", "id", "name"))
+    indexed = {
+        (id, names[tag_id], at)
+        for id, tag_id, at in rows(tx, "completion_tag", "completion_id", "tag_id", "created_at")
+    }
+    assert indexed == {
+        (id, tag, at)
+        for id, at, tags in rows(tx, "completion", "id", "created_at", "tags")
+        for tag in json.loads(str(tags or "[]"))
+    }
+    newest = sorted({(at, id) for id, _, at in expected}, reverse=True)
+    assert [row.id for row in ungraded.list_newest(tx, None, 0, 1000)] == [id for _, id in newest]
+
+
+class World:
+    """Random operations on one organization."""
+
+    def __init__(self, tx: Tx, seed: int) -> None:
+        self.tx = tx
+        self.random = Random(seed)
+        self.tasks: list[str] = []
+        self.feedback: list[str] = []
+
+    def some_tags(self, least: int = 0) -> list[str]:
+        return self.random.sample(TAGS, self.random.randint(least, 3))
+
+    def log(self) -> None:
+        entries = []
+        for _ in range(self.random.randint(1, 5)):
+            fields: CompletionFields = {}
+            if self.random.random() < 0.7:
+                fields["tags"] = self.some_tags()
+            if self.random.random() < 0.5:
+                fields["status"] = self.random.choice(["started", "finished", "failed"])
+            entries.append(Entry(self.random.choice(COMPLETIONS), fields))
+        completions.record(self.tx, entries)
+
+    def clear_tags(self) -> None:
+        completions.record(self.tx, [Entry(self.random.choice(COMPLETIONS), {"tags": []})])
+
+    def delete_completion(self) -> None:
+        completions.delete(self.tx, self.random.choice(COMPLETIONS))
+
+    def make_anew(self) -> None:
+        id = self.random.choice(COMPLETIONS)
+        completions.delete(self.tx, id)
+        completions.record(self.tx, [Entry(id, {"tags": self.some_tags(1)})])
+
+    def make_task(self) -> None:
+        made = feedback_tasks.create(self.tx, NewFeedbackTask(None, "a task", "", "{}", tuple(self.some_tags())))
+        self.tasks.append(made.id)
+
+    def change_selector(self) -> None:
+        archived = self.random.choice([None, None, True, False])
+        changes = Changes(selector=tuple(self.some_tags()), archived=archived)
+        feedback_tasks.change(self.tx, self.random.choice(self.tasks), changes)
+
+    def archive_or_not(self) -> None:
+        feedback_tasks.change(self.tx, self.random.choice(self.tasks), Changes(archived=self.random.random() < 0.5))
+
+    def upload(self) -> None:
+        uploads = []
+        for _ in range(self.random.randint(1, 3)):
+            by_tags = Selector(tuple(self.some_tags(1)), self.random.random() < 0.5, self.random.choice([1, 3, 100]))
+            by_ids = Listed(tuple(self.random.choices(COMPLETIONS, k=self.random.randint(1, 3))))
+            target: Selector | Listed = by_tags if self.random.random() < 0.5 else by_ids
+            state = self.random.choice([feedback.ACCEPTED, feedback.ACCEPTED, feedback.PROPOSED])
+            id = f"f{self.random.randint(0, 20)}"
+            uploads.append(NewFeedback(id, self.random.choice(self.tasks), "{}", "", target, state))
+        given = feedback.record(self.tx, uploads)
+        self.feedback += [one.feedback.id for one in given if not isinstance(one, Refusal)]
+
+    def delete_feedback(self) -> None:
+        feedback.delete(self.tx, self.random.choice(self.feedback))
+
+    def accept(self) -> None:
+        feedback.accept(self.tx, self.random.choice(self.feedback))
+
+    def reject(self) -> None:
+        feedback.reject(self.tx, self.random.choice(self.feedback))
+
+    def step(self) -> str:
+        """Do something; what is refused changes nothing. Gives what was done."""
+        deeds: list[Callable[[], None]] = [
+            self.log, self.log, self.log, self.clear_tags, self.delete_completion, self.make_anew, self.make_task,
+        ]  # fmt: skip
+        if self.tasks:
+            deeds += [self.change_selector, self.archive_or_not, self.upload, self.upload]
+        if self.feedback:
+            deeds += [self.delete_feedback, self.delete_feedback, self.accept, self.reject]
+        deed = self.random.choice(deeds)
+        try:
+            deed()
+        except Refusal as refusal:
+            return f"{deed.__name__}: {refusal.detail}"
+        return deed.__name__
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_kept_rows_are_right_after_every_step_of_a_long_history(tx: Tx, seed: int) -> None:
+    world = World(tx, seed)
+    done: list[str] = []
+
+    for _ in range(90):
+        done.append(world.step())
+        assert_kept(tx)
+
+    assert len(set(done)) > 8
+    assert any(not step.count(":") for step in done)
+
+
+def test_two_organizations_of_the_same_names_do_not_touch_each_other(
+    database: Database, organization: Organization
+) -> None:
+    other = new_organization(database)
+    with database.writing() as connection:
+        one, two = (World(database.tx(connection, id), 7) for id in (organization.id, other.id))
+        two.random = Random(8)
+
+        for _ in range(60):
+            one.step()
+            two.step()
+
+        assert_kept(one.tx)
+        assert_kept(two.tx)
+
+
+def logged(tx: Tx, **tags: list[str]) -> None:
+    completions.record(tx, [Entry(id, {"tags": given}) for id, given in tags.items()])
+
+
+def asking(tx: Tx, *selector: str) -> str:
+    return feedback_tasks.create(tx, NewFeedbackTask(None, "a task", "", "{}", selector)).id
+
+
+def grade(tx: Tx, task_id: str, *ids: str, state: str = feedback.ACCEPTED) -> str:
+    (given,) = feedback.record(tx, [NewFeedback(None, task_id, "{}", "", Listed(ids), state)])
+    assert not isinstance(given, Refusal)
+    return given.feedback.id
+
+
+def listed(tx: Tx, task_id: str | None = None, offset: int = 0, limit: int = 50) -> list[str]:
+    return [row.id for row in ungraded.list_newest(tx, task_id, offset, limit)]
+
+
+def test_a_task_made_later_wants_what_was_there_before(tx: Tx) -> None:
+    logged(tx, a=["x"], b=["x", "y"], c=["y"], d=[])
+
+    task = asking(tx, "x")
+
+    assert listed(tx) == listed(tx, task) == ["b", "a"]
+
+
+def test_tags_added_later_make_a_completion_wanted(tx: Tx) -> None:
+    asking(tx, "x", "y")
+    logged(tx, a=["x"])
+
+    logged(tx, a=["y", "x"])
+
+    assert listed(tx) == ["a"]
+
+
+def test_an_empty_selector_wants_nothing(tx: Tx) -> None:
+    logged(tx, a=["x"], b=[])
+
+    asking(tx)
+
+    assert listed(tx) == []
+
+
+def test_a_completion_that_two_tasks_want_is_listed_once_and_by_each(tx: Tx) -> None:
+    one, two = asking(tx, "x"), asking(tx, "y")
+    logged(tx, a=["x", "y"], b=["y"])
+
+    grade(tx, one, "a")
+
+    assert (listed(tx), listed(tx, one), listed(tx, two)) == (["b", "a"], [], ["b", "a"])
+
+
+def test_feedback_stays_matched_when_tags_go_and_come_back(tx: Tx) -> None:
+    task = asking(tx, "x")
+    logged(tx, a=["x"])
+    grade(tx, task, "a")
+
+    logged(tx, a=[])
+    logged(tx, a=["x"])
+
+    assert listed(tx) == []
+
+
+def test_of_two_pieces_of_feedback_the_last_to_go_makes_ungraded_again(tx: Tx) -> None:
+    task = asking(tx, "x")
+    logged(tx, a=["x"])
+    first, second = grade(tx, task, "a"), grade(tx, task, "a")
+
+    feedback.delete(tx, first)
+    after_one = listed(tx)
+    feedback.delete(tx, second)
+
+    assert (after_one, listed(tx)) == ([], ["a"])
+
+
+def test_a_proposal_grades_nothing(tx: Tx) -> None:
+    task = asking(tx, "x")
+    logged(tx, a=["x"])
+
+    proposed = grade(tx, task, "a", state=feedback.PROPOSED)
+
+    assert listed(tx) == ["a"]
+    feedback.accept(tx, proposed)
+    assert listed(tx) == []
+
+
+def test_what_another_task_wants_of_a_graded_completion_is_listed_by_it(tx: Tx) -> None:
+    unknown = "no such task"
+    logged(tx, a=["x"])
+    asking(tx, "x")
+
+    assert listed(tx, unknown) == []
+
+
+def test_offset_and_limit_count_completions(tx: Tx) -> None:
+    asking(tx, "x")
+    asking(tx, "x")
+    for id in "abcde":
+        logged(tx, **{id: ["x"]})
+
+    assert listed(tx, offset=1, limit=3) == ["d", "c", "b"]
+    assert listed(tx, offset=10**18) == []

@@ -1,0 +1,120 @@
+"""What is known of a completion after its rows, whatever the order in which they arrive (contract 3.4)."""
+
+from functools import reduce
+from itertools import permutations, product
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from log10_server.services.merging import FINAL, CompletionFields, merged
+
+OPENING: CompletionFields = {
+    "status": "started",
+    "request": '{"a":1}',
+    "tags": ["a"],
+    "session_id": "s",
+    "kind": "chat",
+}
+CLOSING: CompletionFields = {"status": "finished", "response": '{"b":1}', "duration": 1.5, "tags": ["a"]}
+FAILING: CompletionFields = {"status": "failed", "failure_kind": "Timeout", "failure_reason": "too slow"}
+BARE: CompletionFields = {"status": "finished"}
+WHOLE: CompletionFields = {**OPENING, **CLOSING}
+
+
+def after(*rows: CompletionFields) -> CompletionFields:
+    nothing: CompletionFields = {}
+    return reduce(merged, rows, nothing)
+
+
+@pytest.mark.parametrize("closing", [CLOSING, FAILING, BARE, WHOLE])
+@pytest.mark.parametrize("length", [2, 3, 4, 5])
+def test_one_opening_and_one_closing_row_give_the_same_in_any_order_and_repetition(
+    closing: CompletionFields, length: int
+) -> None:
+    for rows in product([OPENING, closing], repeat=length):
+        if OPENING in rows and closing in rows:
+            assert after(*rows) == {**OPENING, **closing}
+
+
+@pytest.mark.parametrize("status", sorted(FINAL))
+def test_a_late_start_fills_gaps_only(status: str) -> None:
+    late: CompletionFields = {"status": "started", "request": "{}", "response": '{"late":1}', "duration": 9.0}
+
+    known = after({"status": status, "response": '{"b":1}', "duration": 1.5}, late)
+
+    assert known == {"status": status, "request": "{}", "response": '{"b":1}', "duration": 1.5}
+
+
+def test_between_two_closing_rows_the_later_wins_field_by_field() -> None:
+    known = after(CLOSING, {"status": "failed", "response": '{"c":1}', "failure_kind": "Late"})
+
+    assert known == {
+        "status": "failed",
+        "response": '{"c":1}',
+        "failure_kind": "Late",
+        "duration": 1.5,
+        "tags": ["a"],
+    }
+
+
+def test_a_row_without_a_status_replaces_even_after_the_end() -> None:
+    assert after(CLOSING, {"duration": 2.0})["duration"] == 2.0
+
+
+def test_a_second_start_before_the_end_replaces() -> None:
+    assert after(OPENING, {"status": "started", "request": '{"a":2}'})["request"] == '{"a":2}'
+
+
+def test_no_tags_are_a_value_that_replaces() -> None:
+    assert after(OPENING, {"status": "finished", "tags": []})["tags"] == []
+
+
+def test_no_tags_are_a_value_that_a_late_start_does_not_fill() -> None:
+    assert after({"status": "finished", "tags": []}, OPENING)["tags"] == []
+
+
+def test_a_start_after_a_row_without_status_says_the_status() -> None:
+    assert after({"response": "{}"}, {"status": "started"})["status"] == "started"
+
+
+@pytest.mark.parametrize("rows", [*permutations([OPENING, CLOSING, {"kind": "prompt", "status": "finished"}])])
+def test_two_closing_rows_on_different_fields_and_an_opening_one_give_the_same_in_any_order(
+    rows: tuple[CompletionFields, ...],
+) -> None:
+    assert after(*rows) == {**WHOLE, "kind": "prompt"}
+
+
+def test_what_is_merged_is_left_as_it_was() -> None:
+    stored: CompletionFields = {"status": "started"}
+    said: CompletionFields = {"status": "finished"}
+
+    merged(stored, said)
+
+    assert (stored, said) == ({"status": "started"}, {"status": "finished"})
+
+
+fields = st.fixed_dictionaries(
+    {},
+    optional={
+        "status": st.sampled_from(["started", "finished", "failed"]),
+        "duration": st.floats(0, 5),
+        "tags": st.lists(st.sampled_from("ab"), max_size=2),
+        "response": st.sampled_from(["{}", "[]"]),
+    },
+)
+
+
+@given(stored=fields, said=fields)
+def test_every_field_comes_from_one_of_both_and_none_is_lost(stored: CompletionFields, said: CompletionFields) -> None:
+    known = merged(stored, said)
+
+    assert known.keys() == stored.keys() | said.keys()
+    assert all(value in (stored.get(name), said.get(name)) for name, value in known.items())
+
+
+@given(stored=fields, said=fields)
+def test_the_same_row_again_changes_nothing(stored: CompletionFields, said: CompletionFields) -> None:
+    once = merged(stored, said)
+
+    assert merged(once, said) == once

@@ -1,0 +1,183 @@
+"""The two lists in the envelope that `log10-io` pages through (contract 2, 3.3)."""
+
+import re
+from typing import Any
+
+import pytest
+
+from tests.conftest import Api, paths, problem
+
+MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}\+00:00")
+
+
+def page(api: Api, path: str, **query: Any) -> dict[str, Any]:
+    """What a call whose query names an organization is answered."""
+    answer = api.get(path, params={"organization_id": "", **query})
+    assert answer.status_code == 200, answer.text
+    return dict(answer.json())
+
+
+@pytest.fixture
+def given(api: Api) -> list[dict[str, Any]]:
+    """Feedback 4 to 0, newest first: the even ones for the task `even`, the odd ones for `odd`."""
+    for id in ("even", "odd"):
+        api.task(["a"], id=id, name=f"The {id} ones")
+    for id in ("c0", "c1"):
+        api.completion(id=id, tags=["a"])
+    uploads = [api.upload(["even", "odd"][n % 2], id=str(n), completion_ids=[f"c{n % 2}"]) for n in range(5)]
+    return uploads[::-1]
+
+
+def ids(answer: dict[str, Any]) -> list[str]:
+    return [one["id"] for one in answer["data"]]
+
+
+@pytest.mark.parametrize("named", ["", " ", "None", "ID", "SLUG"])
+@pytest.mark.parametrize("path", ["/feedback", "/feedback_task"])
+def test_naming_an_organization_in_the_query_gives_the_envelope(
+    api: Api, given: list[Any], path: str, named: str
+) -> None:
+    named = named.replace("ID", api.organization.id).replace("SLUG", api.organization.slug)
+
+    answer = page(api, path, organization_id=named)
+
+    assert list(answer) == ["data", "total", "offset", "limit"]
+
+
+@pytest.mark.parametrize("query", ["", "?offset=0&limit=50", "?Organization_id=x", "?task_id=&organization="])
+def test_any_other_call_gets_the_documents_shape(api: Api, given: list[dict[str, Any]], query: str) -> None:
+    assert api.get("/feedback" + query).json() == {"feedback": given}
+    assert [task["id"] for task in api.get("/feedback_task" + query).json()] == ["odd", "even"]
+
+
+def test_feedback_in_the_envelope_also_names_its_task(api: Api, given: list[dict[str, Any]]) -> None:
+    names = {"even": "The even ones", "odd": "The odd ones"}
+
+    assert page(api, "/feedback")["data"] == [{**one, "task_name": names[one["task_id"]]} for one in given]
+
+
+def test_a_task_that_was_renamed_has_its_new_name(api: Api, given: list[Any]) -> None:
+    api.patch("/feedback_task/odd", json={"name": "new"})
+
+    assert {one["task_name"] for one in page(api, "/feedback", task_id="odd")["data"]} == {"new"}
+
+
+@pytest.mark.parametrize(
+    ("query", "found", "total", "offset", "limit"),
+    [
+        ({}, ["4", "3", "2", "1", "0"], 5, 0, 50),
+        ({"offset": 0, "limit": 2}, ["4", "3"], 5, 0, 2),
+        ({"offset": 2, "limit": 2}, ["2", "1"], 3, 2, 2),
+        ({"offset": 4, "limit": 25}, ["0"], 1, 4, 25),
+        ({"offset": 5}, [], 0, 5, 50),
+        ({"offset": 9}, [], 0, 9, 50),
+        ({"limit": 5000}, ["4", "3", "2", "1", "0"], 5, 0, 1000),
+        ({"task_id": ""}, ["4", "3", "2", "1", "0"], 5, 0, 50),
+        ({"task_id": "even"}, ["4", "2", "0"], 3, 0, 50),
+        ({"task_id": "even", "offset": 1, "limit": 1}, ["2"], 2, 1, 1),
+        ({"task_id": "nobody"}, [], 0, 0, 50),
+        ({"completion_id": "c1"}, ["3", "1"], 2, 0, 50),
+    ],
+)
+def test_the_total_of_feedback_is_what_remains_from_the_offset_on(
+    api: Api, given: list[Any], query: dict[str, Any], found: list[str], total: int, offset: int, limit: int
+) -> None:
+    answer = page(api, "/feedback", **query)
+
+    assert ids(answer) == found
+    assert (answer["total"], answer["offset"], answer["limit"]) == (total, offset, limit)
+
+
+@pytest.mark.parametrize(
+    ("query", "found", "total"),
+    [({}, ["odd", "even"], 2), ({"limit": 1}, ["odd"], 2), ({"offset": 1}, ["even"], 1), ({"offset": 3}, [], 0)],
+)
+def test_the_total_of_tasks_is_what_remains_from_the_offset_on(
+    api: Api, given: list[Any], query: dict[str, Any], found: list[str], total: int
+) -> None:
+    answer = page(api, "/feedback_task", **query)
+
+    assert (ids(answer), answer["total"]) == (found, total)
+
+
+def test_paging_as_the_client_does_gives_each_feedback_once(api: Api, given: list[Any]) -> None:
+    """It asks for pages of two from its offset on, until it has as many as the first answer's `total`."""
+    first = page(api, "/feedback", offset=1, limit=2)
+
+    found = ids(first)
+    while len(found) < first["total"]:
+        found += ids(page(api, "/feedback", offset=1 + len(found), limit=2))
+
+    assert found == ["3", "2", "1", "0"]
+
+
+@pytest.mark.parametrize("query", [{"limit": "0"}, {"limit": "x"}, {"offset": "-1"}])
+@pytest.mark.parametrize("path", ["/feedback", "/feedback_task"])
+def test_a_query_that_cannot_be_read_is_refused(api: Api, path: str, query: dict[str, str]) -> None:
+    answer = api.get(path, params={"organization_id": "", **query})
+
+    assert paths(answer) == ["/query/" + next(iter(query))]
+
+
+@pytest.mark.parametrize("path", ["/feedback", "/feedback_task"])
+def test_another_organization_in_the_query_is_refused(api: Api, other_api: Api, path: str) -> None:
+    answer = api.get(path, params={"organization_id": other_api.organization.id})
+
+    problem(answer, 403, "wrong_organization")
+
+
+def test_a_body_narrows_the_envelope_too(api: Api, given: list[Any]) -> None:
+    """`GET /api/v1/feedback` takes its fields in a JSON body as well, whatever the envelope (contract 1)."""
+    answer = api.request("GET", "/feedback", params={"organization_id": ""}, json={"task_id": "odd", "limit": 1})
+
+    assert ids(answer.json()) == ["3"]
+    assert answer.json()["total"] == 2
+
+
+def test_another_organization_in_the_body_is_refused_under_the_envelope_too(api: Api, other_api: Api) -> None:
+    body = {"organization_id": other_api.organization.id}
+
+    problem(api.request("GET", "/feedback", params={"organization_id": ""}, json=body), 403, "wrong_organization")
+
+
+def test_a_task_says_when_it_was_made_in_full(api: Api, given: list[Any]) -> None:
+    for task in page(api, "/feedback_task")["data"]:
+        assert MOMENT.fullmatch(task["created_at"])
+
+
+@pytest.mark.parametrize(
+    ("schema", "shown"),
+    [
+        ("{}", '{"required":[]}'),
+        ("{ }", '{"required":[]}'),
+        ('{"type":"object"}', '{"type":"object","required":[]}'),
+        (
+            '{"properties":{"required":{"type":"string"}}}',
+            '{"properties":{"required":{"type":"string"}},"required":[]}',
+        ),
+        ('{"required":["a"],"multi":null}', '{"required":["a"],"multi":null}'),
+        ('{"title":"}","default":1.00}', '{"title":"}","default":1.00,"required":[]}'),
+    ],
+)
+def test_a_schema_shows_required_in_the_envelope_alone(api: Api, schema: str, shown: str) -> None:
+    made = api.post("/feedback_task", content=f'{{"name":"n","json_schema":{schema}}}')
+
+    assert f'"json_schema":{shown},' in api.get("/feedback_task?organization_id=").text
+    assert f'"json_schema":{schema},' in api.get("/feedback_task").text
+    assert api.get(f"/feedback_task/{made.json()['id']}").text == made.text
+
+
+def test_tasks_in_the_envelope_keep_their_fields(api: Api, given: list[Any]) -> None:
+    plain = api.get("/feedback_task").json()
+
+    shown = page(api, "/feedback_task")["data"]
+
+    assert [{**task, "json_schema": {"required": []}} for task in plain] == [
+        {name: value for name, value in task.items() if name != "created_at"} for task in shown
+    ]
+
+
+def test_archived_tasks_are_in_the_envelope(api: Api, given: list[Any]) -> None:
+    api.patch("/feedback_task/odd", json={"archived": True})
+
+    assert ids(page(api, "/feedback_task")) == ["odd", "even"]

@@ -1,0 +1,350 @@
+"""What stands in the first line of a call: its method, its path, the ids in it, and its query (contract 3.2)."""
+
+import socket
+from collections.abc import Iterator
+from urllib.parse import quote, urlsplit
+
+import httpx
+import pytest
+from fastapi.routing import APIRoute
+
+from tests.conftest import Api, Served, paths, problem
+from tests.web.test_door import answered, head
+
+ENORMOUS = 10**30
+# Longer than Python turns into a number by itself.
+UNHEARD_OF = "9" * 5000
+
+METHODS = {
+    "/completions": "GET, POST",
+    "/completions/ungraded": "GET",
+    "/completions/one": "DELETE, GET, POST",
+    "/sessions": "POST",
+    "/sessions/one": "GET",
+    "/feedback": "GET, POST",
+    "/feedback/one": "DELETE, GET",
+    "/feedback_task": "GET, POST",
+    "/feedback_task/one": "GET, PATCH",
+}
+
+LISTS = ["/completions", "/completions/ungraded", "/feedback", "/feedback_task"]
+OFFSETS = ["/completions/ungraded", "/feedback", "/feedback_task"]
+
+
+def operations(served: Served) -> Iterator[tuple[str, str]]:
+    """Method and path of every documented operation with an id in its path."""
+    for route in served.app.routes:
+        if isinstance(route, APIRoute) and route.include_in_schema and "{" in route.path:
+            for method in sorted(route.methods or ()):
+                yield method, route.path_format
+
+
+def bare(served: Served, api: Api, line: bytes) -> int:
+    """The status of a call whose first line is sent as it is."""
+    parts = urlsplit(served.url)
+    with socket.create_connection((parts.hostname, parts.port), timeout=10) as raw:
+        raw.sendall(head(api.organization, "LINE", "Content-Length: 2").replace(b"LINE", line) + b"{}")
+        return answered(raw)[0]
+
+
+# Methods and paths
+
+
+@pytest.mark.parametrize(("path", "allowed"), METHODS.items())
+def test_a_method_that_a_path_has_not_is_refused_with_those_that_it_has(api: Api, path: str, allowed: str) -> None:
+    for method in ["HEAD", "OPTIONS", "PUT", "TRACE", "PATCH", "GET", "POST", "DELETE"]:
+        answer = api.request(method, path)
+
+        assert (answer.status_code == 405) == (method not in allowed.split(", ")), method
+        if answer.status_code == 405:
+            assert answer.headers["Allow"] == allowed
+            if method != "HEAD":
+                problem(answer, 405, "method_not_allowed")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/nowhere",
+        "/completions/",
+        "/completions/one/",
+        "/completions/one/two",
+        "/completions/batch",
+        "/feedback/",
+        "/feedback_task/",
+        "/api",
+        "/api/",
+        "/api/v1",
+        "/api/v2/completions",
+        "/API/v1/completions",
+        "/nothing-here",
+    ],
+)
+def test_a_path_that_is_none_is_not_found(api: Api, serving: Served, path: str) -> None:
+    url = serving.url + path if path.startswith(("/api", "/API", "/nothing")) else path
+
+    problem(api.get(url), 404, "not_found")
+
+
+@pytest.mark.parametrize("start", ["/", "//", "///"])
+def test_a_doubled_slash_at_the_start_of_a_path_counts_as_one(api: Api, serving: Served, start: str) -> None:
+    api.completion(id="one")
+
+    assert bare(serving, api, f"GET {start}api/v1/completions/one HTTP/1.1".encode()) == 200
+    assert bare(serving, api, f"GET {start}healthz HTTP/1.1".encode()) == 200
+
+
+@pytest.mark.parametrize("start", ["//", "/%2F", "/%61pi/../", "/./"])
+def test_no_spelling_of_a_path_gets_around_the_token(serving: Served, start: str) -> None:
+    answer = httpx.get(f"{serving.url}{start}api/v1/completions")
+
+    assert answer.status_code in {401, 404}
+
+
+def test_a_percent_encoded_path_is_the_same_path(serving: Served, api: Api) -> None:
+    assert bare(serving, api, b"GET /%61pi/v1/%63ompletions HTTP/1.1") == 200
+
+
+# Ids in paths
+
+
+def test_an_odd_id_in_a_path_is_only_not_found(serving: Served, api: Api) -> None:
+    wrong: list[str] = []
+
+    for method, path in operations(serving):
+        for id in [
+            "none",
+            "%00",
+            "a%00b",
+            "%ff",
+            "%C3",
+            "%ED%A0%80",
+            "%F5%80%80%80",
+            "%2F",
+            "a%2Fb",
+            "%2e%2e",
+            "%25",
+            "%",
+            "%zz",
+            "%0A",
+            "a%0D%0Ab",
+            "%7F",
+            "%C2%85",
+            "%EF%BB%BF",
+            "%20",
+            "%F0%9F%8D%8B",
+            "%5C",
+            "%3F",
+            "%23",
+            "a,b",
+            "'%20OR%201=1--",
+            "x" * 300,
+            quote("ü" * 3000),
+        ]:
+            target = path[: path.index("{")] + id
+            status = bare(serving, api, f"{method} {target} HTTP/1.1".encode())
+            made = method in {"POST", "DELETE"} and status in {200, 204, 405}
+            if not (made or status in {404, 422}):
+                wrong.append(f"{method} {target}: {status}")
+
+    assert wrong == []
+
+
+def test_an_id_that_is_no_utf_8_is_not_taken_for_another(serving: Served, api: Api) -> None:
+    api.completion(id="a\ufffd")
+
+    assert bare(serving, api, b"GET /api/v1/completions/a%ff HTTP/1.1") == 404
+
+
+@pytest.mark.parametrize("id", ["ü", "a b", "🍋", "100%", "a+b", "'", '"', "~", ":", "None", "\u2028", "a=b&c", " "])
+def test_an_id_with_odd_characters_is_read_back_by_its_path(api: Api, id: str) -> None:
+    api.completion(id=id)
+
+    answer = api.get("/completions/" + quote(id, safe=""))
+
+    assert answer.json()["id"] == id
+
+
+@pytest.mark.parametrize("id", ["%0A", "a%09", "a,b", "a%5Cb", "a%3Fb", "a%23b", "%7F", "x" * 256, "%C3%BC" * 128])
+def test_an_id_in_a_path_that_can_be_none_makes_nothing(api: Api, id: str) -> None:
+    answer = api.post(f"/completions/{id}", json={})
+
+    assert paths(answer) == ["/id"]
+    assert api.get("/completions").json() == {"completions": []}
+
+
+def test_a_session_is_not_taken_for_one_whose_name_ends_in_a_line_break(api: Api) -> None:
+    api.completion(session_id="one")
+
+    problem(api.get("/sessions/one%0A"), 404)
+
+
+@pytest.mark.parametrize("id", ["a/b", "a\nb", "one\n", "ü", "?#", "%2F", "a//b/"])
+def test_a_session_with_an_odd_name_is_read_back_by_its_path(api: Api, id: str) -> None:
+    api.completion(id="in-it", session_id=id)
+
+    answer = api.get("/sessions/" + quote(id, safe=""))
+
+    assert answer.json()["session"]["id"] == id, answer.text
+
+
+# Queries
+
+
+@pytest.mark.parametrize("path", [*LISTS, "/sessions/one"])
+def test_a_limit_that_is_none_is_refused(api: Api, path: str) -> None:
+    api.completion(session_id="one")
+
+    for limit in [
+        "abc",
+        "0",
+        "-1",
+        "1.5",
+        "1e3",
+        "0x10",
+        "\u0661",
+        "-0",
+        f"-{ENORMOUS}",
+        f"-{UNHEARD_OF}",
+        "1 000",
+        "1,2",
+        "true",
+    ]:
+        assert paths(api.get(path, params={"limit": limit})) == ["/query/limit"], limit
+
+
+@pytest.mark.parametrize("path", [*LISTS, "/sessions/one"])
+def test_a_limit_beyond_the_highest_or_none_at_all_is_taken(api: Api, path: str) -> None:
+    api.completion(session_id="one")
+
+    for limit in [str(ENORMOUS), UNHEARD_OF, "1001", "0050", "", " ", "None"]:
+        assert api.get(path, params={"limit": limit}).status_code == 200, limit
+
+
+@pytest.mark.parametrize("path", OFFSETS)
+def test_an_offset_that_is_none_is_refused(api: Api, path: str) -> None:
+    for offset in ["-1", "abc", "1.5", f"-{ENORMOUS}", f"-{UNHEARD_OF}"]:
+        assert paths(api.get(path, params={"offset": offset})) == ["/query/offset"], offset
+
+
+@pytest.mark.parametrize("path", OFFSETS)
+def test_an_offset_past_the_end_is_an_empty_page(api: Api, path: str) -> None:
+    task = api.task(["tag"])
+    api.completion(tags=["tag"])
+    api.upload(task["id"], completion_tags_selector=["tag"])
+
+    for offset in ["1", str(2**31), str(2**63 - 1), str(2**63), str(ENORMOUS), UNHEARD_OF]:
+        answer = api.get(path, params={"offset": offset})
+
+        assert answer.status_code == 200, answer.text
+        assert answer.json() in ([], {"feedback": []}, {"completions": []}), offset
+
+
+@pytest.mark.parametrize("path", ["/completions", "/feedback"])
+@pytest.mark.parametrize("name", ["created_from", "created_to"])
+def test_a_date_that_is_none_is_refused(api: Api, path: str, name: str) -> None:
+    for moment in [
+        "yesterday",
+        "2026-02-30",
+        "2026-13-01",
+        "10000-01-01",
+        "-0001-01-01",
+        "0000-01-01",
+        "2026-01-31T25:00",
+        "2026-01-31T08:00:00+25:00",
+        "1706688000",
+        "1e400",
+        "2026-01-31\0",
+        "9" * 5000,
+    ]:
+        assert paths(api.get(path, params={name: moment})) == [f"/query/{name}"], moment
+
+
+@pytest.mark.parametrize("path", ["/completions", "/feedback"])
+def test_a_date_is_taken_to_the_edges_of_the_calendar(api: Api, path: str) -> None:
+    for moment in [
+        "0001-01-01",
+        "0001-01-01T00:00:00+23:59",
+        "9999-12-31T23:59:59.999999-23:59",
+        "2026-01-31",
+        "2026-01-31T08:00",
+        "2026-01-31T08:00:00Z",
+        "2026-01-31T08:00:00.123456+00:00",
+        "2026-01-31T08:00:00 00:00",
+        "2026-01-31 08:00:00+01:00",
+        "",
+        " ",
+        "None",
+    ]:
+        answer = api.get(path, params={"created_from": moment, "created_to": moment})
+
+        assert answer.status_code == 200, answer.text
+
+
+@pytest.mark.parametrize(
+    ("path", "name", "content"),
+    [
+        ("/feedback", "total", "maybe"),
+        ("/feedback_task", "total", "2"),
+        ("/feedback_task", "archived", "null"),
+        ("/completions", "status", "done"),
+        ("/completions", "status", "Finished"),
+        ("/completions", "kind", "completion"),
+        ("/completions", "cursor", "abc"),
+        ("/completions", "cursor", "é"),
+        ("/completions", "cursor", "%"),
+        ("/completions", "cursor", "MTo\0"),
+        ("/completions", "session_id", "\0"),
+        ("/completions", "model", "gpt\0"),
+        ("/completions/ungraded", "task_id", "a\0b"),
+        ("/feedback", "completion_id", "\0"),
+    ],
+)
+def test_what_is_no_value_of_a_parameter_is_refused(api: Api, path: str, name: str, content: str) -> None:
+    assert paths(api.get(path, params={name: content})) == [f"/query/{name}"]
+
+
+def test_a_tag_that_no_tag_can_be_is_refused_by_the_name_of_the_parameter(api: Api) -> None:
+    assert paths(api.get("/completions?tag=a&tag=%00")) == ["/query/tag"]
+
+
+@pytest.mark.parametrize("path", LISTS)
+def test_what_is_no_parameter_is_ignored(api: Api, path: str) -> None:
+    for query in [
+        "unknown=1",
+        "limit",
+        "limit=",
+        "limit=5&limit=6",
+        "=",
+        "&&",
+        "%ff=%ff",
+        "%00=1",
+        "a" * 20_000,
+        "task_id=",
+    ]:
+        assert api.get(f"{path}?{query}").status_code == 200, query
+
+
+def test_a_filter_in_plain_utf_8_is_what_it_says(serving: Served, api: Api) -> None:
+    """`curl "…?session_id=é"` sends the bytes as they are."""
+    api.completion(id="found", session_id="é")
+    parts = urlsplit(serving.url)
+
+    with socket.create_connection((parts.hostname, parts.port), timeout=10) as raw:
+        raw.sendall(head(api.organization, "GET /api/v1/completions?session_id=é HTTP/1.1"))
+        status, _, body = answered(raw)
+
+    assert status == 200
+    assert b'"found"' in body
+
+
+@pytest.mark.parametrize("name", ["task_id", "completion_id"])
+@pytest.mark.parametrize("blank", ["", "  "])
+def test_a_blank_filter_in_a_body_is_none(api: Api, name: str, blank: str) -> None:
+    task = api.task(["tag"])
+    api.completion(tags=["tag"])
+    given = api.upload(task["id"], completion_tags_selector=["tag"])
+
+    answer = api.request("GET", "/feedback", json={name: blank})
+
+    assert answer.json() == {"feedback": [given]}

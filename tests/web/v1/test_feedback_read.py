@@ -1,0 +1,308 @@
+"""Reading, listing and deleting feedback, and the line that says what was graded (contract 1, 3.3, 3.9)."""
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from log10_server.services import completions, feedback, feedback_tasks
+from log10_server.services.completions import Entry
+from log10_server.services.feedback import NewFeedback
+from log10_server.services.feedback_tasks import NewFeedbackTask
+from log10_server.services.selectors import Listed
+from log10_server.store.database import Database
+from tests.conftest import Api, Organization, paths, problem
+
+# The id of each feedback, the oldest first, its task and its completions.
+GIVEN = [
+    ("e", "t1", ["one"]),
+    ("d", "t2", ["one", "two"]),
+    ("c", "t1", ["two"]),
+    ("b", "t1", ["one"]),
+    ("a", "t2", ["two"]),
+]
+ALL = ["a", "b", "c", "d", "e"]
+
+
+@pytest.fixture
+def given(database: Database, organization: Organization) -> list[int]:
+    """Two completions, two tasks, the feedback of GIVEN; gives the microseconds at which each was stored."""
+    with database.writing() as connection:
+        tx = database.tx(connection, organization.id)
+        completions.record(tx, [Entry(id, {"tags": ["a"]}) for id in ("one", "two")])
+        for id in ("t1", "t2"):
+            feedback_tasks.create(tx, NewFeedbackTask(id, "a task", "", "{}", ("a",)))
+        stored = feedback.record(tx, [NewFeedback(id, task, "{}", "", Listed(tuple(ids))) for id, task, ids in GIVEN])
+        return [one.feedback.created_at for one in stored if isinstance(one, feedback.Matched)]
+
+
+def listed(api: Api, **query: Any) -> list[str]:
+    return listed_with(api, None, query)
+
+
+def listed_with(api: Api, body: dict[str, Any] | None, query: dict[str, Any]) -> list[str]:
+    answer = api.request("GET", "/feedback", params=query, json=body)
+    assert answer.status_code == 200, answer.text
+    return [one["id"] for one in answer.json()["feedback"]]
+
+
+def iso(microseconds: int) -> str:
+    return datetime.fromtimestamp(microseconds // 10**6, UTC).replace(microsecond=microseconds % 10**6).isoformat()
+
+
+# One
+
+
+def test_feedback_says_all_its_fields(api: Api) -> None:
+    task = api.task(["a"])["id"]
+    api.completion(id="one", tags=["a"])
+
+    said = api.upload(task, id="mine", completion_ids=["one"], comment="fine")
+
+    assert api.get("/feedback/mine").json() == said
+    assert (
+        said.items()
+        >= {
+            "id": "mine",
+            "organization_id": api.organization.id,
+            "task_id": task,
+            "json_values": {},
+            "matched_completion_ids": ["one"],
+            "comment": "fine",
+            "completions_summary": "1 completion",
+        }.items()
+    )
+    assert isinstance(said["created_at_ms"], int)
+
+
+@pytest.mark.parametrize("id", ["nobody", "%00", "a%00", "..%2f", "'", "x" * 3000, "%ff", "%F0%9F%92%A5", "accept"])
+@pytest.mark.parametrize("method", ["GET", "DELETE"])
+def test_feedback_that_is_not_there_is_not_found(api: Api, method: str, id: str) -> None:
+    problem(api.request(method, f"/feedback/{id}"), 404, "not_found")
+
+
+def test_deleted_feedback_is_gone_at_once(api: Api, given: list[int]) -> None:
+    first = api.delete("/feedback/c")
+
+    assert (first.status_code, first.content) == (204, b"")
+    problem(api.get("/feedback/c"), 404, "not_found")
+    assert listed(api) == ["a", "b", "d", "e"]
+    assert listed(api, task_id="t1", completion_id="two") == []
+
+
+def test_feedback_can_be_deleted_once(api: Api, given: list[int]) -> None:
+    api.delete("/feedback/c")
+
+    problem(api.delete("/feedback/c"), 404, "not_found")
+
+
+def test_the_completions_of_deleted_feedback_stay(api: Api, given: list[int]) -> None:
+    api.delete("/feedback/d")
+
+    assert api.get("/completions/one").status_code == 200
+    assert api.ungraded(task_id="t2") == ["one"]
+
+
+# Lists
+
+
+@pytest.mark.parametrize(
+    ("asked", "ids"),
+    [
+        ({}, ALL),
+        ({"limit": 2}, ["a", "b"]),
+        ({"offset": 1, "limit": 2}, ["b", "c"]),
+        ({"offset": 4}, ["e"]),
+        ({"offset": 5}, []),
+        ({"offset": 10**30}, []),
+        ({"limit": 10**30}, ALL),
+        ({"task_id": "t1"}, ["b", "c", "e"]),
+        ({"task_id": "t1", "offset": 1, "limit": 1}, ["c"]),
+        ({"completion_id": "one"}, ["b", "d", "e"]),
+        ({"completion_id": "one", "task_id": "t2"}, ["d"]),
+        ({"task_id": "nobody"}, []),
+        ({"completion_id": "nobody"}, []),
+        ({"completion_id": "x" * 20_000, "task_id": "💥"}, []),
+    ],
+)
+@pytest.mark.parametrize("place", ["query", "body"])
+def test_a_list_is_narrowed_by_query_or_body(
+    api: Api, given: list[int], place: str, asked: dict[str, Any], ids: list[str]
+) -> None:
+    found = listed_with(api, None, asked) if place == "query" else listed_with(api, asked, {})
+
+    assert found == ids
+
+
+@pytest.mark.parametrize(
+    ("query", "body", "ids"),
+    [
+        ({"limit": 1}, {"limit": 3}, ["a"]),
+        ({"offset": 0}, {"offset": 3}, ALL),
+        ({"limit": 2}, {"offset": 1}, ["b", "c"]),
+        ({"task_id": "t1"}, {"task_id": "t2"}, ["b", "c", "e"]),
+        ({"task_id": ""}, {"task_id": "t2"}, ["a", "d"]),
+        ({"task_id": "None", "limit": " "}, {"task_id": "t2", "limit": 1}, ["a"]),
+        ({"completion_id": "one"}, {"task_id": "t2"}, ["d"]),
+        ({"completion_id": "nobody"}, {"completion_id": "one"}, []),
+    ],
+)
+def test_the_query_wins_where_both_name_a_field(
+    api: Api, given: list[int], query: dict[str, Any], body: dict[str, Any], ids: list[str]
+) -> None:
+    assert listed_with(api, body, query) == ids
+
+
+@pytest.mark.parametrize("blank", ["", " ", "None", "\t"])
+@pytest.mark.parametrize("name", ["task_id", "completion_id", "created_from", "created_to", "offset", "limit", "total"])
+def test_a_blank_value_in_the_query_is_none(api: Api, given: list[int], name: str, blank: str) -> None:
+    assert listed(api, **{name: blank}) == ALL
+
+
+@pytest.mark.parametrize(
+    "body", [{}, {"task_id": ""}, {"task_id": " ", "completion_id": "\t"}, {"limit": None, "x": 1}]
+)
+def test_a_blank_id_in_the_body_is_none(api: Api, given: list[int], body: dict[str, Any]) -> None:
+    assert listed_with(api, body, {}) == ALL
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [(name, wrong) for name in ("limit", "offset") for wrong in ("abc", "-1", "1.5", "1e3", "0x1", "\u0661", "1 2")]
+    + [("limit", "0"), ("limit", "-" + "9" * 30), ("created_from", "yesterday"), ("created_to", "2026-02-30"),
+       ("created_from", "1700000000"), ("total", "yes"), ("task_id", "a\0"), ("completion_id", "\0")],
+)  # fmt: skip
+def test_a_query_that_cannot_be_read_is_refused(api: Api, name: str, wrong: str) -> None:
+    assert paths(api.get("/feedback", params={name: wrong})) == [f"/query/{name}"]
+
+
+@pytest.mark.parametrize("zeros", [5, 5000])
+def test_a_number_of_many_zeros_is_that_number(api: Api, given: list[int], zeros: int) -> None:
+    assert listed(api, limit="0" * zeros + "2") == ["a", "b"]
+
+
+@pytest.mark.parametrize("wrong", ["shown", "Accepted", "accepted,proposed"])
+def test_an_unknown_state_is_refused_at_its_name(api: Api, wrong: str) -> None:
+    assert set(paths(api.get("/feedback", params={"state": wrong}))) == {"/query/state"}
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [("limit", 0), ("limit", -1), ("limit", "5"), ("limit", 1.5), ("limit", True), ("offset", -1), ("offset", "0"),
+     ("task_id", 5), ("completion_id", ["one"]), ("completion_id", {}), ("task_id", "a\0")],
+)  # fmt: skip
+def test_a_body_that_cannot_be_read_is_refused(api: Api, name: str, wrong: Any) -> None:
+    assert paths(api.request("GET", "/feedback", json={name: wrong})) == [f"/{name}"]
+
+
+@pytest.mark.parametrize("content", [b"{", b"[", b"x", b"\xff", b'{"limit":NaN}'])
+def test_a_body_that_is_not_json_is_refused(api: Api, content: bytes) -> None:
+    problem(api.request("GET", "/feedback", content=content), 400, "not_json")
+
+
+@pytest.mark.parametrize("name", ["created_from", "created_to"])
+def test_the_ends_of_the_time_are_inclusive(api: Api, given: list[int], name: str) -> None:
+    found = listed(api, **{name: iso(given[2])})
+
+    assert found == (["a", "b", "c"] if name == "created_from" else ["c", "d", "e"])
+
+
+def test_both_ends_of_the_time_narrow_the_list(api: Api, given: list[int]) -> None:
+    found = listed(api, created_from=iso(given[1]), created_to=iso(given[3]), task_id="t1")
+
+    assert found == ["b", "c"]
+
+
+@pytest.mark.parametrize("spelled", ["{}", "{}+00:00", "{}Z"])
+def test_a_time_without_a_zone_is_utc(api: Api, given: list[int], spelled: str) -> None:
+    moment = spelled.format(iso(given[3]).removesuffix("+00:00"))
+
+    assert listed(api, created_from=moment) == ["a", "b"]
+
+
+@pytest.mark.parametrize("moment", ["0001-01-01T00:00:00+23:59", "0001-01-01", "1969-12-31T23:59:59.999999-14:00"])
+def test_a_time_may_lie_before_all(api: Api, given: list[int], moment: str) -> None:
+    assert listed(api, created_from=moment) == ALL
+    assert listed(api, created_to=moment) == []
+
+
+@pytest.mark.parametrize(
+    ("query", "total"),
+    [
+        ({}, None),
+        ({"total": "false"}, None),
+        ({"total": "true"}, "5"),
+        ({"total": "TRUE", "limit": 1, "offset": 3}, "5"),
+        ({"total": "true", "offset": 99}, "5"),
+        ({"total": "true", "task_id": "t1"}, "3"),
+        ({"total": "true", "completion_id": "two", "task_id": "t2"}, "2"),
+        ({"total": "true", "task_id": "nobody"}, "0"),
+    ],
+)
+def test_feedback_is_counted_on_request(api: Api, given: list[int], query: dict[str, Any], total: str | None) -> None:
+    assert api.get("/feedback", params=query).headers.get("X-Total-Count") == total
+
+
+def test_50_are_listed_unless_more_are_asked_for(api: Api, database: Database, given: list[int]) -> None:
+    with database.writing() as connection:
+        tx = database.tx(connection, api.organization.id)
+        feedback.record(tx, [NewFeedback(None, "t1", "{}", "", Listed(("one",))) for _ in range(1000)])
+
+    assert len(listed(api)) == 50
+    assert len(listed(api, limit=1000)) == 1000
+    assert len(listed(api, limit=1001)) == 1000
+    assert len(listed(api, limit=1000, offset=1000)) == 5
+
+
+def test_a_deleted_completion_filters_nothing_any_more(api: Api, given: list[int]) -> None:
+    api.delete("/completions/one")
+
+    assert listed(api, completion_id="one") == []
+    assert listed(api) == ALL
+    assert api.get("/feedback/d").json()["matched_completion_ids"] == ["two"]
+
+
+# What was graded
+
+
+def summary(api: Api, *requests: Any) -> str:
+    """Of feedback on completions with these requests, in their order."""
+    task = api.task([])["id"]
+    ids = [api.completion(request=request)["id"] for request in requests]
+    said = {"completion_ids": ids} if ids else {"completion_tags_selector": [], "allow_unmatched_feedback": True}
+    return str(api.upload(task, **said)["completions_summary"])
+
+
+def test_the_summary_names_models_and_the_last_user_message(api: Api) -> None:
+    messages = [
+        {"role": "user", "content": "First?"},
+        {"role": "assistant", "content": "Yes."},
+        {"role": "user", "content": "What is\n  the capital?"},
+        {"role": "assistant", "content": "Of what?"},
+    ]
+
+    line = summary(api, {"model": "gpt-4o", "messages": messages}, {"model": "claude"}, {"model": "gpt-4o"})
+
+    assert line == '3 completions (gpt-4o, claude): "What is the capital?"'
+
+
+def test_the_summary_of_nothing_says_so(api: Api) -> None:
+    assert summary(api) == "no completions"
+
+
+def test_the_summary_stays_as_it_was_when_the_completion_changes(api: Api) -> None:
+    task = api.task([])["id"]
+    api.completion(id="one", request={"prompt": "before"})
+    given = api.upload(task, completion_ids=["one"])
+
+    api.completion(id="one", request={"prompt": "after"})
+
+    assert api.get(f"/feedback/{given['id']}").json()["completions_summary"] == '1 completion: "before"'
+
+
+@pytest.mark.parametrize("model", ["a\nb", "a\u2028b", "\x1b[31m", "\r", "a\x85b"])
+def test_the_summary_is_one_line_whatever_the_model_is_called(api: Api, model: str) -> None:
+    line = summary(api, {"model": model})
+
+    assert line.isprintable(), json.dumps(line)
