@@ -7,6 +7,7 @@ import signal
 import sqlite3
 import subprocess
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -100,11 +101,8 @@ def stored_completions(program: Program) -> int:
         with psycopg.connect(program.environment["DATABASE_URL"]) as connection:
             row: Any = connection.execute("SELECT count(*) FROM completion").fetchone()
             return int(row[0])
-    connection = sqlite3.connect(program.folder / "log10-server.db", timeout=30)
-    try:
-        return int(connection.execute("SELECT count(*) FROM completion").fetchone()[0])
-    finally:
-        connection.close()
+    with closing(sqlite3.connect(program.folder / "log10-server.db", timeout=30)) as file:
+        return int(file.execute("SELECT count(*) FROM completion").fetchone()[0])
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])

@@ -118,7 +118,7 @@ OPERATIONS = {
         "PATCH",
         "/feedback_task/task",
         {"name": "another name"},
-        {"name": "name", "instruction": "long text", "completion_tags_selector": "tags", "archived": "flag"},
+        {"name": "name", "instruction": "long text", "completion_tags_selector": "tags or {}", "archived": "flag"},
     ),
     "upload": Operation(
         "POST",

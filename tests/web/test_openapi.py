@@ -80,6 +80,8 @@ KINDS = {
 }
 
 TAGS = {"Completions", "Sessions", "FeedbackTasks", "Feedback"}
+# A decision on a proposal can be made once, and the example is no proposal.
+DECISIONS = ("/accept", "/reject")
 METHODS = {"get", "post", "patch", "put", "delete"}
 Operation = tuple[str, str, dict[str, Any]]
 
@@ -360,7 +362,7 @@ def executed(api: Api, document: dict[str, Any], method: str, path: str, operati
 def page_of(document: dict[str, Any]) -> list[Operation]:
     """The operations in the order in which Swagger UI shows them."""
     rank = [tag["name"] for tag in document["tags"] if tag["name"] in TAGS]
-    shown = [one for one in operations(document) if one[2]["tags"][0] in rank]
+    shown = [one for one in operations(document) if one[2]["tags"][0] in rank and not one[1].endswith(DECISIONS)]
     return sorted(shown, key=lambda one: rank.index(one[2]["tags"][0]))
 
 
