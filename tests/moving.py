@@ -41,6 +41,36 @@ ANSWERS = [
     *NASTY[:5],
 ]
 
+# What `log10` downloaded in the old days.
+OLD_COMPLETION: dict[str, Any] = {
+    "id": "0b4f9a80-8ef7-4a1c-9be2-1b2c3d4e5f60",
+    "organization_id": "the-old-one",
+    "created_at": "2024-03-01T12:34:56.789Z",
+    "status": "finished",
+    "kind": "completion",
+    "request": {"model": "davinci", "prompt": "Say é", "z": 1, "a": None},
+    "response": {"choices": [{"text": "é"}], "usage": {"prompt_tokens": 2, "completion_tokens": 1}},
+    "stacktrace": None,
+    "duration": 1500,
+    "session_id": "old-session",
+    "tags": ["7c9e6679-7425-40de-944b-e07fc1f90ae7", "550e8400-e29b-41d4-a716-446655440000"],
+    "tagResolved": [{"id": "7c9e", "name": "b"}, {"id": "550e", "name": "a"}],
+    "failure_kind": None,
+    "failure_reason": None,
+    "likes": 3,
+}
+OLD_FEEDBACK: dict[str, Any] = {
+    "id": "old-feedback",
+    "organization_id": "the-old-one",
+    "created_at_ms": 1709296500123,
+    "task_id": "old-task",
+    "task_name": "Old task",
+    "json_values": {"grade": 4},
+    "matched_completion_ids": ["gone", OLD_COMPLETION["id"]],
+    "comment": None,
+    "completions_summary": "",
+}
+
 
 def fill(database: Database, organization_id: str, count: int = 300, seed: int = 7) -> None:
     """`count` completions, some bare, some deleted; sessions, tasks (one archived), feedback in every state, test runs."""

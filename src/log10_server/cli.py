@@ -11,14 +11,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from functools import wraps
-from typing import Any, NoReturn, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import click
+from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from log10_server import __version__
 from log10_server.clock import utc
-from log10_server.errors import Refusal, Unavailable
+from log10_server.errors import Invalid, Refusal, Unavailable
 from log10_server.services import organizations
 from log10_server.services.organizations import Issued
 from log10_server.settings import Settings, SettingsError
@@ -27,6 +28,9 @@ from log10_server.store import organizations as directory
 from log10_server.store.database import Database
 from log10_server.store.migrations import WrongSchema
 from log10_server.store.organizations import OrganizationRow
+
+if TYPE_CHECKING:
+    import uvicorn
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -69,12 +73,13 @@ def serve(host: str | None, port: int | None) -> None:
     with _database(settings) as database:
         with database.writing() as connection:
             database.exclusively(connection, "first organization")
-            first = organizations.first(
-                connection, database.clock, settings.first_organization_id or None, settings.first_token or None
-            )
+            first = _first(settings, database, connection)
             everyone = list(directory.every(connection))
+        server = _server(settings, database)
         _welcome(settings, database, _address(settings, listening), first, everyone[0])
-        _run(settings, database, listening)
+        server.run(sockets=[listening])
+        if not server.started:
+            raise click.ClickException("The server could not start.")
 
 
 @main.command()
@@ -253,6 +258,7 @@ def _listen(host: str, port: int) -> socket.socket:
         listening = socket.socket(family, socket.SOCK_STREAM)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(address)
+        listening.listen(2048)  # a second server on the port is refused here; early callers wait
         return listening
     except OSError as error:
         if listening is not None:
@@ -293,16 +299,25 @@ def _welcome(
     sys.stdout.flush()
 
 
-def _run(settings: Settings, database: Database, listening: socket.socket) -> None:
+def _first(settings: Settings, database: Database, connection: Connection) -> Issued | None:
+    try:
+        return organizations.first(
+            connection, database.clock, settings.first_organization_id or None, settings.first_token or None
+        )
+    except Invalid as error:
+        token = error.faults[0].path == "/value"
+        variable = "LOG10_SERVER_FIRST_TOKEN" if token else "LOG10_SERVER_FIRST_ORGANIZATION_ID"
+        raise SettingsError(f"{variable} can't be used. {error.faults[0].message}") from None
+
+
+def _server(settings: Settings, database: Database) -> "uvicorn.Server":
+    """The server, which SIGINT and SIGTERM end from now on."""
     import uvicorn
 
     from log10_server.web.app import create_app
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
-    # uvicorn raises the signal that stopped it once more when it is done; a clean end is exit code 0.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: None)
     config = uvicorn.Config(
         create_app(settings, database),
         access_log=settings.access_log,
@@ -315,20 +330,22 @@ def _run(settings: Settings, database: Database, listening: socket.socket) -> No
         lifespan="on",
     )
     server = uvicorn.Server(config)
-    server.run(sockets=[listening])
-    if not server.started:
-        _give_up("The server could not start.")
 
+    def stop(*_: object) -> None:
+        server.should_exit = True
 
-def _give_up(why: str) -> NoReturn:
-    raise click.ClickException(why)
+    # uvicorn takes these over while it serves, and raises what stopped it once more when it is done: a clean end is
+    # exit code 0. A signal that comes before it serves counts, too.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+    return server
 
 
 def _reason(error: BaseException) -> str:
-    """What the driver says, in its last line: it names no password."""
+    """What the driver says, in its first line: it names no password."""
     cause: Any = error.__cause__ if isinstance(error, Refusal) and error.__cause__ is not None else error
     said = str(getattr(cause, "orig", None) or cause).strip().splitlines()
-    return said[-1].strip() if said else type(cause).__name__
+    return said[0].strip() if said else type(cause).__name__
 
 
 def _time(at: int) -> str:

@@ -30,25 +30,18 @@ def record(tx: Tx, entries: Sequence[Entry]) -> list[CompletionRow | Refusal]:
 
     Many at once cost little more than one: whatever their number, each table is asked once.
     """
-    tx.share_tasks()
     known: dict[str, CompletionRow] = {}
     ids = [entry.id or uuid7(tx.now()) for entry in entries]
     store.sessions.ensure(tx, {entry.fields["session_id"] for entry in entries if "session_id" in entry.fields})
-    before = store.completions.claimed(tx, [entry.id for entry in entries if entry.id is not None])
+    before = store.completions.found_among(tx, [entry.id for entry in entries if entry.id is not None])
     results: list[CompletionRow | Refusal] = []
     for id, entry in zip(ids, entries, strict=True):
         row = known.get(id) or before.get(id) or _empty(tx, id, entry.created_at)
         known[id] = _row(row, merged(_fields(row), entry.fields))
         results.append(known[id])
-    stored = store.completions.add(tx, [row for id, row in known.items() if id not in before])
-    overtaken = {id for id in known if id not in before and id not in stored}
+    store.completions.add(tx, [row for id, row in known.items() if id not in before])
     store.completions.replace(tx, [row for id, row in known.items() if id in before and row != before[id]])
-    _tag(tx, [row for id, row in known.items() if id not in overtaken], before)
-    if overtaken:
-        # Another process has stored them since the look-up: once more, upon what it stored.
-        again = [number for number, id in enumerate(ids) if id in overtaken]
-        for number, result in zip(again, record(tx, [entries[number] for number in again]), strict=True):
-            results[number] = result
+    _tag(tx, list(known.values()), before)
     return results
 
 
@@ -78,8 +71,7 @@ def find(tx: Tx, completion_id: str) -> CompletionRow | None:
 
 def delete(tx: Tx, completion_id: str) -> None:
     """It is gone from every list and from what feedback matched; that feedback stays. Raises NotFound."""
-    tx.share_tasks()
-    if not store.completions.claimed(tx, [completion_id]):
+    if not store.completions.existing(tx, [completion_id]):
         raise NotFound(f"There is no completion {completion_id!r}.")
     store.ungraded.remove_of_completions(tx, [completion_id])
     store.feedback.forget_completion(tx, completion_id)

@@ -42,11 +42,10 @@ def record(tx: Tx, uploads: Sequence[NewFeedback]) -> list[Matched | Refusal]:
     Refused are: Invalid for an unknown or archived task, an unknown completion, no match, or more than `at_most`;
     Conflict for an id that is taken by other content.
     """
-    tx.share_tasks()
     results: dict[int, Matched | Refusal] = {}
     pending = dict(enumerate(uploads))
     while pending:
-        # A turn takes each id once; a repeat, and what another process has just stored, finds it stored in the next.
+        # A turn takes each id once; a repeat of it finds it stored in the next.
         turn: dict[str | int, int] = {}
         for number, new in pending.items():
             turn.setdefault(number if new.id is None else new.id, number)
@@ -65,7 +64,6 @@ def get(tx: Tx, feedback_id: str) -> Matched:
 
 def delete(tx: Tx, feedback_id: str) -> None:
     """What it graded is ungraded again, unless other feedback grades it. Raises NotFound."""
-    tx.share_tasks()
     given = get(tx, feedback_id)
     if not store.feedback.remove(tx, feedback_id):
         raise NotFound(f"There is no feedback {feedback_id!r}.")
@@ -99,8 +97,7 @@ def accept(tx: Tx, feedback_id: str, json_values: str | None = None) -> Matched:
     Accepting once more changes nothing. Raises NotFound; Conflict for rejected feedback, and for other values of
     what was accepted before; Invalid for a task that is archived.
     """
-    tx.share_tasks()
-    given = _claimed(tx, feedback_id)
+    given = get(tx, feedback_id)
     row = given.feedback
     edited = json_values is not None and canonical(json_values) != canonical(row.json_values)
     if row.state == REJECTED or (row.state == ACCEPTED and edited):
@@ -109,7 +106,6 @@ def accept(tx: Tx, feedback_id: str, json_values: str | None = None) -> Matched:
         return given
     if (refusal := _closed(feedback_tasks.named(tx, row.task_id), row.task_id)) is not None:
         raise refusal
-    store.completions.claimed(tx, given.completion_ids)  # whoever changes them now must see that they are graded
     row = row._replace(state=ACCEPTED, json_values=row.json_values if json_values is None else json_values)
     store.feedback.replace(tx, row)
     wanting.graded(tx, row.task_id, sorted(given.completion_ids))
@@ -118,7 +114,7 @@ def accept(tx: Tx, feedback_id: str, json_values: str | None = None) -> Matched:
 
 def reject(tx: Tx, feedback_id: str) -> Matched:
     """Put a proposal aside; once more changes nothing. Raises NotFound; Conflict for what was accepted."""
-    given = _claimed(tx, feedback_id)
+    given = get(tx, feedback_id)
     if given.feedback.state == ACCEPTED:
         raise _decided(given.feedback)
     row = given.feedback._replace(state=REJECTED)
@@ -143,7 +139,7 @@ def with_matches(tx: Tx, rows: Iterable[FeedbackRow]) -> list[Matched]:
 
 
 def _record_each_id_once(tx: Tx, uploads: Mapping[int, NewFeedback]) -> dict[int, Matched | Refusal]:
-    """As `record`, by number; without those that another process has stored since the look-up."""
+    """As `record`, by number."""
     tasks = store.feedback_tasks.found_among(tx, {new.task_id for new in uploads.values()})
     stored = store.feedback.found_among(tx, {new.id for new in uploads.values() if new.id is not None})
     digests = {number: digest(new) for number, new in uploads.items()}
@@ -177,10 +173,10 @@ def _record_each_id_once(tx: Tx, uploads: Mapping[int, NewFeedback]) -> dict[int
             content_digest=digests[number],
             state=new.state,
         )
-    added = store.feedback.add(tx, list(rows.values()))
-    kept = {number: Matched(row, matches[number]) for number, row in rows.items() if row.id in added}
-    _connect(tx, kept.values())
-    return results | kept
+    store.feedback.add(tx, list(rows.values()))
+    new_feedback = {number: Matched(row, matches[number]) for number, row in rows.items()}
+    _connect(tx, new_feedback.values())
+    return results | new_feedback
 
 
 def _connect(tx: Tx, given: Collection[Matched]) -> None:
@@ -197,13 +193,6 @@ def _connect(tx: Tx, given: Collection[Matched]) -> None:
             by_task.setdefault(row.task_id, set()).update(completion_ids)
     for task_id in sorted(by_task):
         wanting.graded(tx, task_id, sorted(by_task[task_id]))
-
-
-def _claimed(tx: Tx, feedback_id: str) -> Matched:
-    row = store.feedback.claimed(tx, feedback_id)
-    if row is None:
-        raise NotFound(f"There is no feedback {feedback_id!r}.")
-    return with_matches(tx, [row])[0]
 
 
 def _decided(row: FeedbackRow) -> Conflict:

@@ -38,7 +38,6 @@ def create(tx: Tx, new: NewFeedbackTask) -> FeedbackTaskRow:
 
     Raises Conflict when the id is taken by other content.
     """
-    tx.change_tasks()
     at = tx.now()
     return kept(tx, row_of(tx, new, at))[0]
 
@@ -61,7 +60,7 @@ def row_of(tx: Tx, new: NewFeedbackTask, created_at: int) -> FeedbackTaskRow:
 def kept(tx: Tx, row: FeedbackTaskRow) -> tuple[FeedbackTaskRow, bool]:
     """What is stored under the task's id after `row`, and whether that is new.
 
-    Raises Conflict when the id is taken by other content. The caller holds `change_tasks`.
+    Raises Conflict when the id is taken by other content.
     """
     stored = store.feedback_tasks.find(tx, row.id)
     if stored is not None:
@@ -75,7 +74,6 @@ def kept(tx: Tx, row: FeedbackTaskRow) -> tuple[FeedbackTaskRow, bool]:
 
 def change(tx: Tx, task_id: str, changes: Changes) -> FeedbackTaskRow:
     """Raises NotFound; Conflict for another `json_schema`, which never changes."""
-    tx.change_tasks()
     stored = get(tx, task_id)
     if changes.json_schema is not None and canonical(changes.json_schema) != canonical(stored.json_schema):
         raise Conflict(

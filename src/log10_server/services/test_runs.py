@@ -71,7 +71,7 @@ def may_upload(tx: Tx, run_id: str, secret: str) -> None:
 
 def store_report(tx: Tx, run_id: str, secret: str, report: Report) -> None:
     """Use up the right to upload. Raises as `may_upload`."""
-    _check(store.test_runs.claimed(tx, run_id), secret)
+    _check(store.test_runs.find_listed(tx, run_id), secret)
     store.test_runs.put_report(tx, run_id, tx.now(), report.summary, report.text)
 
 

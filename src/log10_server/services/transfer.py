@@ -126,7 +126,6 @@ def restore_tasks(tx: Tx, kept: Sequence[KeptTask]) -> list[Outcome]:
 
     Refused are: Invalid for a schema that can't be one, Conflict for an id that is taken by other content.
     """
-    tx.change_tasks()
     return [_restored_task(tx, one) for one in kept]
 
 
@@ -152,7 +151,6 @@ def restore_feedback(tx: Tx, kept: Sequence[KeptFeedback]) -> list[Outcome]:
 
     Refused is an id that is taken by other content: Conflict.
     """
-    tx.share_tasks()
     _make_missing_tasks(tx, kept)
     before = store.feedback.found_among(tx, {_id(one) for one in kept})
     linked = {id: set(ids) for id, ids in store.feedback.matched(tx, sorted(before)).items()}
@@ -182,39 +180,30 @@ def restore_feedback(tx: Tx, kept: Sequence[KeptFeedback]) -> list[Outcome]:
         links += more
         outcomes.append("stored" if more or row != known else "unchanged")
         rows[id] = row
-    return _store_feedback(tx, kept, outcomes, before, rows, links)
+    _store_feedback(tx, before, rows, links)
+    return outcomes
 
 
 def _store_feedback(
     tx: Tx,
-    kept: Sequence[KeptFeedback],
-    outcomes: list[Outcome],
     before: Mapping[str, FeedbackRow],
     rows: Mapping[str, FeedbackRow],
     links: Sequence[FeedbackCompletionRow],
-) -> list[Outcome]:
-    new = [row for id, row in rows.items() if id not in before]
-    added = store.feedback.add(tx, new)
-    overtaken = {row.id for row in new} - added
+) -> None:
+    store.feedback.add(tx, [row for id, row in rows.items() if id not in before])
     decided = [row for id, row in rows.items() if id in before and row != before[id]]
     for row in decided:
         store.feedback.replace(tx, row)
-    store.feedback.connect(tx, [link for link in links if link.feedback_id not in overtaken])
+    store.feedback.connect(tx, links)
     graded: dict[str, set[str]] = {}
     for link in links:
-        if link.feedback_id not in overtaken and rows[link.feedback_id].state == ACCEPTED:
+        if rows[link.feedback_id].state == ACCEPTED:
             graded.setdefault(link.task_id, set()).add(link.completion_id)
     accepted = {row.id: row.task_id for row in decided if row.state == ACCEPTED}
     for id, completion_ids in store.feedback.matched(tx, sorted(accepted)).items():
         graded.setdefault(accepted[id], set()).update(completion_ids)
     for task_id in sorted(graded):
         wanting.graded(tx, task_id, sorted(graded[task_id]))
-    if overtaken:
-        # Another process has stored them since the look-up: once more, beside what it stored.
-        again = [number for number, one in enumerate(kept) if _id(one) in overtaken]
-        for number, outcome in zip(again, restore_feedback(tx, [kept[number] for number in again]), strict=True):
-            outcomes[number] = outcome
-    return outcomes
 
 
 def restore_test_runs(tx: Tx, kept: Sequence[KeptTestRun]) -> list[Outcome]:
@@ -306,6 +295,8 @@ def _merged_feedback(known: FeedbackRow | None, one: KeptFeedback, digest: str) 
 
 
 def _summaries(tx: Tx, kept: Sequence[KeptFeedback], there: set[str]) -> dict[str, str]:
+    if not kept:
+        return {}
     lines = summaries.summarized(tx, [[id for id in _named(one) if id in there] for one in kept])
     return {_id(one): line for one, line in zip(kept, lines, strict=True)}
 

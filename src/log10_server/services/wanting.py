@@ -37,7 +37,7 @@ def feedback_removed(tx: Tx, task_id: str, completion_ids: Sequence[str]) -> Non
     """Feedback of this task on these completions is gone; others may still grade them."""
     if not completion_ids:
         return
-    rows = list(store.completions.claimed(tx, completion_ids).values())
+    rows = list(store.completions.found_among(tx, completion_ids).values())
     keys = store.tags.known(tx, {tag for row in rows for tag in tags_of(row)})
     tag_ids = {row.id: {keys[tag] for tag in tags_of(row)} for row in rows}
     _want(tx, rows, tag_ids, store.feedback.graded(tx, completion_ids), only=task_id)

@@ -109,27 +109,19 @@ def find(tx: Tx, completion_id: str) -> CompletionRow | None:
 
 def found_among(tx: Tx, ids: Iterable[str]) -> dict[str, CompletionRow]:
     """Those of `ids` that are stored."""
-    mine = tx.rows(completion).where(tx.among(completion.c.id, sorted(set(ids))))
-    return {row.id: CompletionRow(*row) for row in tx.connection.execute(mine)}
-
-
-def claimed(tx: Tx, ids: Iterable[str]) -> dict[str, CompletionRow]:
-    """Those of `ids` that are stored, locked against every other writer until the transaction ends."""
     wanted = sorted(set(ids))
     if not wanted:
         return {}
-    mine = tx.rows(completion).where(tx.among(completion.c.id, wanted)).order_by(completion.c.id).with_for_update()
+    mine = tx.rows(completion).where(tx.among(completion.c.id, wanted))
     return {row.id: CompletionRow(*row) for row in tx.connection.execute(mine)}
 
 
-def add(tx: Tx, rows: Sequence[CompletionRow]) -> set[str]:
-    """Store new completions; gives the ids of those that another process has not stored meanwhile."""
-    in_order = sorted(rows, key=lambda row: row.id)
-    return set(tx.insert_many(completion, in_order, returning="id"))
+def add(tx: Tx, rows: Sequence[CompletionRow]) -> None:
+    tx.insert_many(completion, rows)
 
 
 def replace(tx: Tx, rows: Sequence[CompletionRow]) -> None:
-    """Store what is known now of completions that are `claimed`."""
+    """Store what is known now of completions that are there."""
     if rows:
         named = completion.c.keys()[2:]
         statement = (
@@ -139,10 +131,7 @@ def replace(tx: Tx, rows: Sequence[CompletionRow]) -> None:
             )
             .values({name: bindparam(name) for name in named})
         )
-        values = [
-            {**row._asdict(), "at_organization_id": row.organization_id, "at_id": row.id}
-            for row in sorted(rows, key=lambda row: row.id)
-        ]
+        values = [{**row._asdict(), "at_organization_id": row.organization_id, "at_id": row.id} for row in rows]
         tx.connection.execute(statement, values)
 
 

@@ -9,9 +9,10 @@ import os
 import random
 import sqlite3
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, cast
+from functools import cache
+from typing import Any, TypeVar, cast
 
 from sqlalchemy import (
     BigInteger,
@@ -42,10 +43,12 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
 
 from log10_server.clock import Clock
-from log10_server.errors import Unavailable
+from log10_server.errors import Refusal, Unavailable
 from log10_server.settings import SettingsError
 
-_LOCK_WAIT = 20.0  # seconds that a write waits for another process's write on the same SQLite file
+T = TypeVar("T")
+
+_LOCK_WAIT = 8.0  # seconds that a write waits for another process's write on the same SQLite file
 _CONNECT_WAIT = 3  # seconds until a Postgres that doesn't answer counts as away
 
 
@@ -94,7 +97,30 @@ class Database:
         return f"SQLite: {os.path.abspath(str(self.url.database))}"
 
     def tx(self, connection: Connection, organization_id: str) -> "Tx":
+        """The transaction on `connection` as that organization sees it.
+
+        On a writing connection it has the organization to itself until its end, as on SQLite it has the file: what
+        it looked up stays so, no two transactions lock rows in different orders, and a new task and a completion
+        that are written at the same moment can't miss each other. Different organizations write at the same time.
+        Several of them in one transaction go in sorted order.
+        """
+        if self.is_postgres and connection.get_execution_options().get("log10_writes"):
+            connection.execute(_ALONE, {"organization_id": organization_id})
         return Tx(self, connection, organization_id)
+
+    def read(self, work: Callable[[Connection], T]) -> T:
+        """What `work` gives on a connection to read with; again on a new one when the first turns out to be lost.
+
+        Raises Unavailable.
+        """
+        try:
+            with self.reading() as connection:
+                return work(connection)
+        except Unavailable as refusal:
+            if not was_lost(refusal):
+                raise
+        with self.reading() as connection:
+            return work(connection)
 
     def close(self) -> None:
         self.engine.dispose()
@@ -133,43 +159,33 @@ class Tx:
         listed = func.json_each(bindparam(None, json.dumps(list(values), ensure_ascii=False)))
         return column.in_(select(text("value")).select_from(listed))
 
-    def insert_many(self, table: Table, rows: Sequence[tuple[Any, ...]], returning: str | None = None) -> list[Any]:
-        """Insert `rows` (values in the order of the columns), leaving out those whose key is taken.
+    def insert_many(self, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:
+        """Insert `rows`, values in the order of the columns.
 
-        With `returning`, gives that column of the rows that were inserted. By the driver itself: one statement
-        with arrays on Postgres, `executemany` on SQLite; SQLAlchemy takes several times as long.
+        By the driver itself: one statement with arrays on Postgres, `executemany` on SQLite; SQLAlchemy takes several
+        times as long.
         """
+        self._insert(table, rows, "")
+
+    def insert_missing(self, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:
+        """As `insert_many`, without the rows whose key is taken."""
+        self._insert(table, rows, " ON CONFLICT DO NOTHING")
+
+    def _insert(self, table: Table, rows: Sequence[tuple[Any, ...]], on_conflict: str) -> None:
         if not rows:
-            return []
+            return
         columns = list(table.columns)
         if self.database.is_postgres:
-            statement = _unnest(table, returning)
             arrays = tuple(
                 _array(column, values) for column, values in zip(columns, zip(*rows, strict=True), strict=True)
             )
-            result = self.connection.exec_driver_sql(statement, arrays)
-            return [row[0] for row in result] if returning else []
-        position = table.columns.keys().index(returning) if returning else 0
-        marks = ", ".join("?" * len(columns))
-        names = ", ".join(column.name for column in columns)
-        self.connection.exec_driver_sql(
-            f"INSERT INTO {table.name} ({names}) VALUES ({marks}) ON CONFLICT DO NOTHING", list(rows)
-        )
-        # The write lock is held: what was looked up before is still so, and no row was left out.
-        return [row[position] for row in rows] if returning else []
-
-    def share_tasks(self) -> None:
-        """Hold this organization's tasks as they are until the end of the transaction.
-
-        Else a task and a completion that are written at the same moment could miss each other. Whoever changes
-        what a task asks for calls `change_tasks` first. SQLite has one writer at a time, which is enough.
-        """
-        if self.database.is_postgres:
-            self.connection.execute(_SHARE, {"organization_id": self.organization_id})
-
-    def change_tasks(self) -> None:
-        if self.database.is_postgres:
-            self.connection.execute(_CHANGE, {"organization_id": self.organization_id})
+            self.connection.exec_driver_sql(_unnest(table) + on_conflict, arrays)
+        else:
+            marks = ", ".join("?" * len(columns))
+            names = ", ".join(column.name for column in columns)
+            self.connection.exec_driver_sql(
+                f"INSERT INTO {table.name} ({names}) VALUES ({marks}){on_conflict}", list(rows)
+            )
 
 
 def database_url(text: str) -> URL:
@@ -186,6 +202,8 @@ def database_url(text: str) -> URL:
             raise SettingsError("DATABASE_URL names no file. Give sqlite:///FILE.")
         return url.set(drivername="sqlite")
     if backend == "postgresql":
+        if "@" in (url.host or ""):
+            raise SettingsError("DATABASE_URL has an @ in its user or password: write it as %40.")
         return url.set(drivername="postgresql+psycopg")
     raise SettingsError(f"DATABASE_URL names a {backend} database. Give sqlite:///FILE or postgresql://….")
 
@@ -209,6 +227,11 @@ def refused(error: Exception) -> Exception:
     return Unavailable("The database can't be reached or is busy; nothing was stored. Try again.") if away else error
 
 
+def was_lost(refusal: Refusal) -> bool:
+    """Whether an open connection was lost on the way: on a new one the same work may succeed."""
+    return bool(getattr(refusal.__cause__, "connection_invalidated", False))
+
+
 def is_clash(error: Exception) -> bool:
     """Whether another transaction was in the way, so that doing the same work again may succeed."""
     raised = error.orig if isinstance(error, DBAPIError) else error
@@ -222,8 +245,7 @@ _SQLITE_AWAY = {
 }  # fmt: skip
 
 _EXCLUSIVELY = text("SELECT pg_advisory_xact_lock(hashtextextended(:what, 10))")
-_SHARE = text("SELECT pg_advisory_xact_lock_shared(hashtextextended(:organization_id, 10))")
-_CHANGE = text("SELECT pg_advisory_xact_lock(hashtextextended(:organization_id, 10))")
+_ALONE = text("SELECT pg_advisory_xact_lock(hashtextextended(:organization_id, 10))")
 
 
 def _array(column: Column[Any], values: Sequence[Any]) -> list[Any]:
@@ -234,19 +256,13 @@ def _array(column: Column[Any], values: Sequence[Any]) -> list[Any]:
 
 
 _ARRAYS: dict[type, str] = {BigInteger: "bigint[]", Integer: "integer[]", Boolean: "boolean[]", Double: "float8[]"}
-_statements: dict[tuple[Table, str | None], str] = {}
 
 
-def _unnest(table: Table, returning: str | None) -> str:
-    statement = _statements.get((table, returning))
-    if statement is None:
-        names = ", ".join(column.name for column in table.columns)
-        arrays = ", ".join(f"%b::{_ARRAYS.get(type(column.type), 'text[]')}" for column in table.columns)
-        statement = f"INSERT INTO {table.name} ({names}) SELECT * FROM unnest({arrays}) ON CONFLICT DO NOTHING"
-        if returning:
-            statement += f" RETURNING {returning}"
-        _statements[table, returning] = statement
-    return statement
+@cache
+def _unnest(table: Table) -> str:
+    names = ", ".join(column.name for column in table.columns)
+    arrays = ", ".join(f"%b::{_ARRAYS.get(type(column.type), 'text[]')}" for column in table.columns)
+    return f"INSERT INTO {table.name} ({names}) SELECT * FROM unnest({arrays})"
 
 
 def _sqlite(url: URL, readers: int) -> Engine:
@@ -298,6 +314,7 @@ def _postgres(url: URL, readers: int) -> Engine:
             "keepalives_idle": 10,
             "keepalives_interval": 5,
             "keepalives_count": 3,
+            "tcp_user_timeout": 10_000,
         },
         pool_size=readers + 2,
         pool_use_lifo=True,

@@ -75,16 +75,13 @@ same_columns(FeedbackRow, feedback)
 same_columns(FeedbackCompletionRow, feedback_completion)
 
 
-def add(tx: Tx, rows: Sequence[FeedbackRow]) -> set[str]:
-    """Store new feedback; gives the ids of those that another process has not stored meanwhile."""
-    in_order = sorted(rows, key=lambda row: row.id)
-    return set(tx.insert_many(feedback, in_order, returning="id"))
+def add(tx: Tx, rows: Sequence[FeedbackRow]) -> None:
+    tx.insert_many(feedback, rows)
 
 
 def connect(tx: Tx, rows: Iterable[FeedbackCompletionRow]) -> None:
     """Say which completions feedback is about."""
-    in_order = sorted(rows, key=lambda row: (row.completion_id, row.feedback_id))
-    tx.insert_many(feedback_completion, in_order)
+    tx.insert_many(feedback_completion, list(rows))
 
 
 def found_among(tx: Tx, ids: Iterable[str]) -> dict[str, FeedbackRow]:
@@ -138,12 +135,6 @@ def replace(tx: Tx, row: FeedbackRow) -> None:
     """Store another state, and the values that go with it."""
     changed = {"state": row.state, "json_values": row.json_values, "content_digest": row.content_digest}
     tx.connection.execute(tx.update(feedback).where(feedback.c.id == row.id).values(changed))
-
-
-def claimed(tx: Tx, feedback_id: str) -> FeedbackRow | None:
-    """The feedback, locked against every other writer until the transaction ends."""
-    found = tx.connection.execute(tx.rows(feedback).where(feedback.c.id == feedback_id).with_for_update()).first()
-    return FeedbackRow(*found) if found is not None else None
 
 
 class Filters(NamedTuple):

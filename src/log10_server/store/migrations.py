@@ -112,6 +112,8 @@ def _locked(database: Database) -> Iterator[Connection]:
 def _make_file(path: Path) -> None:
     """The SQLite file, in WAL mode, readable by its owner alone: it holds what people asked."""
     try:
+        if path.is_dir():
+            raise WrongSchema(f"The database file {path} is a folder.")
         if not path.exists():
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
     except FileExistsError:

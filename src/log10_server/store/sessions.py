@@ -34,7 +34,8 @@ def add_missing(tx: Tx, sessions: Mapping[str, int]) -> set[str]:
     wanted = sorted(sessions)
     found = set(tx.connection.scalars(tx.rows(session, "id").where(tx.among(session.c.id, wanted))))
     missing = [SessionRow(tx.organization_id, id, sessions[id]) for id in wanted if id not in found]
-    return set(tx.insert_many(session, missing, returning="id"))
+    tx.insert_many(session, missing)
+    return {row.id for row in missing}
 
 
 def find(tx: Tx, session_id: str) -> SessionRow | None:

@@ -49,6 +49,6 @@ def ensure(tx: Tx, names: Iterable[str]) -> dict[str, int]:
         rows = [
             TagRow(tx.organization_id, at := tx.now(), sha256(name.encode()).hexdigest(), name, at) for name in missing
         ]
-        tx.insert_many(tag, rows)
+        tx.insert_missing(tag, rows)
         keys |= known(tx, missing)
     return keys

@@ -49,11 +49,6 @@ def find(tx: Tx, id: str) -> TestRunRow | None:
     return TestRunRow(*found) if found is not None else None
 
 
-def claimed(tx: Tx, id: str) -> TestRunRow | None:
-    """As `find_listed`, locked against every other writer until the transaction ends."""
-    return _first(tx, _listed(tx).where(test_run.c.id == id).with_for_update())
-
-
 def find_listed(tx: Tx, id: str) -> TestRunRow | None:
     """The run without its report."""
     return _first(tx, _listed(tx).where(test_run.c.id == id))

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from log10_server.errors import Defect, Refusal, Unavailable, place
-from log10_server.store.database import Database, Tx, is_clash
+from log10_server.store.database import Database, Tx, is_clash, was_lost
 
 T = TypeVar("T")
 E = TypeVar("E")
@@ -61,7 +61,7 @@ class Writer:
         self._bytes = 0
         self._open = True
         self._changed = threading.Condition()
-        self._thread = threading.Thread(target=self._serve, name="writer")
+        self._thread = threading.Thread(target=self._serve, name="writer", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
@@ -139,11 +139,13 @@ class Writer:
         done = False
         try:
             with self._database.writing() as connection:
+                owners = sorted({waiting.organization_id for waiting in batch})
+                txs = {owner: self._database.tx(connection, owner) for owner in owners}
                 for group in groups:
                     # A group that has the transaction to itself needs no savepoint.
                     try:
                         with connection.begin_nested() if len(groups) > 1 else nullcontext():
-                            _run(self._database.tx(connection, group[0].organization_id), group)
+                            _run(txs[group[0].organization_id], group)
                     except Refusal as refusal:
                         if len(groups) == 1:
                             raise
@@ -154,7 +156,7 @@ class Writer:
                         again += group
                 done = True
         except Refusal as refusal:
-            if done or (isinstance(refusal, Unavailable) and not _lost_on_the_way(refusal)):
+            if done or (isinstance(refusal, Unavailable) and not was_lost(refusal)):
                 _fail(batch, refusal)
                 return
             if len(groups) == 1 and not isinstance(refusal, Unavailable):
@@ -180,7 +182,7 @@ class Writer:
                 return
             except Refusal as refusal:
                 waiting.outcome = refusal
-                if done or not _lost_on_the_way(refusal):
+                if done or not was_lost(refusal):
                     return
             except Exception as error:
                 if not is_clash(error):
@@ -219,11 +221,6 @@ def _refused(group: list[_Waiting], refusal: Refusal, again: list[_Waiting]) -> 
 def _fail(batch: Sequence[_Waiting], refusal: Refusal) -> None:
     for waiting in batch:
         waiting.outcome = refusal
-
-
-def _lost_on_the_way(refusal: Refusal) -> bool:
-    """Whether an open connection was lost before the commit: on a new one the work may succeed."""
-    return bool(getattr(refusal.__cause__, "connection_invalidated", False))
 
 
 def _answer(batch: list[_Waiting]) -> None:

@@ -96,8 +96,19 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
             servers=app.servers or None,
         )
         shape = TypeAdapter(Problem).json_schema(ref_template="#/components/schemas/{model}")
+        _without_fastapis_own_refusals(document)
         schemas = document["components"]["schemas"]
         schemas |= shape.pop("$defs")
         schemas["Problem"] = shape
         app.openapi_schema = document
     return app.openapi_schema
+
+
+def _without_fastapis_own_refusals(document: dict[str, Any]) -> None:
+    """FastAPI adds a 422 of its own to operations with parameters; ours never sends that."""
+    for path in document["paths"].values():
+        for operation in path.values():
+            if "application/json" in operation["responses"].get("422", {}).get("content", {}):
+                del operation["responses"]["422"]
+    for shape in ("HTTPValidationError", "ValidationError"):
+        document["components"]["schemas"].pop(shape, None)

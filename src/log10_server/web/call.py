@@ -2,10 +2,11 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
+from sqlalchemy import Connection
 from starlette.types import Scope
 
 from log10_server.errors import Refusal, Unavailable
@@ -23,6 +24,11 @@ R = TypeVar("R")
 _MOST_WAITING_READS = 1000
 _SCHEMAS_KEPT = 256
 _LONGEST_SCHEMA_KEPT = 1 << 18
+
+
+# Seconds until a database that doesn't answer counts as away; a frozen one keeps its connections open.
+PATIENCE = 10.0
+LONG_PATIENCE = 60.0
 
 
 class Machine:
@@ -46,13 +52,19 @@ class Machine:
         await self.validators.close()
         self._readers.shutdown()
 
-    async def read(self, work: Callable[[], T]) -> T:
-        """What `work` gives in a reading thread. Raises Unavailable when too many wait."""
+    async def read(self, work: Callable[[Connection], T], patience: float = PATIENCE) -> T:
+        """What `work` gives in a reading thread.
+
+        Raises Unavailable when the database is away, too many wait, or no answer has come after `patience` seconds.
+        """
         if self._reading >= _MOST_WAITING_READS:
             raise Unavailable("Too many reads are waiting. Try again in a moment.", code="overloaded")
         self._reading += 1
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._readers, work)
+            async with asyncio.timeout(patience):
+                return await asyncio.get_running_loop().run_in_executor(self._readers, self.database.read, work)
+        except TimeoutError:
+            raise _no_answer() from None
         finally:
             self._reading -= 1
 
@@ -63,9 +75,8 @@ class Machine:
             self._schemas.move_to_end(key)
             return self._schemas[key]
 
-        def find() -> str:
-            with self.database.reading() as connection:
-                return feedback_tasks.named(self.database.tx(connection, organization_id), task_id).json_schema
+        def find(connection: Connection) -> str:
+            return feedback_tasks.named(self.database.tx(connection, organization_id), task_id).json_schema
 
         schema = await self.read(find)
         if len(schema) <= _LONGEST_SCHEMA_KEPT:
@@ -100,23 +111,20 @@ class CallOf:
             host = ":".join(map(str, self.scope["server"]))
         return f"{self.scope['scheme']}://{host}"
 
-    async def read(self, work: Callable[[Tx], T]) -> T:
-        """What `work` gives on what is committed now."""
+    async def read(self, work: Callable[[Tx], T], *, patience: float = PATIENCE) -> T:
+        """What `work` gives on what is committed now; `patience` is in seconds."""
         database, organization_id = self.machine.database, self.organization.id
-
-        def do() -> T:
-            with database.reading() as connection:
-                return work(database.tx(connection, organization_id))
-
-        return await self.machine.read(do)
+        return await self.machine.read(lambda connection: work(database.tx(connection, organization_id)), patience)
 
     async def write(self, work: Callable[[Tx], T], *, alone: bool = False) -> T:
-        """What `work` gives, once it is on disk; `alone` for work that may take long or locks much."""
-        return await self.machine.writer.write(self.organization.id, work, size=self.size, alone=alone)
+        """What `work` gives, once it is on disk; `alone` for work that may take long."""
+        waiting = self.machine.writer.write(self.organization.id, work, size=self.size, alone=alone)
+        return await _answered(waiting, LONG_PATIENCE if alone else PATIENCE)
 
     async def record(self, recorder: Callable[[Tx, Sequence[E]], Sequence[R | Refusal]], entry: E) -> R:
         """What `recorder` gives for `entry`, once it is on disk; entries that wait are recorded together."""
-        return await self.machine.writer.record(self.organization.id, recorder, entry, self.size)
+        waiting = self.machine.writer.record(self.organization.id, recorder, entry, self.size)
+        return await _answered(waiting, PATIENCE)
 
     async def checked(self, json_schema: str) -> None:
         """Raises Invalid for what can't be a task's schema."""
@@ -126,3 +134,15 @@ class CallOf:
         """Raises Invalid for an unknown task, and for values that its schema refuses."""
         schema = await self.machine.schema_of(self.organization.id, task_id)
         await self.machine.validators.validate(schema, json_values)
+
+
+async def _answered(waiting: Coroutine[Any, Any, T], patience: float) -> T:
+    try:
+        async with asyncio.timeout(patience):
+            return await waiting
+    except TimeoutError:
+        raise _no_answer() from None
+
+
+def _no_answer() -> Unavailable:
+    return Unavailable("The database did not answer in time. What was sent may still be stored, whole; send it again.")

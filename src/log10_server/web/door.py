@@ -11,7 +11,7 @@ import hashlib
 import inspect
 import logging
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Annotated, Any, NamedTuple, get_args, get_origin
 from urllib.parse import parse_qsl, unquote_to_bytes
 
@@ -105,7 +105,7 @@ class Door:
         organization = await self._reached_by(tokens[0]) if len(set(tokens)) == 1 else None
         if organization is None:
             raise Unauthorized("The header X-Log10-Token is missing, or its token is unknown or revoked.")
-        query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
+        query = parse_qsl(scope["query_string"].decode("utf-8", "replace"), keep_blank_values=True)
         named += [content for name, content in query if name == "organization_id"]
         for name in named:
             check_organization(organization, name)
@@ -125,12 +125,9 @@ class Door:
     async def _ask(self, digest: bytes, token: bytes) -> OrganizationRow | None:
         asked_at = time.monotonic()
 
-        def find() -> OrganizationRow | None:
-            with self._machine.database.reading() as connection:
-                return organizations.reached_by(connection, token.decode("latin-1"))
-
+        value = token.decode("latin-1")
         try:
-            found = await self._machine.read(find)
+            found = await self._machine.read(lambda connection: organizations.reached_by(connection, value))
         finally:
             del self._asking[digest]
         if len(self._known) >= _TOKENS_KEPT:
@@ -315,10 +312,12 @@ class NoBody(Wire):
 
 def faults_of(error: ValidationError, prefix: str = "") -> list[Fault]:
     """What pydantic found, as pointers and rules."""
-    return [
-        Fault(prefix + pointer(*found["loc"]), found["msg"].removeprefix("Value error, "))
-        for found in error.errors(include_url=False, include_context=False, include_input=False)
-    ]
+    return [Fault(prefix + pointer(*path), message) for path, message in _found(error)]
+
+
+def _found(error: ValidationError) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    for found in error.errors(include_url=False, include_context=False, include_input=False):
+        yield found["loc"], found["msg"]
 
 
 async def read_body(scope: Scope, receive: Receive, most: int) -> tuple[bytes, str | None]:
@@ -346,14 +345,10 @@ async def _read(receive: Receive, length: int | None, most: int) -> bytes:
     too_large = TooLarge(f"The body is larger than {most} bytes.")
     if length is not None and length > most:
         raise too_large
-    message = await receive()
-    body: bytes = message.get("body", b"")
-    if not message.get("more_body"):
-        if len(body) > most:
-            raise too_large
-        return body
-    parts, size = [body], len(body)
-    while message.get("more_body"):
+    parts: list[bytes] = []
+    size = 0
+    more = True
+    while more:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise Malformed("The body ended before it was complete.")
@@ -361,7 +356,8 @@ async def _read(receive: Receive, length: int | None, most: int) -> bytes:
         size += len(parts[-1])
         if size > most:
             raise too_large
-    return b"".join(parts)
+        more = message.get("more_body", False)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 def says_json(media_type: str | None) -> bool:
@@ -403,7 +399,9 @@ def _query(model: type[BaseModel], query: list[tuple[str, str]], call: CallOf) -
     try:
         return model.model_validate(said, context=call.limits)
     except ValidationError as error:
-        raise Invalid(faults_of(error, "/query")) from None
+        raise Invalid(
+            dict.fromkeys(Fault("/query" + pointer(path[0]), message) for path, message in _found(error))
+        ) from None
 
 
 def _allowed(scope: Scope) -> str:

@@ -11,6 +11,7 @@ from graphql import build_client_schema, get_introspection_query
 
 from log10_server.settings import Limits, Settings
 from log10_server.store.database import Database
+from log10_server.store.feedback import feedback
 from log10_server.web.graphql.cost import MOST_FIELDS, MOST_LEVELS, MOST_TOKENS
 from log10_server.web.graphql.resolvers import BUDGET, MOST
 from log10_server.web.graphql.routes import MOST_CHARACTERS
@@ -176,10 +177,8 @@ def test_a_filter_reads_past_the_first_rows_that_it_reads_at_once(
         (organization.id, f"old{number}", 7, "grading", '{"grade":-1}', "", "", "", "accepted")
         for number in range(1203)
     ]
-    from log10_server.store.feedback import feedback as table
-
     with database.writing() as connection:
-        database.tx(connection, organization.id).insert_many(table, rows)
+        database.tx(connection, organization.id).insert_many(feedback, rows)
 
     assert graph.feedback(filter="grade = -1")["pageInfo"]["totalCount"] == 1203
     assert graph.grades("grade = 0 or grade = 9") == [9, 0]

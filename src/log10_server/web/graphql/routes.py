@@ -4,6 +4,7 @@ A refusal of the whole call (401, 403, 405, 413, 415, 400, 422, 503) is an HTTP 
 All else is 200: a document that can't be executed gives `errors` and no `data`, a fault inside makes its root field null.
 """
 
+import asyncio
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Annotated, Any
@@ -78,7 +79,7 @@ def _variables(text: str | None) -> dict[str, Any] | None:
 
 
 async def _answer(asked: Asked, call: CallOf, *, may_write: bool) -> JsonText:
-    document = await call.machine.read(lambda: _prepared(asked.query))
+    document = await asyncio.to_thread(_prepared, asked.query)
     if not isinstance(document, DocumentNode):
         return _written(None, document)
     address = call.address

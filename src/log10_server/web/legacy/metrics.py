@@ -11,6 +11,7 @@ from pydantic_core import PydanticCustomError
 from log10_server.services import usage
 from log10_server.store.usage import Tokens
 from log10_server.web.answer import QueryText, Wire
+from log10_server.web.call import LONG_PATIENCE
 from log10_server.web.door import Call, Route
 
 router = APIRouter(prefix="/api/metrics", route_class=Route, include_in_schema=False)
@@ -71,5 +72,7 @@ class StatsQuery(BaseModel):
 async def model_stats(query: Annotated[StatsQuery, Query()], call: Call) -> ModelStats:
     """Tokens of each model on each UTC day, the newest day first."""
     tags = [tag for part in query.tags for tag in part.split(",") if tag.strip()]
-    rows = await call.read(lambda tx: usage.tokens_per_model_per_day(tx, tags, query.startDate, query.endDate))
+    rows = await call.read(
+        lambda tx: usage.tokens_per_model_per_day(tx, tags, query.startDate, query.endDate), patience=LONG_PATIENCE
+    )
     return ModelStats(data=[ModelDay.of(row) for row in rows])

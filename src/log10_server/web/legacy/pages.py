@@ -1,7 +1,6 @@
 """Two lists of the versioned API in the envelope that `log10-io` pages through (contract 3.3)."""
 
 from typing import Annotated, Any
-from urllib.parse import parse_qsl
 
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
@@ -29,8 +28,8 @@ class Paged(Route):
         found = super().matches(scope)
         if found[0] is not Match.FULL:
             return Match.NONE, {}
-        query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
-        return found if any(name == "organization_id" for name, _ in query) else (Match.NONE, {})
+        named = any(name == "organization_id" for name, _ in scope["log10"].query)
+        return found if named else (Match.NONE, {})
 
 
 router = APIRouter(prefix="/api/v1", route_class=Paged, include_in_schema=False)

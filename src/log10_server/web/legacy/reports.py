@@ -8,6 +8,7 @@ import logging
 import re
 
 from fastapi import APIRouter, Request
+from sqlalchemy import Connection
 from starlette.responses import Response
 
 from log10_server.services import test_runs
@@ -45,9 +46,8 @@ async def upload(request: Request) -> Response:
     limits = machine.settings.limits
     organization_id, run_id, secret = (path_id(request.scope, name) for name in ("organization_id", "run_id", "secret"))
 
-    def check() -> None:
-        with machine.database.reading() as connection:
-            test_runs.may_upload(machine.database.tx(connection, organization_id), run_id, secret)
+    def check(connection: Connection) -> None:
+        test_runs.may_upload(machine.database.tx(connection, organization_id), run_id, secret)
 
     await machine.read(check)
     body, media_type = await read_body(request.scope, request.receive, limits.body_bytes)

@@ -142,14 +142,14 @@ class CompletionUpload(Wire):
 class CompletionPage(Wire):
     """Completions, newest first, and where the next page begins."""
 
-    completions: list[Completion]
+    completions: list[Completion] = Field(description="The completions of this page.")
     next_cursor: str | None = Field(None, description="Give it as `cursor` for the next page; absent on the last.")
 
 
 class UngradedPage(Wire):
     """Completions that want feedback, newest first."""
 
-    completions: list[Completion]
+    completions: list[Completion] = Field(description="The completions of this page.")
 
 
 class CompletionQuery(BaseModel):

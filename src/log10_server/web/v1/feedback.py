@@ -46,6 +46,7 @@ _EXAMPLE: JsonDict = {
     "task_id": "greeting-quality",
     "json_values": {"grade": 5, "note": "Friendly."},
     "completion_tags_selector": ["greeting"],
+    "allow_unmatched_feedback": True,
     "comment": "By hand",
 }
 
@@ -134,7 +135,7 @@ class FeedbackUpload(Wire):
 class Decision(Wire):
     """What a reviewer makes of a proposal."""
 
-    model_config = ConfigDict(json_schema_extra={"example": {"json_values": {"grade": 4}}})
+    model_config = ConfigDict(json_schema_extra={"example": {"json_values": {"grade": 5, "note": "Friendly."}}})
 
     json_values: JsonObject | None = Field(None, description="Other values, in place of those proposed.")
 
@@ -142,7 +143,7 @@ class Decision(Wire):
 class FeedbackPage(Wire):
     """Feedback, newest first."""
 
-    feedback: list[Feedback]
+    feedback: list[Feedback] = Field(description="The feedback of this page.")
 
 
 class FeedbackQuery(BaseModel):

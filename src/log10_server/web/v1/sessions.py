@@ -24,14 +24,14 @@ class Session(Wire):
 
 
 class NewSession(Wire):
-    session: Session
+    session: Session = Field(description="The session that was made.")
 
 
 class SessionPage(Wire):
     """A session and its completions in the order in which they began."""
 
-    session: Session
-    completions: list[Completion]
+    session: Session = Field(description="The session.")
+    completions: list[Completion] = Field(description="Its completions on this page.")
     next_cursor: str | None = Field(None, description="Give it as `cursor` for the next page; absent on the last.")
 
 

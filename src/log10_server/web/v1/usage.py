@@ -11,6 +11,7 @@ from log10_server.services import usage
 from log10_server.services.usage import Question
 from log10_server.store.usage import Group, Sums
 from log10_server.web.answer import Limit, Moment, QueryText, Wire
+from log10_server.web.call import LONG_PATIENCE
 from log10_server.web.door import Call, Route
 
 router = APIRouter(prefix="/api/v1/usage", tags=["Usage"], route_class=Route)
@@ -84,7 +85,7 @@ async def get(query: Annotated[UsageQuery, Query()], call: Call) -> Usage:
     """Sum up completions: the newest days first, of other groups those with the most calls."""
     asked = Question(query.group_by, query.tag, query.model, query.created_from, query.created_to)
     limit = min(query.limit, call.limits.page)
-    lines, total = await call.read(lambda tx: usage.of(tx, asked, limit))
+    lines, total = await call.read(lambda tx: usage.of(tx, asked, limit), patience=LONG_PATIENCE)
     return Usage(usage=[Line(group=_shown(line), **_figures(line)) for line in lines], total=Figures(**_figures(total)))
 
 
