@@ -374,7 +374,7 @@ def test_a_newer_postgres_database_is_one_clear_line(on_postgres: Program) -> No
         ("postgresql://me:s3cret@[::1/log10", "DATABASE_URL"),
         ("postgresql://me:s3cret@127.0.0.1:1/log10", "refused"),
         ("postgresql://me:s3cret@127.0.0.1:1/log10?colour=red", "colour"),
-        ("postgresql://me:now@s3cret@127.0.0.1/log10", "host"),
+        ("postgresql://me:now@s3cret@127.0.0.1/log10", "%40"),
     ],
 )
 def test_a_wrong_database_url_is_one_clear_line_without_its_password(on_sqlite: Program, url: str, word: str) -> None:

@@ -216,7 +216,7 @@ def test_every_sqlite_connection_is_durable_and_checks_its_keys(path: str) -> No
     database.close()
 
 
-PRAGMAS = {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 20_000}
+PRAGMAS = {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 8_000}
 
 
 def write_much(url: str, organization_id: str, name: str, count: int) -> None:

@@ -385,10 +385,10 @@ def test_every_example_works_as_it_stands(api: Api, document: dict[str, Any]) ->
 
 def test_the_examples_work_from_the_top_of_the_page_to_its_end(api: Api, document: dict[str, Any]) -> None:
     """The document's own description promises this order."""
-    rank = [tag["name"] for tag in document["tags"]]
-    page = sorted(operations(document), key=lambda one: rank.index(one[2]["tags"][0]))
-
-    answers = {f"{method} {path}": executed(api, document, method, path, operation) for method, path, operation in page}
+    answers = {
+        f"{method} {path}": executed(api, document, method, path, operation)
+        for method, path, operation in page_of(document)
+    }
 
     assert {name: answer.text for name, answer in answers.items() if not answer.is_success} == {}
 

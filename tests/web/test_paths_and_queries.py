@@ -325,19 +325,6 @@ def test_what_is_no_parameter_is_ignored(api: Api, path: str) -> None:
         assert api.get(f"{path}?{query}").status_code == 200, query
 
 
-def test_a_filter_in_plain_utf_8_is_what_it_says(serving: Served, api: Api) -> None:
-    """`curl "…?session_id=é"` sends the bytes as they are."""
-    api.completion(id="found", session_id="é")
-    parts = urlsplit(serving.url)
-
-    with socket.create_connection((parts.hostname, parts.port), timeout=10) as raw:
-        raw.sendall(head(api.organization, "GET /api/v1/completions?session_id=é HTTP/1.1"))
-        status, _, body = answered(raw)
-
-    assert status == 200
-    assert b'"found"' in body
-
-
 @pytest.mark.parametrize("name", ["task_id", "completion_id"])
 @pytest.mark.parametrize("blank", ["", "  "])
 def test_a_blank_filter_in_a_body_is_none(api: Api, name: str, blank: str) -> None:

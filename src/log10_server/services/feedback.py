@@ -67,7 +67,8 @@ def delete(tx: Tx, feedback_id: str) -> None:
     given = get(tx, feedback_id)
     if not store.feedback.remove(tx, feedback_id):
         raise NotFound(f"There is no feedback {feedback_id!r}.")
-    wanting.feedback_removed(tx, given.feedback.task_id, given.completion_ids)
+    if given.feedback.state == ACCEPTED:
+        wanting.feedback_removed(tx, given.feedback.task_id, given.completion_ids)
 
 
 def list_newest(tx: Tx, filters: Filters, offset: int, limit: int) -> list[Matched]:

@@ -34,7 +34,7 @@ def graded(tx: Tx, task_id: str, completion_ids: Sequence[str]) -> None:
 
 
 def feedback_removed(tx: Tx, task_id: str, completion_ids: Sequence[str]) -> None:
-    """Feedback of this task on these completions is gone; others may still grade them."""
+    """Accepted feedback of this task on these completions is gone; others may still grade them."""
     if not completion_ids:
         return
     rows = list(store.completions.found_among(tx, completion_ids).values())

@@ -25,7 +25,8 @@ Log **completions** (one LLM request and its response, with tags and a session),
 feedback is wanted on which of them, and upload **feedback** that the task's JSON Schema accepts.
 
 Every call carries a token of your organization in the header `X-Log10-Token`: press *Authorize*.
-The examples work as they stand, from the top of the page to its end.
+The examples of the first four sections work as they stand, from the top of the page down; a proposal must be
+uploaded (`"state": "proposed"`) before it can be rejected.
 Refusals are `application/problem+json`; their `code` is for programs, their `detail` for people.
 """
 _TAGS = [

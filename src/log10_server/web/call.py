@@ -27,7 +27,7 @@ _LONGEST_SCHEMA_KEPT = 1 << 18
 
 
 # Seconds until a database that doesn't answer counts as away; a frozen one keeps its connections open.
-PATIENCE = 10.0
+PATIENCE = 8.0
 LONG_PATIENCE = 60.0
 
 

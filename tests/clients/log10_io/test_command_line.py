@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from tests.clients.log10_io.conftest import Home
@@ -16,10 +15,7 @@ ANSWER = {"choices": [{"index": 0, "message": {"role": "assistant", "content": "
 
 def log(home: Home, **said: Any) -> str:
     """Log a completion; gives its id."""
-    headers = {"X-Log10-Token": home.environment["LOG10_TOKEN"]}
-    answer = httpx.post(f"{home.url}/api/v1/completions", json=said, headers=headers, trust_env=False)
-    assert answer.status_code == 201, answer.text
-    return str(answer.json()["id"])
+    return str(home.post("/completions", **said)["id"])
 
 
 def make_task(home: Home, selector: str) -> str:
@@ -87,11 +83,10 @@ def test_completions_download_writes_every_row_once(home: Home) -> None:
     for number in range(25):
         log(home, id=f"numbered-{number}", request=CHAT, response=ANSWER)
 
-    home.log10("completions", "download", "--limit", "25", "--batch_size", "10", "--file", "rows.jsonl")
+    home.log10("completions", "download", "--limit", "25", "--file", "rows.jsonl")
 
-    assert sorted(row["id"] for row in lines(home.folder / "rows.jsonl")) == sorted(
-        f"numbered-{number}" for number in range(25)
-    )
+    got = [row["id"] for row in lines(home.folder / "rows.jsonl")]
+    assert got == [f"numbered-{number}" for number in reversed(range(25))]
 
 
 def test_feedback_tasks_are_made_listed_and_shown(home: Home) -> None:
@@ -127,31 +122,52 @@ def test_feedback_that_the_schema_forbids_is_refused_with_a_reason(home: Home) -
 
     ran = home.run(
         "-m", "log10", "feedback", "create", "--task_id", task_id, "--values", '{"Coverage": "high"}',
-        "--completion_tags_selector", "prod",
+        "--completion_tags_selector", "prod", "--comment", "",
     )  # fmt: skip
 
     assert "/json_values/Coverage" in ran.stdout + ran.stderr
     assert home.get("/feedback")["feedback"] == []
 
 
-@pytest.mark.parametrize("paging", [["--limit", "3"], ["--offset", "2", "--limit", "4"], []])
-def test_feedback_list_and_download_page_through_all(home: Home, paging: list[str]) -> None:
+@pytest.mark.parametrize(("offset", "limit"), [(0, 3), (2, 4), (0, 25), (20, 25), (0, 100)])
+def test_feedback_download_pages_through_all(home: Home, offset: int, limit: int) -> None:
     log(home, request=CHAT, tags=["prod"])
     task_id = make_task(home, "prod")
-    for number in range(60 if not paging else 7):
+    for number in range(27):
         upload(home, task_id, number)
-    newest_first = [one["json_values"]["Coverage"] for one in home.get("/feedback", limit=1000)["feedback"]]
 
+    paging = ["--offset", str(offset), "--limit", str(limit)]
     home.log10("feedback", "download", "--task_id", task_id, "--file", "feedback.jsonl", *paging)
 
-    options = dict(zip(paging[::2], map(int, paging[1::2]), strict=True))
-    start, most = options.get("--offset", 0), options.get("--limit", 1000)
     got = [one["json_values"]["Coverage"] for one in lines(home.folder / "feedback.jsonl")]
-    assert got == newest_first[start : start + most]
+    assert got == list(reversed(range(27)))[offset : offset + limit]
 
 
-def upload(home: Home, task_id: str, coverage: int) -> None:
-    body = {"task_id": task_id, "json_values": {"Coverage": coverage}, "completion_tags_selector": ["prod"]}
-    headers = {"X-Log10-Token": home.environment["LOG10_TOKEN"]}
-    answer = httpx.post(f"{home.url}/api/v1/feedback", json=body, headers=headers, trust_env=False)
-    assert answer.status_code == 200, answer.text
+def test_feedback_list_is_narrowed_by_a_filter(home: Home) -> None:
+    """The command asks GraphQL; where that is, is a constant of the package that a user sets in two lines."""
+    log(home, request=CHAT, tags=["prod"])
+    task_id = make_task(home, "prod")
+    ids = {number: upload(home, task_id, number) for number in range(4, 8)}
+    (home.folder / "sitecustomize.py").write_text(
+        f"import log10._httpx_utils\nlog10._httpx_utils.GRAPHQL_URL = '{home.url}/graphql'\n"
+    )
+
+    ran = home.run(
+        "-m",
+        "log10",
+        "feedback",
+        "list",
+        "--filter",
+        "Coverage <= 5",
+        "--task_id",
+        task_id,
+        PYTHONPATH=str(home.folder),
+    )
+
+    assert ran.returncode == 0, ran.stderr
+    assert {number: id in ran.stdout for number, id in ids.items()} == {4: True, 5: True, 6: False, 7: False}
+
+
+def upload(home: Home, task_id: str, coverage: int) -> str:
+    values = {"Coverage": coverage}
+    return str(home.post("/feedback", task_id=task_id, json_values=values, completion_tags_selector=["prod"])["id"])

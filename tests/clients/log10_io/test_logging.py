@@ -28,6 +28,15 @@ FINISHED = [
 ]
 
 
+def every_completion(home: Home) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    page: dict[str, Any] = {"next_cursor": ""}
+    while "next_cursor" in page:
+        page = home.get("/completions", cursor=page["next_cursor"])
+        found += page["completions"]
+    return found
+
+
 @pytest.fixture(scope="module")
 def kept() -> dict[str, Any]:
     """What the one run on each database gave; a run takes some seconds."""
@@ -36,11 +45,11 @@ def kept() -> dict[str, Any]:
 
 @pytest.fixture
 def ran(request: pytest.FixtureRequest, kept: dict[str, Any]) -> dict[str, Any]:
-    kind = request.node.callspec.params["program"]
+    kind = request.node.callspec.params["migrated"]
     if kind not in kept:
         home: Home = request.getfixturevalue("home")
         seen = run_program(home)
-        listed = home.get("/completions", limit=100)["completions"]
+        listed = every_completion(home)
         kept[kind] = {
             "seen": seen,
             "listed": listed,
@@ -51,8 +60,8 @@ def ran(request: pytest.FixtureRequest, kept: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-# The parameter must be named where `ran` decides by it.
-pytestmark = pytest.mark.usefixtures("program")
+# The parameter must be known where `ran` decides by it.
+pytestmark = pytest.mark.usefixtures("migrated")
 
 
 def test_every_call_makes_one_completion(ran: dict[str, Any]) -> None:
@@ -106,9 +115,9 @@ def test_an_async_call_that_fails_is_never_closed_by_its_client_and_stays_starte
 def test_the_url_of_the_last_completion_names_the_organization_and_the_id(ran: dict[str, Any], name: str) -> None:
     saw = ran["seen"][name]
 
-    assert saw["last_completion"]["organizationSlug"] == "default"
+    assert saw["last_completion"]["organizationSlug"] == "ours"
     assert uuid.UUID(saw["last_completion"]["completionID"]).version == 4
-    assert saw["url"].endswith(f"/app/default/completions/{ran['logged'][name]['id']}")
+    assert saw["url"].endswith(f"/app/ours/completions/{ran['logged'][name]['id']}")
 
 
 def test_requests_come_back_as_the_program_sent_them(ran: dict[str, Any]) -> None:

@@ -26,7 +26,9 @@ class JsonLines(StreamingResponse):
 
 
 class TrainingQuery(BaseModel):
-    task_id: QueryText = Field(description="The feedback task whose accepted feedback chooses the completions.")
+    task_id: QueryText = Field(
+        description="The feedback task whose accepted feedback chooses the completions.", examples=["greeting-quality"]
+    )
     filter: QueryText | None = Field(
         None, description="What its values must satisfy, such as `grade >= 4 and not flags.spam = true`. Default: any."
     )

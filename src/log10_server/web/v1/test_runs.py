@@ -82,7 +82,7 @@ class TestRunWithTests(TestRun):
 class TestRunPage(Wire):
     """Test runs, newest first."""
 
-    test_runs: list[TestRun]
+    test_runs: list[TestRun] = Field(description="The test runs of this page.")
 
 
 class TestRunQuery(BaseModel):
