@@ -33,7 +33,7 @@ SOON = 5.0  # for what takes milliseconds, on a machine that may be busy
 
 
 @pytest.fixture(params=["asyncio", "uvloop"])
-def run(request: pytest.FixtureRequest) -> Run:
+def run(request: pytest.FixtureRequest, bystanders: None) -> Run:
     """Runs a story with validators, closes them, and sees that nothing is left."""
     runner: Run = asyncio.run if request.param == "asyncio" else uvloop.run
 
@@ -52,8 +52,21 @@ def run(request: pytest.FixtureRequest) -> Run:
     return run
 
 
-def workers() -> list[psutil.Process]:
+def children() -> list[psutil.Process]:
     return [child for child in psutil.Process().children() if child.status() != psutil.STATUS_ZOMBIE]
+
+
+@pytest.fixture(autouse=True)
+def bystanders() -> None:
+    """What other tests of this process have started and not ended yet, such as a server that several of them share."""
+    _bystanders[:] = children()
+
+
+_bystanders: list[psutil.Process] = []
+
+
+def workers() -> list[psutil.Process]:
+    return [child for child in children() if child not in _bystanders]
 
 
 async def refusal(asked: Awaitable[None]) -> Invalid:
