@@ -1,7 +1,7 @@
 """The database, and a transaction of one organization in it; the only place that asks which database this is.
 
 SQLite: one file in WAL mode, `synchronous=FULL`, foreign keys on; a write takes the write lock when it begins.
-Postgres (14 or newer): READ COMMITTED with row locks, by psycopg 3.
+Postgres (14 or newer): READ COMMITTED, one writer at a time for each organization, by psycopg 3.
 """
 
 import json
