@@ -32,6 +32,8 @@ from log10_server.store.organizations import OrganizationRow
 if TYPE_CHECKING:
     import uvicorn
 
+    from log10_server.web.call import Machine
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -72,14 +74,18 @@ def serve(host: str | None, port: int | None) -> None:
     listening = _listen(host or settings.host, settings.port if port is None else port)
     with _database(settings) as database:
         with database.writing() as connection:
-            database.exclusively(connection, "first organization")
+            database.exclusively(connection, "organizations")
             first = _first(settings, database, connection)
             everyone = list(directory.every(connection))
-        server = _server(settings, database)
+        server, machine = _server(settings, database)
         _welcome(settings, database, _address(settings, listening), first, everyone[0])
         server.run(sockets=[listening])
         if not server.started:
             raise click.ClickException("The server could not start.")
+        if machine.is_stuck:  # a thread waits for a database that hangs; Python would wait for it, too
+            logging.getLogger(__name__).warning("the database did not answer in time; ended without it")
+            logging.shutdown()
+            os._exit(0)
 
 
 @main.command()
@@ -108,6 +114,7 @@ def organization() -> None:
 def create_organization(id: str | None, slug: str | None) -> None:
     """Make an organization, and print its id."""
     with _database() as database, database.writing() as connection:
+        database.exclusively(connection, "organizations")  # an id and a slug of two must not be the same
         click.echo(organizations.create(connection, database.clock, id, slug).id)
 
 
@@ -310,23 +317,24 @@ def _first(settings: Settings, database: Database, connection: Connection) -> Is
         raise SettingsError(f"{variable} can't be used. {error.faults[0].message}") from None
 
 
-def _server(settings: Settings, database: Database) -> "uvicorn.Server":
-    """The server, which SIGINT and SIGTERM end from now on."""
+def _server(settings: Settings, database: Database) -> tuple["uvicorn.Server", "Machine"]:
+    """The server, which SIGINT and SIGTERM end from now on, and what it runs on."""
     import uvicorn
 
     from log10_server.web.app import create_app
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+    app = create_app(settings, database)
     config = uvicorn.Config(
-        create_app(settings, database),
+        app,
         access_log=settings.access_log,
         log_config=None,
         proxy_headers=bool(settings.trusted_proxies),
         forwarded_allow_ips=settings.trusted_proxies or None,
         server_header=False,
         timeout_keep_alive=65,
-        timeout_graceful_shutdown=25,
+        timeout_graceful_shutdown=15,
         lifespan="on",
     )
     server = uvicorn.Server(config)
@@ -338,7 +346,7 @@ def _server(settings: Settings, database: Database) -> "uvicorn.Server":
     # exit code 0. A signal that comes before it serves counts, too.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
-    return server
+    return server, app.state.machine
 
 
 def _reason(error: BaseException) -> str:

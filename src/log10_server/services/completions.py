@@ -17,12 +17,14 @@ from log10_server.strict_json import value, written
 class Entry(NamedTuple):
     """One row about a completion. Without an id it makes a new one.
 
-    Only an import says `created_at`, in microseconds; it counts where the completion is new.
+    Only an import says `created_at`, in microseconds, which counts where the completion is new, and `fills_gaps`: it
+    is older than what is stored, and says only what that leaves unsaid.
     """
 
     id: str | None
     fields: CompletionFields
     created_at: int | None = None
+    fills_gaps: bool = False
 
 
 def record(tx: Tx, entries: Sequence[Entry]) -> list[CompletionRow | Refusal]:
@@ -37,7 +39,7 @@ def record(tx: Tx, entries: Sequence[Entry]) -> list[CompletionRow | Refusal]:
     results: list[CompletionRow | Refusal] = []
     for id, entry in zip(ids, entries, strict=True):
         row = known.get(id) or before.get(id) or _empty(tx, id, entry.created_at)
-        known[id] = _row(row, merged(_fields(row), entry.fields))
+        known[id] = _row(row, _after(_fields(row), entry))
         results.append(known[id])
     store.completions.add(tx, [row for id, row in known.items() if id not in before])
     store.completions.replace(tx, [row for id, row in known.items() if id in before and row != before[id]])
@@ -52,7 +54,7 @@ def tell_something(tx: Tx, entries: Sequence[Entry]) -> list[bool]:
     for entry in entries:
         id = entry.id or ""
         row = known.get(id)
-        known[id] = _row(start := row or _empty(tx, id, entry.created_at), merged(_fields(start), entry.fields))
+        known[id] = _row(start := row or _empty(tx, id, entry.created_at), _after(_fields(start), entry))
         told.append(row is None or known[id] != row)
     return told
 
@@ -132,6 +134,10 @@ def _row(row: CompletionRow, fields: CompletionFields) -> CompletionRow:
     # `fields` took these out of its own payloads; they are to be those of what is kept of both rows.
     unknown: dict[str, Any] = dict.fromkeys(("model", "input_tokens", "output_tokens"))
     return now._replace(**{**unknown, **taken_out(now.request, now.response)})
+
+
+def _after(stored: CompletionFields, entry: Entry) -> CompletionFields:
+    return {**entry.fields, **stored} if entry.fills_gaps else merged(stored, entry.fields)
 
 
 def _of_payloads(row: CompletionRow) -> tuple[str | int | None, ...]:

@@ -19,7 +19,7 @@ PROPOSED, ACCEPTED, REJECTED = "proposed", "accepted", "rejected"
 
 
 class NewFeedback(NamedTuple):
-    """Feedback as it was asked for; its values have been validated before."""
+    """Feedback as it was asked for; its values have been validated before. The digest of much is made before, too."""
 
     id: str | None
     task_id: str
@@ -27,6 +27,7 @@ class NewFeedback(NamedTuple):
     comment: str
     target: Selector | Listed
     state: str = ACCEPTED
+    content_digest: str | None = None
 
 
 class Matched(NamedTuple):
@@ -52,6 +53,14 @@ def record(tx: Tx, uploads: Sequence[NewFeedback]) -> list[Matched | Refusal]:
         results |= _record_each_id_once(tx, {number: pending[number] for number in turn.values()})
         pending = {number: new for number, new in pending.items() if number not in results}
     return [results[number] for number in range(len(uploads))]
+
+
+def repeated(tx: Tx, new: NewFeedback) -> Matched | None:
+    """What is stored under its id, when that was uploaded with the same content."""
+    row = store.feedback.found_among(tx, [new.id]).get(new.id) if new.id is not None else None
+    if row is None or row.content_digest != (new.content_digest or digest(new)):
+        return None
+    return with_matches(tx, [row])[0]
 
 
 def get(tx: Tx, feedback_id: str) -> Matched:
@@ -92,14 +101,17 @@ def list_satisfying(tx: Tx, filters: Filters, test: Test, offset: int, limit: in
     return with_matches(tx, [rows[id] for id in wanted if id in rows]), total
 
 
-def accept(tx: Tx, feedback_id: str, json_values: str | None = None) -> Matched:
+def accept(tx: Tx, feedback_id: str, json_values: str | None = None, validated_for: str | None = None) -> Matched:
     """Make a proposal feedback that grades, with other values when they are given (validated before).
 
-    Accepting once more changes nothing. Raises NotFound; Conflict for rejected feedback, and for other values of
-    what was accepted before; Invalid for a task that is archived.
+    Accepting once more changes nothing. Raises NotFound, for feedback of another task than they were `validated_for`
+    too; Conflict for rejected feedback, and for other values of what was accepted before; Invalid for a task that is
+    archived.
     """
     given = get(tx, feedback_id)
     row = given.feedback
+    if validated_for is not None and row.task_id != validated_for:  # deleted and made anew meanwhile
+        raise NotFound(f"There is no feedback {feedback_id!r} of the task {validated_for!r}.")
     edited = json_values is not None and canonical(json_values) != canonical(row.json_values)
     if row.state == REJECTED or (row.state == ACCEPTED and edited):
         raise _decided(row)
@@ -143,7 +155,7 @@ def _record_each_id_once(tx: Tx, uploads: Mapping[int, NewFeedback]) -> dict[int
     """As `record`, by number."""
     tasks = store.feedback_tasks.found_among(tx, {new.task_id for new in uploads.values()})
     stored = store.feedback.found_among(tx, {new.id for new in uploads.values() if new.id is not None})
-    digests = {number: digest(new) for number, new in uploads.items()}
+    digests = {number: new.content_digest or digest(new) for number, new in uploads.items()}
     results: dict[int, Matched | Refusal] = {}
     repeats = {number: row for number, new in uploads.items() if (row := stored.get(new.id or "")) is not None}
     for number, given in zip(repeats, with_matches(tx, repeats.values()), strict=True):

@@ -21,6 +21,7 @@ class NewFeedbackTask(NamedTuple):
     instruction: str
     json_schema: str
     selector: tuple[str, ...]
+    content_digest: str | None = None
 
 
 class Changes(NamedTuple):
@@ -53,7 +54,7 @@ def row_of(tx: Tx, new: NewFeedbackTask, created_at: int) -> FeedbackTaskRow:
         json_schema=new.json_schema,
         selector=_spelled(new.selector),
         archived=False,
-        content_digest=_digest(new),
+        content_digest=new.content_digest or digest(new),
     )
 
 
@@ -143,6 +144,7 @@ def _spelled(selector: Sequence[str]) -> str:
     return written(list(dict.fromkeys(selector)))
 
 
-def _digest(new: NewFeedbackTask) -> str:
+def digest(new: NewFeedbackTask) -> str:
+    """Of what makes two tasks the same: the schema as a JSON value, the selector as a set."""
     content = written([new.name, new.instruction, canonical(new.json_schema), sorted(set(new.selector))])
     return sha256(content.encode()).hexdigest()

@@ -20,6 +20,7 @@ Test = Callable[[Any], bool]
 Literal = bool | int | float | str
 
 MOST_CHARACTERS = 10_000
+MOST_COMPARISONS = 100
 _MOST_NESTED = 100
 _MOST_DIGITS = 4_000
 
@@ -72,6 +73,7 @@ class _Reader:
 
     def __init__(self, text: str) -> None:
         self._text = text
+        self._comparisons = 0
         self._next = self._token(0)
 
     def filter(self, depth: int) -> Test:
@@ -106,6 +108,9 @@ class _Reader:
         return self._comparison()
 
     def _comparison(self) -> Test:
+        self._comparisons += 1
+        if self._comparisons > MOST_COMPARISONS:
+            raise FilterError(f"The filter has more than {MOST_COMPARISONS} comparisons", self._next.position)
         path = self._field()
         if self._next.kind != "operator":
             raise self._expected("one of = != < <= > >=")

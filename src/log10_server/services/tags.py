@@ -5,6 +5,7 @@ from log10_server.store.database import Tx
 from log10_server.store.tags import TagRow
 
 _MOST_FOUND = 100
+_LONGEST_QUERY = 8192  # no tag is longer, and SQLite matches no longer pattern than 50 000
 
 
 def search(tx: Tx, query: str) -> list[TagRow]:
@@ -14,6 +15,8 @@ def search(tx: Tx, query: str) -> list[TagRow]:
     """
     if not query.strip():
         return store.completions.tags_used_last(tx, _MOST_FOUND)
+    if len(query) > _LONGEST_QUERY:
+        return []
     return store.completions.tags_containing(tx, query, _MOST_FOUND)
 
 

@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 from log10_server import store
 from log10_server.errors import Conflict, Refusal
-from log10_server.services import completions, feedback, feedback_tasks, json_schemas, summaries, wanting
+from log10_server.services import completions, feedback, feedback_tasks, summaries, wanting
 from log10_server.services.completions import Entry
 from log10_server.services.feedback import ACCEPTED, PROPOSED, NewFeedback
 from log10_server.services.feedback_tasks import NewFeedbackTask
@@ -122,15 +122,15 @@ def restore_sessions(tx: Tx, kept: Sequence[KeptSession]) -> list[Outcome]:
 
 
 def restore_tasks(tx: Tx, kept: Sequence[KeptTask]) -> list[Outcome]:
-    """A task that is there and was made with the same content stays as it is now.
+    """A task that is there and was made with the same content stays as it is now; schemas have been checked before.
 
-    Refused are: Invalid for a schema that can't be one, Conflict for an id that is taken by other content.
+    Refused is an id that is taken by other content: Conflict.
     """
     return [_restored_task(tx, one) for one in kept]
 
 
 def restore_completions(tx: Tx, entries: Sequence[Entry]) -> list[Outcome]:
-    """Entries have ids; each is merged into what is stored, like any row (contract 3.4)."""
+    """Entries have ids and only fill gaps: what has been logged here since is newer, and stays."""
     told = completions.tell_something(tx, entries)
     new = [entry for entry, tells in zip(entries, told, strict=True) if tells]
     if not new:
@@ -151,7 +151,6 @@ def restore_feedback(tx: Tx, kept: Sequence[KeptFeedback]) -> list[Outcome]:
 
     Refused is an id that is taken by other content: Conflict.
     """
-    _make_missing_tasks(tx, kept)
     before = store.feedback.found_among(tx, {_id(one) for one in kept})
     linked = {id: set(ids) for id, ids in store.feedback.matched(tx, sorted(before)).items()}
     there = store.completions.existing(tx, {id for one in kept for id in _named(one)})
@@ -180,6 +179,8 @@ def restore_feedback(tx: Tx, kept: Sequence[KeptFeedback]) -> list[Outcome]:
         links += more
         outcomes.append("stored" if more or row != known else "unchanged")
         rows[id] = row
+    stored = [one for one, outcome in zip(kept, outcomes, strict=True) if not isinstance(outcome, Refusal)]
+    _make_missing_tasks(tx, stored)
     _store_feedback(tx, before, rows, links)
     return outcomes
 
@@ -240,7 +241,6 @@ def _stored(result: object) -> Outcome:
 
 def _restored_task(tx: Tx, one: KeptTask) -> Outcome:
     try:
-        json_schemas.check(one.task.json_schema)
         row = feedback_tasks.row_of(tx, one.task, _at(tx, one.created_at))
         digest = one.content_digest or row.content_digest
         _, is_new = feedback_tasks.kept(tx, row._replace(archived=one.archived, content_digest=digest))

@@ -48,6 +48,7 @@ from log10_server.settings import SettingsError
 
 T = TypeVar("T")
 
+_STEPS_BETWEEN_LOOKS = 100_000  # of SQLite's machine; some milliseconds
 _LOCK_WAIT = 8.0  # seconds that a write waits for another process's write on the same SQLite file
 _CONNECT_WAIT = 3  # seconds until a Postgres that doesn't answer counts as away
 
@@ -65,11 +66,23 @@ class Database:
         self._writes = self.engine.execution_options(log10_writes=True)
 
     @contextmanager
-    def reading(self) -> Iterator[Connection]:
-        """A connection to read with. Raises Unavailable while the database can't be reached."""
+    def reading(self, give_up: float | None = None) -> Iterator[Connection]:
+        """A connection to read with.
+
+        After `give_up` (of `time.monotonic`) SQLite ends its statement, and `Tx.check_time` raises; Postgres has its
+        own time-out. Raises Unavailable then, and while the database can't be reached.
+        """
         try:
-            with self._reads.connect() as connection:
-                yield connection
+            with self._reads.connect().execution_options(log10_give_up=give_up) as connection:
+                driver = connection.connection.driver_connection
+                if give_up is None or not isinstance(driver, sqlite3.Connection):
+                    yield connection
+                    return
+                driver.set_progress_handler(lambda: int(time.monotonic() > give_up), _STEPS_BETWEEN_LOOKS)
+                try:
+                    yield connection
+                finally:
+                    driver.set_progress_handler(None, 0)
         except (DBAPIError, sqlite3.OperationalError) as error:
             raise refused(error) from error
 
@@ -102,24 +115,29 @@ class Database:
         On a writing connection it has the organization to itself until its end, as on SQLite it has the file: what
         it looked up stays so, no two transactions lock rows in different orders, and a new task and a completion
         that are written at the same moment can't miss each other. Different organizations write at the same time.
-        Several of them in one transaction go in sorted order.
         """
         if self.is_postgres and connection.get_execution_options().get("log10_writes"):
             connection.execute(_ALONE, {"organization_id": organization_id})
         return Tx(self, connection, organization_id)
 
-    def read(self, work: Callable[[Connection], T]) -> T:
+    def tx_if_free(self, connection: Connection, organization_id: str) -> "Tx | None":
+        """As `tx`, or None when another transaction has the organization to itself just now."""
+        if self.is_postgres and not connection.scalar(_ALONE_IF_FREE, {"organization_id": organization_id}):
+            return None
+        return Tx(self, connection, organization_id)
+
+    def read(self, work: Callable[[Connection], T], give_up: float | None = None) -> T:
         """What `work` gives on a connection to read with; again on a new one when the first turns out to be lost.
 
-        Raises Unavailable.
+        Raises Unavailable, after `give_up` (of `time.monotonic`) too.
         """
         try:
-            with self.reading() as connection:
+            with self.reading(give_up) as connection:
                 return work(connection)
         except Unavailable as refusal:
             if not was_lost(refusal):
                 raise
-        with self.reading() as connection:
+        with self.reading(give_up) as connection:
             return work(connection)
 
     def close(self) -> None:
@@ -139,6 +157,12 @@ class Tx:
     def now(self) -> int:
         """An instant that no other call of this process gets."""
         return self.database.clock.now()
+
+    def check_time(self) -> None:
+        """Raises Unavailable when the caller has given up: for work that goes on outside of statements."""
+        give_up = self.connection.get_execution_options().get("log10_give_up")
+        if give_up is not None and time.monotonic() > give_up:
+            raise Unavailable("Reading took too long.", code="no_answer")
 
     def rows(self, table: Table, *columns: str) -> Select[Any]:
         """The organization's rows of `table`: all columns in their order, or those named."""
@@ -224,7 +248,7 @@ def refused(error: Exception) -> Exception:
             "25",
             "58",
         }
-    return Unavailable("The database can't be reached or is busy; nothing was stored. Try again.") if away else error
+    return Unavailable("The database can't be reached or is busy. Try again.") if away else error
 
 
 def was_lost(refusal: Refusal) -> bool:
@@ -241,10 +265,11 @@ def is_clash(error: Exception) -> bool:
 
 _SQLITE_AWAY = {
     sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL,
-    sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_NOMEM,
+    sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_INTERRUPT,
 }  # fmt: skip
 
 _EXCLUSIVELY = text("SELECT pg_advisory_xact_lock(hashtextextended(:what, 10))")
+_ALONE_IF_FREE = text("SELECT pg_try_advisory_xact_lock(hashtextextended(:organization_id, 10))")
 _ALONE = text("SELECT pg_advisory_xact_lock(hashtextextended(:organization_id, 10))")
 
 
@@ -294,8 +319,8 @@ def _sqlite(url: URL, readers: int) -> Engine:
                 try:
                     driver.execute("BEGIN IMMEDIATE")
                     return
-                except sqlite3.OperationalError:
-                    if time.monotonic() > give_up:
+                except sqlite3.OperationalError as error:
+                    if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > give_up:
                         raise
                     time.sleep(random.uniform(0.0005, 0.002))
         finally:

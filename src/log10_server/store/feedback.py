@@ -153,7 +153,7 @@ def page(tx: Tx, filters: Filters, offset: int, limit: int) -> list[FeedbackRow]
     return [FeedbackRow(*row) for row in tx.connection.execute(newest.offset(offset).limit(limit))]
 
 
-_AT_ONCE = 500
+_AT_ONCE = 200
 
 
 def every_value(tx: Tx, filters: Filters) -> Iterator[tuple[str, str]]:
@@ -163,6 +163,7 @@ def every_value(tx: Tx, filters: Filters) -> Iterator[tuple[str, str]]:
     newest = newest.order_by(at.desc(), id.desc()).limit(_AT_ONCE)
     found = tx.connection.execute(newest).all()
     while found:
+        tx.check_time()
         for _, feedback_id, json_values in found:
             yield feedback_id, json_values
         last = tuple_(literal(found[-1].created_at), literal(found[-1].id))

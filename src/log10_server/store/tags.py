@@ -44,7 +44,7 @@ def ensure(tx: Tx, names: Iterable[str]) -> dict[str, int]:
     """The keys of all `names`; those that are not tags yet become tags."""
     wanted = set(names)
     keys = known(tx, wanted)
-    # The key is the microsecond of birth. Another process may take the same one, or make the same tag: then look again.
+    # The key is the microsecond of birth. Another process's clock may have given the same one: then once more.
     while missing := sorted(wanted - keys.keys()):
         rows = [
             TagRow(tx.organization_id, at := tx.now(), sha256(name.encode()).hexdigest(), name, at) for name in missing

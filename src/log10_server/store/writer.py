@@ -4,7 +4,7 @@ A durable commit costs the same for one row as for fifty, so a thread with its o
 does them in one transaction, and each is answered when that transaction is on disk. A lone work does not wait for
 company. A refused work undoes only itself; a failed commit fails every work in it.
 
-A work may run twice (another process was in the way, a connection was lost): it is a function of `tx` and of values,
+A work may run twice (what it stood beside failed, a connection was lost): it is a function of `tx` and of values,
 with no effect elsewhere.
 """
 
@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 BATCH_COUNT = 256
 BATCH_BYTES = 32 << 20
 TRIES = 5
+_PAUSE = 0.005  # seconds, while another process writes for all who wait
 
 
 @dataclass(slots=True, eq=False)
@@ -66,12 +67,17 @@ class Writer:
     def start(self) -> None:
         self._thread.start()
 
-    def close(self) -> None:
-        """Do what stands in line, then end. What comes later is refused."""
+    def close(self, seconds: float | None = None) -> None:
+        """Do what stands in line, then end; what comes later is refused. After `seconds` it is left to itself."""
         with self._changed:
             self._open = False
             self._changed.notify()
-        self._thread.join()
+        if self.is_alive:
+            self._thread.join(seconds)
+
+    @property
+    def is_alive(self) -> bool:
+        return self._thread.is_alive()
 
     async def write(self, organization_id: str, work: Callable[[Tx], T], *, size: int = 0, alone: bool = False) -> T:
         """What `work` gives, once it is on disk. `size` is about its bytes; `alone` keeps it out of others' transactions.
@@ -109,12 +115,21 @@ class Writer:
 
     def _serve(self) -> None:
         while batch := self._take():
+            put_off: list[_Waiting] = []
             try:
-                self._do(batch)
+                put_off = self._do(batch)
             except BaseException as error:  # a defect here must not end the thread and leave all callers waiting
                 log.error("writer: %s at %s", type(error).__name__, place(error))
                 _fail(batch, Defect("The write failed."))
-            _answer(batch)
+            _answer([waiting for waiting in batch if waiting not in put_off])
+            self._line_up_again(put_off)
+            if len(put_off) == len(batch):
+                time.sleep(_PAUSE)
+
+    def _line_up_again(self, put_off: list[_Waiting]) -> None:
+        with self._changed:
+            self._line.extend(put_off)
+            self._bytes += sum(waiting.size for waiting in put_off)
 
     def _take(self) -> list[_Waiting]:
         """Those at the head of the line that go into one transaction; none when the line is closed and empty."""
@@ -132,15 +147,24 @@ class Writer:
             self._bytes -= size
         return batch
 
-    def _do(self, batch: list[_Waiting]) -> None:
-        """Do the whole batch in one transaction; what fails there is done again by itself."""
-        groups = _grouped(batch)
+    def _do(self, batch: list[_Waiting]) -> list[_Waiting]:
+        """Do the batch in one transaction; what fails there is done again by itself.
+
+        Gives those whose organization another process is writing for just now: they line up again, so that no
+        organization waits for another, and a transaction that has one to itself never waits for a second.
+        """
+        mine = batch
+        put_off: list[_Waiting] = []
         again: list[_Waiting] = []
+        groups = _grouped(batch)
         done = False
         try:
             with self._database.writing() as connection:
                 owners = sorted({waiting.organization_id for waiting in batch})
-                txs = {owner: self._database.tx(connection, owner) for owner in owners}
+                txs = {owner: tx for owner in owners if (tx := self._database.tx_if_free(connection, owner))}
+                put_off = [waiting for waiting in batch if waiting.organization_id not in txs]
+                mine = [waiting for waiting in batch if waiting.organization_id in txs]
+                groups = _grouped(mine)
                 for group in groups:
                     # A group that has the transaction to itself needs no savepoint.
                     try:
@@ -157,22 +181,22 @@ class Writer:
                 done = True
         except Refusal as refusal:
             if done or (isinstance(refusal, Unavailable) and not was_lost(refusal)):
-                _fail(batch, refusal)
-                return
+                _fail(mine, _unknown() if done else refusal)
+                return put_off
             if len(groups) == 1 and not isinstance(refusal, Unavailable):
                 _refused(groups[0], refusal, again)
             else:
-                again = batch
+                again = mine
         except Exception:
-            again = batch
+            again = mine
         for number, waiting in enumerate(again):
             self._do_alone(waiting)
             if isinstance(waiting.outcome, Unavailable):  # it will be so for the others too: answer soon
                 _fail(again[number + 1 :], waiting.outcome)
                 break
+        return put_off
 
     def _do_alone(self, waiting: _Waiting) -> None:
-        waiting.outcome = Unavailable("Others kept changing the same rows. Try again.", code="overloaded")
         for _ in range(TRIES):
             done = False
             try:
@@ -181,7 +205,7 @@ class Writer:
                     done = True
                 return
             except Refusal as refusal:
-                waiting.outcome = refusal
+                waiting.outcome = _unknown() if done else refusal
                 if done or not was_lost(refusal):
                     return
             except Exception as error:
@@ -189,6 +213,7 @@ class Writer:
                     log.error("write: %s at %s", type(error).__name__, place(error))
                     waiting.outcome = Defect("The write failed.")
                     return
+            waiting.outcome = Unavailable("The write kept failing. Try again.", code="overloaded")
             time.sleep(random.uniform(0, 0.02))
 
 
@@ -223,6 +248,13 @@ def _fail(batch: Sequence[_Waiting], refusal: Refusal) -> None:
         waiting.outcome = refusal
 
 
+def _unknown() -> Unavailable:
+    return Unavailable(
+        "The database was lost while it stored. What was sent may be there, whole, or not at all; send it again.",
+        code="no_answer",
+    )
+
+
 def _answer(batch: list[_Waiting]) -> None:
     by_loop: dict[asyncio.AbstractEventLoop, list[_Waiting]] = {}
     for waiting in batch:
@@ -231,7 +263,7 @@ def _answer(batch: list[_Waiting]) -> None:
         try:
             loop.call_soon_threadsafe(_settle, theirs)
         except RuntimeError:  # the loop is closed: nobody waits any more
-            log.warning("%d writes were stored after their callers had gone", len(theirs))
+            log.warning("%d writes were done after their callers had gone", len(theirs))
 
 
 def _settle(batch: list[_Waiting]) -> None:

@@ -1,6 +1,7 @@
 """One call of a known organization: how a route reads, writes and validates."""
 
 import asyncio
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -26,9 +27,13 @@ _SCHEMAS_KEPT = 256
 _LONGEST_SCHEMA_KEPT = 1 << 18
 
 
+# A body beyond this takes long to read, in bytes.
+LARGE_BODY = 1 << 18
 # Seconds until a database that doesn't answer counts as away; a frozen one keeps its connections open.
 PATIENCE = 8.0
 LONG_PATIENCE = 60.0
+# Of the 30 s that an end may take (contract 3.11): uvicorn has had 15 for its calls.
+_SECONDS_TO_DRAIN = 8.0
 
 
 class Machine:
@@ -40,6 +45,8 @@ class Machine:
         self.writer = Writer(database, settings.waiting_writes, settings.waiting_bytes)
         self.validators = Validators(settings.validators, settings.validation_ms / 1000)
         self._readers = ThreadPoolExecutor(settings.readers, "reader")
+        # Tokens and health: whoever keeps all readers busy must not lock the others out.
+        self._doorkeepers = ThreadPoolExecutor(1, "doorkeeper")
         self._reading = 0
         self._schemas: OrderedDict[tuple[str, str], str] = OrderedDict()
 
@@ -47,26 +54,50 @@ class Machine:
         self.writer.start()
 
     async def close(self) -> None:
-        """Finish what stands in line, then let go of everything."""
-        await asyncio.to_thread(self.writer.close)
+        """Finish what stands in line, then let go of everything; what hangs is left behind (`is_stuck`)."""
+        await asyncio.to_thread(self.writer.close, _SECONDS_TO_DRAIN)
         await self.validators.close()
-        self._readers.shutdown()
+        self._readers.shutdown(wait=False, cancel_futures=True)
+        self._doorkeepers.shutdown(wait=False, cancel_futures=True)
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether a thread still waits for the database after `close`."""
+        return self._reading > 0 or self.writer.is_alive
 
     async def read(self, work: Callable[[Connection], T], patience: float = PATIENCE) -> T:
         """What `work` gives in a reading thread.
 
         Raises Unavailable when the database is away, too many wait, or no answer has come after `patience` seconds.
         """
+        return await self._read(self._readers, work, patience)
+
+    async def read_at_the_door(self, work: Callable[[Connection], T]) -> T:
+        """As `read`, for the short questions that must be answered whatever all else is doing."""
+        return await self._read(self._doorkeepers, work, PATIENCE)
+
+    async def _read(self, threads: ThreadPoolExecutor, work: Callable[[Connection], T], patience: float) -> T:
         if self._reading >= _MOST_WAITING_READS:
             raise Unavailable("Too many reads are waiting. Try again in a moment.", code="overloaded")
         self._reading += 1
+        give_up = time.monotonic() + patience
+        reading = asyncio.wrap_future(threads.submit(self.database.read, work, give_up))
+        reading.add_done_callback(self._has_read)
         try:
             async with asyncio.timeout(patience):
-                return await asyncio.get_running_loop().run_in_executor(self._readers, self.database.read, work)
+                return await asyncio.shield(reading)
         except TimeoutError:
             raise _no_answer() from None
-        finally:
-            self._reading -= 1
+
+    def _has_read(self, reading: asyncio.Future[Any]) -> None:
+        self._reading -= 1
+        if not reading.cancelled():
+            reading.exception()  # noted, when the caller has gone
+
+    async def write(self, organization_id: str, work: Callable[[Tx], T], *, size: int, alone: bool = False) -> T:
+        """What `work` gives, once it is on disk. Raises Unavailable when no answer has come in time."""
+        waiting = self.writer.write(organization_id, work, size=size, alone=alone)
+        return await _answered(waiting, LONG_PATIENCE if alone else PATIENCE)
 
     async def schema_of(self, organization_id: str, task_id: str) -> str:
         """The schema of a task; it never changes, so it is read once. Raises Invalid for an unknown task."""
@@ -118,13 +149,16 @@ class CallOf:
 
     async def write(self, work: Callable[[Tx], T], *, alone: bool = False) -> T:
         """What `work` gives, once it is on disk; `alone` for work that may take long."""
-        waiting = self.machine.writer.write(self.organization.id, work, size=self.size, alone=alone)
-        return await _answered(waiting, LONG_PATIENCE if alone else PATIENCE)
+        return await self.machine.write(self.organization.id, work, size=self.size, alone=alone)
 
     async def record(self, recorder: Callable[[Tx, Sequence[E]], Sequence[R | Refusal]], entry: E) -> R:
         """What `recorder` gives for `entry`, once it is on disk; entries that wait are recorded together."""
         waiting = self.machine.writer.record(self.organization.id, recorder, entry, self.size)
         return await _answered(waiting, PATIENCE)
+
+    async def prepared(self, work: Callable[[], T]) -> T:
+        """What `work` makes of the body; of a large one in a thread, so that other calls go on meanwhile."""
+        return await asyncio.to_thread(work) if self.size > LARGE_BODY else work()
 
     async def checked(self, json_schema: str) -> None:
         """Raises Invalid for what can't be a task's schema."""
@@ -145,4 +179,7 @@ async def _answered(waiting: Coroutine[Any, Any, T], patience: float) -> T:
 
 
 def _no_answer() -> Unavailable:
-    return Unavailable("The database did not answer in time. What was sent may still be stored, whole; send it again.")
+    return Unavailable(
+        "The database did not answer in time. What was sent may still be stored, whole; send it again.",
+        code="no_answer",
+    )

@@ -44,7 +44,7 @@ from log10_server.services import organizations
 from log10_server.store.organizations import OrganizationRow
 from log10_server.strict_json import members
 from log10_server.web.answer import Reply, Wire, json_of
-from log10_server.web.call import CallOf, Machine
+from log10_server.web.call import LARGE_BODY, CallOf, Machine
 from log10_server.web.problems import documented, problem
 
 log = logging.getLogger(__name__)
@@ -55,8 +55,8 @@ _TOKENS_KEPT = 10_000
 # The one path outside `/api` that needs a token; `log10-io` carries it there in a header of another name (contract 3.1).
 GRAPHQL = "/graphql"
 _ORGANIZATION_HEADERS = {b"x-log10-organization", b"x-log10-organization-id"}
-# A larger body is read in a thread, so that other calls go on meanwhile.
-_LARGE_BODY = 1 << 18
+# Rows in an answer; more of them are put together in a thread.
+_MANY_ROWS = 100
 
 
 class Door:
@@ -127,7 +127,7 @@ class Door:
 
         value = token.decode("latin-1")
         try:
-            found = await self._machine.read(lambda connection: organizations.reached_by(connection, value))
+            found = await self._machine.read_at_the_door(lambda connection: organizations.reached_by(connection, value))
         finally:
             del self._asking[digest]
         if len(self._known) >= _TOKENS_KEPT:
@@ -279,6 +279,8 @@ class Route(APIRoute):
             arguments[name] = path_id(scope, alias)
         if plan.body is not None:
             arguments[plan.body_name] = await self._body(plan.body, scope, receive, call)
+        elif scope["method"] != "GET":
+            await self._body(NoBody, scope, receive, call)
         if plan.query is not None:
             arguments[plan.query_name] = _query(plan.query, admitted.query, call)
         answer = await self.endpoint(**arguments)
@@ -290,20 +292,30 @@ class Route(APIRoute):
         status = self.status_code or 200
         if answer is None:
             return Response(None, status, headers)
-        return Response(json_of(answer), status, headers, "application/json")
+        text = await asyncio.to_thread(json_of, answer) if _is_long(answer) else json_of(answer)
+        return Response(text, status, headers, "application/json")
 
     async def _body(self, model: type[Wire], scope: Scope, receive: Receive, call: CallOf) -> Wire | None:
         body, media_type = await read_body(scope, receive, call.limits.body_bytes)
         call.size = len(body)
         is_json = says_json(media_type)
-        if not self.plan.body_needed and (not body or (self.plan.body is NoBody and not is_json)):
+        if not self.plan.body_needed and (not body or (model is NoBody and not is_json)):
             return None
         said = await members_of(body, media_type, model.payloads, call.limits.nesting)
         check_organization(call.organization, said.get("organization_id"))
-        try:
-            return model.model_validate(said, context=call.limits)
-        except ValidationError as error:
-            raise Invalid(faults_of(error)) from None
+
+        def validated() -> Wire:
+            try:
+                return model.model_validate(said, context=call.limits)
+            except ValidationError as error:
+                raise Invalid(faults_of(error)) from None
+
+        return await call.prepared(validated)
+
+
+def _is_long(answer: Any) -> bool:
+    members = answer.__dict__.values() if isinstance(answer, BaseModel) else (answer,)
+    return any(isinstance(member, list) and len(member) > _MANY_ROWS for member in members)
 
 
 class NoBody(Wire):
@@ -335,7 +347,7 @@ async def members_of(body: bytes, media_type: str | None, payloads: Collection[s
     """As `strict_json.members`, in a thread for a large body. Raises WrongMediaType for what says it is not JSON."""
     if not says_json(media_type):
         raise WrongMediaType(f"The body must be JSON, not {media_type!r}: send Content-Type: application/json.")
-    if len(body) > _LARGE_BODY:
+    if len(body) > LARGE_BODY:
         return await asyncio.to_thread(members, body, payloads, nesting)
     return members(body, payloads, nesting)
 

@@ -23,6 +23,6 @@ async def health(request: Request) -> JSONResponse:
     """Tell whether the server is alive and reaches its database."""
     machine: Machine = request.app.state.machine
 
-    await machine.read(lambda connection: connection.execute(text("SELECT 1")).close())
+    await machine.read_at_the_door(lambda connection: connection.execute(text("SELECT 1")).close())
     kind = "postgresql" if machine.database.is_postgres else "sqlite"
     return JSONResponse({"status": "ok", "database": kind, "version": __version__})

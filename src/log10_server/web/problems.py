@@ -63,6 +63,7 @@ TITLES = {
     "internal": "The server has a defect",
     "not_implemented": "This server does not do that",
     "database_unavailable": "The database can't be reached",
+    "no_answer": "The database did not answer in time",
     "overloaded": "The server is overloaded",
     "stopping": "The server is stopping",
 }

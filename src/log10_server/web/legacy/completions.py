@@ -1,6 +1,7 @@
 """The unversioned completions of `log10-io`: ids given out, log rows, and the list of its command line (contract 2)."""
 
 import json
+import math
 import uuid
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, cast
@@ -66,7 +67,7 @@ class LogRow(Completion):
             **{
                 **known,
                 "kind": "completion" if shown.kind == "prompt" else shown.kind,
-                "duration": None if row.duration is None else round(row.duration * 1000, 6),
+                "duration": _milliseconds(row.duration),
                 "created_at": utc(row.created_at).isoformat(timespec="microseconds"),
                 "tagResolved": [ResolvedTag(id=str(keys[name]), name=name) for name in shown.tags],
             }
@@ -89,7 +90,7 @@ def _inside(kind: type[JsonObject]) -> BeforeValidator:
         if not (isinstance(said, str) and said.startswith('"')):
             return said
         text: str = json.loads(said)
-        if not text.strip():
+        if text.strip() in {"", "null"}:
             return None
         limits = info.context if isinstance(info.context, Limits) else Limits()
         try:
@@ -162,7 +163,7 @@ async def give_id(call: Call, _body: NoBody | None = None) -> GivenId:
 @router.post("/{completionId:id}")
 async def log(completion_id: CompletionId, body: LogEntry, call: Call) -> Completion:
     """Add what a row says; it may come in any order, and more than once."""
-    entry = Entry(checked_id(completion_id, call.limits), body.meaning())
+    entry = Entry(checked_id(completion_id, call.limits), await call.prepared(body.meaning))
     return Completion.of(await call.record(completions.record, entry))
 
 
@@ -207,10 +208,19 @@ def _created(text: str | None) -> CreatedFilter:
         raise Invalid.at(at, error.detail) from None
     if not isinstance(said, dict):
         raise Invalid.at(at, "Must be a JSON object with `from`, `to` or both.")
+    if wrong := [name for name in ("from", "to") if not isinstance(said.get(name), str | None)]:
+        raise Invalid.at(f"{at}/{wrong[0]}", "Must be a time in ISO 8601.")
     try:
         return CreatedFilter.model_validate({name: end for name, end in said.items() if end not in (None, "")})
     except ValidationError as error:
         raise Invalid(faults_of(error, at)) from None
+
+
+def _milliseconds(seconds: float | None) -> float | None:
+    """As the client wants it; left out where a double does not hold it."""
+    if seconds is None or math.isinf(seconds * 1000):
+        return None
+    return round(seconds * 1000, 6)
 
 
 def _rows(tx: Tx, rows: Sequence[CompletionRow]) -> list[LogRow]:

@@ -58,5 +58,5 @@ async def upload(request: Request) -> Response:
     def store(tx: Tx) -> None:
         test_runs.store_report(tx, run_id, secret, report)
 
-    await machine.writer.write(organization_id, store, size=len(body))
+    await machine.write(organization_id, store, size=len(body))
     return Response(written({"id": run_id}), media_type="application/json")

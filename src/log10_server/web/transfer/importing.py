@@ -10,6 +10,7 @@ from typing import BinaryIO, NamedTuple
 from sqlalchemy.exc import DBAPIError
 
 from log10_server.errors import Invalid, Malformed, Refusal, TooLarge
+from log10_server.services import json_schemas
 from log10_server.services.transfer import RESTORERS, KeptTask, Outcome
 from log10_server.settings import Limits
 from log10_server.store.database import Database, is_clash
@@ -71,6 +72,8 @@ class Import:
         for number, line in self._lines(file, lines):
             try:
                 kept = read(line, self.limits)
+                if isinstance(kept, KeptTask):  # now, while no transaction is open: it may take long
+                    json_schemas.check(kept.task.json_schema)
             except (Malformed, Invalid) as refusal:
                 self._refuse(file, number, refusal)
                 if isinstance(refusal, NotThisFormat):

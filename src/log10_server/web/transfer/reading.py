@@ -144,7 +144,7 @@ class CompletionLine(CompletionUpload, Line):
         if said:
             rest = {name: known for name, known in fields.items() if name not in counted}
             fields = cast(CompletionFields, {**rest, **said})
-        return Entry(self.id, fields, self.created_at)
+        return Entry(self.id, fields, self.created_at, fills_gaps=True)
 
 
 class DownloadedCompletion(LogEntry, Line):
@@ -163,7 +163,9 @@ class DownloadedCompletion(LogEntry, Line):
             fields["tags"] = tags
         else:
             fields.pop("tags", None)
-        return Entry(self.id, fields, self.created_at_ms if self.created_at is None else self.created_at)
+        return Entry(
+            self.id, fields, self.created_at_ms if self.created_at is None else self.created_at, fills_gaps=True
+        )
 
 
 class FeedbackLine(Line):

@@ -176,7 +176,7 @@ CompletionId = Annotated[str, Path(alias="completionId", description="The comple
 @router.post("", operation_id="create", status_code=201)
 async def create(body: CompletionUpload, call: Call) -> Completion:
     """Create a completion. Under an id that is known already, the row is merged into what is stored."""
-    return Completion.of(await call.record(completions.record, Entry(body.id, body.meaning())))
+    return Completion.of(await call.record(completions.record, Entry(body.id, await call.prepared(body.meaning))))
 
 
 @router.get("", operation_id="listCompletions")
@@ -215,7 +215,7 @@ async def update(completion_id: CompletionId, body: CompletionUpload, call: Call
     checked_id(completion_id, call.limits)
     if body.id is not None and body.id != completion_id:
         raise Invalid.at("/id", "Differs from the id in the path.")
-    return Completion.of(await call.record(completions.record, Entry(completion_id, body.meaning())))
+    return Completion.of(await call.record(completions.record, Entry(completion_id, await call.prepared(body.meaning))))
 
 
 @router.delete("/{completionId:id}", operation_id="deleteCompletion", status_code=204)
@@ -245,7 +245,7 @@ def place(cursor: str | None) -> Place | None:
     try:
         whole = cursor + "=" * (-len(cursor) % 4)
         created_at, colon, id = base64.b64decode(whole, altchars=b"-_", validate=True).decode().partition(":")
-        if not colon or "\0" in id or not created_at.isdecimal() or len(created_at) > 18:
+        if not colon or "\0" in id or not (created_at.isascii() and created_at.isdecimal()) or len(created_at) > 18:
             raise ValueError
         return Place(int(created_at), id)
     except (ValueError, binascii.Error):

@@ -98,13 +98,14 @@ class TaskUpload(Wire):
     )
 
     def meaning(self) -> NewFeedbackTask:
-        return NewFeedbackTask(
+        new = NewFeedbackTask(
             id=self.id,
             name=self.name,
             instruction=self.instruction or "",
             json_schema=str(self.json_schema),
             selector=tuple(self.completion_tags_selector or ()),
         )
+        return new._replace(content_digest=feedback_tasks.digest(new))
 
 
 class TaskChanges(Wire):
@@ -159,7 +160,7 @@ async def list_tasks(query: Annotated[TaskQuery, Query()], call: Call) -> Reply:
 @router.post("", operation_id="createFeedbackTask", responses=documented(409))
 async def create(body: TaskUpload, call: Call) -> Task:
     """Create a feedback task. Its selector counts for completions that are there already, too."""
-    asked = body.meaning()
+    asked = await call.prepared(body.meaning)
     await call.checked(asked.json_schema)
     return Task.of(await call.write(lambda tx: feedback_tasks.create(tx, asked), alone=True))
 
