@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import sqlite3
 import subprocess
 import threading
@@ -282,6 +283,28 @@ def test_a_postgres_that_hangs_means_503_soon(program_on: Callable[[str], Progra
 
     assert statuses == [503, 503]
     assert took < ANSWERED_WITHIN
+
+
+def test_a_server_whose_postgres_hangs_ends_within_30_seconds(
+    program_on: Callable[[str], Program], own_postgres: OwnPostgres
+) -> None:
+    served = program_on(own_postgres.url).serve()
+    with client_of(served, served.exported()["LOG10_TOKEN"], seconds=40) as api, ThreadPoolExecutor(2) as pool:
+        api.post("/completions", json={"id": "before"})
+        frozen = own_postgres.processes()
+        for one in frozen:
+            one.suspend()
+        try:
+            calls = [pool.submit(api.get, "/completions"), pool.submit(api.post, "/completions", json={"id": "during"})]
+            time.sleep(0.5)
+            code = served.stopped_by(signal.SIGTERM)  # waits 35 seconds at most
+        finally:
+            for one in frozen:
+                one.resume()
+        statuses = [call.result().status_code for call in calls]
+
+    assert code == 0
+    assert statuses == [503, 503]
 
 
 # The disk is full, the file is held by another program

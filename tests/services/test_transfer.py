@@ -236,3 +236,35 @@ def test_a_report_that_has_come_since_is_taken_over(database: Database, organiza
             "uploaded_at": "2024-01-02T00:00:00.000000+00:00",
         }
     ]
+
+
+def test_an_import_only_fills_gaps_of_what_has_been_logged_here_since(
+    database: Database, organization: Organization
+) -> None:
+    """Going on with an import after programs have moved over must not put old rows over new ones."""
+    line = b'{"type":"completion","id":"one","created_at":"2026-01-01T00:00:00.000000+00:00","tags":["old"],'
+    line += b'"status":"started","failure_kind":"from the file"}\n'
+    with in_tx(database, organization.id) as tx:
+        completions.record(tx, [Entry("one", {"tags": ["new"], "status": "finished"})])
+
+    tally, refused = taken(database, organization.id, line)
+    again, _ = taken(database, organization.id, line)
+
+    with in_tx(database, organization.id) as tx:
+        row = completions.get(tx, "one")
+    assert refused == []
+    assert (tally.stored, again.unchanged) == (1, 1)
+    assert (row.tags, row.status, row.failure_kind) == ('["new"]', "finished", "from the file")
+
+
+def test_a_refused_line_of_feedback_makes_no_task(database: Database, organization: Organization) -> None:
+    first = b'{"type":"feedback","id":"one","task_id":"there","json_values":{"a":1},"comment":""}\n'
+    other = b'{"type":"feedback","id":"one","task_id":"ghost","json_values":{"a":2},"comment":""}\n'
+    taken(database, organization.id, first)
+
+    _, refused = taken(database, organization.id, other)
+
+    with in_tx(database, organization.id) as tx:
+        tasks = [task.id for task in feedback_tasks.list_newest(tx, None, 0, 10)]
+    assert "there already" in reason(refused)
+    assert tasks == ["there"]

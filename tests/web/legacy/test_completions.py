@@ -10,7 +10,7 @@ import pytest
 from tests.conftest import Api, paths
 
 ID = "7c9e6679-7425-40de-944b-e07fc1f90ae7"
-ROW = {
+ROW: dict[str, Any] = {
     "status": "finished",
     "kind": "completion",
     "orig_module": "openai",
@@ -29,7 +29,7 @@ def call(api: Api, method: str, path: str, **options: Any) -> httpx.Response:
     return api.request(method, api.base_url.join(f"/api/{path}"), **options)
 
 
-def log(api: Api, id: str = ID, **said: Any) -> httpx.Response:
+def log(api: Api, id: str = ID, /, **said: Any) -> httpx.Response:
     return call(api, "POST", f"completions/{id}", json=said)
 
 

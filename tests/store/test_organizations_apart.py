@@ -1,0 +1,104 @@
+"""No organization waits for another, and readers that are kept busy lock nobody out."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import pytest
+
+from log10_server.settings import Settings
+from log10_server.store.database import Database, Tx
+from log10_server.store.writer import Writer
+from tests.conftest import Api, Organization, Served, new_organization, serve
+
+
+@pytest.fixture
+def other(database: Database) -> Organization:
+    return new_organization(database)
+
+
+def test_a_write_of_one_organization_does_not_wait_for_another_process_that_writes_for_another(
+    database: Database, organization: Organization, other: Organization
+) -> None:
+    if not database.is_postgres:
+        pytest.skip("SQLite has one writer at a time, for all organizations")
+    order: list[str] = []
+
+    def note(tx: Tx) -> None:
+        order.append(tx.organization_id)
+
+    async def story() -> None:
+        writer = Writer(database, 100, 1 << 20)
+        writer.start()
+        with database.writing() as connection:  # another process, in the middle of a write for `organization`
+            database.tx(connection, organization.id)
+            held_up = [asyncio.ensure_future(writer.write(organization.id, note)) for _ in range(2)]
+            for _ in range(3):
+                await asyncio.wait_for(writer.write(other.id, note), 10)
+            assert not any(one.done() for one in held_up)
+        await asyncio.wait_for(asyncio.gather(*held_up), 10)
+        writer.close()
+
+    asyncio.run(story())
+    assert order == [other.id] * 3 + [organization.id] * 2
+
+
+def test_writers_of_the_same_organizations_in_any_order_never_lock_each_other(
+    database: Database, organization: Organization, other: Organization
+) -> None:
+    """One transaction has several organizations; two processes may meet them in different orders."""
+    done: list[str] = []
+
+    async def story() -> None:
+        writer = Writer(database, 1000, 1 << 20)
+        writer.start()
+        owners = [organization.id, other.id]
+        works = [writer.write(owners[number % 2], lambda tx: done.append(tx.organization_id)) for number in range(200)]
+        await asyncio.wait_for(asyncio.gather(*works), 30)
+        writer.close()
+
+    threads = [threading.Thread(target=asyncio.run, args=[story()]) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert len(done) == 400
+
+
+@pytest.fixture
+def with_one_reader(migrated: Database) -> Iterator[Served]:
+    yield from serve(migrated, Settings(readers=1))
+
+
+def test_readers_that_are_kept_busy_lock_nobody_out(
+    with_one_reader: Served, database: Database, organization: Organization
+) -> None:
+    machine = with_one_reader.app.state.machine
+    go_on = threading.Event()
+    with ThreadPoolExecutor(1) as pool, Api(with_one_reader.url, organization) as api:
+        busy = machine._readers.submit(go_on.wait, 20)  # a list that takes long
+        try:
+            waiting = pool.submit(api.get, "/completions")
+            time.sleep(0.1)
+
+            health = httpx.get(f"{with_one_reader.url}/healthz", trust_env=False)
+            written = api.post("/completions", json={"id": "one"})
+        finally:
+            go_on.set()
+        busy.result()
+
+        assert health.status_code == 200
+        assert written.status_code == 201
+        assert waiting.result().status_code == 200
+
+
+def test_a_read_that_takes_too_long_ends_by_itself(database: Database, organization: Organization) -> None:
+    """The caller has had its 503; the thread must not go on for it."""
+    gave_up = time.monotonic() - 1
+
+    with pytest.raises(Exception, match="took too long"), database.reading(gave_up) as connection:
+        database.tx(connection, organization.id).check_time()
