@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import shlex
 import signal
 import socket
 import sqlite3
@@ -142,8 +143,12 @@ def issue_token(organization: str | None, value_from_stdin: bool) -> None:
     with _database() as database, database.writing() as connection:
         owner = _owner(list(directory.every(connection)), organization)
         issued = organizations.issue_token(connection, database.clock, owner.id, value)
-    click.echo(f"Token {issued.row.id} of the organization {owner.id}. Its value is shown only now:", err=True)
-    click.echo(issued.row.id if value_from_stdin else issued.value)
+    if value_from_stdin:
+        click.echo(f"The token of the organization {owner.id} has the value that you gave. Its id:", err=True)
+        click.echo(issued.row.id)
+    else:
+        click.echo(f"Token {issued.row.id} of the organization {owner.id}. Its value is shown only now:", err=True)
+        click.echo(issued.value)
 
 
 @token.command("list")
@@ -301,7 +306,7 @@ def _welcome(
     elif first is not None:
         lines += [f"This first start made the organization {organization.id}; its token is the one you set."]
     else:
-        lines += [f"A new token: log10-server token issue {organization.slug}"]
+        lines += [f"A new token: {_command()} token issue {organization.slug}"]
     click.echo("\n".join([*lines, "", f"Swagger UI: {address}/docs", "Stop with Ctrl-C.", ""]))
     sys.stdout.flush()
 
@@ -347,6 +352,11 @@ def _server(settings: Settings, database: Database) -> tuple["uvicorn.Server", "
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
     return server, app.state.machine
+
+
+def _command() -> str:
+    """How this program was called, so that what is printed can be pasted."""
+    return shlex.quote(sys.argv[0]) if os.sep in sys.argv[0] else "log10-server"
 
 
 def _reason(error: BaseException) -> str:

@@ -86,7 +86,11 @@ class Settings:
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> "Settings":
-        """Raises SettingsError naming the variable that can't be read."""
+        """Raises SettingsError naming the variable that can't be read, or that is none of ours."""
+        known = {about.variable for about, _ in described()}
+        for variable in sorted(environ):
+            if variable.startswith("LOG10_SERVER_") and variable not in known:
+                raise SettingsError(f"{variable} is no setting of log10-server.")
         return cls(**_read(cls, environ), limits=Limits(**_read(Limits, environ)))
 
 

@@ -119,4 +119,4 @@ def _make_file(path: Path) -> None:
     except FileExistsError:
         pass  # another program has just made it
     except OSError as error:
-        raise WrongSchema(f"The database file {path} can't be made: {error.strerror}.") from None
+        raise WrongSchema(f"The database file {path.resolve()} can't be made: {error.strerror}.") from None

@@ -25,8 +25,8 @@ Log **completions** (one LLM request and its response, with tags and a session),
 feedback is wanted on which of them, and upload **feedback** that the task's JSON Schema accepts.
 
 Every call carries a token of your organization in the header `X-Log10-Token`: press *Authorize*.
-The examples of the first four sections work as they stand, from the top of the page down; a proposal must be
-uploaded (`"state": "proposed"`) before it can be rejected.
+The examples of the first four sections work as they stand: first what makes things, then what reads, changes and
+deletes them. A proposal must be uploaded (`"state": "proposed"`) before it can be rejected.
 Refusals are `application/problem+json`; their `code` is for programs, their `detail` for people.
 """
 _TAGS = [
@@ -98,6 +98,7 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
         )
         shape = TypeAdapter(Problem).json_schema(ref_template="#/components/schemas/{model}")
         _without_fastapis_own_refusals(document)
+        _with_examples_of_parameters(document)
         schemas = document["components"]["schemas"]
         schemas |= shape.pop("$defs")
         schemas["Problem"] = shape
@@ -113,3 +114,12 @@ def _without_fastapis_own_refusals(document: dict[str, Any]) -> None:
                 del operation["responses"]["422"]
     for shape in ("HTTPValidationError", "ValidationError"):
         document["components"]["schemas"].pop(shape, None)
+
+
+def _with_examples_of_parameters(document: dict[str, Any]) -> None:
+    """Swagger UI fills in the example of a parameter, and overlooks that of its schema, where FastAPI puts it."""
+    for path in document["paths"].values():
+        for operation in path.values():
+            for parameter in operation.get("parameters", []):
+                if examples := parameter["schema"].pop("examples", None):
+                    parameter["example"] = examples[0]

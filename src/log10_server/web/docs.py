@@ -5,7 +5,7 @@ from pathlib import Path
 import fastapi_offline
 from fastapi import APIRouter
 from starlette.exceptions import HTTPException
-from starlette.responses import FileResponse, HTMLResponse, Response
+from starlette.responses import FileResponse, HTMLResponse, RedirectResponse, Response
 
 # That package carries the two programs as files, and nothing else of it is used.
 _ASSETS = Path(fastapi_offline.__file__).parent / "static"
@@ -57,6 +57,11 @@ _START = """SwaggerUIBundle({
 """
 
 router = APIRouter(include_in_schema=False)
+
+
+@router.get("/")
+async def front() -> RedirectResponse:
+    return RedirectResponse("docs")
 
 
 @router.get("/docs")

@@ -5,8 +5,8 @@ from log10_server.web.v1 import completions, feedback, feedback_tasks, sessions,
 ROUTERS = [
     completions.router,
     sessions.router,
-    feedback.router,
     feedback_tasks.router,
+    feedback.router,
     test_runs.router,
     usage.router,
 ]
