@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from log10_server.services.filters import MOST_CHARACTERS, FilterError, parsed
+from log10_server.services.filters import MOST_CHARACTERS, MOST_COMPARISONS, FilterError, parsed
 
 VALUES: dict[str, Any] = {
     "Coverage": 4,
@@ -217,9 +217,17 @@ def test_a_hundred_levels_are_read() -> None:
 
 
 def test_a_filter_of_the_greatest_length_is_read_at_once() -> None:
-    parts = "a = 1 or " * (MOST_CHARACTERS // 9 - 1) + "a = 2"
+    longest = "a = 2 or b = '" + "x" * (MOST_CHARACTERS - 15) + "'"
 
-    assert parsed(parts)({"a": 2})
+    assert parsed(longest)({"a": 2})
+
+
+def test_the_number_of_comparisons_has_an_end() -> None:
+    parts = ["a = 1"] * MOST_COMPARISONS
+
+    assert not parsed(" or ".join(parts))({"a": 2})
+    with pytest.raises(FilterError, match="more than 100 comparisons"):
+        parsed(" or ".join([*parts, "a = 2"]))
 
 
 @pytest.mark.parametrize("values", [None, 1, "text", [], [1], True, {}])

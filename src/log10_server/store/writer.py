@@ -181,7 +181,7 @@ class Writer:
                 done = True
         except Refusal as refusal:
             if done or (isinstance(refusal, Unavailable) and not was_lost(refusal)):
-                _fail(mine, _unknown() if done else refusal)
+                _fail(mine, _unknown() if done and was_lost(refusal) else refusal)
                 return put_off
             if len(groups) == 1 and not isinstance(refusal, Unavailable):
                 _refused(groups[0], refusal, again)
@@ -205,7 +205,7 @@ class Writer:
                     done = True
                 return
             except Refusal as refusal:
-                waiting.outcome = _unknown() if done else refusal
+                waiting.outcome = _unknown() if done and was_lost(refusal) else refusal
                 if done or not was_lost(refusal):
                     return
             except Exception as error:
