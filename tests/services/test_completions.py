@@ -1,6 +1,7 @@
 """Recording many rows at once equals recording them one after the other, and what is derived stays true."""
 
 import json
+from collections.abc import Callable
 from itertools import permutations, product
 from random import Random
 from typing import Any
@@ -13,7 +14,7 @@ from log10_server.services import completions, feedback_tasks, provider_payloads
 from log10_server.services.completions import Entry
 from log10_server.services.feedback_tasks import NewFeedbackTask
 from log10_server.services.merging import CompletionFields
-from log10_server.store.completions import CompletionRow
+from log10_server.store.completions import CompletionRow, Filters, Place
 from log10_server.store.database import Database, Tx
 from tests.conftest import Organization, new_organization
 
@@ -222,3 +223,24 @@ def test_model_and_counts_are_those_of_the_payloads_that_are_stored(tx: Tx, rows
         columns = {"model": kept.model, "input_tokens": kept.input_tokens, "output_tokens": kept.output_tokens}
         expected = provider_payloads.taken_out(kept.request, kept.response)
         assert columns == {name: expected.get(name) for name in columns}
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3])
+def test_pages_lose_and_repeat_nothing_where_rows_have_one_time(tx: Tx, limit: int) -> None:
+    """Rows of an import often share their instant: then the id decides, in a list, by tags, and in a session."""
+    ids = ["b", "D", "a", "é", "C"]
+    completions.record(tx, [Entry(id, {"tags": ["t"], "session_id": "s"}, created_at=1_000_000) for id in ids])
+
+    def paged(page: Callable[[Place | None], tuple[list[CompletionRow], Place | None]]) -> list[str]:
+        found: list[str] = []
+        rows, after = page(None)
+        found += [row.id for row in rows]
+        while after is not None:
+            rows, after = page(after)
+            found += [row.id for row in rows]
+        return found
+
+    newest = sorted(ids, reverse=True)
+    assert paged(lambda after: completions.list_newest(tx, [], Filters(), after, limit)) == newest
+    assert paged(lambda after: completions.list_newest(tx, ["t"], Filters(), after, limit)) == newest
+    assert paged(lambda after: completions.list_of_session(tx, "s", after, limit)) == sorted(ids)

@@ -243,7 +243,7 @@ def test_an_import_only_fills_gaps_of_what_has_been_logged_here_since(
 ) -> None:
     """Going on with an import after programs have moved over must not put old rows over new ones."""
     line = b'{"type":"completion","id":"one","created_at":"2026-01-01T00:00:00.000000+00:00","tags":["old"],'
-    line += b'"status":"started","failure_kind":"from the file"}\n'
+    line += b'"status":"failed","failure_kind":"from the file"}\n'
     with in_tx(database, organization.id) as tx:
         completions.record(tx, [Entry("one", {"tags": ["new"], "status": "finished"})])
 

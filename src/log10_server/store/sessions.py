@@ -21,16 +21,14 @@ same_columns(SessionRow, session)
 
 
 def ensure(tx: Tx, session_ids: Iterable[str]) -> None:
-    """Make those sessions that are not there yet."""
-    wanted = sorted(set(session_ids))
-    if wanted:
-        found = set(tx.connection.scalars(tx.rows(session, "id").where(tx.among(session.c.id, wanted))))
-        missing = [SessionRow(tx.organization_id, id, tx.now()) for id in wanted if id not in found]
-        tx.insert_many(session, missing)
+    """Make those sessions that are not there yet, now."""
+    add_missing(tx, {id: tx.now() for id in session_ids})
 
 
 def add_missing(tx: Tx, sessions: Mapping[str, int]) -> set[str]:
     """Make those sessions that are not there yet, at the instants given; gives their ids."""
+    if not sessions:
+        return set()
     wanted = sorted(sessions)
     found = set(tx.connection.scalars(tx.rows(session, "id").where(tx.among(session.c.id, wanted))))
     missing = [SessionRow(tx.organization_id, id, sessions[id]) for id in wanted if id not in found]

@@ -255,8 +255,9 @@ class Route(APIRoute):
         refusals = [401, 403, 500, 503]
         refusals += [400, 413, 415] if self.plan.body else []
         refusals += [422] if self.plan.body or self.plan.query else []
+        refusals += [] if "GET" in (options.get("methods") or ()) else [400, 413, 422]  # a body that is looked into
         refusals += [404] if self.plan.paths else []
-        options["responses"] = {**(options.get("responses") or {}), **documented(*sorted(refusals))}
+        options["responses"] = {**(options.get("responses") or {}), **documented(*sorted(set(refusals)))}
         super().__init__(path, endpoint, **options)
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
