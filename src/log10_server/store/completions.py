@@ -11,18 +11,17 @@ from sqlalchemy import (
     ScalarSelect,
     Select,
     Text,
-    bindparam,
     case,
     false,
     func,
     literal,
     select,
     tuple_,
-    update,
 )
 
 from log10_server.store.base import Instant, Key, Payload, link, order, owned, same_columns
 from log10_server.store.database import Tx
+from log10_server.store.statements import Statement
 from log10_server.store.tags import TagRow, tag
 
 completion = owned(
@@ -102,9 +101,13 @@ shown_kind = func.coalesce(completion.c.kind, "chat")
 shown_status = func.coalesce(completion.c.status, case((completion.c.response.is_(None), "started"), else_="finished"))
 
 
+_AMONG = Statement(lambda asked: asked.rows(completion).where(asked.among(completion.c.id, "ids")))
+_EXISTING = Statement(lambda asked: asked.rows(completion, "id").where(asked.among(completion.c.id, "ids")))
+_MODELS = Statement(lambda asked: asked.rows(completion, "id", "model").where(asked.among(completion.c.id, "ids")))
+
+
 def find(tx: Tx, completion_id: str) -> CompletionRow | None:
-    found = tx.connection.execute(tx.rows(completion).where(completion.c.id == completion_id)).first()
-    return CompletionRow(*found) if found is not None else None
+    return found_among(tx, [completion_id]).get(completion_id)
 
 
 def found_among(tx: Tx, ids: Iterable[str]) -> dict[str, CompletionRow]:
@@ -112,8 +115,7 @@ def found_among(tx: Tx, ids: Iterable[str]) -> dict[str, CompletionRow]:
     wanted = sorted(set(ids))
     if not wanted:
         return {}
-    mine = tx.rows(completion).where(tx.among(completion.c.id, wanted))
-    return {row.id: CompletionRow(*row) for row in tx.connection.execute(mine)}
+    return {row.id: row for row in map(CompletionRow._make, tx.fetch(_AMONG, ids=wanted))}
 
 
 def add(tx: Tx, rows: Sequence[CompletionRow]) -> None:
@@ -122,17 +124,7 @@ def add(tx: Tx, rows: Sequence[CompletionRow]) -> None:
 
 def replace(tx: Tx, rows: Sequence[CompletionRow]) -> None:
     """Store what is known now of completions that are there."""
-    if rows:
-        named = completion.c.keys()[2:]
-        statement = (
-            update(completion)
-            .where(
-                completion.c.organization_id == bindparam("at_organization_id"), completion.c.id == bindparam("at_id")
-            )
-            .values({name: bindparam(name) for name in named})
-        )
-        values = [{**row._asdict(), "at_organization_id": row.organization_id, "at_id": row.id} for row in rows]
-        tx.connection.execute(statement, values)
+    tx.replace_many(completion, rows)
 
 
 def remove(tx: Tx, completion_id: str) -> None:
@@ -151,13 +143,13 @@ def unindex_tags(tx: Tx, completion_ids: Iterable[str]) -> None:
 
 
 def existing(tx: Tx, ids: Iterable[str]) -> set[str]:
-    return set(tx.connection.scalars(tx.rows(completion, "id").where(tx.among(completion.c.id, sorted(set(ids))))))
+    wanted = sorted(set(ids))
+    return {id for (id,) in tx.fetch(_EXISTING, ids=wanted)} if wanted else set()
 
 
 def models(tx: Tx, ids: Iterable[str]) -> dict[str, str | None]:
     """The model of each of these completions."""
-    wanted = tx.rows(completion, "id", "model").where(tx.among(completion.c.id, sorted(ids)))
-    return {row.id: row.model for row in tx.connection.execute(wanted)}
+    return dict(tx.fetch(_MODELS, ids=sorted(ids)))
 
 
 _SHORT = 1 << 16

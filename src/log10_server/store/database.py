@@ -45,6 +45,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, Operationa
 from log10_server.clock import Clock
 from log10_server.errors import Refusal, Unavailable
 from log10_server.settings import SettingsError
+from log10_server.store.statements import Statement
 
 T = TypeVar("T")
 
@@ -64,6 +65,7 @@ class Database:
         self.engine = _postgres(self.url, readers) if self.is_postgres else _sqlite(self.url, readers)
         self._reads = self.engine.execution_options(isolation_level="AUTOCOMMIT") if self.is_postgres else self.engine
         self._writes = self.engine.execution_options(log10_writes=True)
+        self.driver_error: Any = self.engine.dialect.loaded_dbapi.Error
 
     @contextmanager
     def reading(self, give_up: float | None = None) -> Iterator[Connection]:
@@ -75,6 +77,8 @@ class Database:
         try:
             with self._reads.connect().execution_options(log10_give_up=give_up) as connection:
                 driver = connection.connection.driver_connection
+                if isinstance(driver, sqlite3.Connection):
+                    driver.execute("BEGIN")  # all that is read is of one moment
                 if give_up is None or not isinstance(driver, sqlite3.Connection):
                     yield connection
                     return
@@ -147,12 +151,13 @@ class Database:
 class Tx:
     """A transaction as one organization sees it: every statement begins from rows that are its own."""
 
-    __slots__ = ("connection", "database", "organization_id")
+    __slots__ = ("_driver", "connection", "database", "organization_id")
 
     def __init__(self, database: Database, connection: Connection, organization_id: str) -> None:
         self.database = database
         self.connection = connection
         self.organization_id = organization_id
+        self._driver: Any = None
 
     def now(self) -> int:
         """An instant that no other call of this process gets."""
@@ -183,11 +188,45 @@ class Tx:
         listed = func.json_each(bindparam(None, json.dumps(list(values), ensure_ascii=False)))
         return column.in_(select(text("value")).select_from(listed))
 
+    def fetch(self, statement: Statement, **values: Any) -> list[Any]:
+        """What `statement` finds, as the driver's tuples; a parameter that is one of several values is a list."""
+        found: list[Any] = self._run(statement, values).fetchall()
+        return found
+
+    def run(self, statement: Statement, **values: Any) -> None:
+        """Do what `statement` says."""
+        self._run(statement, values)
+
+    def _run(self, statement: Statement, values: dict[str, Any]) -> Any:
+        sql, names, constants = statement.written(self.database.engine.dialect)
+        said = {**constants, **values, "organization_id": self.organization_id}
+        if not self.database.is_postgres:
+            ordered = [said[name] for name in names]
+            return self._by_driver(
+                "execute", sql, [_json(value) if type(value) is list else value for value in ordered]
+            )
+        return self._by_driver("execute", sql, said)
+
+    def _by_driver(self, method: str, sql: str, values: Any) -> Any:
+        """Run `sql` by the driver. Raises as SQLAlchemy does, and drops a connection that is lost as it does."""
+        if self._driver is None:
+            self._driver = self.connection.connection.cursor()
+        try:
+            getattr(self._driver, method)(sql, values)
+        except self.database.driver_error as error:
+            raise self._raised(error) from error
+        return self._driver
+
+    def _raised(self, error: Any) -> Any:
+        lost = self.database.engine.dialect.is_disconnect(error, self.connection.connection.driver_connection, None)
+        if lost:
+            self.connection.invalidate(error)
+        return DBAPIError.instance(None, None, error, self.database.driver_error, connection_invalidated=lost)
+
     def insert_many(self, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:
         """Insert `rows`, values in the order of the columns.
 
-        By the driver itself: one statement with arrays on Postgres, `executemany` on SQLite; SQLAlchemy takes several
-        times as long.
+        One statement with arrays on Postgres, `executemany` on SQLite; SQLAlchemy takes several times as long.
         """
         self._insert(table, rows, "")
 
@@ -195,21 +234,24 @@ class Tx:
         """As `insert_many`, without the rows whose key is taken."""
         self._insert(table, rows, " ON CONFLICT DO NOTHING")
 
+    def replace_many(self, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:
+        """Store `rows` in the place of those that have their keys, the organization and an id."""
+        if not rows:
+            return
+        self._by_driver(
+            "executemany", _replaced(table, self.database.is_postgres), [(*row[2:], *row[:2]) for row in rows]
+        )
+
     def _insert(self, table: Table, rows: Sequence[tuple[Any, ...]], on_conflict: str) -> None:
         if not rows:
             return
-        columns = list(table.columns)
         if self.database.is_postgres:
-            arrays = tuple(
-                _array(column, values) for column, values in zip(columns, zip(*rows, strict=True), strict=True)
-            )
-            self.connection.exec_driver_sql(_unnest(table) + on_conflict, arrays)
+            arrays = [
+                _array(column, values) for column, values in zip(table.columns, zip(*rows, strict=True), strict=True)
+            ]
+            self._by_driver("execute", _unnest(table) + on_conflict, arrays)
         else:
-            marks = ", ".join("?" * len(columns))
-            names = ", ".join(column.name for column in columns)
-            self.connection.exec_driver_sql(
-                f"INSERT INTO {table.name} ({names}) VALUES ({marks}){on_conflict}", list(rows)
-            )
+            self._by_driver("executemany", _values(table) + on_conflict, rows)
 
 
 def database_url(text: str) -> URL:
@@ -280,7 +322,25 @@ def _array(column: Column[Any], values: Sequence[Any]) -> list[Any]:
     return list(values)
 
 
+@cache
+def _replaced(table: Table, is_postgres: bool) -> str:
+    mark = "%s" if is_postgres else "?"
+    key, id, *rest = (column.name for column in table.columns)
+    values = ", ".join(f"{name} = {mark}" for name in rest)
+    return f"UPDATE {table.name} SET {values} WHERE {key} = {mark} AND {id} = {mark}"
+
+
 _ARRAYS: dict[type, str] = {BigInteger: "bigint[]", Integer: "integer[]", Boolean: "boolean[]", Double: "float8[]"}
+
+
+def _json(values: list[Any]) -> str:
+    return json.dumps(values, ensure_ascii=False)
+
+
+@cache
+def _values(table: Table) -> str:
+    names = ", ".join(column.name for column in table.columns)
+    return f"INSERT INTO {table.name} ({names}) VALUES ({', '.join('?' * len(table.columns))})"
 
 
 @cache
@@ -305,13 +365,14 @@ def _sqlite(url: URL, readers: int) -> Engine:
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
+        driver = cast(sqlite3.Connection, connection.connection.driver_connection)
         if not connection.get_execution_options().get("log10_writes"):
-            connection.exec_driver_sql("BEGIN")
+            if not driver.in_transaction:
+                driver.execute("BEGIN")
             return
         # The write lock is taken first: a deferred transaction that reads and then writes fails at once when
         # another one wrote between, and no timeout helps.
         # SQLite itself would wait in steps of up to 100 ms, and a busy neighbour would take every free moment.
-        driver = cast(sqlite3.Connection, connection.connection.driver_connection)
         give_up = time.monotonic() + _LOCK_WAIT
         driver.execute("PRAGMA busy_timeout=0")
         try:

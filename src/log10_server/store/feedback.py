@@ -3,10 +3,11 @@
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import Column, Integer, Select, Text, func, literal, select, tuple_
+from sqlalchemy import Column, Integer, Select, Text, func, literal, literal_column, select, tuple_
 
 from log10_server.store.base import Digest, Instant, Key, Payload, link, order, owned, same_columns
 from log10_server.store.database import Tx
+from log10_server.store.statements import Statement
 
 feedback = owned(
     "feedback",
@@ -74,6 +75,24 @@ class FeedbackCompletionRow(NamedTuple):
 same_columns(FeedbackRow, feedback)
 same_columns(FeedbackCompletionRow, feedback_completion)
 
+_AMONG = Statement(lambda asked: asked.rows(feedback).where(asked.among(feedback.c.id, "ids")))
+_MATCHED = Statement(
+    lambda asked: (
+        asked.rows(feedback_completion, "feedback_id", "completion_id")
+        .where(asked.among(feedback_completion.c.feedback_id, "ids"))
+        .order_by(feedback_completion.c.feedback_id, feedback_completion.c.position)
+    )
+)
+_GRADED = Statement(
+    lambda asked: (
+        asked.rows(feedback_completion, "task_id", "completion_id")
+        .join(feedback, is_linked)
+        .where(
+            asked.among(feedback_completion.c.completion_id, "ids"), feedback.c.state == literal_column("'accepted'")
+        )
+    )
+)
+
 
 def add(tx: Tx, rows: Sequence[FeedbackRow]) -> None:
     tx.insert_many(feedback, rows)
@@ -89,21 +108,15 @@ def found_among(tx: Tx, ids: Iterable[str]) -> dict[str, FeedbackRow]:
     wanted = sorted(set(ids))
     if not wanted:
         return {}
-    mine = tx.rows(feedback).where(tx.among(feedback.c.id, wanted))
-    return {row.id: FeedbackRow(*row) for row in tx.connection.execute(mine)}
+    return {row.id: row for row in map(FeedbackRow._make, tx.fetch(_AMONG, ids=wanted))}
 
 
 def matched(tx: Tx, ids: Sequence[str]) -> dict[str, list[str]]:
     """The completions, in their order, of each feedback in `ids`; those with none are left out."""
     if not ids:
         return {}
-    links = (
-        tx.rows(feedback_completion, "feedback_id", "completion_id")
-        .where(tx.among(feedback_completion.c.feedback_id, ids))
-        .order_by(feedback_completion.c.feedback_id, feedback_completion.c.position)
-    )
     found: dict[str, list[str]] = {}
-    for feedback_id, completion_id in tx.connection.execute(links):
+    for feedback_id, completion_id in tx.fetch(_MATCHED, ids=list(ids)):
         found.setdefault(feedback_id, []).append(completion_id)
     return found
 
@@ -123,12 +136,7 @@ def graded(tx: Tx, completion_ids: Sequence[str]) -> set[tuple[str, str]]:
     """The pairs (task, completion) of these completions that have accepted feedback."""
     if not completion_ids:
         return set()
-    links = (
-        tx.rows(feedback_completion, "task_id", "completion_id")
-        .join(feedback, is_linked)
-        .where(tx.among(feedback_completion.c.completion_id, completion_ids), feedback.c.state == "accepted")
-    )
-    return {(task_id, completion_id) for task_id, completion_id in tx.connection.execute(links)}
+    return set(tx.fetch(_GRADED, ids=list(completion_ids)))
 
 
 def replace(tx: Tx, row: FeedbackRow) -> None:

@@ -7,6 +7,7 @@ from sqlalchemy import BigInteger, Boolean, Column, Select, Text, false, func, s
 
 from log10_server.store.base import Digest, Instant, Key, Payload, link, order, owned, same_columns
 from log10_server.store.database import Tx
+from log10_server.store.statements import Asked, Statement
 
 feedback_task = owned(
     "feedback_task",
@@ -106,17 +107,23 @@ def selectors_with(tx: Tx, tag_ids: Sequence[int]) -> dict[str, set[int]]:
     """The whole selectors, by task, of the tasks that are not archived and name at least one of `tag_ids`."""
     if not tag_ids:
         return {}
-    some = tx.rows(feedback_task_tag, "task_id").where(tx.among(feedback_task_tag.c.tag_id, tag_ids)).distinct()
-    theirs = (
-        tx.rows(feedback_task_tag, "task_id", "tag_id")
-        .join(
-            feedback_task,
-            (feedback_task.c.organization_id == feedback_task_tag.c.organization_id)
-            & (feedback_task.c.id == feedback_task_tag.c.task_id),
-        )
-        .where(feedback_task.c.archived == false(), feedback_task_tag.c.task_id.in_(some))
-    )
     found: dict[str, set[int]] = {}
-    for task_id, tag_id in tx.connection.execute(theirs):
+    for task_id, tag_id in tx.fetch(_SELECTORS_WITH, tag_ids=list(tag_ids)):
         found.setdefault(task_id, set()).add(tag_id)
     return found
+
+
+def _selectors_with(asked: Asked) -> Select[Any]:
+    named = feedback_task_tag.alias("named")
+    some = select(named.c.task_id).where(asked.mine(named), asked.among(named.c.tag_id, "tag_ids")).distinct()
+    its_task = (feedback_task.c.organization_id == feedback_task_tag.c.organization_id) & (
+        feedback_task.c.id == feedback_task_tag.c.task_id
+    )
+    return (
+        asked.rows(feedback_task_tag, "task_id", "tag_id")
+        .join(feedback_task, its_task)
+        .where(feedback_task.c.archived == false(), feedback_task_tag.c.task_id.in_(some))
+    )
+
+
+_SELECTORS_WITH = Statement(_selectors_with)

@@ -7,6 +7,7 @@ from sqlalchemy import Column
 
 from log10_server.store.base import Instant, Key, owned, same_columns
 from log10_server.store.database import Tx
+from log10_server.store.statements import Statement
 
 session = owned("session", ("id",), Column("id", Key), Column("created_at", Instant, nullable=False))
 
@@ -19,6 +20,8 @@ class SessionRow(NamedTuple):
 
 same_columns(SessionRow, session)
 
+_AMONG = Statement(lambda asked: asked.rows(session, "id").where(asked.among(session.c.id, "ids")))
+
 
 def ensure(tx: Tx, session_ids: Iterable[str]) -> None:
     """Make those sessions that are not there yet, now."""
@@ -30,7 +33,7 @@ def add_missing(tx: Tx, sessions: Mapping[str, int]) -> set[str]:
     if not sessions:
         return set()
     wanted = sorted(sessions)
-    found = set(tx.connection.scalars(tx.rows(session, "id").where(tx.among(session.c.id, wanted))))
+    found = {id for (id,) in tx.fetch(_AMONG, ids=wanted)}
     missing = [SessionRow(tx.organization_id, id, sessions[id]) for id in wanted if id not in found]
     tx.insert_many(session, missing)
     return {row.id for row in missing}

@@ -8,6 +8,7 @@ from sqlalchemy import BigInteger, Column, Text
 
 from log10_server.store.base import Digest, Instant, order, owned, same_columns
 from log10_server.store.database import Tx
+from log10_server.store.statements import Statement
 
 tag = owned(
     "tag",
@@ -30,14 +31,15 @@ class TagRow(NamedTuple):
 
 same_columns(TagRow, tag)
 
+_KNOWN = Statement(lambda asked: asked.rows(tag, "name_digest", "id").where(asked.among(tag.c.name_digest, "digests")))
+
 
 def known(tx: Tx, names: Iterable[str]) -> dict[str, int]:
     """The keys of those names that are tags already."""
     digests = {sha256(name.encode()).hexdigest(): name for name in names}
     if not digests:
         return {}
-    found = tx.connection.execute(tx.rows(tag, "name_digest", "id").where(tx.among(tag.c.name_digest, sorted(digests))))
-    return {digests[digest]: id for digest, id in found}
+    return {digests[digest]: id for digest, id in tx.fetch(_KNOWN, digests=sorted(digests))}
 
 
 def ensure(tx: Tx, names: Iterable[str]) -> dict[str, int]:
