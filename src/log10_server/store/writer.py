@@ -79,24 +79,47 @@ class Writer:
     def is_alive(self) -> bool:
         return self._thread.is_alive()
 
-    async def write(self, organization_id: str, work: Callable[[Tx], T], *, size: int = 0, alone: bool = False) -> T:
+    async def write(
+        self,
+        organization_id: str,
+        work: Callable[[Tx], T],
+        *,
+        size: int = 0,
+        alone: bool = False,
+        patience: float | None = None,
+    ) -> T:
         """What `work` gives, once it is on disk. `size` is about its bytes; `alone` keeps it out of others' transactions.
 
-        Raises the work's own refusal, and Unavailable when too much waits or nothing could be stored.
+        Raises the work's own refusal, and Unavailable when too much waits, nothing could be stored, or no answer has
+        come after `patience` seconds.
         """
-        result: T = await self._stand(organization_id, work, _A_WORK, size, alone)
+        result: T = await self._answer(self._stand(organization_id, work, _A_WORK, size, alone), patience)
         return result
 
     async def record(
-        self, organization_id: str, recorder: Callable[[Tx, Sequence[E]], Sequence[R | Refusal]], entry: E, size: int
+        self,
+        organization_id: str,
+        recorder: Callable[[Tx, Sequence[E]], Sequence[R | Refusal]],
+        entry: E,
+        size: int,
+        patience: float | None = None,
     ) -> R:
         """What `recorder` gives for `entry`, once it is on disk.
 
         Waiting entries of one organization go to `recorder` together. It gives a result or a refusal for each, in
         their order, and leaves nothing behind of those that it refuses.
         """
-        result: R = await self._stand(organization_id, recorder, entry, size, False)
+        result: R = await self._answer(self._stand(organization_id, recorder, entry, size, False), patience)
         return result
+
+    async def _answer(self, waiting: asyncio.Future[Any], patience: float | None) -> Any:
+        if patience is None:
+            return await waiting
+        giving_up = waiting.get_loop().call_later(patience, _give_up, waiting)
+        try:
+            return await waiting
+        finally:
+            giving_up.cancel()
 
     def _stand(
         self, organization_id: str, do: Callable[..., Any], entry: Any, size: int, alone: bool
@@ -241,6 +264,19 @@ def _refused(group: list[_Waiting], refusal: Refusal, again: list[_Waiting]) -> 
         group[0].outcome = refusal
     else:
         again += group
+
+
+def _give_up(waiting: asyncio.Future[Any]) -> None:
+    if not waiting.done():
+        waiting.set_exception(no_answer())
+
+
+def no_answer() -> Unavailable:
+    """A caller's patience has ended."""
+    return Unavailable(
+        "The database did not answer in time. What was sent may still be stored, whole; send it again.",
+        code="no_answer",
+    )
 
 
 def _fail(batch: Sequence[_Waiting], refusal: Refusal) -> None:

@@ -6,8 +6,9 @@ the answer as it is.
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
+from json.encoder import encode_basestring_ascii
 from typing import Annotated, Any, ClassVar, NamedTuple, Self, get_args
 
 import msgspec
@@ -90,6 +91,16 @@ class Wire(BaseModel):
         names = {field.alias or name for name, field in cls.model_fields.items() if _is_payload(field.annotation)}
         cls.payloads = frozenset(names)
 
+    @classmethod
+    def made(cls, **members: Any) -> Self:
+        """An answer of members that are known to be right; all that are set are given. For what is made by the row."""
+        made = cls.__new__(cls)
+        object.__setattr__(made, "__dict__", members)
+        object.__setattr__(made, "__pydantic_fields_set__", set(members))
+        object.__setattr__(made, "__pydantic_extra__", None)
+        object.__setattr__(made, "__pydantic_private__", None)
+        return made
+
 
 class Reply(NamedTuple):
     """An answer with headers of its own."""
@@ -101,16 +112,31 @@ class Reply(NamedTuple):
 def json_of(answer: Any) -> str:
     """The JSON text of an answer: payloads are put in as they are. Members of a model that are None are left out, those
     of a dict are `null`."""
+    write = _WRITERS.get(type(answer))
+    if write is not None:
+        return write(answer)
     if isinstance(answer, JsonText):
         return answer
     if isinstance(answer, BaseModel):
         parts = [f'"{name}":{json_of(member)}' for name, member in answer.__dict__.items() if member is not None]
         return "{" + ",".join(parts) + "}"
-    if isinstance(answer, dict):
-        return "{" + ",".join(f"{written(name)}:{json_of(member)}" for name, member in answer.items()) + "}"
-    if isinstance(answer, list) and answer and type(answer[0]) is not str:
-        return "[" + ",".join(map(json_of, answer)) + "]"
     return written(answer)
+
+
+def _of_dict(answer: dict[str, Any]) -> str:
+    return "{" + ",".join([f"{written(name)}:{json_of(member)}" for name, member in answer.items()]) + "}"
+
+
+def _of_list(answer: list[Any]) -> str:
+    return "[" + ",".join([json_of(item) for item in answer]) + "]"
+
+
+_WRITERS: dict[type, Callable[[Any], str]] = {
+    str: encode_basestring_ascii,
+    int: int.__repr__,
+    dict: _of_dict,
+    list: _of_list,
+}
 
 
 def _is_payload(annotation: Any) -> bool:

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -16,7 +16,7 @@ from log10_server.services.validators import Validators
 from log10_server.settings import Limits, Settings
 from log10_server.store.database import Database, Tx
 from log10_server.store.organizations import OrganizationRow
-from log10_server.store.writer import Writer
+from log10_server.store.writer import Writer, no_answer
 
 T = TypeVar("T")
 E = TypeVar("E")
@@ -87,7 +87,7 @@ class Machine:
             async with asyncio.timeout(patience):
                 return await asyncio.shield(reading)
         except TimeoutError:
-            raise _no_answer() from None
+            raise no_answer() from None
 
     def _has_read(self, reading: asyncio.Future[Any]) -> None:
         self._reading -= 1
@@ -96,8 +96,8 @@ class Machine:
 
     async def write(self, organization_id: str, work: Callable[[Tx], T], *, size: int, alone: bool = False) -> T:
         """What `work` gives, once it is on disk. Raises Unavailable when no answer has come in time."""
-        waiting = self.writer.write(organization_id, work, size=size, alone=alone)
-        return await _answered(waiting, LONG_PATIENCE if alone else PATIENCE)
+        patience = LONG_PATIENCE if alone else PATIENCE
+        return await self.writer.write(organization_id, work, size=size, alone=alone, patience=patience)
 
     async def schema_of(self, organization_id: str, task_id: str) -> str:
         """The schema of a task; it never changes, so it is read once. Raises Invalid for an unknown task."""
@@ -153,8 +153,7 @@ class CallOf:
 
     async def record(self, recorder: Callable[[Tx, Sequence[E]], Sequence[R | Refusal]], entry: E) -> R:
         """What `recorder` gives for `entry`, once it is on disk; entries that wait are recorded together."""
-        waiting = self.machine.writer.record(self.organization.id, recorder, entry, self.size)
-        return await _answered(waiting, PATIENCE)
+        return await self.machine.writer.record(self.organization.id, recorder, entry, self.size, PATIENCE)
 
     async def prepared(self, work: Callable[[], T]) -> T:
         """What `work` makes of the body; of a large one in a thread, so that other calls go on meanwhile."""
@@ -168,18 +167,3 @@ class CallOf:
         """Raises Invalid for an unknown task, and for values that its schema refuses."""
         schema = await self.machine.schema_of(self.organization.id, task_id)
         await self.machine.validators.validate(schema, json_values)
-
-
-async def _answered(waiting: Coroutine[Any, Any, T], patience: float) -> T:
-    try:
-        async with asyncio.timeout(patience):
-            return await waiting
-    except TimeoutError:
-        raise _no_answer() from None
-
-
-def _no_answer() -> Unavailable:
-    return Unavailable(
-        "The database did not answer in time. What was sent may still be stored, whole; send it again.",
-        code="no_answer",
-    )

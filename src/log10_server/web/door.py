@@ -11,7 +11,7 @@ import hashlib
 import inspect
 import logging
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Annotated, Any, NamedTuple, get_args, get_origin
 from urllib.parse import parse_qsl, unquote_to_bytes
 
@@ -22,7 +22,7 @@ from fastapi.security import APIKeyHeader
 from pydantic import BaseModel, ValidationError
 from starlette.convertors import Convertor, register_url_convertor
 from starlette.responses import Response
-from starlette.routing import Match
+from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from log10_server.errors import (
@@ -59,11 +59,41 @@ _ORGANIZATION_HEADERS = {b"x-log10-organization", b"x-log10-organization-id"}
 _MANY_ROWS = 100
 
 
-class Door:
-    """Lets in calls under `/api`, and to `/graphql`, that carry a token; an ASGI middleware before routing."""
+class Routes:
+    """Finds the route of a call among those that begin as its path does; Starlette asks every route in turn.
 
-    def __init__(self, app: ASGIApp, machine: Machine) -> None:
+    What is no route's here (another method, no such path) is left to Starlette's router.
+    """
+
+    def __init__(self, routes: Sequence[BaseRoute]) -> None:
+        self._by_beginning: dict[str, list[Route]] = {}
+        for route in routes:
+            if isinstance(route, Route):
+                beginning = route.path.partition("/{")[0]
+                self._by_beginning.setdefault(beginning, []).append(route)
+
+    def find(self, scope: Scope) -> "Route | None":
+        """The route; `scope` knows then what it needs. Longer beginnings come first: fixed paths before ids."""
+        beginning: str = scope["path"]
+        while beginning:
+            for route in self._by_beginning.get(beginning, ()):
+                match, found = route.matches(scope)
+                if match is Match.FULL:
+                    scope.update(found)
+                    return route
+            beginning = beginning.rpartition("/")[0]
+        return None
+
+
+class Door:
+    """Lets in calls under `/api`, and to `/graphql`, that carry a token, and brings them to their routes.
+
+    It stands before all that FastAPI and Starlette do with a call, and is the last to see what went wrong.
+    """
+
+    def __init__(self, app: ASGIApp, routes: Sequence[BaseRoute], machine: Machine) -> None:
         self._app = app
+        self._routes = Routes(routes)
         self._machine = machine
         self._known: dict[bytes, tuple[float, OrganizationRow]] = {}
         self._asking: dict[bytes, asyncio.Task[OrganizationRow | None]] = {}
@@ -86,7 +116,11 @@ class Door:
                 scope["raw_path"] = b"/" + scope["raw_path"].lstrip(b"/")
             if path.startswith("/api/") or path == "/api" or path == GRAPHQL:
                 await self._admit(scope)
-            await self._app(scope, receive, noting_send)
+            route = self._routes.find(scope)
+            if route is not None:
+                await route.handle(scope, receive, noting_send)
+            else:
+                await self._app(scope, receive, noting_send)
         except Exception as error:
             refusal = error if isinstance(error, Refusal) else Defect("The server has a defect; it was logged.")
             if isinstance(refusal, Defect):
@@ -269,10 +303,23 @@ class Route(APIRoute):
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["method"] not in (self.methods or ()):
             raise NotAllowed(f"The path has no method {scope['method']}.", allow=_allowed(scope))
-        response = await self._answer(scope, receive)
-        await response(scope, receive, send)
+        answer = await self._answer(scope, receive)
+        if isinstance(answer, Response):  # a stream, which has no one body
+            await answer(scope, receive, send)
+            return
+        headers: list[tuple[bytes, bytes]] = []
+        if isinstance(answer, Reply):
+            answer, more = answer
+            headers = [(name.lower().encode("latin-1"), content.encode("latin-1")) for name, content in more.items()]
+        body = b""
+        if answer is not None:
+            body = await asyncio.to_thread(_written, answer) if _is_long(answer) else _written(answer)
+            headers.append((b"content-length", str(len(body)).encode()))
+            headers.append((b"content-type", b"application/json"))
+        await send({"type": "http.response.start", "status": self.status_code or 200, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
 
-    async def _answer(self, scope: Scope, receive: Receive) -> Response:
+    async def _answer(self, scope: Scope, receive: Receive) -> Any:
         plan, admitted = self.plan, scope["log10"]
         call = CallOf(scope["app"].state.machine, admitted.organization, scope)
         arguments: dict[str, Any] = {plan.call_name: call} if plan.call_name else {}
@@ -284,17 +331,7 @@ class Route(APIRoute):
             await self._body(NoBody, scope, receive, call)
         if plan.query is not None:
             arguments[plan.query_name] = _query(plan.query, admitted.query, call)
-        answer = await self.endpoint(**arguments)
-        if isinstance(answer, Response):  # a stream, which has no one body
-            return answer
-        headers: Mapping[str, str] | None = None
-        if isinstance(answer, Reply):
-            answer, headers = answer
-        status = self.status_code or 200
-        if answer is None:
-            return Response(None, status, headers)
-        text = await asyncio.to_thread(json_of, answer) if _is_long(answer) else json_of(answer)
-        return Response(text, status, headers, "application/json")
+        return await self.endpoint(**arguments)
 
     async def _body(self, model: type[Wire], scope: Scope, receive: Receive, call: CallOf) -> Wire | None:
         body, media_type = await read_body(scope, receive, call.limits.body_bytes)
@@ -312,6 +349,10 @@ class Route(APIRoute):
                 raise Invalid(faults_of(error)) from None
 
         return await call.prepared(validated)
+
+
+def _written(answer: Any) -> bytes:
+    return json_of(answer).encode()
 
 
 def _is_long(answer: Any) -> bool:

@@ -9,7 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from log10_server.clock import utc
 from log10_server.errors import Invalid
-from log10_server.services import completions, feedback, feedback_tasks, test_runs
+from log10_server.services import completions, feedback, feedback_tasks, test_runs, wanting
 from log10_server.services.feedback import Matched
 from log10_server.services.filters import FilterError, parsed
 from log10_server.settings import Limits
@@ -102,7 +102,7 @@ def _completion(_organization: OrganizationRow, info: Info, id: str) -> Source |
 
 def _completion_of(row: CompletionRow) -> Source:
     shown = Completion.of(row)
-    return {"id": row.id, "createdAt": _time(row.created_at), "status": shown.status, "tags": shown.tags}
+    return {"id": row.id, "createdAt": _time(row.created_at), "status": shown.status, "tags": wanting.tags_of(row)}
 
 
 def _auto_feedback(completion: Source, info: Info) -> Source | None:

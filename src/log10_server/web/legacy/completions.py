@@ -69,7 +69,7 @@ class LogRow(Completion):
                 "kind": "completion" if shown.kind == "prompt" else shown.kind,
                 "duration": _milliseconds(row.duration),
                 "created_at": utc(row.created_at).isoformat(timespec="microseconds"),
-                "tagResolved": [ResolvedTag(id=str(keys[name]), name=name) for name in shown.tags],
+                "tagResolved": [ResolvedTag(id=str(keys[name]), name=name) for name in wanting.tags_of(row)],
             }
         )
 

@@ -14,7 +14,7 @@ from log10_server.services.completions import Entry
 from log10_server.services.merging import CompletionFields
 from log10_server.settings import Limits
 from log10_server.store.completions import CompletionRow, Filters, Place
-from log10_server.strict_json import value
+from log10_server.strict_json import JsonText
 from log10_server.web.answer import (
     Id,
     JsonArray,
@@ -80,13 +80,13 @@ class Completion(Wire):
     @classmethod
     def of(cls, row: CompletionRow) -> "Completion":
         """Shows the defaults of what no row has said (contract 3.4)."""
-        return cls.model_construct(
+        return cls.made(
             id=row.id,
             organization_id=row.organization_id,
             created_at_ms=row.created_at // 1000,
             kind=cast(Kind, row.kind or "chat"),
             status=cast(Status, row.status or ("started" if row.response is None else "finished")),
-            tags=value(row.tags) if row.tags else [],
+            tags=[] if row.tags is None else cast(list[str], JsonText(row.tags)),
             request=None if row.request is None else JsonObject(row.request),
             response=None if row.response is None else JsonObject(row.response),
             stacktrace=None if row.stacktrace is None else JsonArray(row.stacktrace),

@@ -67,7 +67,7 @@ class Feedback(Wire):
     @classmethod
     def of(cls, given: Matched) -> "Feedback":
         row = given.feedback
-        return cls.model_construct(
+        return cls.made(
             id=row.id,
             organization_id=row.organization_id,
             created_at_ms=row.created_at // 1000,
