@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 from sqlalchemy import (
     BigInteger,
@@ -40,12 +40,16 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.engine import URL, make_url
+from sqlalchemy.engine.interfaces import IsolationLevel
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
 
 from log10_server.clock import Clock
 from log10_server.errors import Refusal, Unavailable
 from log10_server.settings import SettingsError
 from log10_server.store.statements import Statement
+
+if TYPE_CHECKING:  # the driver is loaded where it is used
+    import psycopg
 
 T = TypeVar("T")
 
@@ -62,9 +66,15 @@ class Database:
         self.url = database_url(url)
         self.is_postgres = self.url.get_backend_name() == "postgresql"
         self.clock = Clock()
-        self.engine = _postgres(self.url, readers) if self.is_postgres else _sqlite(self.url, readers)
-        self._reads = self.engine.execution_options(isolation_level="AUTOCOMMIT") if self.is_postgres else self.engine
-        self._writes = self.engine.execution_options(log10_writes=True)
+        # Readers and writers keep connections of their own: they differ in what each is told when it opens.
+        if self.is_postgres:
+            self.engine, self._reads = _postgres(self.url, 2), _postgres(self.url, readers + 2, "AUTOCOMMIT")
+            self._writes = self.engine.execution_options(log10_writes=True)
+        else:
+            self.engine = self._reads = _sqlite(self.url, readers + 2, _LOCK_WAIT)
+            self._writes = _sqlite(self.url, 2, 0).execution_options(log10_writes=True)
+        self._idle: list[Connection] = []
+        self._rows = self._times_grown = 0
         self.driver_error: Any = self.engine.dialect.loaded_dbapi.Error
 
     @contextmanager
@@ -77,6 +87,8 @@ class Database:
         try:
             with self._reads.connect().execution_options(log10_give_up=give_up) as connection:
                 driver = connection.connection.driver_connection
+                if self.is_postgres:
+                    self._plan_anew(connection)
                 if isinstance(driver, sqlite3.Connection):
                     driver.execute("BEGIN")  # all that is read is of one moment
                 if give_up is None or not isinstance(driver, sqlite3.Connection):
@@ -97,10 +109,71 @@ class Database:
         Raises Unavailable when the database can't be reached or the commit did not succeed.
         """
         try:
-            with self._writes.begin() as connection:
-                yield connection
+            with self._connection_to_write_with() as connection:
+                try:
+                    self._begin(connection)
+                    yield connection
+                    self._end(connection, "commit")
+                except BaseException:
+                    if not connection.invalidated:
+                        self._end(connection, "rollback")
+                    raise
         except (DBAPIError, sqlite3.OperationalError) as error:
             raise refused(error) from error
+
+    @contextmanager
+    def _connection_to_write_with(self) -> Iterator[Connection]:
+        """One that was used before and is well, if there is any: a pool would look after it each time, for longer than
+        a short transaction takes."""
+        connection = self._idle.pop() if self._idle else self._writes.connect()
+        try:
+            yield connection
+        except BaseException:
+            connection.close()
+            raise
+        self._idle.append(connection)
+
+    def _begin(self, connection: Connection) -> None:
+        """Postgres begins by itself, with the first statement."""
+        if self.is_postgres:
+            self._plan_anew(connection)
+        else:
+            _begin_immediate(connection)
+
+    def _plan_anew(self, connection: Connection) -> None:
+        """Let go of plans that were made when the tables were much smaller.
+
+        A connection keeps the plans of its statements, and of the checks of foreign keys. Those made for a table that
+        was as good as empty read all of it, for as long as it takes Postgres to count again: a minute in which a busy
+        program stores a hundred thousand rows.
+        """
+        if connection.info.get("log10_grown") != self._times_grown:
+            connection.info["log10_grown"] = self._times_grown
+            cast("psycopg.Connection", connection.connection.driver_connection).execute("DISCARD PLANS")
+
+    def grew(self, rows: int) -> None:
+        """So many rows were inserted; each time that they have become ten times as many, plans are made anew."""
+        self._rows += rows
+        while self._rows >= 100 * 10**self._times_grown:
+            self._times_grown += 1
+
+    def _end(self, connection: Connection, how: Literal["commit", "rollback"]) -> None:
+        """SQLAlchemy knows of the transaction when a statement went by its way."""
+        if connection.in_transaction():
+            getattr(connection, how)()
+            return
+        try:
+            getattr(connection.connection.driver_connection, how)()
+        except self.driver_error as error:
+            raise self.raised(error, connection) from error
+
+    def raised(self, error: Any, connection: Connection) -> DBAPIError:
+        """What SQLAlchemy would raise for an error of the driver; as there, a lost connection is dropped."""
+        lost = self.engine.dialect.is_disconnect(error, connection.connection.driver_connection, None)
+        if lost:
+            connection.invalidate(error)
+        raised: Any = DBAPIError.instance(None, None, error, self.driver_error, connection_invalidated=lost)
+        return cast(DBAPIError, raised)
 
     def exclusively(self, connection: Connection, what: str) -> None:
         """Until the transaction ends, no other process does `what`. SQLite has one writer at a time anyway."""
@@ -120,15 +193,17 @@ class Database:
         it looked up stays so, no two transactions lock rows in different orders, and a new task and a completion
         that are written at the same moment can't miss each other. Different organizations write at the same time.
         """
+        tx = Tx(self, connection, organization_id)
         if self.is_postgres and connection.get_execution_options().get("log10_writes"):
-            connection.execute(_ALONE, {"organization_id": organization_id})
-        return Tx(self, connection, organization_id)
+            tx.run(_ALONE)
+        return tx
 
     def tx_if_free(self, connection: Connection, organization_id: str) -> "Tx | None":
         """As `tx`, or None when another transaction has the organization to itself just now."""
-        if self.is_postgres and not connection.scalar(_ALONE_IF_FREE, {"organization_id": organization_id}):
+        tx = Tx(self, connection, organization_id)
+        if self.is_postgres and not tx.fetch(_ALONE_IF_FREE)[0][0]:
             return None
-        return Tx(self, connection, organization_id)
+        return tx
 
     def read(self, work: Callable[[Connection], T], give_up: float | None = None) -> T:
         """What `work` gives on a connection to read with; again on a new one when the first turns out to be lost.
@@ -145,7 +220,10 @@ class Database:
             return work(connection)
 
     def close(self) -> None:
-        self.engine.dispose()
+        while self._idle:
+            self._idle.pop().close()
+        for engine in (self.engine, self._reads, self._writes):
+            engine.dispose()
 
 
 class Tx:
@@ -214,14 +292,8 @@ class Tx:
         try:
             getattr(self._driver, method)(sql, values)
         except self.database.driver_error as error:
-            raise self._raised(error) from error
+            raise self.database.raised(error, self.connection) from error
         return self._driver
-
-    def _raised(self, error: Any) -> Any:
-        lost = self.database.engine.dialect.is_disconnect(error, self.connection.connection.driver_connection, None)
-        if lost:
-            self.connection.invalidate(error)
-        return DBAPIError.instance(None, None, error, self.database.driver_error, connection_invalidated=lost)
 
     def insert_many(self, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:
         """Insert `rows`, values in the order of the columns.
@@ -246,6 +318,7 @@ class Tx:
         if not rows:
             return
         if self.database.is_postgres:
+            self.database.grew(len(rows))
             arrays = [
                 _array(column, values) for column, values in zip(table.columns, zip(*rows, strict=True), strict=True)
             ]
@@ -311,8 +384,10 @@ _SQLITE_AWAY = {
 }  # fmt: skip
 
 _EXCLUSIVELY = text("SELECT pg_advisory_xact_lock(hashtextextended(:what, 10))")
-_ALONE_IF_FREE = text("SELECT pg_try_advisory_xact_lock(hashtextextended(:organization_id, 10))")
-_ALONE = text("SELECT pg_advisory_xact_lock(hashtextextended(:organization_id, 10))")
+_ALONE_IF_FREE = Statement(
+    lambda _: text("SELECT pg_try_advisory_xact_lock(hashtextextended(CAST(:organization_id AS text), 10))")
+)
+_ALONE = Statement(lambda _: text("SELECT pg_advisory_xact_lock(hashtextextended(CAST(:organization_id AS text), 10))"))
 
 
 def _array(column: Column[Any], values: Sequence[Any]) -> list[Any]:
@@ -350,11 +425,11 @@ def _unnest(table: Table) -> str:
     return f"INSERT INTO {table.name} ({names}) SELECT * FROM unnest({arrays})"
 
 
-def _sqlite(url: URL, readers: int) -> Engine:
+def _sqlite(url: URL, connections: int, lock_wait: float) -> Engine:
     engine = create_engine(
         url,
-        connect_args={"check_same_thread": False, "isolation_level": None, "timeout": _LOCK_WAIT},
-        pool_size=readers + 2,
+        connect_args={"check_same_thread": False, "isolation_level": None, "timeout": lock_wait},
+        pool_size=connections,
     )
 
     @event.listens_for(engine, "connect")
@@ -366,34 +441,38 @@ def _sqlite(url: URL, readers: int) -> Engine:
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
         driver = cast(sqlite3.Connection, connection.connection.driver_connection)
-        if not connection.get_execution_options().get("log10_writes"):
-            if not driver.in_transaction:
-                driver.execute("BEGIN")
+        if driver.in_transaction:
             return
-        # The write lock is taken first: a deferred transaction that reads and then writes fails at once when
-        # another one wrote between, and no timeout helps.
-        # SQLite itself would wait in steps of up to 100 ms, and a busy neighbour would take every free moment.
-        give_up = time.monotonic() + _LOCK_WAIT
-        driver.execute("PRAGMA busy_timeout=0")
-        try:
-            while True:
-                try:
-                    driver.execute("BEGIN IMMEDIATE")
-                    return
-                except sqlite3.OperationalError as error:
-                    if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > give_up:
-                        raise
-                    time.sleep(random.uniform(0.0005, 0.002))
-        finally:
-            driver.execute(f"PRAGMA busy_timeout={int(_LOCK_WAIT * 1000)}")
+        if connection.get_execution_options().get("log10_writes"):
+            _begin_immediate(connection)
+        else:
+            driver.execute("BEGIN")
 
     return engine
 
 
-def _postgres(url: URL, readers: int) -> Engine:
+def _begin_immediate(connection: Connection) -> None:
+    """Take the write lock first: a deferred transaction that reads and then writes fails at once when another one
+    wrote between, and no timeout helps.
+
+    SQLite itself would wait in steps of up to 100 ms, and a busy neighbour would take every free moment.
+    """
+    driver = cast(sqlite3.Connection, connection.connection.driver_connection)
+    give_up = time.monotonic() + _LOCK_WAIT
+    while True:
+        try:
+            driver.execute("BEGIN IMMEDIATE")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > give_up:
+                raise
+            time.sleep(random.uniform(0.0005, 0.002))
+
+
+def _postgres(url: URL, connections: int, isolation: IsolationLevel = "READ COMMITTED") -> Engine:
     engine = create_engine(
         url,
-        isolation_level="READ COMMITTED",
+        isolation_level=isolation,
         connect_args={
             "connect_timeout": _CONNECT_WAIT,
             "application_name": "log10-server",
@@ -402,7 +481,7 @@ def _postgres(url: URL, readers: int) -> Engine:
             "keepalives_count": 3,
             "tcp_user_timeout": 10_000,
         },
-        pool_size=readers + 2,
+        pool_size=connections,
         pool_use_lifo=True,
         pool_timeout=10,
     )
@@ -410,12 +489,12 @@ def _postgres(url: URL, readers: int) -> Engine:
     @event.listens_for(engine, "connect")
     def prepare(connection: Any, _record: object) -> None:
         # A server that is set to answer before it has written would break the promise of an answer.
-        connection.autocommit = True
+        autocommit, connection.autocommit = connection.autocommit, True
         connection.execute(
             "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
         )
         connection.execute("SET lock_timeout = '10s'")
         connection.execute("SET statement_timeout = '60s'")
-        connection.autocommit = False
+        connection.autocommit = autocommit
 
     return engine
