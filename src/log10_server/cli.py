@@ -332,7 +332,7 @@ def _server(settings: Settings, database: Database) -> tuple["uvicorn.Server", "
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     app = create_app(settings, database)
     config = uvicorn.Config(
-        app,
+        app.middleware_stack or app,  # the door at once: what FastAPI does before it is not used here
         access_log=settings.access_log,
         log_config=None,
         proxy_headers=bool(settings.trusted_proxies),

@@ -39,7 +39,7 @@ def members(body: bytes, payloads: Collection[str], max_nesting: int) -> dict[st
     except (msgspec.DecodeError, RecursionError):
         split = _split_with_care(text)
     return {
-        name: (None if part == "null" else JsonText(part)) if name in payloads else _value_of(part)
+        name: (None if part == "null" else JsonText(part)) if name in payloads else value(part)
         for name, part in split.items()
     }
 
@@ -54,22 +54,17 @@ def decoded(body: bytes) -> str:
 
 def value(text: str) -> Any:
     """The value of `text`. A number beyond a double, or of more than 4 000 digits, reads as infinity."""
+    if text[:1] in _TEXTS_BEGIN_WITH:  # most are texts, or lists of them
+        try:
+            return _texts(text)
+        except (msgspec.MsgspecError, UnicodeEncodeError):
+            pass
     try:
         return _READER.decode(text)
     except ValueError as error:
         raise _malformed(error) from None
     except RecursionError:
         raise Malformed("The JSON is nested too deeply to be read.") from None
-
-
-def _value_of(part: str) -> Any:
-    """As `value`, of a part that is known to be JSON: texts and lists of them are read at once."""
-    if part[0] == '"' or part[0] == "[":
-        try:
-            return _texts(part)
-        except (msgspec.MsgspecError, UnicodeEncodeError):
-            pass
-    return value(part)
 
 
 def exact(text: str, at: str) -> Any:
@@ -130,6 +125,7 @@ _STEP[ord("(")], _STEP[ord(")")] = 1, -1
 _SLICE = 1 << 16
 _SPACE = re.compile(r"[ \t\n\r]*")
 _split = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_TEXTS_BEGIN_WITH = frozenset('"[')
 _texts = msgspec.json.Decoder(str | list[str]).decode
 _write = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 

@@ -38,8 +38,8 @@ def record(tx: Tx, entries: Sequence[Entry]) -> list[CompletionRow | Refusal]:
     before = store.completions.found_among(tx, [entry.id for entry in entries if entry.id is not None])
     results: list[CompletionRow | Refusal] = []
     for id, entry in zip(ids, entries, strict=True):
-        row = known.get(id) or before.get(id) or _empty(tx, id, entry.created_at)
-        known[id] = _row(row, _after(_fields(row), entry))
+        row = known.get(id) or before.get(id)
+        known[id] = _new(tx, id, entry) if row is None else _row(row, _after(_fields(row), entry))
         results.append(known[id])
     store.completions.add(tx, [row for id, row in known.items() if id not in before])
     store.completions.replace(tx, [row for id, row in known.items() if id in before and row != before[id]])
@@ -54,7 +54,7 @@ def tell_something(tx: Tx, entries: Sequence[Entry]) -> list[bool]:
     for entry in entries:
         id = entry.id or ""
         row = known.get(id)
-        known[id] = _row(start := row or _empty(tx, id, entry.created_at), _after(_fields(start), entry))
+        known[id] = _new(tx, id, entry) if row is None else _row(row, _after(_fields(row), entry))
         told.append(row is None or known[id] != row)
     return told
 
@@ -112,9 +112,12 @@ def paged(rows: list[CompletionRow], limit: int) -> tuple[list[CompletionRow], P
     return rows[:limit], Place(rows[limit - 1].created_at, rows[limit - 1].id)
 
 
-def _empty(tx: Tx, id: str, created_at: int | None) -> CompletionRow:
-    nothing = dict.fromkeys(CompletionRow._fields[3:])
-    return CompletionRow(tx.organization_id, id, tx.now() if created_at is None else created_at, **nothing)
+def _new(tx: Tx, id: str, entry: Entry) -> CompletionRow:
+    said: dict[str, Any] = dict(entry.fields)
+    if "tags" in said:
+        said["tags"] = written(list(dict.fromkeys(said["tags"])))
+    at = tx.now() if entry.created_at is None else entry.created_at
+    return CompletionRow(tx.organization_id, id, at, *map(said.get, CompletionRow._fields[3:]))
 
 
 def _fields(row: CompletionRow) -> CompletionFields:

@@ -71,7 +71,7 @@ def create_app(settings: Settings, database: Database) -> FastAPI:
     for router in (*legacy.ROUTERS, *graphql.ROUTERS, *v1.ROUTERS, transfer.router, health.router, docs.router):
         app.router.routes.extend(router.routes)
     app.add_exception_handler(HTTPException, _no_route)
-    app.middleware_stack = Door(app.build_middleware_stack(), app.routes, machine)
+    app.middleware_stack = Door(app, app.build_middleware_stack(), machine)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     return app
 

@@ -20,6 +20,7 @@ from fastapi.params import Path, Query
 from fastapi.routing import APIRoute
 from fastapi.security import APIKeyHeader
 from pydantic import BaseModel, ValidationError
+from starlette.applications import Starlette
 from starlette.convertors import Convertor, register_url_convertor
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Match
@@ -91,16 +92,19 @@ class Door:
     It stands before all that FastAPI and Starlette do with a call, and is the last to see what went wrong.
     """
 
-    def __init__(self, app: ASGIApp, routes: Sequence[BaseRoute], machine: Machine) -> None:
+    def __init__(self, app: Starlette, inner: ASGIApp, machine: Machine) -> None:
+        """What no route of ours takes goes on to `inner`, the middleware and the router of `app`."""
         self._app = app
-        self._routes = Routes(routes)
+        self._inner = inner
+        self._routes = Routes(app.routes)
         self._machine = machine
         self._known: dict[bytes, tuple[float, OrganizationRow]] = {}
         self._asking: dict[bytes, asyncio.Task[OrganizationRow | None]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope["app"] = self._app
         if scope["type"] != "http":
-            await self._app(scope, receive, send)
+            await self._inner(scope, receive, send)
             return
         started = False
 
@@ -120,7 +124,7 @@ class Door:
             if route is not None:
                 await route.handle(scope, receive, noting_send)
             else:
-                await self._app(scope, receive, noting_send)
+                await self._inner(scope, receive, noting_send)
         except Exception as error:
             refusal = error if isinstance(error, Refusal) else Defect("The server has a defect; it was logged.")
             if isinstance(refusal, Defect):
