@@ -1,13 +1,14 @@
 """Feedback, and the completions that it is about."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
-from sqlalchemy import Column, Integer, Select, Text, func, literal, literal_column, select, tuple_
+from sqlalchemy import BigInteger, Column, Integer, Select, Text, bindparam, func, literal_column, select, tuple_
 
 from log10_server.store.base import Digest, Instant, Key, Payload, link, order, owned, same_columns
 from log10_server.store.database import Tx
-from log10_server.store.statements import Statement
+from log10_server.store.statements import Asked, Statement
 
 feedback = owned(
     "feedback",
@@ -155,47 +156,89 @@ class Filters(NamedTuple):
     created_to: int | None = None
 
 
+_NEWEST_FIRST = feedback.c.created_at.desc(), feedback.c.id.desc()
+_AT_ONCE = 200
+
+
 def page(tx: Tx, filters: Filters, offset: int, limit: int) -> list[FeedbackRow]:
     """Feedback that passes the filters, newest first."""
-    newest = _narrowed(tx, filters).order_by(feedback.c.created_at.desc(), feedback.c.id.desc())
-    return [FeedbackRow(*row) for row in tx.connection.execute(newest.offset(offset).limit(limit))]
-
-
-_AT_ONCE = 200
+    given = _given(filters)
+    return list(map(FeedbackRow._make, tx.fetch(_page(*given), **given, offset=offset, limit=limit)))
 
 
 def every_value(tx: Tx, filters: Filters) -> Iterator[tuple[str, str]]:
     """The ids and the values of all feedback that passes the filters, newest first, read some at a time."""
-    at, id = feedback.c.created_at, feedback.c.id
-    newest = _narrowed(tx, filters).with_only_columns(at, id, feedback.c.json_values)
-    newest = newest.order_by(at.desc(), id.desc()).limit(_AT_ONCE)
-    found = tx.connection.execute(newest).all()
-    while found:
+    given = _given(filters)
+    last: dict[str, Any] = {}
+    while found := tx.fetch(_values(*given, *last), **given, **last):
         tx.check_time()
         for _, feedback_id, json_values in found:
             yield feedback_id, json_values
-        last = tuple_(literal(found[-1].created_at), literal(found[-1].id))
-        found = tx.connection.execute(newest.where(tuple_(at, id) < last)).all() if len(found) == _AT_ONCE else []
+        if len(found) < _AT_ONCE:
+            return
+        last = {"last_at": found[-1][0], "last_id": found[-1][1]}
 
 
 def count(tx: Tx, filters: Filters) -> int:
-    mine = _narrowed(tx, filters).with_only_columns(feedback.c.id).subquery()
-    return tx.connection.scalar(select(func.count()).select_from(mine)) or 0
+    given = _given(filters)
+    [(counted,)] = tx.fetch(_count(*given), **given)
+    return int(counted)
 
 
-def _narrowed(tx: Tx, filters: Filters) -> Select[Any]:
-    found = tx.rows(feedback)
-    if filters.task_id is not None:
-        found = found.where(feedback.c.task_id == filters.task_id)
-    if filters.completion_id is not None:
-        about = tx.rows(feedback_completion, "feedback_id").where(
-            feedback_completion.c.completion_id == filters.completion_id
+def _given(filters: Filters) -> dict[str, Any]:
+    return {name: wanted for name, wanted in filters._asdict().items() if wanted is not None}
+
+
+@cache
+def _page(*given: str) -> Statement:
+    return Statement(
+        lambda asked: (
+            _narrowed(asked, given)
+            .order_by(*_NEWEST_FIRST)
+            .offset(bindparam("offset", type_=Integer()))
+            .limit(bindparam("limit", type_=Integer()))
+        )
+    )
+
+
+@cache
+def _values(*given: str) -> Statement:
+    return Statement(
+        lambda asked: (
+            _narrowed(asked, given)
+            .with_only_columns(feedback.c.created_at, feedback.c.id, feedback.c.json_values)
+            .order_by(*_NEWEST_FIRST)
+            .limit(literal_column(str(_AT_ONCE)))
+        )
+    )
+
+
+@cache
+def _count(*given: str) -> Statement:
+    return Statement(
+        lambda asked: select(func.count()).select_from(
+            _narrowed(asked, given).with_only_columns(feedback.c.id).subquery()
+        )
+    )
+
+
+def _narrowed(asked: Asked, given: Collection[str]) -> Select[Any]:
+    """Feedback that passes the filters of these names; their values are given when the statement is run."""
+    found = asked.rows(feedback)
+    if "task_id" in given:
+        found = found.where(feedback.c.task_id == bindparam("task_id", type_=Text()))
+    if "completion_id" in given:
+        about = asked.rows(feedback_completion, "feedback_id").where(
+            feedback_completion.c.completion_id == bindparam("completion_id", type_=Text())
         )
         found = found.where(feedback.c.id.in_(about))
-    if filters.state is not None:
-        found = found.where(feedback.c.state == filters.state)
-    if filters.created_from is not None:
-        found = found.where(feedback.c.created_at >= filters.created_from)
-    if filters.created_to is not None:
-        found = found.where(feedback.c.created_at <= filters.created_to)
+    if "state" in given:
+        found = found.where(feedback.c.state == bindparam("state", type_=Text()))
+    if "created_from" in given:
+        found = found.where(feedback.c.created_at >= bindparam("created_from", type_=BigInteger()))
+    if "created_to" in given:
+        found = found.where(feedback.c.created_at <= bindparam("created_to", type_=BigInteger()))
+    if "last_id" in given:
+        last = tuple_(bindparam("last_at", type_=BigInteger()), bindparam("last_id", type_=Text()))
+        found = found.where(tuple_(feedback.c.created_at, feedback.c.id) < last)
     return found

@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 BATCH_COUNT = 256
 BATCH_BYTES = 32 << 20
 TRIES = 5
+_COMPANY = float(__import__("os").environ.get("COMPANY", "0.001"))
 _PAUSE = 0.005  # seconds, while another process writes for all who wait
 
 
@@ -61,6 +62,9 @@ class Writer:
         self._line: deque[_Waiting] = deque()
         self._bytes = 0
         self._open = True
+        # Those who were answered together soon come again together; one that came alone is not kept waiting.
+        self._expected = 1
+        self._wanted = 1
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._serve, name="writer", daemon=True)
 
@@ -133,7 +137,8 @@ class Writer:
                 raise Unavailable("Too many writes are waiting. Try again in a moment.", code="overloaded")
             self._line.append(waiting)
             self._bytes += size
-            self._changed.notify()
+            if len(self._line) >= self._wanted:
+                self._changed.notify()
         return waiting.future
 
     def _serve(self) -> None:
@@ -161,6 +166,10 @@ class Writer:
         with self._changed:
             while self._open and not self._line:
                 self._changed.wait()
+            if self._open and len(self._line) < self._expected:
+                self._wanted = self._expected
+                self._changed.wait(_COMPANY)
+                self._wanted = 1
             while self._line and len(batch) < BATCH_COUNT:
                 head = self._line[0]
                 if batch and (head.alone or batch[0].alone or size + head.size > BATCH_BYTES):
@@ -168,6 +177,7 @@ class Writer:
                 batch.append(self._line.popleft())
                 size += head.size
             self._bytes -= size
+            self._expected = len(batch)
         return batch
 
     def _do(self, batch: list[_Waiting]) -> list[_Waiting]:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from json.encoder import encode_basestring_ascii
-from typing import Annotated, Any, ClassVar, NamedTuple, Self, get_args
+from typing import Annotated, Any, ClassVar, NamedTuple, Self, cast, get_args
 
 import msgspec
 from pydantic import (
@@ -85,21 +85,24 @@ class Wire(BaseModel):
     model_config = ConfigDict(strict=True, extra="ignore")
 
     payloads: ClassVar[frozenset[str]] = frozenset()
+    answer: ClassVar[type[msgspec.Struct]]
 
     @classmethod
     def __pydantic_init_subclass__(cls, **_kwargs: Any) -> None:
         names = {field.alias or name for name, field in cls.model_fields.items() if _is_payload(field.annotation)}
         cls.payloads = frozenset(names)
+        members = [(name, Any, None) for name in cls.model_fields]  # None is a member that is left out
+        cls.answer = msgspec.defstruct(cls.__name__, members, omit_defaults=True)
 
     @classmethod
     def made(cls, **members: Any) -> Self:
-        """An answer of members that are known to be right; all that are set are given. For what is made by the row."""
-        made = cls.__new__(cls)
-        object.__setattr__(made, "__dict__", members)
-        object.__setattr__(made, "__pydantic_fields_set__", set(members))
-        object.__setattr__(made, "__pydantic_extra__", None)
-        object.__setattr__(made, "__pydantic_private__", None)
-        return made
+        """An answer of these members, which are known to be right: a struct, which is written thirty times as fast."""
+        return cast(Self, cls.answer(**members))
+
+
+def as_members(answer: Wire) -> dict[str, Any]:
+    """The members of what `Wire.made` made, those too that are None."""
+    return msgspec.structs.asdict(cast(msgspec.Struct, answer))
 
 
 class Reply(NamedTuple):
@@ -109,9 +112,16 @@ class Reply(NamedTuple):
     headers: Mapping[str, str]
 
 
+def body_of(answer: Any) -> bytes:
+    """The JSON of an answer, as it is sent; see `json_of`."""
+    return _encoded(answer) if isinstance(answer, msgspec.Struct) else json_of(answer).encode()
+
+
 def json_of(answer: Any) -> str:
     """The JSON text of an answer: payloads are put in as they are. Members of a model that are None are left out, those
     of a dict are `null`."""
+    if isinstance(answer, msgspec.Struct):
+        return _encoded(answer).decode()
     write = _WRITERS.get(type(answer))
     if write is not None:
         return write(answer)
@@ -131,6 +141,13 @@ def _of_list(answer: list[Any]) -> str:
     return "[" + ",".join([json_of(item) for item in answer]) + "]"
 
 
+def _as_it_is(text: Any) -> msgspec.Raw:
+    if isinstance(text, JsonText):
+        return msgspec.Raw(str(text))  # of the very class `str`
+    raise NotImplementedError(f"{type(text).__name__} is no member of an answer")
+
+
+_encoded = msgspec.json.Encoder(enc_hook=_as_it_is).encode
 _WRITERS: dict[type, Callable[[Any], str]] = {
     str: encode_basestring_ascii,
     int: int.__repr__,

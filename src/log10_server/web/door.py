@@ -11,10 +11,11 @@ import hashlib
 import inspect
 import logging
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Annotated, Any, NamedTuple, get_args, get_origin
 from urllib.parse import parse_qsl, unquote_to_bytes
 
+import msgspec
 from fastapi import Depends, Header, Security
 from fastapi.params import Path, Query
 from fastapi.routing import APIRoute
@@ -44,7 +45,7 @@ from log10_server.errors import (
 from log10_server.services import organizations
 from log10_server.store.organizations import OrganizationRow
 from log10_server.strict_json import members
-from log10_server.web.answer import Reply, Wire, json_of
+from log10_server.web.answer import Reply, Wire, body_of
 from log10_server.web.call import LARGE_BODY, CallOf, Machine
 from log10_server.web.problems import documented, problem
 
@@ -317,7 +318,7 @@ class Route(APIRoute):
             headers = [(name.lower().encode("latin-1"), content.encode("latin-1")) for name, content in more.items()]
         body = b""
         if answer is not None:
-            body = await asyncio.to_thread(_written, answer) if _is_long(answer) else _written(answer)
+            body = await asyncio.to_thread(body_of, answer) if _is_long(answer) else body_of(answer)
             headers.append((b"content-length", str(len(body)).encode()))
             headers.append((b"content-type", b"application/json"))
         await send({"type": "http.response.start", "status": self.status_code or 200, "headers": headers})
@@ -355,12 +356,11 @@ class Route(APIRoute):
         return await call.prepared(validated)
 
 
-def _written(answer: Any) -> bytes:
-    return json_of(answer).encode()
-
-
 def _is_long(answer: Any) -> bool:
-    members = answer.__dict__.values() if isinstance(answer, BaseModel) else (answer,)
+    if isinstance(answer, msgspec.Struct):
+        members: Iterable[Any] = msgspec.structs.astuple(answer)
+    else:
+        members = answer.__dict__.values() if isinstance(answer, BaseModel) else (answer,)
     return any(isinstance(member, list) and len(member) > _MANY_ROWS for member in members)
 
 

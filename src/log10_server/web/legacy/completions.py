@@ -32,6 +32,7 @@ from log10_server.web.answer import (
     SessionId,
     Tags,
     Wire,
+    as_members,
 )
 from log10_server.web.door import Call, NoBody, Route, faults_of
 from log10_server.web.v1.completions import DEFAULT_PAGE, Completion, CompletionId, checked_id
@@ -61,15 +62,15 @@ class LogRow(Completion):
     @classmethod
     def read(cls, row: CompletionRow, keys: Mapping[str, int]) -> "LogRow":
         shown = Completion.of(row)
-        known = dict(shown.__dict__)
+        known = as_members(shown)
         del known["created_at_ms"], known["tags"]
-        return cls.model_construct(
+        return cls.made(
             **{
                 **known,
                 "kind": "completion" if shown.kind == "prompt" else shown.kind,
                 "duration": _milliseconds(row.duration),
                 "created_at": utc(row.created_at).isoformat(timespec="microseconds"),
-                "tagResolved": [ResolvedTag(id=str(keys[name]), name=name) for name in wanting.tags_of(row)],
+                "tagResolved": [ResolvedTag.made(id=str(keys[name]), name=name) for name in wanting.tags_of(row)],
             }
         )
 
@@ -157,7 +158,7 @@ class CreatedFilter(BaseModel):
 @router.post("")
 async def give_id(call: Call, _body: NoBody | None = None) -> GivenId:
     """An id for rows to come. It is a completion once its first row has come."""
-    return GivenId(completionID=str(uuid.uuid4()), organizationSlug=call.organization.slug)
+    return GivenId.made(completionID=str(uuid.uuid4()), organizationSlug=call.organization.slug)
 
 
 @router.post("/{completionId:id}")
@@ -170,7 +171,7 @@ async def log(completion_id: CompletionId, body: LogEntry, call: Call) -> Comple
 @router.get("/{completionId:id}")
 async def get(completion_id: CompletionId, call: Call) -> LogRowAnswer:
     """Fetch a row."""
-    return LogRowAnswer(data=(await call.read(lambda tx: _rows(tx, [completions.get(tx, completion_id)])))[0])
+    return LogRowAnswer.made(data=(await call.read(lambda tx: _rows(tx, [completions.get(tx, completion_id)])))[0])
 
 
 @router.get("")
@@ -182,7 +183,7 @@ async def list_rows(query: Annotated[RowsQuery, Query()], call: Call) -> LogRows
         return _rows(tx, completions.list_from(tx, filters, query.offset, limit)), completions.count(tx, filters)
 
     rows, total = await call.read(read)
-    return LogRows.model_construct(data=rows, total=total)
+    return LogRows.made(data=rows, total=total)
 
 
 def _filters(query: RowsQuery) -> Filters:

@@ -30,7 +30,7 @@ class ModelDay(Wire):
 
     @classmethod
     def of(cls, row: Tokens) -> "ModelDay":
-        return cls(
+        return cls.made(
             metric="tokens_per_model_per_day",
             timestamp=f"{_EPOCH + timedelta(row.day)}T00:00:00.000Z",
             total_tokens=row.input_tokens + row.output_tokens,
@@ -75,4 +75,4 @@ async def model_stats(query: Annotated[StatsQuery, Query()], call: Call) -> Mode
     rows = await call.read(
         lambda tx: usage.tokens_per_model_per_day(tx, tags, query.startDate, query.endDate), patience=LONG_PATIENCE
     )
-    return ModelStats(data=[ModelDay.of(row) for row in rows])
+    return ModelStats.made(data=[ModelDay.of(row) for row in rows])

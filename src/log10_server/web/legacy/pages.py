@@ -14,7 +14,7 @@ from log10_server.store.database import Tx
 from log10_server.store.feedback import Filters
 from log10_server.store.feedback_tasks import FeedbackTaskRow
 from log10_server.strict_json import JsonText, value, written
-from log10_server.web.answer import JsonObject, Limit, Offset, QueryText, Wire
+from log10_server.web.answer import JsonObject, Limit, Offset, QueryText, Wire, as_members
 from log10_server.web.door import Call, Route
 from log10_server.web.v1.completions import DEFAULT_PAGE
 from log10_server.web.v1.feedback import Feedback, FeedbackQueryBody
@@ -84,7 +84,7 @@ async def list_feedback(
         return [(one, names[one.feedback.task_id]) for one in given], feedback.count(tx, filters)
 
     rows, total = await call.read(read)
-    data = [PagedFeedback.model_construct(**Feedback.of(one).__dict__, task_name=name) for one, name in rows]
+    data = [PagedFeedback.made(**as_members(Feedback.of(one)), task_name=name) for one, name in rows]
     return _page(data, total, offset, limit)
 
 
@@ -98,8 +98,8 @@ async def list_tasks(query: Annotated[TaskPageQuery, Query()], call: Call) -> Pa
 
     rows, total = await call.read(read)
     data = [
-        PagedTask.model_construct(
-            **{**Task.of(row).__dict__, "json_schema": with_required(row.json_schema)},
+        PagedTask.made(
+            **{**as_members(Task.of(row)), "json_schema": with_required(row.json_schema)},
             created_at=utc(row.created_at).isoformat(timespec="microseconds"),
         )
         for row in rows
@@ -117,4 +117,4 @@ def with_required(json_schema: str) -> JsonText:
 
 
 def _page(data: list[Any], total: int, offset: int, limit: int) -> Page:
-    return Page.model_construct(data=data, total=max(total - offset, 0), offset=offset, limit=limit)
+    return Page.made(data=data, total=max(total - offset, 0), offset=offset, limit=limit)

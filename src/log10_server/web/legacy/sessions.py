@@ -16,4 +16,4 @@ class GivenSession(Wire):
 @router.post("")
 async def create(call: Call, _body: NoBody | None = None) -> GivenSession:
     """Make a session."""
-    return GivenSession(sessionID=await call.write(sessions.create))
+    return GivenSession.made(sessionID=await call.write(sessions.create))

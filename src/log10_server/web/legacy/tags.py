@@ -29,4 +29,4 @@ class TagQuery(BaseModel):
 async def search(query: Annotated[TagQuery, Query()], call: Call) -> FoundTags:
     """Tags whose name contains the query; those used last for a blank one."""
     rows = await call.read(lambda tx: tags.search(tx, query.query))
-    return FoundTags(data=[FoundTag(id=str(row.id), name=row.name) for row in rows])
+    return FoundTags.made(data=[FoundTag.made(id=str(row.id), name=row.name) for row in rows])

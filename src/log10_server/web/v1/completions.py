@@ -192,7 +192,7 @@ async def list_completions(query: Annotated[CompletionQuery, Query()], call: Cal
     )
     after, limit = place(query.cursor), min(query.limit, call.limits.page)
     rows, next_place = await call.read(lambda tx: completions.list_newest(tx, query.tag, filters, after, limit))
-    return CompletionPage(completions=[Completion.of(row) for row in rows], next_cursor=cursor(next_place))
+    return CompletionPage.made(completions=[Completion.of(row) for row in rows], next_cursor=cursor(next_place))
 
 
 @router.get("/ungraded", operation_id="listUngraded")
@@ -200,7 +200,7 @@ async def list_ungraded(query: Annotated[UngradedQuery, Query()], call: Call) ->
     """List completions that some feedback task wants feedback on and that have none, newest first."""
     limit = min(query.limit, call.limits.page)
     rows = await call.read(lambda tx: ungraded.list_newest(tx, query.task_id, query.offset, limit))
-    return UngradedPage(completions=[Completion.of(row) for row in rows])
+    return UngradedPage.made(completions=[Completion.of(row) for row in rows])
 
 
 @router.get("/{completionId:id}", operation_id="getCompletion")

@@ -211,7 +211,7 @@ async def list_feedback(
         return rows, feedback.count(tx, filters) if query.total else None
 
     rows, total = await call.read(read)
-    page = FeedbackPage(feedback=[Feedback.of(given) for given in rows])
+    page = FeedbackPage.made(feedback=[Feedback.of(given) for given in rows])
     return Reply(page, {} if total is None else {"X-Total-Count": str(total)})
 
 

@@ -1,6 +1,6 @@
 """Feedback tasks: say what feedback is wanted, and on which completions."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
@@ -10,7 +10,7 @@ from log10_server.services import feedback_tasks
 from log10_server.services.feedback_tasks import Changes, NewFeedbackTask
 from log10_server.store.database import Tx
 from log10_server.store.feedback_tasks import FeedbackTaskRow
-from log10_server.strict_json import value
+from log10_server.strict_json import JsonText
 from log10_server.web.answer import (
     Flag,
     Id,
@@ -62,14 +62,14 @@ class Task(Wire):
 
     @classmethod
     def of(cls, row: FeedbackTaskRow) -> "Task":
-        return cls(
+        return cls.made(
             id=row.id,
             organization_id=row.organization_id,
             created_at_ms=row.created_at // 1000,
             name=row.name,
             instruction=row.instruction,
             json_schema=JsonObject(row.json_schema),
-            completion_tags_selector=value(row.selector),
+            completion_tags_selector=cast(list[str], JsonText(row.selector)),
             archived=row.archived,
         )
 

@@ -43,7 +43,7 @@ class SessionQuery(BaseModel):
 @router.post("", operation_id="createSession", status_code=201)
 async def create(call: Call, _body: NoBody | None = None) -> NewSession:
     """Create a session. It needs no body."""
-    return NewSession(session=Session(id=await call.write(sessions.create)))
+    return NewSession.made(session=Session.made(id=await call.write(sessions.create)))
 
 
 @router.get("/{sessionId:text}", operation_id="getSession")
@@ -59,8 +59,8 @@ async def get(
         return sessions.get(tx, session_id), *completions.list_of_session(tx, session_id, after, limit)
 
     session, rows, next_place = await call.read(read)
-    return SessionPage(
-        session=Session(id=session.id, created_at_ms=session.created_at // 1000),
+    return SessionPage.made(
+        session=Session.made(id=session.id, created_at_ms=session.created_at // 1000),
         completions=[Completion.of(row) for row in rows],
         next_cursor=cursor(next_place),
     )

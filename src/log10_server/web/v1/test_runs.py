@@ -10,7 +10,7 @@ from log10_server.services import test_runs
 from log10_server.services.test_runs import TestOutcome
 from log10_server.store.database import Tx
 from log10_server.store.test_runs import TestRunRow
-from log10_server.web.answer import Flag, JsonObject, Limit, Offset, Reply, Wire
+from log10_server.web.answer import Flag, JsonObject, Limit, Offset, Reply, Wire, as_members
 from log10_server.web.door import Call, Route
 from log10_server.web.v1.completions import DEFAULT_PAGE
 
@@ -39,7 +39,7 @@ class TestRun(Wire):
 
     @classmethod
     def of(cls, row: TestRunRow) -> "TestRun":
-        return cls.model_construct(
+        return cls.made(
             id=row.id,
             organization_id=row.organization_id,
             name=row.name,
@@ -63,7 +63,7 @@ class TestOfRun(Wire):
 
     @classmethod
     def of(cls, test: TestOutcome) -> "TestOfRun":
-        return cls.model_construct(
+        return cls.made(
             nodeid=test.nodeid,
             outcome=test.outcome,
             duration=test.seconds,
@@ -103,7 +103,7 @@ async def list_test_runs(query: Annotated[TestRunQuery, Query()], call: Call) ->
         return test_runs.list_newest(tx, query.offset, limit), test_runs.count(tx) if query.total else None
 
     rows, total = await call.read(read)
-    page = TestRunPage(test_runs=[TestRun.of(row) for row in rows])
+    page = TestRunPage.made(test_runs=[TestRun.of(row) for row in rows])
     return Reply(page, {} if total is None else {"X-Total-Count": str(total)})
 
 
@@ -116,8 +116,8 @@ async def get(test_run_id: TestRunId, call: Call) -> TestRunWithTests:
         return row, test_runs.outcomes(tx, row)
 
     row, tests = await call.read(read)
-    return TestRunWithTests.model_construct(
-        **TestRun.of(row).__dict__,
+    return TestRunWithTests.made(
+        **as_members(TestRun.of(row)),
         tests=[TestOfRun.of(test) for test in tests],
         report=None if row.report is None else JsonObject(row.report),
     )

@@ -86,7 +86,9 @@ async def get(query: Annotated[UsageQuery, Query()], call: Call) -> Usage:
     asked = Question(query.group_by, query.tag, query.model, query.created_from, query.created_to)
     limit = min(query.limit, call.limits.page)
     lines, total = await call.read(lambda tx: usage.of(tx, asked, limit), patience=LONG_PATIENCE)
-    return Usage(usage=[Line(group=_shown(line), **_figures(line)) for line in lines], total=Figures(**_figures(total)))
+    return Usage.made(
+        usage=[Line.made(group=_shown(line), **_figures(line)) for line in lines], total=Figures.made(**_figures(total))
+    )
 
 
 def _shown(line: Sums) -> str | None:
