@@ -54,7 +54,7 @@ def decoded(body: bytes) -> str:
 
 def value(text: str) -> Any:
     """The value of `text`. A number beyond a double, or of more than 4 000 digits, reads as infinity."""
-    if text[:1] in _TEXTS_BEGIN_WITH:  # most are texts, or lists of them
+    if text[:1] in _TEXTS_BEGIN_WITH and type(text) is str:  # most are texts, or lists of them
         try:
             return _texts(text)
         except (msgspec.MsgspecError, UnicodeEncodeError):

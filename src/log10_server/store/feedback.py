@@ -195,8 +195,8 @@ def _page(*given: str) -> Statement:
         lambda asked: (
             _narrowed(asked, given)
             .order_by(*_NEWEST_FIRST)
-            .offset(bindparam("offset", type_=Integer()))
-            .limit(bindparam("limit", type_=Integer()))
+            .offset(bindparam("offset", type_=BigInteger()))
+            .limit(bindparam("limit", type_=BigInteger()))
         )
     )
 

@@ -114,22 +114,25 @@ class Reply(NamedTuple):
 
 def body_of(answer: Any) -> bytes:
     """The JSON of an answer, as it is sent; see `json_of`."""
-    return _encoded(answer) if isinstance(answer, msgspec.Struct) else json_of(answer).encode()
+    if isinstance(answer, msgspec.Struct):
+        try:
+            return _encoded(answer)
+        except UnicodeEncodeError:  # half of a surrogate pair in a text; the standard library writes its escape
+            pass
+    return json_of(answer).encode()
 
 
 def json_of(answer: Any) -> str:
-    """The JSON text of an answer: payloads are put in as they are. Members of a model that are None are left out, those
-    of a dict are `null`."""
-    if isinstance(answer, msgspec.Struct):
-        return _encoded(answer).decode()
+    """The JSON text of an answer: payloads are put in as they are. Members of an answer that are None are left out,
+    those of a dict are `null`."""
     write = _WRITERS.get(type(answer))
     if write is not None:
         return write(answer)
     if isinstance(answer, JsonText):
         return answer
-    if isinstance(answer, BaseModel):
-        parts = [f'"{name}":{json_of(member)}' for name, member in answer.__dict__.items() if member is not None]
-        return "{" + ",".join(parts) + "}"
+    if isinstance(answer, msgspec.Struct):
+        members = msgspec.structs.asdict(answer).items()
+        return "{" + ",".join([f'"{name}":{json_of(member)}' for name, member in members if member is not None]) + "}"
     return written(answer)
 
 

@@ -8,6 +8,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.openapi.utils import get_openapi
 from pydantic import TypeAdapter
 from starlette.exceptions import HTTPException
+from starlette.middleware.errors import ServerErrorMiddleware
 
 from log10_server import __version__
 from log10_server.errors import NotAllowed, NotFound
@@ -71,7 +72,10 @@ def create_app(settings: Settings, database: Database) -> FastAPI:
     for router in (*legacy.ROUTERS, *graphql.ROUTERS, *v1.ROUTERS, transfer.router, health.router, docs.router):
         app.router.routes.extend(router.routes)
     app.add_exception_handler(HTTPException, _no_route)
-    app.middleware_stack = Door(app, app.build_middleware_stack(), machine)
+    app.add_middleware(Door, server=app, machine=machine)
+    stack = app.build_middleware_stack()
+    assert isinstance(stack, ServerErrorMiddleware)
+    app.middleware_stack = stack.app  # the door itself, which answers errors too
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     return app
 

@@ -93,19 +93,19 @@ class Door:
     It stands before all that FastAPI and Starlette do with a call, and is the last to see what went wrong.
     """
 
-    def __init__(self, app: Starlette, inner: ASGIApp, machine: Machine) -> None:
-        """What no route of ours takes goes on to `inner`, the middleware and the router of `app`."""
+    def __init__(self, app: ASGIApp, server: Starlette, machine: Machine) -> None:
+        """What no route of ours takes goes on to `app`, the rest of the middleware and the router of `server`."""
         self._app = app
-        self._inner = inner
-        self._routes = Routes(app.routes)
+        self._server = server
+        self._routes = Routes(server.routes)
         self._machine = machine
         self._known: dict[bytes, tuple[float, OrganizationRow]] = {}
         self._asking: dict[bytes, asyncio.Task[OrganizationRow | None]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        scope["app"] = self._app
+        scope["app"] = self._server
         if scope["type"] != "http":
-            await self._inner(scope, receive, send)
+            await self._app(scope, receive, send)
             return
         started = False
 
@@ -125,7 +125,7 @@ class Door:
             if route is not None:
                 await route.handle(scope, receive, noting_send)
             else:
-                await self._inner(scope, receive, noting_send)
+                await self._app(scope, receive, noting_send)
         except Exception as error:
             refusal = error if isinstance(error, Refusal) else Defect("The server has a defect; it was logged.")
             if isinstance(refusal, Defect):
