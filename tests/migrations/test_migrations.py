@@ -226,6 +226,49 @@ def test_data_survives_a_migration_that_has_nothing_to_do(fresh: Database) -> No
         assert organizations.get(connection, "kept") == kept
 
 
+def test_pairs_of_common_tags_are_made_for_what_was_there(fresh: Database) -> None:
+    """1001 completions have the tags 1 to 3 (the last of them only 2 and 3), one has 30 more, and 4 is rare."""
+    migrations.migrate(fresh, "0003")
+    tags = {f"c{number}": {1, 2, 3} for number in range(1001)} | {"rare": {2, 4}, "last": {2, 3}, "crowd": {1, 2}}
+    tags["crowd"] |= set(range(100, 130))
+    every = sorted(set().union(*tags.values()))
+    with fresh.writing() as connection:
+        connection.execute(sa.text("INSERT INTO organization (id, slug, created_at) VALUES ('o', 'o', 0)"))
+        connection.execute(
+            sa.text(
+                "INSERT INTO tag (organization_id, id, name_digest, name, created_at) VALUES ('o', :id, :n, :n, 0)"
+            ),
+            [{"id": id, "n": str(id)} for id in every],
+        )
+        connection.execute(
+            sa.text("INSERT INTO completion (organization_id, id, created_at) VALUES ('o', :id, 7)"),
+            [{"id": id} for id in tags],
+        )
+        connection.execute(
+            sa.text(
+                "INSERT INTO completion_tag (organization_id, completion_id, tag_id, created_at)"
+                " VALUES ('o', :id, :tag, 7)"
+            ),
+            [{"id": id, "tag": tag} for id, its in tags.items() for tag in its],
+        )
+
+    migrations.migrate(fresh)
+
+    with fresh.reading() as connection:
+        common = set(connection.scalars(sa.text("SELECT id FROM tag WHERE is_common")))
+        columns = "completion_id, first_tag_id, second_tag_id, organization_id, created_at"
+        pairs = {tuple(row) for row in connection.execute(sa.text(f"SELECT {columns} FROM completion_tag_pair"))}
+    assert common == {1, 2, 3}
+    expected = {
+        (id, one, two)
+        for id in tags
+        if id != "crowd"
+        for one, two in ((1, 2), (1, 3), (2, 3))
+        if {one, two} <= tags[id]
+    }
+    assert pairs == {(*pair, "o", 7) for pair in expected | {("crowd", 1, 0), ("crowd", 2, 0)}}
+
+
 def test_a_database_of_a_newer_program_is_refused_and_left_as_it_is(fresh: Database) -> None:
     migrations.migrate(fresh)
     with fresh.writing() as connection:

@@ -9,8 +9,9 @@ from log10_server.errors import NotFound, Refusal
 from log10_server.services import selectors, wanting
 from log10_server.services.merging import CompletionFields, merged
 from log10_server.services.provider_payloads import taken_out
-from log10_server.store.completions import CompletionRow, CompletionTagRow, Filters, Place
+from log10_server.store.completions import CompletionRow, Filters, Place
 from log10_server.store.database import Tx
+from log10_server.store.tagged import CompletionTagRow
 from log10_server.strict_json import value, written
 
 
@@ -153,16 +154,17 @@ def _tag(tx: Tx, rows: Sequence[CompletionRow], before: dict[str, CompletionRow]
     if not changed:
         return
     keys = store.tags.ensure(tx, {tag for row in changed for tag in wanting.tags_of(row)})
-    tag_ids = {row.id: {keys[tag] for tag in wanting.tags_of(row)} for row in changed}
+    tag_ids = {row.id: {keys.of[tag] for tag in wanting.tags_of(row)} for row in changed}
     if retagged := [row.id for row in changed if row.id in before]:
         store.ungraded.remove_of_completions(tx, retagged)
-        store.completions.unindex_tags(tx, retagged)
-    store.completions.index_tags(
+        store.tagged.unindex_tags(tx, retagged)
+    store.tagged.index_tags(
         tx,
         [
             CompletionTagRow(row.organization_id, row.id, tag_id, row.created_at)
             for row in changed
             for tag_id in tag_ids[row.id]
         ],
+        keys.common,
     )
     wanting.tagged(tx, changed, tag_ids, new={row.id for row in changed if row.id not in before})

@@ -136,7 +136,7 @@ def count(tx: Tx, archived: bool | None) -> int:
 
 
 def _select(tx: Tx, row: FeedbackTaskRow, selector: Sequence[str]) -> None:
-    store.feedback_tasks.select_by(tx, row.id, store.tags.ensure(tx, selector).values())
+    store.feedback_tasks.select_by(tx, row.id, store.tags.ensure(tx, selector).of.values())
     wanting.task_changed(tx, row)
 
 

@@ -61,10 +61,10 @@ def _listed(ids: Sequence[str], there: Container[str]) -> list[str] | Invalid:
 
 def _selected(tx: Tx, selector: Selector, keys: Sequence[int]) -> list[str] | Invalid:
     at = "/completion_tags_selector"
-    found = store.completions.having_all_tags(tx, keys, selector.at_most + 1)
+    found = store.tagged.having_all_tags(tx, keys, selector.at_most + 1)
     if len(found) > selector.at_most:
         most = max(COUNTED, selector.at_most)
-        counted = len(store.completions.having_all_tags(tx, keys, most + 1))
+        counted = len(store.tagged.having_all_tags(tx, keys, most + 1))
         many = f"more than {most}" if counted > most else str(counted)
         return Invalid.at(
             at,

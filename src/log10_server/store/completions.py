@@ -1,4 +1,4 @@
-"""Completions, and the index from tags to them."""
+"""Completions, and lists of them."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
@@ -8,7 +8,6 @@ from sqlalchemy import (
     Column,
     ColumnElement,
     Double,
-    ScalarSelect,
     Select,
     Text,
     case,
@@ -22,6 +21,7 @@ from sqlalchemy import (
 from log10_server.store.base import Instant, Key, Payload, link, order, owned, same_columns
 from log10_server.store.database import Tx
 from log10_server.store.statements import Statement
+from log10_server.store.tagged import completion_tag, unindex_tags, with_all_tags
 from log10_server.store.tags import TagRow, tag
 
 completion = owned(
@@ -46,18 +46,6 @@ completion = owned(
 )
 order(completion, "created_at", "id")
 order(completion, "session_id", "created_at", "id")
-
-completion_tag = owned(
-    "completion_tag",
-    ("completion_id", "tag_id"),
-    Column("completion_id", Key),
-    Column("tag_id", BigInteger, autoincrement=False),
-    Column("created_at", Instant, nullable=False),
-    link("completion_id", "completion"),
-    link("tag_id", "tag"),
-    links_only=True,
-)
-order(completion_tag, "tag_id", "created_at", "completion_id")
 
 
 class CompletionRow(NamedTuple):
@@ -84,17 +72,7 @@ class CompletionRow(NamedTuple):
     stacktrace: str | None
 
 
-class CompletionTagRow(NamedTuple):
-    """`created_at` is the completion's: the index gives its completions newest first."""
-
-    organization_id: str
-    completion_id: str
-    tag_id: int
-    created_at: int
-
-
 same_columns(CompletionRow, completion)
-same_columns(CompletionTagRow, completion_tag)
 
 # What is shown where no row has said it (contract 3.4).
 shown_kind = func.coalesce(completion.c.kind, "chat")
@@ -128,18 +106,8 @@ def replace(tx: Tx, rows: Sequence[CompletionRow]) -> None:
 
 
 def remove(tx: Tx, completion_id: str) -> None:
-    tx.connection.execute(tx.delete(completion_tag).where(completion_tag.c.completion_id == completion_id))
+    unindex_tags(tx, [completion_id])
     tx.connection.execute(tx.delete(completion).where(completion.c.id == completion_id))
-
-
-def index_tags(tx: Tx, rows: Iterable[CompletionTagRow]) -> None:
-    tx.insert_many(completion_tag, sorted(rows))
-
-
-def unindex_tags(tx: Tx, completion_ids: Iterable[str]) -> None:
-    tx.connection.execute(
-        tx.delete(completion_tag).where(tx.among(completion_tag.c.completion_id, sorted(completion_ids)))
-    )
 
 
 def existing(tx: Tx, ids: Iterable[str]) -> set[str]:
@@ -161,82 +129,6 @@ def short_requests(tx: Tx, ids: Iterable[str]) -> dict[str, str]:
         tx.among(completion.c.id, sorted(ids)), func.length(completion.c.request) <= _SHORT
     )
     return {row.id: row.request for row in tx.connection.execute(wanted)}
-
-
-def having_all_tags(tx: Tx, tag_ids: Sequence[int], limit: int) -> list[str]:
-    """Ids of the completions that have every one of `tag_ids`, newest first, `limit` at most. No tags: none."""
-    if not tag_ids:
-        return []
-    found = with_all_tags(tx, tag_ids).with_only_columns(completion_tag.c.completion_id)
-    newest = found.order_by(completion_tag.c.created_at.desc(), completion_tag.c.completion_id.desc())
-    return list(tx.connection.scalars(newest.limit(limit)))
-
-
-def with_all_tags(tx: Tx, tag_ids: Sequence[int]) -> Select[tuple[str, str, int, int]]:
-    """The `completion_tag` rows, one for each completion that has every one of `tag_ids` (one at least).
-
-    Driven from the rarest tag: its rows are few, and each of the others is one look into an index. A scalar
-    subquery keeps that order; Postgres turns `EXISTS` into a join that may start at the commonest tag.
-    """
-    first, *others = _rarest_first(tx, tag_ids)
-    found = tx.rows(completion_tag).where(completion_tag.c.tag_id == first)
-    for number, other in enumerate(others[:_ONE_BY_ONE]):
-        found = found.where(_how_many_of(too := completion_tag.alias(f"too_{number}"), too.c.tag_id == other) == 1)
-    if rest := others[_ONE_BY_ONE:]:  # SQLite limits how deep an expression may be
-        too = completion_tag.alias("too")
-        found = found.where(_how_many_of(too, tx.among(too.c.tag_id, rest)) == len(rest))
-    return found
-
-
-_ONE_BY_ONE = 8
-
-
-def _how_many_of(too: Any, which: ColumnElement[bool]) -> ScalarSelect[int]:
-    """How many of these tags the completion of a `completion_tag` row has."""
-    its = (too.c.organization_id == completion_tag.c.organization_id) & (
-        too.c.completion_id == completion_tag.c.completion_id
-    )
-    return select(func.count()).select_from(too).where(its, which).correlate(completion_tag).scalar_subquery()
-
-
-def newest_with_each(tx: Tx, tag_ids: Sequence[int], besides: Sequence[int], limit: int) -> dict[int, list[str]]:
-    """For each of `tag_ids` the ids of those completions that have it and all of `besides` (one at least).
-
-    Newest first, `limit` at most for each tag; a tag that none has is left out. One statement for any number of tags.
-    """
-    theirs = with_all_tags(tx, besides).subquery()
-    each = completion_tag.alias("each_tag")
-    same = (each.c.organization_id == theirs.c.organization_id) & (each.c.completion_id == theirs.c.completion_id)
-    newest = (each.c.created_at.desc(), each.c.completion_id.desc())
-    place = func.row_number().over(partition_by=each.c.tag_id, order_by=newest).label("place")
-    ranked = (
-        select(each.c.tag_id, each.c.completion_id, place)
-        .join(theirs, same)
-        .where(tx.among(each.c.tag_id, tag_ids))
-        .subquery()
-    )
-    wanted = (
-        select(ranked.c.tag_id, ranked.c.completion_id)
-        .where(ranked.c.place <= limit)
-        .order_by(ranked.c.tag_id, ranked.c.place)
-    )
-    found: dict[int, list[str]] = {}
-    for tag_id, completion_id in tx.connection.execute(wanted):
-        found.setdefault(tag_id, []).append(completion_id)
-    return found
-
-
-_COUNTED = 1001
-
-
-def _rarest_first(tx: Tx, tag_ids: Sequence[int]) -> list[int]:
-    if len(tag_ids) < 2:
-        return list(tag_ids)
-    counts = {}
-    for tag_id in tag_ids[:_ONE_BY_ONE]:
-        some = tx.rows(completion_tag, "tag_id").where(completion_tag.c.tag_id == tag_id).limit(_COUNTED).subquery()
-        counts[tag_id] = tx.connection.scalar(select(func.count()).select_from(some)) or 0
-    return sorted(counts, key=lambda tag_id: counts[tag_id]) + list(tag_ids[_ONE_BY_ONE:])
 
 
 def tags_containing(tx: Tx, query: str, limit: int) -> list[TagRow]:
@@ -287,14 +179,20 @@ def page(tx: Tx, filters: Filters, after: Place | None, limit: int) -> list[Comp
     found, at, id = narrowed(tx, filters)
     if after is not None:
         found = found.where(tuple_(at, id) < tuple_(*map(literal, after)))
-    return [CompletionRow(*row) for row in tx.connection.execute(found.order_by(at.desc(), id.desc()).limit(limit))]
+    return _listed(tx, found, at, id, 0, limit)
 
 
 def page_from(tx: Tx, filters: Filters, offset: int, limit: int) -> list[CompletionRow]:
     """Completions that pass the filters, newest first, behind the first `offset`."""
-    found, at, id = narrowed(tx, filters)
-    newest = found.order_by(at.desc(), id.desc()).offset(offset).limit(limit)
-    return [CompletionRow(*row) for row in tx.connection.execute(newest)]
+    return _listed(tx, *narrowed(tx, filters), offset, limit)
+
+
+def _listed(
+    tx: Tx, found: Select[Any], at: ColumnElement[int], id: ColumnElement[str], offset: int, limit: int
+) -> list[CompletionRow]:
+    # With the columns of the order among those selected SQLite reads two indexes as one (`AllTagged`).
+    newest = found.add_columns(at.label("at"), id.label("its_id")).order_by(at.desc(), id.desc())
+    return [CompletionRow._make(row[:-2]) for row in tx.connection.execute(newest.offset(offset).limit(limit))]
 
 
 def count(tx: Tx, filters: Filters) -> int:
@@ -313,9 +211,10 @@ def narrowed(tx: Tx, filters: Filters) -> tuple[Select[Any], ColumnElement[int],
         found, at, id = tx.rows(completion).where(false()), completion.c.created_at, completion.c.id
     else:
         # The index over tags has the order of the list, so the page ends as soon as it is full.
-        at, id = completion_tag.c.created_at, completion_tag.c.completion_id
-        theirs = (completion.c.organization_id == completion_tag.c.organization_id) & (completion.c.id == id)
-        found = with_all_tags(tx, filters.tag_ids).join(completion, theirs).with_only_columns(*completion.c)
+        all_tagged, by = with_all_tags(tx, filters.tag_ids)
+        at, id = by.c.created_at, by.c.completion_id
+        theirs = (completion.c.organization_id == by.c.organization_id) & (completion.c.id == id)
+        found = all_tagged.join(completion, theirs).with_only_columns(*completion.c)
     for column, wanted in (
         (completion.c.session_id, filters.session_id),
         (shown_status, filters.status),

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar, cast
 
 from sqlalchemy import (
     BigInteger,
@@ -53,6 +53,15 @@ if TYPE_CHECKING:  # the driver is loaded where it is used
 
 T = TypeVar("T")
 
+
+class Common(NamedTuple):
+    """When a tag counts as common, and how that is found out (`store/tagged`). Tests lower these."""
+
+    above: int = 1000  # completions that have it
+    one_in: int = 64  # of how many completions one is looked at
+    crowd: int = 24  # tags of one completion, beyond which their pairs are not kept
+
+
 _STEPS_BETWEEN_LOOKS = 100_000  # of SQLite's machine; some milliseconds
 _LOCK_WAIT = 8.0  # seconds that a write waits for another process's write on the same SQLite file
 _CONNECT_WAIT = 3  # seconds until a Postgres that doesn't answer counts as away
@@ -73,6 +82,7 @@ class Database:
         else:
             self.engine = self._reads = _sqlite(self.url, readers + 2, _LOCK_WAIT)
             self._writes = _sqlite(self.url, 2, 0).execution_options(log10_writes=True)
+        self.common = Common()
         self._idle: list[Connection] = []
         self._rows = self._times_grown = 0
         self.driver_error: Any = self.engine.dialect.loaded_dbapi.Error
@@ -314,6 +324,16 @@ class Tx:
             "executemany", _replaced(table, self.database.is_postgres), [(*row[2:], *row[:2]) for row in rows]
         )
 
+    def remove_many(self, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:
+        """Delete these whole rows, values in the order of the columns and none of them null."""
+        if not rows:
+            return
+        if self.database.is_postgres:
+            arrays = [list(values) for values in zip(*rows, strict=True)]
+            self._by_driver("execute", _removed_unnest(table), arrays)
+        else:
+            self._by_driver("executemany", _removed(table), rows)
+
     def _insert(self, table: Table, rows: Sequence[tuple[Any, ...]], on_conflict: str) -> None:
         if not rows:
             return
@@ -421,8 +441,23 @@ def _values(table: Table) -> str:
 @cache
 def _unnest(table: Table) -> str:
     names = ", ".join(column.name for column in table.columns)
-    arrays = ", ".join(f"%b::{_ARRAYS.get(type(column.type), 'text[]')}" for column in table.columns)
-    return f"INSERT INTO {table.name} ({names}) SELECT * FROM unnest({arrays})"
+    return f"INSERT INTO {table.name} ({names}) SELECT * FROM unnest({_arrays(table)})"
+
+
+@cache
+def _removed(table: Table) -> str:
+    return f"DELETE FROM {table.name} WHERE {' AND '.join(f'{column.name} = ?' for column in table.columns)}"
+
+
+@cache
+def _removed_unnest(table: Table) -> str:
+    names = ", ".join(column.name for column in table.columns)
+    same = " AND ".join(f"{table.name}.{column.name} = gone.{column.name}" for column in table.columns)
+    return f"DELETE FROM {table.name} USING unnest({_arrays(table)}) AS gone ({names}) WHERE {same}"
+
+
+def _arrays(table: Table) -> str:
+    return ", ".join(f"%b::{_ARRAYS.get(type(column.type), 'text[]')}" for column in table.columns)
 
 
 def _sqlite(url: URL, connections: int, lock_wait: float) -> Engine:

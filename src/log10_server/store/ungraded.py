@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 from sqlalchemy import Column, exists, insert, literal, select
 
 from log10_server.store.base import Instant, Key, link, order, owned, same_columns
-from log10_server.store.completions import CompletionRow, completion, completion_tag, with_all_tags
+from log10_server.store.completions import CompletionRow, completion
 from log10_server.store.database import Tx
 from log10_server.store.feedback import feedback, feedback_completion, is_linked
+from log10_server.store.tagged import with_all_tags
 
 ungraded = owned(
     "ungraded",
@@ -46,24 +47,21 @@ def add(tx: Tx, rows: Iterable[UngradedRow]) -> None:
 
 def add_all_of_task(tx: Tx, task_id: str, tag_ids: Sequence[int]) -> None:
     """Every completion that has all of `tag_ids` (one at least) and no feedback of the task."""
+    all_tagged, by = with_all_tags(tx, tag_ids)
     graded = exists(
         select(literal(1))
         .select_from(feedback_completion)
         .join(feedback, is_linked)
         .where(
             feedback.c.state == "accepted",
-            feedback_completion.c.organization_id == completion_tag.c.organization_id,
-            feedback_completion.c.completion_id == completion_tag.c.completion_id,
+            feedback_completion.c.organization_id == by.c.organization_id,
+            feedback_completion.c.completion_id == by.c.completion_id,
             feedback_completion.c.task_id == task_id,
         )
-        .correlate(completion_tag)
+        .correlate(by)
     )
-    wanting = with_all_tags(tx, tag_ids).where(~graded)
-    rows = wanting.with_only_columns(
-        completion_tag.c.organization_id,
-        completion_tag.c.completion_id,
-        literal(task_id).label("task_id"),
-        completion_tag.c.created_at,
+    rows = all_tagged.where(~graded).with_only_columns(
+        by.c.organization_id, by.c.completion_id, literal(task_id).label("task_id"), by.c.created_at
     )
     tx.connection.execute(insert(ungraded).from_select(list(UngradedRow._fields), rows))
 
