@@ -1,7 +1,7 @@
 """The kept rows of what is ungraded equal a plain computation from the base tables, whatever happened (contract 3.7)."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from random import Random
 from typing import Any
 
@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import text
 
 from log10_server.errors import Refusal
-from log10_server.services import completions, feedback, feedback_tasks, ungraded
+from log10_server.services import completions, feedback, feedback_tasks, ungraded, wanting
 from log10_server.services.completions import Entry
 from log10_server.services.feedback import NewFeedback
 from log10_server.services.feedback_tasks import Changes, NewFeedbackTask
@@ -50,9 +50,20 @@ def wanted(tx: Tx) -> set[tuple[Any, ...]]:
 
 
 def assert_kept(tx: Tx) -> None:
-    """The kept rows, the index over tags and the lists say what the base tables say."""
+    """The kept rows, the index over tags and the lists say what the base tables say.
+
+    Of a task that is not whole the kept rows do so down to its place, and the lists all the same.
+    """
     expected = wanted(tx)
-    assert sorted(rows(tx, "ungraded", "completion_id", "task_id", "created_at")) == sorted(expected)
+    kept = set(rows(tx, "ungraded", "completion_id", "task_id", "created_at"))
+    whole_to = {
+        task: (at, id) for task, at, id in rows(tx, "ungraded_backfill", "task_id", "created_at", "completion_id")
+    }
+    for task in {task for _, task, _ in kept | expected}:
+        of_kept, of_expected = (sorted((at, id) for id, its, at in some if its == task) for some in (kept, expected))
+        start = whole_to.get(task, (-1, ""))
+        assert [place for place in of_kept if place >= start] == [place for place in of_expected if place >= start]
+        assert [row.id for row in ungraded.list_newest(tx, task, 0, 1000)] == [id for _, id in reversed(of_expected)]
     names = dict(rows(tx, "tag", "id", "name"))
     indexed = {
         (id, names[tag_id], at)
@@ -65,6 +76,7 @@ def assert_kept(tx: Tx) -> None:
     }
     newest = sorted({(at, id) for id, _, at in expected}, reverse=True)
     assert [row.id for row in ungraded.list_newest(tx, None, 0, 1000)] == [id for _, id in newest]
+    assert [row.id for row in ungraded.list_newest(tx, None, 1, 2)] == [id for _, id in newest[1:3]]
 
 
 class World:
@@ -134,13 +146,17 @@ class World:
     def reject(self) -> None:
         feedback.reject(self.tx, self.random.choice(self.feedback))
 
+    def fill(self) -> None:
+        for task_id in self.tasks:
+            wanting.fill_on(self.tx, task_id)
+
     def step(self) -> str:
         """Do something; what is refused changes nothing. Gives what was done."""
         deeds: list[Callable[[], None]] = [
             self.log, self.log, self.log, self.clear_tags, self.delete_completion, self.make_anew, self.make_task,
         ]  # fmt: skip
         if self.tasks:
-            deeds += [self.change_selector, self.archive_or_not, self.upload, self.upload]
+            deeds += [self.change_selector, self.archive_or_not, self.upload, self.upload, self.fill]
         if self.feedback:
             deeds += [self.delete_feedback, self.delete_feedback, self.accept, self.reject]
         deed = self.random.choice(deeds)
@@ -149,6 +165,34 @@ class World:
         except Refusal as refusal:
             return f"{deed.__name__}: {refusal.detail}"
         return deed.__name__
+
+
+@pytest.fixture
+def filled_by_ones(database: Database) -> Iterator[None]:
+    """A task that is changed is filled by one completion at a time."""
+    before, database.filled_at_once = database.filled_at_once, 1
+    yield
+    database.filled_at_once = before
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_lists_are_right_after_every_step_of_a_long_history_while_tasks_are_filled(
+    filled_by_ones: None, tx: Tx, seed: int
+) -> None:
+    world = World(tx, seed)
+    behind = 0
+
+    for _ in range(90):
+        world.step()
+        assert_kept(tx)
+        behind += bool(rows(tx, "ungraded_backfill", "task_id"))
+    while rows(tx, "ungraded_backfill", "task_id"):
+        world.fill()
+        assert_kept(tx)
+
+    assert behind > 10
+    kept = rows(tx, "ungraded", "completion_id", "task_id", "created_at")
+    assert sorted(kept) == sorted(wanted(tx))
 
 
 @pytest.mark.parametrize("seed", range(6))

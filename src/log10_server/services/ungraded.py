@@ -1,10 +1,35 @@
 """Reads what is ungraded: completions that some task wants feedback on and has none (contract 3.7)."""
 
+import heapq
+
 from log10_server import store
-from log10_server.store.completions import CompletionRow
+from log10_server.services import wanting
+from log10_server.store.completions import CompletionRow, Place
 from log10_server.store.database import Tx
+
+_MOST = 2**63 - 1
 
 
 def list_newest(tx: Tx, task_id: str | None, offset: int, limit: int) -> list[CompletionRow]:
     """Newest first, each completion once; of one task when `task_id` is given."""
-    return store.ungraded.page(tx, task_id, offset, limit)
+    rows = store.ungraded.page(tx, task_id, offset, limit)
+    return _while_filling(tx, task_id, offset, limit) if rows is None else rows
+
+
+def _while_filling(tx: Tx, task_id: str | None, offset: int, limit: int) -> list[CompletionRow]:
+    """As `list_newest`, while tasks are not whole: what is kept of them, and what the query finds behind that.
+
+    The notes are read first: what is filled meanwhile is then found twice rather than not at all.
+    """
+    most = min(offset + limit, _MOST)
+    notes = store.ungraded.notes(tx, task_id)
+    if not notes:  # whole by now
+        return store.ungraded.page(tx, task_id, offset, limit) or []
+    wanted: set[Place] = set()
+    for id, task in store.feedback_tasks.found_among(tx, notes).items():
+        behind = store.ungraded.newest_behind(tx, id, wanting.wanted_by(tx, task), notes[id], most)
+        wanted = set(heapq.nlargest(most, wanted | behind))
+    wanted.update(store.ungraded.newest_kept(tx, task_id, notes, most))
+    ids = [place.id for place in heapq.nlargest(most, wanted)[offset:]]
+    rows = store.completions.found_among(tx, ids)
+    return [rows[id] for id in ids if id in rows]

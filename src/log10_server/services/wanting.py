@@ -1,14 +1,15 @@
 """Keeps what is ungraded: a row for each (task, completion) that matches and has no feedback yet (contract 3.7).
 
 Whatever changes a completion, its tags, a task or feedback calls here in the same transaction, so the kept rows
-always equal what a query over completions, tasks and feedback would find.
+always equal what a query over completions, tasks and feedback would find. Only a task that has just changed may be
+followed by the older completions later; until then `services/ungraded` asks the query about these.
 """
 
 from collections.abc import Mapping, Sequence
 
 from log10_server import store
 from log10_server.services import selectors
-from log10_server.store.completions import CompletionRow
+from log10_server.store.completions import CompletionRow, Place
 from log10_server.store.database import Tx
 from log10_server.store.feedback_tasks import FeedbackTaskRow
 from log10_server.store.ungraded import UngradedRow
@@ -21,10 +22,28 @@ def tagged(tx: Tx, rows: Sequence[CompletionRow], tag_ids: Mapping[str, set[int]
 
 
 def task_changed(tx: Tx, task: FeedbackTaskRow) -> None:
-    """A task is new, was archived or taken out again, or has another selector."""
-    store.ungraded.remove_of_task(tx, task.id)
-    if not task.archived and (keys := selectors.tag_ids(tx, value(task.selector))):
-        store.ungraded.add_all_of_task(tx, task.id, keys)
+    """A task is new, was archived or taken out again, or has another selector.
+
+    The newest completions are looked at now, those behind them by and by (`services/backfill`).
+    """
+    store.ungraded.note(tx, task.id, _filled(tx, task, None))
+
+
+def fill_on(tx: Tx, task_id: str) -> None:
+    """Fill the next piece of a task that is not whole yet."""
+    behind = store.ungraded.notes(tx, task_id).get(task_id)
+    task = store.feedback_tasks.find(tx, task_id)
+    if behind is not None and task is not None:
+        store.ungraded.note(tx, task_id, _filled(tx, task, behind))
+
+
+def wanted_by(tx: Tx, task: FeedbackTaskRow) -> list[int]:
+    """The keys of the tags that a completion must have for the task to want it; none when it wants nothing."""
+    return [] if task.archived else selectors.tag_ids(tx, value(task.selector))
+
+
+def _filled(tx: Tx, task: FeedbackTaskRow, behind: Place | None) -> Place | None:
+    return store.ungraded.fill(tx, task.id, wanted_by(tx, task), behind, tx.database.filled_at_once)
 
 
 def graded(tx: Tx, task_id: str, completion_ids: Sequence[str]) -> None:

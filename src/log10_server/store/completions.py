@@ -211,7 +211,7 @@ def narrowed(tx: Tx, filters: Filters) -> tuple[Select[Any], ColumnElement[int],
         found, at, id = tx.rows(completion).where(false()), completion.c.created_at, completion.c.id
     else:
         # The index over tags has the order of the list, so the page ends as soon as it is full.
-        all_tagged, by = with_all_tags(tx, filters.tag_ids)
+        all_tagged, by, _ = with_all_tags(tx, filters.tag_ids)
         at, id = by.c.created_at, by.c.completion_id
         theirs = (completion.c.organization_id == by.c.organization_id) & (completion.c.id == id)
         found = all_tagged.join(completion, theirs).with_only_columns(*completion.c)

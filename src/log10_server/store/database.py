@@ -34,6 +34,7 @@ from sqlalchemy import (
     delete,
     event,
     func,
+    not_,
     select,
     text,
     update,
@@ -83,6 +84,7 @@ class Database:
             self.engine = self._reads = _sqlite(self.url, readers + 2, _LOCK_WAIT)
             self._writes = _sqlite(self.url, 2, 0).execution_options(log10_writes=True)
         self.common = Common()
+        self.filled_at_once = 1000  # completions that are looked at when a task is filled (`store/ungraded`)
         self._idle: list[Connection] = []
         self._rows = self._times_grown = 0
         self.driver_error: Any = self.engine.dialect.loaded_dbapi.Error
@@ -275,6 +277,9 @@ class Tx:
             return column == any_(bindparam(None, list(values), type_=ARRAY(kind)))
         listed = func.json_each(bindparam(None, json.dumps(list(values), ensure_ascii=False)))
         return column.in_(select(text("value")).select_from(listed))
+
+    def not_among(self, column: Column[Any], values: Sequence[Any]) -> ColumnElement[bool]:
+        return not_(self.among(column, values))
 
     def fetch(self, statement: Statement, **values: Any) -> list[Any]:
         """What `statement` finds, as the driver's tuples; a parameter that is one of several values is a list."""

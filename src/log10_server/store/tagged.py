@@ -90,11 +90,13 @@ NOBODY = 0
 class AllTagged(NamedTuple):
     """Completions that have all of some tags; `by` has their `created_at` and `completion_id`.
 
-    A list in that order must select these two columns: SQLite can read two indexes as one only then.
+    A list in that order must select these two columns: SQLite can read two indexes as one only then. `looked_at` are
+    the rows of `by` that are read to find them, of which there may be many more.
     """
 
     found: Select[Any]
     by: FromClause
+    looked_at: Select[Any]
 
 
 def index_tags(tx: Tx, rows: Iterable[CompletionTagRow], common: Collection[int] = ()) -> None:
@@ -115,7 +117,7 @@ def having_all_tags(tx: Tx, tag_ids: Sequence[int], limit: int) -> list[str]:
     """Ids of the completions that have every one of `tag_ids`, newest first, `limit` at most. No tags: none."""
     if not tag_ids:
         return []
-    found, by = with_all_tags(tx, tag_ids)
+    found, by, _ = with_all_tags(tx, tag_ids)
     at, id = by.c.created_at, by.c.completion_id
     newest = found.with_only_columns(id, at).order_by(at.desc(), id.desc()).limit(limit)
     return list(tx.connection.scalars(newest))
@@ -127,13 +129,14 @@ def with_all_tags(tx: Tx, tag_ids: Sequence[int]) -> AllTagged:
     Driven from the rarest tag or pair: its rows are few, and each other tag is one look into an index. A scalar
     subquery keeps that order; Postgres turns `EXISTS` into a join that may start at the commonest tag.
     """
-    by, found, others = _driven(tx, tag_ids)
+    by, looked_at, others = _driven(tx, tag_ids)
+    found = looked_at
     for number, other in enumerate(others[:_ONE_BY_ONE]):
         found = found.where(_how_many_of(by, too := completion_tag.alias(f"too_{number}"), too.c.tag_id == other) == 1)
     if rest := others[_ONE_BY_ONE:]:  # SQLite limits how deep an expression may be
         too = completion_tag.alias("too")
         found = found.where(_how_many_of(by, too, tx.among(too.c.tag_id, rest)) == len(rest))
-    return AllTagged(found, by)
+    return AllTagged(found, by, looked_at)
 
 
 def newest_with_each(tx: Tx, tag_ids: Sequence[int], besides: Sequence[int], limit: int) -> dict[int, list[str]]:

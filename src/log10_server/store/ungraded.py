@@ -2,15 +2,32 @@
 
 It could be asked of completions, tasks and feedback each time, but then a million graded completions take
 seconds; `services/wanting` keeps these rows true in the transaction of whatever changes them.
+
+Only what a change of a task means for hundreds of thousands of older completions comes later, piece by piece and
+the newest first: a row of `ungraded_backfill` says how far it is, and behind that lists ask the query itself.
 """
 
-from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+import heapq
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
 
-from sqlalchemy import Column, exists, insert, literal, select
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Connection,
+    Delete,
+    FromClause,
+    Select,
+    func,
+    insert,
+    literal,
+    select,
+    true,
+    tuple_,
+)
 
 from log10_server.store.base import Instant, Key, link, order, owned, same_columns
-from log10_server.store.completions import CompletionRow, completion
+from log10_server.store.completions import CompletionRow, Place, completion
 from log10_server.store.database import Tx
 from log10_server.store.feedback import feedback, feedback_completion, is_linked
 from log10_server.store.tagged import with_all_tags
@@ -29,6 +46,16 @@ order(ungraded, "created_at", "completion_id")
 order(ungraded, "task_id", "created_at", "completion_id")
 
 
+ungraded_backfill = owned(
+    "ungraded_backfill",
+    ("task_id",),
+    Column("task_id", Key),
+    Column("created_at", Instant, nullable=False),
+    Column("completion_id", Key, nullable=False),
+    link("task_id", "feedback_task"),
+)
+
+
 class UngradedRow(NamedTuple):
     """`created_at` is the completion's, so that the index gives the newest first."""
 
@@ -38,32 +65,90 @@ class UngradedRow(NamedTuple):
     created_at: int
 
 
+class BackfillRow(NamedTuple):
+    """A task whose rows are true down to this completion, itself among them; those behind it are still to come.
+
+    Until then they mean nothing: there may be some of another selector, or of before the task was archived.
+    """
+
+    organization_id: str
+    task_id: str
+    created_at: int
+    completion_id: str
+
+
 same_columns(UngradedRow, ungraded)
+same_columns(BackfillRow, ungraded_backfill)
 
 
 def add(tx: Tx, rows: Iterable[UngradedRow]) -> None:
-    tx.insert_many(ungraded, sorted(rows))
+    # Behind the place down to which a task is filled a row may be there.
+    tx.insert_missing(ungraded, sorted(rows))
 
 
-def add_all_of_task(tx: Tx, task_id: str, tag_ids: Sequence[int]) -> None:
-    """Every completion that has all of `tag_ids` (one at least) and no feedback of the task."""
-    all_tagged, by = with_all_tags(tx, tag_ids)
-    graded = exists(
-        select(literal(1))
-        .select_from(feedback_completion)
-        .join(feedback, is_linked)
-        .where(
-            feedback.c.state == "accepted",
-            feedback_completion.c.organization_id == by.c.organization_id,
-            feedback_completion.c.completion_id == by.c.completion_id,
-            feedback_completion.c.task_id == task_id,
+def fill(tx: Tx, task_id: str, tag_ids: Sequence[int], behind: Place | None, most: int) -> Place | None:
+    """Bring the rows of a task behind that place (None: from the newest on) to what the query finds; gives how far.
+
+    `most` bounds what is looked at, so what it costs; None is given when all is done. No tags: nothing is wanted.
+    """
+    kept = tx.rows(ungraded).where(ungraded.c.task_id == task_id)
+    ends = [_end(tx, kept, ungraded, behind, most)]
+    if tag_ids:
+        found, by, looked_at = with_all_tags(tx, tag_ids)
+        ends.append(_end(tx, looked_at, by, behind, most))
+    end = max((end for end in ends if end is not None), default=None)
+    gone = tx.delete(ungraded).where(ungraded.c.task_id == task_id)
+    tx.connection.execute(_between(gone, ungraded, behind, end))
+    if tag_ids:
+        rows = _between(found.where(_is_wanted(by, task_id)), by, behind, end).with_only_columns(
+            by.c.organization_id, by.c.completion_id, literal(task_id).label("task_id"), by.c.created_at
         )
-        .correlate(by)
-    )
-    rows = all_tagged.where(~graded).with_only_columns(
-        by.c.organization_id, by.c.completion_id, literal(task_id).label("task_id"), by.c.created_at
-    )
-    tx.connection.execute(insert(ungraded).from_select(list(UngradedRow._fields), rows))
+        tx.connection.execute(insert(ungraded).from_select(list(UngradedRow._fields), rows))
+    return end
+
+
+def note(tx: Tx, task_id: str, end: Place | None) -> None:
+    """Remember how far a task is filled; None when it is whole."""
+    tx.connection.execute(tx.delete(ungraded_backfill).where(ungraded_backfill.c.task_id == task_id))
+    if end is not None:
+        tx.insert_many(ungraded_backfill, [BackfillRow(tx.organization_id, task_id, *end)])
+
+
+def notes(tx: Tx, task_id: str | None = None) -> dict[str, Place]:
+    """How far each task is filled of those that are not whole; of the one given."""
+    found = tx.rows(ungraded_backfill, "task_id", "created_at", "completion_id")
+    if task_id is not None:
+        found = found.where(ungraded_backfill.c.task_id == task_id)
+    return {row.task_id: Place(row.created_at, row.completion_id) for row in tx.connection.execute(found)}
+
+
+def not_whole(connection: Connection, most: int) -> list[tuple[str, str]]:
+    """Tasks of any organization that are not whole, with their organization before them."""
+    table = ungraded_backfill
+    some = select(table.c.organization_id, table.c.task_id).order_by(table.c.organization_id, table.c.task_id)
+    return [(row.organization_id, row.task_id) for row in connection.execute(some.limit(most))]
+
+
+def newest_kept(tx: Tx, task_id: str | None, besides: Mapping[str, Place], most: int) -> list[Place]:
+    """Completions that are kept as wanted, of tasks in `besides` only down to their place; newest first, each once."""
+    its = ungraded
+    wanted = tx.rows(its, "created_at", "completion_id")
+    if task_id is None:
+        found = _newest(tx, wanted.where(tx.not_among(its.c.task_id, sorted(besides))).distinct(), its, most)
+    else:
+        found = set()
+    for other, place in besides.items():
+        found |= _newest(tx, _between(wanted.where(its.c.task_id == other), its, None, place), its, most)
+    return heapq.nlargest(most, found)
+
+
+def newest_behind(tx: Tx, task_id: str, tag_ids: Sequence[int], behind: Place, most: int) -> set[Place]:
+    """What the query finds behind that place: completions with all of `tag_ids` and no feedback of the task."""
+    if not tag_ids:
+        return set()
+    found, by, _ = with_all_tags(tx, tag_ids)
+    wanted = found.where(_is_wanted(by, task_id)).with_only_columns(by.c.created_at, by.c.completion_id)
+    return _newest(tx, _between(wanted, by, behind, None), by, most)
 
 
 def remove_of_completions(tx: Tx, completion_ids: Sequence[str]) -> None:
@@ -80,19 +165,76 @@ def remove_pairs(tx: Tx, task_id: str, completion_ids: Sequence[str]) -> None:
     tx.connection.execute(tx.delete(ungraded).where(of_task))
 
 
-def page(tx: Tx, task_id: str | None, offset: int, limit: int) -> list[CompletionRow]:
-    """Completions that some task (or the one given) wants feedback on, newest first, each once."""
+def page(tx: Tx, task_id: str | None, offset: int, limit: int) -> list[CompletionRow] | None:
+    """Completions that some task (or the one given) wants feedback on, newest first, each once.
+
+    None when such a task is not whole yet. That is asked in the same statement: it may become so any moment.
+    """
     wanted = tx.rows(ungraded, "created_at", "completion_id")
-    wanted = wanted.distinct() if task_id is None else wanted.where(ungraded.c.task_id == task_id)
+    noted = tx.rows(ungraded_backfill, "task_id")
+    if task_id is None:
+        wanted = wanted.distinct()
+    else:
+        wanted = wanted.where(ungraded.c.task_id == task_id)
+        noted = noted.where(ungraded_backfill.c.task_id == task_id)
     newest: Any = (
         wanted.order_by(ungraded.c.created_at.desc(), ungraded.c.completion_id.desc())
         .offset(offset)
         .limit(limit)
-        .subquery()
+        .subquery("newest")
     )
+    its_row = (completion.c.organization_id == tx.organization_id) & (completion.c.id == newest.c.completion_id)
+    asked = select(noted.exists().label("is_noted")).subquery("asked")
     found = (
-        tx.rows(completion)
-        .join(newest, completion.c.id == newest.c.completion_id)
+        select(*completion.c, asked.c.is_noted)
+        .select_from(asked.outerjoin(newest, true()).outerjoin(completion, its_row))
         .order_by(newest.c.created_at.desc(), newest.c.completion_id.desc())
     )
-    return [CompletionRow(*row) for row in tx.connection.execute(found)]
+    rows = tx.connection.execute(found).all()
+    if rows[0].is_noted:
+        return None
+    return [CompletionRow._make(row[:-1]) for row in rows if row.id is not None]
+
+
+def _is_wanted(by: FromClause, task_id: str) -> ColumnElement[bool]:
+    """Whether a completion has no feedback of the task. A count is looked up for each row and never becomes a join."""
+    given = (
+        select(func.count())
+        .select_from(feedback_completion)
+        .join(feedback, is_linked)
+        .where(
+            feedback.c.state == "accepted",
+            feedback_completion.c.organization_id == by.c.organization_id,
+            feedback_completion.c.completion_id == by.c.completion_id,
+            feedback_completion.c.task_id == task_id,
+        )
+        .correlate(by)
+        .scalar_subquery()
+    )
+    return given == 0
+
+
+Narrowed = TypeVar("Narrowed", Select[Any], Delete)
+
+
+def _between(statement: Narrowed, by: FromClause, behind: Place | None, end: Place | None) -> Narrowed:
+    """Only rows behind the one place, down to the other; None is no bound."""
+    at = tuple_(by.c.created_at, by.c.completion_id)
+    if behind is not None:
+        statement = statement.where(at < tuple_(*map(literal, behind)))
+    if end is not None:
+        statement = statement.where(at >= tuple_(*map(literal, end)))
+    return statement
+
+
+def _end(tx: Tx, rows: Select[Any], by: FromClause, behind: Place | None, most: int) -> Place | None:
+    """The place of the row number `most` behind that place; None when there are fewer."""
+    at, id = by.c.created_at, by.c.completion_id
+    last = _between(rows, by, behind, None).with_only_columns(at, id).order_by(at.desc(), id.desc())
+    found = tx.connection.execute(last.offset(most - 1).limit(1)).first()
+    return None if found is None else Place(*found)
+
+
+def _newest(tx: Tx, rows: Select[Any], by: FromClause, most: int) -> set[Place]:
+    newest = rows.order_by(by.c.created_at.desc(), by.c.completion_id.desc()).limit(most)
+    return {Place(*row) for row in tx.connection.execute(newest)}

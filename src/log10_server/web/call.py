@@ -12,6 +12,7 @@ from starlette.types import Scope
 
 from log10_server.errors import Refusal, Unavailable
 from log10_server.services import feedback_tasks
+from log10_server.services.backfill import Backfill
 from log10_server.services.validators import Validators
 from log10_server.settings import Limits, Settings
 from log10_server.store.database import Database, Tx
@@ -43,6 +44,7 @@ class Machine:
         self.settings = settings
         self.database = database
         self.writer = Writer(database, settings.waiting_writes, settings.waiting_bytes)
+        self.backfill = Backfill(database, self.writer)
         self.validators = Validators(settings.validators, settings.validation_ms / 1000)
         self._readers = ThreadPoolExecutor(settings.readers, "reader")
         # Tokens and health: whoever keeps all readers busy must not lock the others out.
@@ -51,10 +53,13 @@ class Machine:
         self._schemas: OrderedDict[tuple[str, str], str] = OrderedDict()
 
     def start(self) -> None:
+        """Begin to serve, in the running loop."""
         self.writer.start()
+        self.backfill.start()
 
     async def close(self) -> None:
         """Finish what stands in line, then let go of everything; what hangs is left behind (`is_stuck`)."""
+        await self.backfill.close()
         await asyncio.to_thread(self.writer.close, _SECONDS_TO_DRAIN)
         await self.validators.close()
         self._readers.shutdown(wait=False, cancel_futures=True)

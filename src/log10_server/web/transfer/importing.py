@@ -19,7 +19,7 @@ from log10_server.web.transfer.reading import Kept, NotThisFormat, read
 
 BATCH_ROWS = 500
 BATCH_BYTES = 8 << 20
-# A task is held against all completions that are there, and meanwhile nobody else writes: few in one transaction.
+# A task is held against a thousand completions, and meanwhile nobody else writes: few in one transaction.
 _BATCH_TASKS = 20
 # The three payloads of a completion may each be as large as a body.
 _BODIES_IN_A_LINE = 3

@@ -162,7 +162,9 @@ async def create(body: TaskUpload, call: Call) -> Task:
     """Create a feedback task. Its selector counts for completions that are there already, too."""
     asked = await call.prepared(body.meaning)
     await call.checked(asked.json_schema)
-    return Task.of(await call.write(lambda tx: feedback_tasks.create(tx, asked), alone=True))
+    made = await call.write(lambda tx: feedback_tasks.create(tx, asked))
+    call.machine.backfill.look()
+    return Task.of(made)
 
 
 @router.get("/{taskId:id}", operation_id="getFeedbackTask")
@@ -175,4 +177,6 @@ async def get(task_id: TaskId, call: Call) -> Task:
 async def change(task_id: TaskId, body: TaskChanges, call: Call) -> Task:
     """Change a task's name, instruction or selector, or archive it."""
     changes = body.meaning()
-    return Task.of(await call.write(lambda tx: feedback_tasks.change(tx, task_id, changes), alone=True))
+    changed = await call.write(lambda tx: feedback_tasks.change(tx, task_id, changes))
+    call.machine.backfill.look()
+    return Task.of(changed)
