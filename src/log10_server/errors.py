@@ -38,7 +38,13 @@ class Refusal(Exception):
 
 
 class Malformed(Refusal):
+    """`fault` is the reason, and how many characters stand before it, where both are known."""
+
     code = "not_json"
+
+    def __init__(self, detail: str, *, fault: tuple[str, int] | None = None) -> None:
+        super().__init__(detail)
+        self.fault = fault
 
 
 class Unauthorized(Refusal):
@@ -76,9 +82,12 @@ class WrongMediaType(Refusal):
 class Invalid(Refusal):
     code = "invalid"
 
-    def __init__(self, faults: Iterable[Fault], *, code: str | None = None, detail: str | None = None) -> None:
+    def __init__(
+        self, faults: Iterable[Fault], *, code: str | None = None, detail: str | None = None, more: int = 0
+    ) -> None:
+        """`more` is how many faults there are beyond these."""
         self.faults = list(faults)
-        super().__init__(detail or _sentence(self.faults), code=code)
+        super().__init__(detail or _sentence(self.faults, more), code=code)
 
     @classmethod
     def at(cls, path: str, message: str, *, code: str | None = None) -> "Invalid":
@@ -117,8 +126,8 @@ def place(error: BaseException) -> str:
 _SHOWN = 3
 
 
-def _sentence(faults: list[Fault]) -> str:
+def _sentence(faults: list[Fault], more: int) -> str:
     said = [f"{fault.path}: {fault.message}" if fault.path else fault.message for fault in faults[:_SHOWN]]
-    if len(faults) > _SHOWN:
-        said.append(f"and {len(faults) - _SHOWN} more")
-    return "; ".join(said)
+    if len(faults) + more > _SHOWN:
+        said.append(f"and {len(faults) + more - _SHOWN} more")
+    return "; ".join(said) + (f". The first {len(faults)} are listed." if more else "")

@@ -31,6 +31,8 @@ class Limits:
     """
 
     body_bytes: int = setting("LOG10_SERVER_MAX_BODY_BYTES", "size of a request's body", 32 << 20, least=1024)
+    batch_rows: int = setting("LOG10_SERVER_MAX_BATCH_ROWS", "rows in a batch", 10_000, least=1, most=1_000_000)
+    batch_bytes: int = setting("LOG10_SERVER_MAX_BATCH_BYTES", "size of a batch's body", 128 << 20, least=1024)
     nesting: int = setting("LOG10_SERVER_MAX_NESTING", "levels of nesting in JSON", 200, least=8, most=200)
     tags: int = setting("LOG10_SERVER_MAX_TAGS", "tags on a completion", 1000, least=1)
     selector_tags: int = setting("LOG10_SERVER_MAX_SELECTOR_TAGS", "tags in a selector", 100, least=1, most=1000)

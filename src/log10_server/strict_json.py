@@ -169,7 +169,7 @@ def _split_with_care(text: str) -> dict[str, str]:
     position = _after_space(text, 0)
     if text[position : position + 1] != "{":
         value(text)  # not JSON comes before not an object
-        raise Invalid.at("", "The body must be a JSON object.")
+        raise Invalid.at("", "Must be a JSON object.")
     found: dict[str, str] = {}
     try:
         position = _after_space(text, position + 1)
@@ -207,7 +207,8 @@ def _after_space(text: str, position: int) -> int:
 
 def _malformed(error: ValueError) -> Malformed:
     if isinstance(error, json.JSONDecodeError):
-        return Malformed(f"Not JSON: {error.msg} at line {error.lineno}, column {error.colno}.")
+        detail = f"Not JSON: {error.msg} at line {error.lineno}, column {error.colno}."
+        return Malformed(detail, fault=(error.msg, error.pos))
     return Malformed(f"Not JSON: {error}.")
 
 

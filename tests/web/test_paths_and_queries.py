@@ -18,6 +18,7 @@ UNHEARD_OF = "9" * 5000
 METHODS = {
     "/completions": "GET, POST",
     "/completions/ungraded": "GET",
+    "/completions/batch": "POST",
     "/completions/one": "DELETE, GET, POST",
     "/sessions": "POST",
     "/sessions/one": "GET",
@@ -69,7 +70,7 @@ def test_a_method_that_a_path_has_not_is_refused_with_those_that_it_has(api: Api
         "/completions/",
         "/completions/one/",
         "/completions/one/two",
-        "/completions/batch",
+        "/completions/batch/",
         "/feedback/",
         "/feedback_task/",
         "/api",

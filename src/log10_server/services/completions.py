@@ -1,6 +1,6 @@
 """Completions: recorded by rows that come in any order, read, listed and deleted (contract 3.4)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, cast
 
 from log10_server import store
@@ -46,6 +46,35 @@ def record(tx: Tx, entries: Sequence[Entry]) -> list[CompletionRow | Refusal]:
     store.completions.replace(tx, [row for id, row in known.items() if id in before and row != before[id]])
     _tag(tx, list(known.values()), before)
     return results
+
+
+def record_all(tx: Tx, entries: Sequence[Entry]) -> list[str]:
+    """Record any number of entries, all or none; gives the id of each, in their order. Raises what `record` refuses."""
+    ids: list[str] = []
+    for some in _slices(entries):
+        for result in record(tx, some):
+            if isinstance(result, Refusal):
+                raise result
+            ids.append(result.id)
+    return ids
+
+
+# What is given to the database at once is copied on the way, so it is bounded.
+_SLICE_ROWS = 500
+_SLICE_CHARACTERS = 4 << 20
+
+
+def _slices(entries: Sequence[Entry]) -> Iterator[Sequence[Entry]]:
+    start = size = 0
+    for number, entry in enumerate(entries):
+        fields = entry.fields
+        length = len(fields.get("request", "")) + len(fields.get("response", "")) + len(fields.get("stacktrace", ""))
+        if number > start and (number - start >= _SLICE_ROWS or size + length > _SLICE_CHARACTERS):
+            yield entries[start:number]
+            start, size = number, 0
+        size += length
+    if start < len(entries):
+        yield entries[start:]
 
 
 def tell_something(tx: Tx, entries: Sequence[Entry]) -> list[bool]:

@@ -3,8 +3,9 @@
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection
@@ -50,6 +51,7 @@ class Machine:
         # Tokens and health: whoever keeps all readers busy must not lock the others out.
         self._doorkeepers = ThreadPoolExecutor(1, "doorkeeper")
         self._reading = 0
+        self.held_bytes = 0
         self._schemas: OrderedDict[tuple[str, str], str] = OrderedDict()
 
     def start(self) -> None:
@@ -98,6 +100,26 @@ class Machine:
         self._reading -= 1
         if not reading.cancelled():
             reading.exception()  # noted, when the caller has gone
+
+    @contextmanager
+    def holding(self) -> Iterator[Callable[[int], None]]:
+        """Keeps count of the bytes that a call holds before they stand in line: what it gives is told of each more.
+
+        That raises Unavailable when others hold so much that there is no room for these.
+        """
+        mine = 0
+
+        def hold(size: int) -> None:
+            nonlocal mine
+            if self.held_bytes > mine and self.held_bytes + size > self.settings.waiting_bytes:
+                raise Unavailable("Too many writes are waiting. Try again in a moment.", code="overloaded")
+            mine += size
+            self.held_bytes += size
+
+        try:
+            yield hold
+        finally:
+            self.held_bytes -= mine
 
     async def write(self, organization_id: str, work: Callable[[Tx], T], *, size: int, alone: bool = False) -> T:
         """What `work` gives, once it is on disk. Raises Unavailable when no answer has come in time."""

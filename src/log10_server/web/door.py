@@ -11,7 +11,7 @@ import hashlib
 import inspect
 import logging
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Sequence
 from typing import Annotated, Any, NamedTuple, get_args, get_origin
 from urllib.parse import parse_qsl, unquote_to_bytes
 
@@ -242,6 +242,44 @@ def _documented(
 Call = Annotated[CallOf, Depends(_documented)]
 
 
+class BodyOf:
+    """The body of a call, which its endpoint reads by itself, in parts."""
+
+    __slots__ = ("_length", "_receive", "media_type")
+
+    def __init__(self, scope: Scope, receive: Receive) -> None:
+        self._length, self.media_type = _headers_of_body(scope)
+        self._receive = receive
+
+    def check_length(self, most: int) -> None:
+        """Raises TooLarge when more is promised."""
+        if self._length is not None and self._length > most:
+            raise TooLarge(f"The body is larger than {most} bytes.")
+
+    async def parts(self, most: int) -> AsyncIterator[bytes]:
+        """The body as it comes. Raises TooLarge as soon as it is known to be, Malformed when the caller goes away."""
+        size = 0
+        more = True
+        while more:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                raise Malformed("The body ended before it was complete.")
+            part: bytes = message.get("body", b"")
+            size += len(part)
+            if size > most:
+                raise TooLarge(f"The body is larger than {most} bytes.")
+            more = message.get("more_body", False)
+            yield part
+
+
+def _undocumented() -> BodyOf:
+    """The route itself says in its `openapi_extra` what its body is."""
+    raise NotImplementedError
+
+
+Stream = Annotated[BodyOf, Depends(_undocumented)]
+
+
 class Plan(NamedTuple):
     """How the arguments of an endpoint are read."""
 
@@ -252,19 +290,22 @@ class Plan(NamedTuple):
     query_name: str
     paths: dict[str, str]  # the argument for each name in the path
     call_name: str
+    stream_name: str  # a body that the endpoint reads
 
     @classmethod
     def of(cls, endpoint: Callable[..., Any]) -> "Plan":
         """Raises TypeError for an argument that `Route` does not know how to read."""
         body: type[Wire] | None = None
         query: type[BaseModel] | None = None
-        body_name = query_name = call_name = ""
+        body_name = query_name = call_name = stream_name = ""
         body_needed = False
         paths: dict[str, str] = {}
         for name, parameter in inspect.signature(endpoint).parameters.items():
             kind, marks = _annotation(parameter.annotation)
             if kind is CallOf:
                 call_name = name
+            elif kind is BodyOf:
+                stream_name = name
             elif any(isinstance(mark, Path) for mark in marks):
                 alias = next(mark.alias for mark in marks if isinstance(mark, Path))
                 paths[alias or name] = name
@@ -274,7 +315,7 @@ class Plan(NamedTuple):
                 body, body_name, body_needed = kind, name, parameter.default is inspect.Parameter.empty
             else:
                 raise TypeError(f"{endpoint.__name__}: {name} is no body, query, path or call")
-        return cls(body, body_name, body_needed, query, query_name, paths, call_name)
+        return cls(body, body_name, body_needed, query, query_name, paths, call_name, stream_name)
 
 
 def _annotation(annotation: Any) -> tuple[Any, tuple[Any, ...]]:
@@ -292,7 +333,7 @@ class Route(APIRoute):
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
         self.plan = Plan.of(endpoint)
         refusals = [401, 403, 500, 503]
-        refusals += [400, 413, 415] if self.plan.body else []
+        refusals += [400, 413, 415] if self.plan.body or self.plan.stream_name else []
         refusals += [422] if self.plan.body or self.plan.query else []
         refusals += [] if "GET" in (options.get("methods") or ()) else [400, 413, 422]  # a body that is looked into
         refusals += [404] if self.plan.paths else []
@@ -330,7 +371,9 @@ class Route(APIRoute):
         arguments: dict[str, Any] = {plan.call_name: call} if plan.call_name else {}
         for alias, name in plan.paths.items():
             arguments[name] = path_id(scope, alias)
-        if plan.body is not None:
+        if plan.stream_name:
+            arguments[plan.stream_name] = BodyOf(scope, receive)
+        elif plan.body is not None:
             arguments[plan.body_name] = await self._body(plan.body, scope, receive, call)
         elif scope["method"] != "GET":
             await self._body(NoBody, scope, receive, call)
@@ -380,13 +423,19 @@ def _found(error: ValidationError) -> Iterator[tuple[tuple[str | int, ...], str]
 
 async def read_body(scope: Scope, receive: Receive, most: int) -> tuple[bytes, str | None]:
     """The body, and its Content-Type. Raises TooLarge as soon as it is known to be."""
+    length, media_type = _headers_of_body(scope)
+    return await _read(receive, length, most), media_type
+
+
+def _headers_of_body(scope: Scope) -> tuple[int | None, str | None]:
+    """How long the body says it is, and of what type."""
     length = media_type = None
     for name, content in scope["headers"]:
         if name == b"content-length":
             length = int(content) if content.isdigit() else None
         elif name == b"content-type":
             media_type = content.decode("latin-1")
-    return await _read(receive, length, most), media_type
+    return length, media_type
 
 
 async def members_of(body: bytes, media_type: str | None, payloads: Collection[str], nesting: int) -> dict[str, Any]:

@@ -1,9 +1,10 @@
 """The documented dialect, `/api/v1`: a file for each noun, its wire models beside its routes."""
 
-from log10_server.web.v1 import completions, feedback, feedback_tasks, sessions, test_runs, usage
+from log10_server.web.v1 import batches, completions, feedback, feedback_tasks, sessions, test_runs, usage
 
 ROUTERS = [
     completions.router,
+    batches.router,
     sessions.router,
     feedback_tasks.router,
     feedback.router,

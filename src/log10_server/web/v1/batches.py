@@ -1,0 +1,154 @@
+"""Many rows about completions in one call: read while they come, stored all together or not at all."""
+
+import asyncio
+from json import dumps
+from typing import Any
+
+from fastapi import APIRouter
+from pydantic import Field
+
+from log10_server.errors import Fault, Forbidden, Invalid, TooLarge, WrongMediaType
+from log10_server.services import completions
+from log10_server.services.completions import Entry
+from log10_server.store.database import Tx
+from log10_server.web.answer import Wire
+from log10_server.web.call import CallOf
+from log10_server.web.door import Call, Route, Stream, check_organization, says_json
+from log10_server.web.rows import Elements, Lines, Row, Splitter, validated
+from log10_server.web.v1.completions import CompletionUpload
+
+router = APIRouter(prefix="/api/v1/completions", tags=["Completions"], route_class=Route)
+
+JSON_LINES = "application/x-ndjson"
+_LINES = frozenset({JSON_LINES, "application/ndjson", "application/jsonl", "application/x-jsonlines"})
+_MOST_FAULTS = 100
+# Bytes that are read at once, in a thread; fewer are read in place.
+_PIECE = 1 << 18
+_SHORT = 1 << 12
+# Rows that may share a transaction with others' writes.
+_FEW_ROWS = 100
+
+_EXAMPLES: list[dict[str, Any]] = [
+    {"id": "greeting-2", "status": "started", "tags": ["greeting"], "request": {"model": "gpt-4o", "messages": []}},
+    {"id": "greeting-2", "status": "finished", "response": {"choices": []}, "duration": 0.8},
+    {"id": "greeting-3", "tags": ["greeting", "demo"], "request": {"model": "gpt-4o", "messages": []}},
+]
+_ROW = {"$ref": "#/components/schemas/CompletionUpload"}
+_BODY = {
+    "description": "Rows, each as `POST /api/v1/completions` takes it: a JSON array, or a row in each line.",
+    "required": True,
+    "content": {
+        "application/json": {"schema": {"type": "array", "items": _ROW}, "example": _EXAMPLES},
+        JSON_LINES: {
+            "schema": {"type": "string", "description": "A JSON object in each line; blank lines count for nothing."},
+            "example": "".join(dumps(row) + "\n" for row in _EXAMPLES),
+        },
+    },
+}
+
+
+class StoredRows(Wire):
+    """What became of a batch."""
+
+    rows: int = Field(description="How many rows were stored.")
+    ids: list[str] = Field(description="The id of each row's completion, in the order of the rows.")
+
+
+@router.post("/batch", operation_id="createBatch", status_code=201, openapi_extra={"requestBody": _BODY})
+async def create_batch(body: Stream, call: Call) -> StoredRows:
+    """Log many rows at once: all of them are stored, or none. Rows that name the same id are merged in their order.
+
+    A refusal names each fault by its row, counted from 0: `/17/tags/0`. The first 100 are listed.
+    """
+    body.check_length(call.limits.batch_bytes)
+    reading = _Reading(call, _splitter(body.media_type, call.limits.body_bytes))
+    piece = bytearray()
+    with call.machine.holding() as hold:
+        async for part in body.parts(call.limits.batch_bytes):
+            hold(len(part))
+            call.size += len(part)
+            piece += part
+            if len(piece) >= _PIECE:
+                await asyncio.to_thread(reading.take, bytes(piece))
+                piece.clear()
+        if call.size <= _SHORT:
+            reading.take(bytes(piece))
+            entries = reading.end()
+        else:
+            entries = await asyncio.to_thread(reading.last, bytes(piece))
+
+        def record(tx: Tx) -> list[str]:
+            return completions.record_all(tx, entries)
+
+        ids = await call.write(record, alone=len(entries) > _FEW_ROWS or call.size > _PIECE)
+    return StoredRows.made(rows=len(ids), ids=ids)
+
+
+def _splitter(media_type: str | None, most: int) -> Splitter:
+    """Raises WrongMediaType for a body that says it is neither JSON nor JSON Lines."""
+    main, _, parameters = (media_type or "").partition(";")
+    if main.strip().lower() in _LINES and says_json(
+        f"application/json;{parameters}"
+    ):  # of a charset that JSON may have
+        return Lines(most)
+    if not says_json(media_type):
+        raise WrongMediaType(
+            f"The body must be a JSON array (application/json) or JSON Lines ({JSON_LINES}), not {media_type!r}."
+        )
+    return Elements(most)
+
+
+class _Reading:
+    """What has been read of a batch. Once a row was refused, only faults are kept."""
+
+    def __init__(self, call: CallOf, splitter: Splitter) -> None:
+        self._organization = call.organization
+        self._limits = call.limits
+        self._splitter = splitter
+        self._entries: list[Entry] = []
+        self._forbidden: Forbidden | None = None
+        self._faults: list[Fault] = []
+        self._more_faults = 0
+
+    def take(self, piece: bytes) -> None:
+        """Raises Malformed and TooLarge at once; what else is refused waits for the end."""
+        for row in self._splitter.feed(piece):
+            self._read(row)
+
+    def last(self, piece: bytes) -> list[Entry]:
+        self.take(piece)
+        return self.end()
+
+    def end(self) -> list[Entry]:
+        """All entries. Raises Forbidden, and Invalid with the faults of all rows."""
+        for row in self._splitter.close():
+            self._read(row)
+        if self._forbidden is not None:
+            raise self._forbidden
+        if self._faults:
+            raise Invalid(self._faults, more=self._more_faults)
+        return self._entries
+
+    def _read(self, row: Row) -> None:
+        if row.number >= self._limits.batch_rows:
+            raise TooLarge(f"The batch has more than {self._limits.batch_rows} rows.")
+        if row.content is None:
+            raise TooLarge(f"Row {row.number} is larger than {self._limits.body_bytes} bytes.")
+        try:
+            entry = self._entry(row)
+            if self._forbidden is None and not self._faults:
+                self._entries.append(entry)
+            return
+        except Forbidden as refusal:
+            self._forbidden = self._forbidden or Forbidden(f"Row {row.number}: {refusal.detail}")
+        except Invalid as refusal:
+            room = _MOST_FAULTS - len(self._faults)
+            self._faults += row.pointing(refusal.faults[:room])
+            self._more_faults += len(refusal.faults[room:])
+        self._entries.clear()
+
+    def _entry(self, row: Row) -> Entry:
+        said = row.members(CompletionUpload.payloads, self._limits.nesting)
+        check_organization(self._organization, said.get("organization_id"))
+        upload = validated(CompletionUpload, said, self._limits)
+        return Entry(upload.id, upload.meaning())
