@@ -223,7 +223,7 @@ def test_an_element_that_is_too_long_is_refused() -> None:
 
     assert list(fed(Elements(100), [b"[ " + fits + b" , " + fits + b" ] "])) == [fits, fits]
     with pytest.raises(TooLarge, match="Row 1"):
-        list(fed(Elements(100), [b"[1," + fits[:1], fits + b"]"]))
+        list(fed(Elements(100), [b"[1," + fits[:9], b"x" + fits[9:] + b"]"]))
 
 
 def test_an_element_without_an_end_is_refused_before_all_of_it_is_held() -> None:

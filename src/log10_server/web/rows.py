@@ -126,6 +126,7 @@ class Lines:
 # Marks are looked for backwards from the end of a part until the last comma between two elements.
 _MARK = re.compile(rb"[\[\]{},]")
 _TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[\[\]{},]', re.DOTALL)
+_BETWEEN = re.compile(rb"[ \t\n\r,]*")
 _STEP = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1, ord(","): 0}
 _COMMA = ord(",")
 _raws = msgspec.json.Decoder(list[msgspec.Raw]).decode
@@ -246,7 +247,8 @@ class Elements:
         position = 0
         for raw in found:
             content = bytes(raw)
-            position = piece.find(content, position)
+            between = _BETWEEN.match(piece, position)
+            position = between.end() if between else position
             yield self._row(content, position)
             position += len(content)
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, cast
 
-from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 from pydantic_core import PydanticCustomError
 
 from log10_server.clock import microseconds
@@ -17,8 +17,8 @@ from log10_server.services.transfer import KeptFeedback, KeptSession, KeptTask, 
 from log10_server.settings import Limits
 from log10_server.strict_json import members
 from log10_server.web.answer import AnyText, Id, JsonObject, LongText, MatchedIds, Name, SessionId, Tags, Wire
-from log10_server.web.door import faults_of
 from log10_server.web.legacy.completions import LogEntry
+from log10_server.web.rows import validated
 from log10_server.web.transfer.lines import FORMAT, VERSION
 from log10_server.web.v1.completions import CompletionUpload
 from log10_server.web.v1.feedback import State
@@ -43,11 +43,7 @@ def read(line: bytes, limits: Limits) -> Kept | None:
     model = _MODELS.get(kind) if isinstance(kind, str) else None
     if model is None:
         model = _guessed(said)
-    try:
-        found = model.model_validate(said, context=limits)
-    except ValidationError as error:
-        raise Invalid(faults_of(error)) from None
-    return found.kept()
+    return validated(model, said, limits).kept()
 
 
 def _check_header(said: Mapping[str, Any]) -> None:
