@@ -168,6 +168,20 @@ def test_rows_of_any_depth_are_told_apart(levels: int, size: float) -> None:
     assert rows == [b"{}", deep, b'{"b":"]"}']
 
 
+@given(st.integers(1, 60), st.lists(st.sampled_from(['a},{"id":1', "b", '\\"', "é"]), max_size=3), st.integers(0, 9))
+def test_what_looks_as_the_start_of_an_element_is_one_only_between_elements(
+    size: int, texts: list[str], wrong: int
+) -> None:
+    """The same start stands inside of elements, and inside of texts."""
+    inner = [{"id": number, "of": texts} for number in range(3)]
+    rows = [{"id": 0}, {"id": 1, "list": inner, "text": "".join(texts)}, {"id": 2}, {"id": 3, "x": {"a": inner}}]
+    text = json.dumps(rows * 3, separators=(",", ":")).encode()
+    broken = text.replace(b'{"id":3', b'{"id":]', 1) if wrong == 0 else text[:-wrong]
+
+    assert elements(text, size=size) == rows * 3
+    assert accepted(broken, size) is None
+
+
 def test_a_lone_surrogate_passes() -> None:
     rows = [b'{"a":"\\ud83d"}', b"{}", b'{"b":"\\""}']
 
