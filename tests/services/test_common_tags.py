@@ -1,12 +1,9 @@
 """Pairs of common tags are kept, and change what a question costs, never what it finds (contract 3.5)."""
 
-import itertools
 import json
 import random
-import sqlite3
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from collections.abc import Iterator, Sequence
 from itertools import combinations
 
 import pytest
@@ -162,31 +159,3 @@ def test_a_crowd_of_tags_has_a_row_for_each_tag_and_no_pairs(tx: Tx) -> None:
     completions.record(tx, [Entry("crowd 4", {"tags": many[1:3]}), Entry("two", {"tags": many[1:]})])
     assert store.tagged.having_all_tags(tx, [keys["tag 2"], keys["tag 1"]], 3) == ["two", "crowd 4", "crowd 3"]
     assert_pairs_kept(tx)
-
-
-def test_a_page_of_two_common_tags_reads_no_further_than_its_end(tx: Tx) -> None:
-    """The rows of pairs and of crowds are two ranges of an index, read as one: neither is sorted before."""
-    if tx.database.is_postgres:  # its plans follow its statistics; SQLite counts its steps
-        return
-    steps = {}
-    for many in (200, 4000):
-        completions.record(tx, [Entry(f"{many} {number}", {"tags": ["a", "b"]}) for number in range(many)])
-        filters = Filters(tag_ids=selectors.tag_ids(tx, ["a", "b"]))
-        steps[many] = _steps(tx, partial(completions.list_from, tx, filters, 0, 10)) + _steps(
-            tx, partial(store.tagged.having_all_tags, tx, filters.tag_ids or [], 10)
-        )
-
-    assert steps[4000] < steps[200] * 1.2
-
-
-def _steps(tx: Tx, ask: Callable[[], object]) -> int:
-    """How many instructions SQLite runs meanwhile."""
-    driver = tx.connection.connection.driver_connection
-    assert isinstance(driver, sqlite3.Connection)
-    steps = itertools.count()
-    driver.set_progress_handler(lambda: next(steps) and 0, 1)
-    try:
-        ask()
-    finally:
-        driver.set_progress_handler(None, 0)
-    return next(steps)

@@ -5,6 +5,7 @@ from typing import Any
 from sqlalchemy import (
     BigInteger,
     Column,
+    ColumnElement,
     ForeignKey,
     ForeignKeyConstraint,
     Index,
@@ -56,10 +57,11 @@ def link(column: str, table: str) -> ForeignKeyConstraint:
     return ForeignKeyConstraint(["organization_id", column], [f"{table}.organization_id", f"{table}.id"])
 
 
-def order(table: Table, *columns: str, unique: bool = False) -> Index:
-    """An index of an owned table, the organization first. Newest-first lists read it backwards."""
+def order(table: Table, *columns: str, unique: bool = False, only: ColumnElement[bool] | None = None) -> Index:
+    """An index of an owned table, the organization first; of some rows `only`. Newest-first lists read it backwards."""
     name = f"ix_{table.name}_{'_'.join(columns)}"
-    return Index(name, table.c.organization_id, *(table.c[column] for column in columns), unique=unique)
+    its = [table.c.organization_id, *(table.c[column] for column in columns)]
+    return Index(name, *its, unique=unique, sqlite_where=only, postgresql_where=only)
 
 
 def same_columns(row: Any, table: Table) -> None:

@@ -4,7 +4,19 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
-from sqlalchemy import BigInteger, Column, Integer, Select, Text, bindparam, func, literal_column, select, tuple_
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ColumnElement,
+    Integer,
+    Select,
+    Text,
+    bindparam,
+    func,
+    literal_column,
+    select,
+    tuple_,
+)
 
 from log10_server.store.base import Digest, Instant, Key, Payload, link, order, owned, same_columns
 from log10_server.store.database import Tx
@@ -25,6 +37,10 @@ feedback = owned(
 )
 order(feedback, "created_at", "id")
 order(feedback, "task_id", "created_at", "id")
+# Nearly all feedback is accepted: what isn't is found by indexes of its own.
+_not_accepted = feedback.c.state != literal_column("'accepted'")
+order(feedback, "state", "created_at", "id", only=_not_accepted)
+order(feedback, "task_id", "state", "created_at", "id", only=_not_accepted)
 
 feedback_completion = owned(
     "feedback_completion",
@@ -156,7 +172,6 @@ class Filters(NamedTuple):
     created_to: int | None = None
 
 
-_NEWEST_FIRST = feedback.c.created_at.desc(), feedback.c.id.desc()
 _AT_ONCE = 200
 
 
@@ -186,7 +201,9 @@ def count(tx: Tx, filters: Filters) -> int:
 
 
 def _given(filters: Filters) -> dict[str, Any]:
-    return {name: wanted for name, wanted in filters._asdict().items() if wanted is not None}
+    given = {name: wanted for name, wanted in filters._asdict().items() if wanted is not None}
+    # Databases use an index of some rows only where a statement says outright that it is about these.
+    return given | ({"is_open": True} if filters.state not in (None, "accepted") else {})
 
 
 @cache
@@ -194,7 +211,7 @@ def _page(*given: str) -> Statement:
     return Statement(
         lambda asked: (
             _narrowed(asked, given)
-            .order_by(*_NEWEST_FIRST)
+            .order_by(*_newest_first(given))
             .offset(bindparam("offset", type_=BigInteger()))
             .limit(bindparam("limit", type_=BigInteger()))
         )
@@ -207,7 +224,7 @@ def _values(*given: str) -> Statement:
         lambda asked: (
             _narrowed(asked, given)
             .with_only_columns(feedback.c.created_at, feedback.c.id, feedback.c.json_values)
-            .order_by(*_NEWEST_FIRST)
+            .order_by(*_newest_first(given))
             .limit(literal_column(str(_AT_ONCE)))
         )
     )
@@ -225,20 +242,38 @@ def _count(*given: str) -> Statement:
 def _narrowed(asked: Asked, given: Collection[str]) -> Select[Any]:
     """Feedback that passes the filters of these names; their values are given when the statement is run."""
     found = asked.rows(feedback)
-    if "task_id" in given:
-        found = found.where(feedback.c.task_id == bindparam("task_id", type_=Text()))
+    at, id = _order(given)
+    task_id: ColumnElement[str] = feedback.c.task_id
+    state: ColumnElement[str] = feedback.c.state
     if "completion_id" in given:
-        about = asked.rows(feedback_completion, "feedback_id").where(
-            feedback_completion.c.completion_id == bindparam("completion_id", type_=Text())
+        # Feedback on one completion is little. Without an index for all else SQLite has to begin at the completion,
+        # instead of reading all feedback in its order.
+        task_id, state = feedback_completion.c.task_id, feedback.c.state.concat(literal_column("''"))
+        found = found.join(feedback_completion, is_linked).where(
+            asked.mine(feedback_completion),
+            feedback_completion.c.completion_id == bindparam("completion_id", type_=Text()),
         )
-        found = found.where(feedback.c.id.in_(about))
+    elif "is_open" in given:
+        found = found.where(_not_accepted)
+    if "task_id" in given:
+        found = found.where(task_id == bindparam("task_id", type_=Text()))
     if "state" in given:
-        found = found.where(feedback.c.state == bindparam("state", type_=Text()))
+        found = found.where(state == bindparam("state", type_=Text()))
     if "created_from" in given:
-        found = found.where(feedback.c.created_at >= bindparam("created_from", type_=BigInteger()))
+        found = found.where(at >= bindparam("created_from", type_=BigInteger()))
     if "created_to" in given:
-        found = found.where(feedback.c.created_at <= bindparam("created_to", type_=BigInteger()))
+        found = found.where(at <= bindparam("created_to", type_=BigInteger()))
     if "last_id" in given:
         last = tuple_(bindparam("last_at", type_=BigInteger()), bindparam("last_id", type_=Text()))
-        found = found.where(tuple_(feedback.c.created_at, feedback.c.id) < last)
+        found = found.where(tuple_(at, id) < last)
     return found
+
+
+def _order(given: Collection[str]) -> tuple[ColumnElement[int], ColumnElement[str]]:
+    """What lists are ordered by; of one completion in a way for which there is no index."""
+    at: ColumnElement[int] = feedback.c.created_at
+    return at + literal_column("0", BigInteger()) if "completion_id" in given else at, feedback.c.id
+
+
+def _newest_first(given: Collection[str]) -> list[ColumnElement[Any]]:
+    return [column.desc() for column in _order(given)]

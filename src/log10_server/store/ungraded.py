@@ -155,10 +155,6 @@ def remove_of_completions(tx: Tx, completion_ids: Sequence[str]) -> None:
     tx.connection.execute(tx.delete(ungraded).where(tx.among(ungraded.c.completion_id, completion_ids)))
 
 
-def remove_of_task(tx: Tx, task_id: str) -> None:
-    tx.connection.execute(tx.delete(ungraded).where(ungraded.c.task_id == task_id))
-
-
 def remove_pairs(tx: Tx, task_id: str, completion_ids: Sequence[str]) -> None:
     """What a feedback of the task has graded."""
     of_task = (ungraded.c.task_id == task_id) & tx.among(ungraded.c.completion_id, completion_ids)

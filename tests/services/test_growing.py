@@ -1,0 +1,98 @@
+"""What is asked costs the same however much there is: counted in the instructions that SQLite runs.
+
+Postgres chooses its plans by its statistics and is measured by hand; its statements are the same.
+"""
+
+import itertools
+import sqlite3
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from log10_server import store
+from log10_server.services import completions, feedback, feedback_tasks, selectors, ungraded
+from log10_server.services.completions import Entry
+from log10_server.services.feedback import ACCEPTED, PROPOSED, NewFeedback
+from log10_server.services.feedback_tasks import NewFeedbackTask
+from log10_server.services.selectors import Listed
+from log10_server.store.completions import Filters
+from log10_server.store.database import Common, Tx
+from log10_server.store.feedback import Filters as FeedbackFilters
+
+FEW, MANY = 300, 3000
+
+QUESTIONS: dict[str, Callable[[Tx], object]] = {
+    "completions with two common tags": lambda tx: completions.list_from(tx, of_tags(tx, "a", "b"), 0, 10),
+    "completions with a common and a rare tag": lambda tx: completions.list_from(tx, of_tags(tx, "a", "rare"), 0, 10),
+    "common tags that are rare together": lambda tx: store.tagged.having_all_tags(tx, ids(tx, "even", "odd"), 10),
+    "the newest of a selector": lambda tx: store.tagged.having_all_tags(tx, ids(tx, "b", "a"), 10),
+    "what all tasks want": lambda tx: ungraded.list_newest(tx, None, 0, 10),
+    "what a task wants": lambda tx: ungraded.list_newest(tx, "graded", 0, 10),
+    "feedback": lambda tx: listed(tx),
+    "feedback of a task": lambda tx: listed(tx, task_id="graded"),
+    "feedback on a completion": lambda tx: listed(tx, completion_id="c7"),
+    "feedback of a task on a completion": lambda tx: listed(tx, completion_id="c7", task_id="graded", state=ACCEPTED),
+    "proposals": lambda tx: listed(tx, state=PROPOSED),
+    "proposals of a task": lambda tx: listed(tx, state=PROPOSED, task_id="graded"),
+    "the proposal for a completion": lambda tx: feedback.proposal_for(tx, "c7"),
+}
+
+
+def ids(tx: Tx, *tags: str) -> list[int]:
+    return selectors.tag_ids(tx, tags)
+
+
+def of_tags(tx: Tx, *tags: str) -> Filters:
+    return Filters(tag_ids=ids(tx, *tags))
+
+
+def listed(tx: Tx, **filters: Any) -> list[feedback.Matched]:
+    return feedback.list_newest(tx, FeedbackFilters(**filters), 0, 10)
+
+
+def grown(tx: Tx, start: int, end: int) -> None:
+    """Completions of common tags, some of which are hardly ever together, all graded but the first few."""
+    numbers = range(start, end)
+    entries = [Entry(f"c{number}", {"tags": ["a", "b", "even" if number % 2 else "odd"]}) for number in numbers]
+    completions.record(tx, entries)
+    graded = [NewFeedback(None, "graded", "{}", "", Listed((f"c{number}",))) for number in numbers if number > 20]
+    feedback.record(tx, graded)
+
+
+def steps(tx: Tx, ask: Callable[[Tx], object]) -> int:
+    """How many instructions SQLite runs meanwhile."""
+    driver = tx.connection.connection.driver_connection
+    assert isinstance(driver, sqlite3.Connection)
+    ask(tx)  # a statement is prepared once
+    counted = itertools.count()
+    driver.set_progress_handler(lambda: next(counted) and 0, 1)
+    try:
+        ask(tx)
+    finally:
+        driver.set_progress_handler(None, 0)
+    return next(counted)
+
+
+@pytest.fixture
+def costs(tx: Tx) -> dict[str, list[int]]:
+    """What each question costs with few, and with many."""
+    if tx.database.is_postgres:
+        pytest.skip("only SQLite counts what it does; Postgres would need its statistics to be made first")
+    before, tx.database.common = tx.database.common, Common(above=50, one_in=1)
+    feedback_tasks.create(tx, NewFeedbackTask("graded", "a task", "", "{}", ("a",)))
+    grown(tx, 0, FEW)
+    completions.record(tx, [Entry(f"both {number}", {"tags": ["even", "odd", "rare", "a"]}) for number in range(10)])
+    feedback.record(tx, [NewFeedback("p", "graded", "{}", "", Listed(("c7",)), PROPOSED)])
+    few = {name: steps(tx, ask) for name, ask in QUESTIONS.items()}
+    grown(tx, FEW, MANY)
+    found = {name: [few[name], steps(tx, ask)] for name, ask in QUESTIONS.items()}
+    tx.database.common = before
+    return found
+
+
+def test_no_question_costs_more_when_there_is_more(costs: dict[str, list[int]]) -> None:
+    dearer = {name: (few, many) for name, (few, many) in costs.items() if many > 1.5 * few}
+
+    assert dearer == {}
+    assert min(few for few, _ in costs.values()) > 10
