@@ -1,6 +1,6 @@
 # Everything a person does here. `make serve` and `make test` set up what they need: Python 3.11+ with venv is enough.
 
-.PHONY: help serve test format openapi wheel constraints clean
+.PHONY: help serve test format openapi wheel constraints clean bench bench-scale bench-charts
 .DEFAULT_GOAL := help
 
 # What the user's shell has switched on must not decide what runs here.
@@ -9,6 +9,7 @@ export PIP_USER := 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 bin := .venv/bin
+measured = $(shell find src migrations -name '*.py')
 pip_install := $(bin)/python -m pip install -qq -c constraints.txt
 
 help:
@@ -17,6 +18,9 @@ help:
 	@echo "make format       put the code into form and mend what ruff can mend"
 	@echo "make openapi      write openapi/log10-server.json anew from the code"
 	@echo "make wheel        build dist/log10_server-*.whl"
+	@echo "make bench        throughput and latency against a bare endpoint (needs wrk; ROUNDS=5 SECONDS=4 ONLY= DATABASES=)"
+	@echo "make bench-scale  cost of each operation as history grows (SIZE=1000000 BYTES=2500 DATABASES=)"
+	@echo "make bench-charts draw docs/performance/*.svg from what was measured last"
 	@echo "make constraints  pin the newest versions in constraints.txt (needs python3.11)"
 	@echo "make clean        remove .venv and everything else that was made, but no database"
 	@echo
@@ -54,9 +58,19 @@ constraints:
 	   build/constraints/bin/python -m pip freeze --exclude log10-server; } > build/constraints.txt
 	mv build/constraints.txt constraints.txt
 
+# What is measured is the server as a user installs it, not the checkout.
+bench: .bench-env/.made
+	@.bench-env/bin/python -m benchmarks throughput
+
+bench-scale: .bench-env/.made
+	@.bench-env/bin/python -m benchmarks scale
+
+bench-charts: .bench-env/.made
+	@.bench-env/bin/python -m benchmarks charts
+
 clean:
-	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
-	find src tests migrations -name __pycache__ -prune -exec rm -rf {} +
+	rm -rf .venv .bench-env build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find src tests migrations benchmarks -name __pycache__ -prune -exec rm -rf {} +
 
 # The environment. A stamp is newer than what it was made from, so that a second run has nothing to do.
 
@@ -71,11 +85,16 @@ clean:
 	@$(pip_install) --no-build-isolation -e '.[dev]'
 	@touch $@
 
+.bench-env/.made: .bench-env/bin/python benchmarks/requirements.txt constraints.txt pyproject.toml $(measured)
+	@echo "Setting up .bench-env …"
+	@.bench-env/bin/python -m pip install -qq -c constraints.txt -r benchmarks/requirements.txt .
+	@touch $@
+
 # Debian and Ubuntu ship a Python whose venv can't work: it has no ensurepip, so that is asked for too.
-$(bin)/python:
+$(bin)/python .bench-env/bin/python:
 	@for python in "$$PYTHON" python3 python3.14 python3.13 python3.12 python3.11; do \
 	   if "$$python" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2> /dev/null; then \
-	     "$$python" -m venv --clear .venv && exit 0; rm -rf .venv; exit 1; \
+	     "$$python" -m venv --clear $(@:/bin/python=) && exit 0; rm -rf $(@:/bin/python=); exit 1; \
 	   fi; \
 	 done; \
 	 echo "log10-server needs Python 3.11 or newer with venv (on Debian and Ubuntu: apt install python3-venv)." >&2; exit 1

@@ -1,0 +1,82 @@
+"""Draws what was measured last as pictures for the documentation."""
+
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib import pyplot as plt
+
+from benchmarks import results
+from benchmarks.options import CantMeasure
+
+FOLDER = Path(__file__).parents[1] / "docs" / "performance"
+
+# The same figures give the same file: ids made from a fixed salt, no date, text as text.
+_STYLE = {
+    "svg.hashsalt": "log10-server",
+    "svg.fonttype": "none",
+    "font.size": 10,
+    "axes.grid": True,
+    "grid.alpha": 0.3,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+}
+_NAMES = {"limit": "bare FastAPI endpoint, stores nothing", "sqlite": "SQLite", "postgres": "Postgres"}
+_COLORS = {"limit": "#888888", "sqlite": "#1f77b4", "postgres": "#d95f02"}
+
+
+def draw() -> None:
+    """Every picture for which there are figures. Raises CantMeasure when there are none."""
+    throughput, growth = results.read("bench"), results.read("scale")
+    if throughput is None and growth is None:
+        raise CantMeasure("Nothing has been measured yet: make bench, make bench-scale.")
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    with mpl.rc_context(_STYLE):
+        if throughput is not None and throughput["clients"]:
+            _throughput(throughput["clients"])
+        if growth is not None:
+            _growth(growth["growth"])
+
+
+def _throughput(by_clients: dict[str, dict[str, float]]) -> None:
+    figure, axes = plt.subplots(figsize=(7, 4))
+    for name, rates in by_clients.items():
+        clients = [int(count) for count in rates]
+        axes.plot(clients, list(rates.values()), "o-", label=_NAMES[name], color=_COLORS[name])
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(clients, [str(count) for count in clients])
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("clients")
+    axes.set_ylabel("completions of 2.5 KB created a second")
+    axes.legend(frameon=False)
+    _save(figure, "throughput")
+
+
+def _growth(operations: list[dict[str, Any]]) -> None:
+    """Only what has a goal and is a time; what does not grow is a level line."""
+    wanted = [one for one in operations if one["unit"] == "ms" and one["goal"]]
+    databases = list(dict.fromkeys(one["database"] for one in wanted))
+    figure, panels = plt.subplots(1, len(databases), figsize=(5 * len(databases), 5.5), sharey=True, squeeze=False)
+    for panel, database in zip(panels[0], databases, strict=True):
+        for one in wanted:
+            if one["database"] == database:
+                sizes = [int(size) for size in one["at"]]
+                panel.plot(sizes, list(one["at"].values()), "o-", markersize=3, label=one["operation"])
+        panel.set_xscale("log")
+        panel.set_yscale("log")
+        panel.set_title(_NAMES[database])
+        panel.set_xlabel("completions stored")
+    panels[0][0].set_ylabel("ms, one client, median")
+    handles, labels = panels[0][0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="lower center", ncols=2, frameon=False, fontsize=8)
+    figure.subplots_adjust(bottom=0.36)
+    _save(figure, "growth", tight=False)
+
+
+def _save(figure: Any, name: str, tight: bool = True) -> None:
+    if tight:
+        figure.tight_layout()
+    file = FOLDER / f"{name}.svg"
+    figure.savefig(file, metadata={"Date": None, "Creator": None})
+    plt.close(figure)
+    print(f"Drawn: {file.relative_to(FOLDER.parents[1])}")

@@ -1,0 +1,55 @@
+"""One client with one connection that stays open."""
+
+import http.client
+import json
+import time
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+from benchmarks.options import CantMeasure
+from benchmarks.servers import TOKEN
+
+
+class Answer(NamedTuple):
+    """`seconds` is how long it took from the first byte sent to the last byte read."""
+
+    status: int
+    body: bytes
+    seconds: float
+
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+class Client:
+    def __init__(self, url: str) -> None:
+        self._connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=600)
+
+    def call(self, method: str, path: str, body: Any = None, *, media_type: str = "application/json") -> Answer:
+        """`body` is JSON text or bytes as they are, or a value that is written as JSON."""
+        sent = body if body is None or isinstance(body, bytes | str) else json.dumps(body)
+        headers = {"X-Log10-Token": TOKEN} | ({} if sent is None else {"Content-Type": media_type})
+        began = time.perf_counter()
+        self._connection.request(method, path, sent.encode() if isinstance(sent, str) else sent, headers)
+        answer = self._connection.getresponse()
+        return Answer(answer.status, answer.read(), time.perf_counter() - began)
+
+    def done(self, method: str, path: str, body: Any = None) -> Answer:
+        """As `call`. Raises CantMeasure when the answer is not 2xx."""
+        answer = self.call(method, path, body)
+        if not 200 <= answer.status < 300:
+            raise CantMeasure(f"{method} {path} was answered {answer.status}: {answer.body[:500]!r}")
+        return answer
+
+    def streamed(self, path: str) -> tuple[int, float]:
+        """How many bytes a long answer has, and how long it took. Nothing of it is kept."""
+        began = time.perf_counter()
+        self._connection.request("GET", path, headers={"X-Log10-Token": TOKEN})
+        answer = self._connection.getresponse()
+        read = 0
+        while piece := answer.read(1 << 16):
+            read += len(piece)
+        return read, time.perf_counter() - began
+
+    def close(self) -> None:
+        self._connection.close()

@@ -1,0 +1,111 @@
+"""The long history that `scale` builds: which tags, tasks and feedback there are, all of it a function of numbers.
+
+A completion has one of two tags of which each is on a half, one of two shares, and one of 200 users. Every second user
+has a task, so a half of all completions are wanted by one; all of these are graded, but for fifty old ones.
+"""
+
+import itertools
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from benchmarks import bodies
+from benchmarks.cases import BATCH_PATH, BATCH_ROWS, TASK
+from benchmarks.client import Client
+from benchmarks.loading import completion_id, load_completions, load_feedback
+from benchmarks.options import CantMeasure
+from benchmarks.servers import ORGANIZATION
+from log10_server.store.database import Database
+
+LEAST = 10_000
+USERS = 200
+TASKS = 100
+LEFT_UNGRADED = 50
+BOTH_HALVES = 10
+NOBODY = ("half:a", "share:70", "user:199")  # tags of what is made while measuring: no task wants it
+
+_VALUES = '{"grade":4,"note":"Names the right day."}'
+
+
+def tags(number: int) -> list[str]:
+    halves = ["half:b"] if number % 2 else ["half:a"]
+    if number < LEAST and number % (LEAST // BOTH_HALVES) == 0:
+        halves.append("half:b")
+    return [*halves, "share:30" if is_of_share_30(number) else "share:70", f"user:{number % USERS}"]
+
+
+def is_of_share_30(number: int) -> bool:
+    return number % 10 < 3
+
+
+def make_tasks(client: Client) -> None:
+    """The tasks of the users, and one that wants nothing that there is, for feedback while measuring."""
+    for user in range(TASKS):
+        client.done("POST", "/api/v1/feedback_task", task(f"task-{user}", [f"user:{user}"]))
+    client.done("POST", "/api/v1/feedback_task", task("measured", ["nothing has this"]))
+
+
+def task(id: str, selector: list[str]) -> dict[str, Any]:
+    return {**TASK, "id": id, "completion_tags_selector": selector}
+
+
+def grow(client: Client, database: Database, numbers: range, size: int) -> bool:
+    """Load the completions of these numbers, and the feedback on them. Whether the server itself took them in."""
+    by_server = client.call("POST", BATCH_PATH, b"{}\n", media_type="application/x-ndjson").status == 201
+    if by_server:
+        _upload(client, numbers, size)
+    else:
+        load_completions(database, ORGANIZATION, numbers, size, tags)
+    load_feedback(database, ORGANIZATION, _graded(numbers), _VALUES)
+    return by_server
+
+
+def check(client: Client, size: int) -> None:
+    """Look at a sample by the API. Raises CantMeasure when something is not as it was meant."""
+    for number in range(0, size, max(1, size // 50)):
+        said = client.done("GET", f"/api/v1/completions/{completion_id(number)}").json()
+        about = client.done(
+            "GET", f"/api/v1/feedback?completion_id={completion_id(number)}&task_id=task-{number % USERS}"
+        )
+        given = len(about.json()["feedback"])
+        if said["tags"] != tags(number) or given != int(_is_graded(number)):
+            raise CantMeasure(f"The loaded completion {number} has the tags {said['tags']} and {given} feedback.")
+    left = [row["id"] for row in client.done("GET", "/api/v1/completions/ungraded?limit=1000").json()["completions"]]
+    if left != [completion_id(number) for number in reversed(range(LEAST)) if _is_left(number)]:
+        raise CantMeasure(f"What is left ungraded is not what was meant: {len(left)}.")
+
+
+def _upload(client: Client, numbers: range, size: int) -> None:
+    texts = [tuple(map(json.dumps, bodies.payloads(size, seed))) for seed in range(97)]
+
+    def line(number: int) -> str:
+        request, response = texts[number % len(texts)]
+        said = f'"id":"{completion_id(number)}","tags":{json.dumps(tags(number))},"kind":"chat","duration":1.25'
+        return f'{{{said},"request":{request},"response":{response}}}\n'
+
+    for first in range(numbers.start, numbers.stop, BATCH_ROWS):
+        some = range(first, min(first + BATCH_ROWS, numbers.stop))
+        answer = client.call("POST", BATCH_PATH, "".join(map(line, some)), media_type="application/x-ndjson")
+        if answer.status != 201:
+            raise CantMeasure(f"A batch was answered {answer.status}: {answer.body[:500]!r}")
+
+
+def _graded(numbers: range) -> Iterator[tuple[int, str]]:
+    return ((number, f"task-{number % USERS}") for number in numbers if _is_graded(number))
+
+
+def _is_graded(number: int) -> bool:
+    return number % USERS < TASKS and not _is_left(number)
+
+
+def _is_left(number: int) -> bool:
+    return number < LEAST and number % USERS == 17
+
+
+def newest_of_share_30(size: int, count: int) -> list[str]:
+    """The ids of those that were loaded last, the newest first."""
+    return [completion_id(number) for number in itertools.islice(filter(is_of_share_30, reversed(range(size))), count)]
+
+
+def how_many_of_share_30(size: int) -> int:
+    return size // 10 * 3 + min(size % 10, 3)

@@ -1,0 +1,2 @@
+-- Asks for the URL again and again.
+dofile("report.lua")
