@@ -21,6 +21,9 @@ def main() -> int:
     except CantMeasure as error:
         print(f"\n{error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("\nStopped; nothing was written.", file=sys.stderr)
+        return 130
     return 0
 
 

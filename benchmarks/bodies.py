@@ -21,7 +21,7 @@ def filler(size: int, seed: int) -> str:
 
 def payloads(size: int, seed: int) -> tuple[dict[str, Any], dict[str, Any]]:
     """A request and a response of OpenAI's shape that make a completion of about `size` bytes of JSON."""
-    text = filler(size - 560, seed)
+    text = filler(size - 530, seed)
     half = len(text) // 2
     request = {
         "model": "gpt-4o",

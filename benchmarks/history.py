@@ -56,7 +56,7 @@ def grow(client: Client, database: Database, numbers: range, size: int) -> bool:
         _upload(client, numbers, size)
     else:
         load_completions(database, ORGANIZATION, numbers, size, tags)
-    load_feedback(database, ORGANIZATION, _graded(numbers), _VALUES)
+    load_feedback(database, ORGANIZATION, graded(numbers), _VALUES)
     return by_server
 
 
@@ -90,7 +90,8 @@ def _upload(client: Client, numbers: range, size: int) -> None:
             raise CantMeasure(f"A batch was answered {answer.status}: {answer.body[:500]!r}")
 
 
-def _graded(numbers: range) -> Iterator[tuple[int, str]]:
+def graded(numbers: range) -> Iterator[tuple[int, str]]:
+    """The loaded completions that feedback is about, each with its task."""
     return ((number, f"task-{number % USERS}") for number in numbers if _is_graded(number))
 
 

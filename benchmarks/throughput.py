@@ -118,11 +118,12 @@ class Bench:
         """One client: the goal is the bare endpoint's median and one and a half durable commits."""
         _say(_ALONE)
         case = Case(_ALONE, 1.5, 1, cases.created(self.folder, 2500), "SELECT count(*) FROM completion")
+        seconds = min(2, self.options.seconds)  # enough for a median
         for subject in self.subjects:
             rounds, commits = [], []
             for _ in range(self.options.rounds):
-                bare, _ = self._load(self.limit, None, case)
-                load, cost = self._load(subject.server, subject.holder, case)
+                bare, _ = self._load(self.limit, None, case, seconds)
+                load, cost = self._load(subject.server, subject.holder, case, seconds)
                 commits.append(raw.commit_ms(subject.holder))
                 rounds.append((bare, load, cost))
             row = _row(case.name, subject.kind, rounds)
