@@ -59,7 +59,7 @@ constraints:
 	mv build/constraints.txt constraints.txt
 
 # What is measured is the server as a user installs it, not the checkout.
-bench: .bench-env/.made
+bench: .bench-env/.made $(if $(PEER),.bench-peer-$(PEER)/.made)
 	@.bench-env/bin/python -m benchmarks throughput
 
 bench-scale: .bench-env/.made
@@ -69,7 +69,7 @@ bench-charts: .bench-env/.made
 	@.bench-env/bin/python -m benchmarks charts
 
 clean:
-	rm -rf .venv .bench-env build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv .bench-env .bench-peer-* build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find src tests migrations benchmarks -name __pycache__ -prune -exec rm -rf {} +
 
 # The environment. A stamp is newer than what it was made from, so that a second run has nothing to do.
@@ -90,8 +90,13 @@ clean:
 	@.bench-env/bin/python -m pip install -qq -c constraints.txt -r benchmarks/requirements.txt .
 	@touch $@
 
+.bench-peer-phoenix/.made: .bench-peer-phoenix/bin/python benchmarks/peer-phoenix.txt
+	@echo "Setting up .bench-peer-phoenix …"
+	@.bench-peer-phoenix/bin/python -m pip install -qq -r benchmarks/peer-phoenix.txt
+	@touch $@
+
 # Debian and Ubuntu ship a Python whose venv can't work: it has no ensurepip, so that is asked for too.
-$(bin)/python .bench-env/bin/python:
+$(bin)/python .bench-env/bin/python .bench-peer-phoenix/bin/python:
 	@for python in "$$PYTHON" python3 python3.14 python3.13 python3.12 python3.11; do \
 	   if "$$python" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2> /dev/null; then \
 	     "$$python" -m venv --clear $(@:/bin/python=) && exit 0; rm -rf $(@:/bin/python=); exit 1; \

@@ -8,6 +8,7 @@ from matplotlib import pyplot as plt
 
 from benchmarks import results
 from benchmarks.options import CantMeasure
+from benchmarks.table import number
 
 FOLDER = Path(__file__).parents[1] / "docs" / "performance"
 
@@ -58,11 +59,14 @@ def _growth(operations: list[dict[str, Any]]) -> None:
     databases = list(dict.fromkeys(one["database"] for one in wanted))
     figure, panels = plt.subplots(1, len(databases), figsize=(5 * len(databases), 5.5), sharey=True, squeeze=False)
     for panel, database in zip(panels[0], databases, strict=True):
+        panel.set_prop_cycle(color=mpl.colormaps["tab20"].colors)
         for one in wanted:
             if one["database"] == database:
                 sizes = [int(size) for size in one["at"]]
                 panel.plot(sizes, list(one["at"].values()), "o-", markersize=3, label=one["operation"])
         panel.set_xscale("log")
+        panel.set_xticks(sizes, [number(size, 0) for size in sizes])
+        panel.minorticks_off()
         panel.set_yscale("log")
         panel.set_title(_NAMES[database])
         panel.set_xlabel("completions stored")

@@ -21,18 +21,30 @@ class Answer(NamedTuple):
         return json.loads(self.body)
 
 
+_KEPT_OPEN = 30.0  # seconds; the server closes a connection that is idle for 65
+
+
 class Client:
+    """Its calls raise CantMeasure when there is no answer."""
+
     def __init__(self, url: str) -> None:
         self._connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=600)
+        self._used_at = time.monotonic()
 
     def call(self, method: str, path: str, body: Any = None, *, media_type: str = "application/json") -> Answer:
         """`body` is JSON text or bytes as they are, or a value that is written as JSON."""
         sent = body if body is None or isinstance(body, bytes | str) else json.dumps(body)
         headers = {"X-Log10-Token": TOKEN} | ({} if sent is None else {"Content-Type": media_type})
+        self._close_if_idle()
         began = time.perf_counter()
-        self._connection.request(method, path, sent.encode() if isinstance(sent, str) else sent, headers)
-        answer = self._connection.getresponse()
-        return Answer(answer.status, answer.read(), time.perf_counter() - began)
+        try:
+            self._connection.request(method, path, sent.encode() if isinstance(sent, str) else sent, headers)
+            answer = self._connection.getresponse()
+            content = answer.read()
+        except (http.client.HTTPException, OSError) as error:
+            raise CantMeasure(f"{method} {path} had no answer: {error!r}") from error
+        self._used_at = time.monotonic()
+        return Answer(answer.status, content, time.perf_counter() - began)
 
     def done(self, method: str, path: str, body: Any = None) -> Answer:
         """As `call`. Raises CantMeasure when the answer is not 2xx."""
@@ -43,13 +55,22 @@ class Client:
 
     def streamed(self, path: str) -> tuple[int, float]:
         """How many bytes a long answer has, and how long it took. Nothing of it is kept."""
-        began = time.perf_counter()
-        self._connection.request("GET", path, headers={"X-Log10-Token": TOKEN})
-        answer = self._connection.getresponse()
-        read = 0
-        while piece := answer.read(1 << 16):
-            read += len(piece)
+        self._close_if_idle()
+        began, read = time.perf_counter(), 0
+        try:
+            self._connection.request("GET", path, headers={"X-Log10-Token": TOKEN})
+            answer = self._connection.getresponse()
+            while piece := answer.read(1 << 16):
+                read += len(piece)
+        except (http.client.HTTPException, OSError) as error:
+            raise CantMeasure(f"GET {path} broke off after {read} bytes: {error!r}") from error
+        self._used_at = time.monotonic()
         return read, time.perf_counter() - began
 
     def close(self) -> None:
         self._connection.close()
+
+    def _close_if_idle(self) -> None:
+        """The next call then opens a new one."""
+        if time.monotonic() > self._used_at + _KEPT_OPEN:
+            self._connection.close()

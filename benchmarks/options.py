@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 DATABASES = ("sqlite", "postgres")
+PEERS = ("phoenix",)
 
 
 class CantMeasure(Exception):
@@ -16,7 +17,8 @@ class CantMeasure(Exception):
 class Options:
     """`seconds` is the length of one run of the load tool, `only` a part of the names of the rows that are wanted.
 
-    `size` is how many completions `scale` builds in the end, `bytes` how large each of them is as JSON.
+    `calls` is how often `scale`
+    calls each operation, `peer` who else is measured. `size` is how many completions `scale` builds in the end, `bytes` how large each of them is as JSON.
     """
 
     rounds: int = 5
@@ -26,6 +28,7 @@ class Options:
     size: int = 1_000_000
     bytes: int = 2500
     calls: int = 300
+    peer: str = ""
 
     def wants(self, name: str) -> bool:
         return self.only in name
@@ -36,6 +39,9 @@ def from_environment() -> Options:
     databases = tuple(os.environ.get("DATABASES", "").replace(",", " ").split()) or DATABASES
     if unknown := set(databases) - set(DATABASES):
         raise CantMeasure(f"DATABASES names {', '.join(sorted(unknown))}. There are: {', '.join(DATABASES)}.")
+    peer = os.environ.get("PEER", "")
+    if peer and peer not in PEERS:
+        raise CantMeasure(f"PEER is {peer!r}. There are: {', '.join(PEERS)}.")
     return Options(
         rounds=_number("ROUNDS", Options.rounds),
         seconds=_number("SECONDS", Options.seconds),
@@ -44,6 +50,7 @@ def from_environment() -> Options:
         size=_number("SIZE", Options.size, least=10_000),
         bytes=_number("BYTES", Options.bytes, least=600),
         calls=_number("CALLS", Options.calls),
+        peer=peer,
     )
 
 

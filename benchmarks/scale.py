@@ -185,6 +185,7 @@ class _Writing:
 
     def __init__(self, url: str, size: int) -> None:
         self.took: list[float] = []
+        self._failed: CantMeasure | None = None
         self._enough = Event()
         self._thread = Thread(target=self._write, args=(url, size))
 
@@ -195,14 +196,17 @@ class _Writing:
     def __exit__(self, *_: object) -> None:
         self._enough.set()
         self._thread.join()
-        if not self.took:
-            raise CantMeasure("Nothing could be written while a task was being made.")
+        if self._failed or not self.took:
+            raise CantMeasure(f"Writing failed while a task was being made: {self._failed or 'nothing was answered'}")
 
     def _write(self, url: str, size: int) -> None:
         client = Client(url)
         body = bodies.completion(size, 1, history.NOBODY)
-        while not self._enough.is_set():
-            self.took.append(client.done("POST", "/api/v1/completions", body).seconds)
+        try:
+            while not self._enough.is_set():
+                self.took.append(client.done("POST", "/api/v1/completions", body).seconds)
+        except CantMeasure as error:
+            self._failed = error
         client.close()
 
 

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks import cases, killed, machine, raw, results, wrk
+from benchmarks import cases, killed, machine, peer, raw, results, wrk
 from benchmarks.cases import Case
 from benchmarks.client import Client
 from benchmarks.databases import Holder, opened
@@ -95,6 +95,8 @@ class Bench:
             self._bulk(batches)
         if not self.options.only:
             self._by_clients()
+        if self.options.peer:
+            self._peer()
         for subject in self.subjects:
             for name, kill_database in killed.ways(subject.kind):
                 if self.options.wants(name):
@@ -172,6 +174,26 @@ class Bench:
                 load, _ = self._load(server, holder, case, seconds=2)
                 self.clients.setdefault(server.name, {})[clients] = round(load.rate, 1)
 
+    def _peer(self) -> None:
+        """What another program takes in on the same machine; it has no goal."""
+        _say(self.options.peer)
+        phoenix = peer.Peer(self.folder)
+        try:
+            warm_up = phoenix.load(WARM_UP)
+            before, _ = phoenix.stored()
+            cpu = phoenix.server.cpu()
+            load = phoenix.load(self.options.seconds)
+            stored, seconds = phoenix.stored()
+            cost = Cost(phoenix.server.cpu() - cpu, None, phoenix.server.peak())
+        finally:
+            phoenix.server.stop()
+        row = _row("Phoenix takes in spans of 2.5 KB, 32 clients", "sqlite", [(load, load, cost)])
+        row.limit = None
+        row.note = f"{stored - before} of {load.requests} were stored, {seconds:.0f} s after the end"
+        if before < warm_up.requests:
+            row.note += f"; of {warm_up.requests} before, {before}"
+        self.rows.append(row)
+
     def _killed(self, subject: Subject, name: str, kill_database: bool) -> None:
         _say(f"{name}, {subject.kind}")
         acknowledged = killed.survived(subject.holder, self.folder, kill_database)
@@ -241,7 +263,10 @@ def measure(options: Options, folder: Path) -> None:
         bench = Bench(options, folder, holders, stack)
         bench.measure()
     result = {"rows": [asdict(row) for row in bench.rows], "clients": bench.clients}
-    results.written(NAME, "Throughput and latency", about, _cells(bench.rows), result)
+    # A part is not what the charts are drawn from.
+    results.written(
+        f"{NAME}-part" if options.only else NAME, "Throughput and latency", about, _cells(bench.rows), result
+    )
 
 
 _HEAD = (
