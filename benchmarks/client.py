@@ -28,6 +28,7 @@ class Client:
     """Its calls raise CantMeasure when there is no answer."""
 
     def __init__(self, url: str) -> None:
+        self.url = url
         self._connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=600)
         self._used_at = time.monotonic()
 
@@ -46,12 +47,16 @@ class Client:
         self._used_at = time.monotonic()
         return Answer(answer.status, content, time.perf_counter() - began)
 
-    def done(self, method: str, path: str, body: Any = None) -> Answer:
+    def done(self, method: str, path: str, body: Any = None, *, media_type: str = "application/json") -> Answer:
         """As `call`. Raises CantMeasure when the answer is not 2xx."""
-        answer = self.call(method, path, body)
+        answer = self.call(method, path, body, media_type=media_type)
         if not 200 <= answer.status < 300:
             raise CantMeasure(f"{method} {path} was answered {answer.status}: {answer.body[:500]!r}")
         return answer
+
+    def is_there(self, path: str) -> bool:
+        """Whether the server has this path to post to; what it says of an empty body does not matter."""
+        return self.call("POST", path, b"").status not in (404, 405)
 
     def streamed(self, path: str) -> tuple[int, float]:
         """How many bytes a long answer has, and how long it took. Nothing of it is kept."""

@@ -5,8 +5,9 @@ has a task, so a half of all completions are wanted by one; all of these are gra
 """
 
 import itertools
-import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
 from typing import Any
 
 from benchmarks import bodies
@@ -24,6 +25,7 @@ LEFT_UNGRADED = 50
 BOTH_HALVES = 10
 NOBODY = ("half:a", "share:70", "user:199")  # tags of what is made while measuring: no task wants it
 
+_UPLOADS_AT_ONCE = 2
 _VALUES = '{"grade":4,"note":"Names the right day."}'
 
 
@@ -51,9 +53,9 @@ def task(id: str, selector: list[str]) -> dict[str, Any]:
 
 def grow(client: Client, database: Database, numbers: range, size: int) -> bool:
     """Load the completions of these numbers, and the feedback on them. Whether the server itself took them in."""
-    by_server = client.call("POST", BATCH_PATH, b"{}\n", media_type="application/x-ndjson").status == 201
+    by_server = client.is_there(BATCH_PATH)
     if by_server:
-        _upload(client, numbers, size)
+        _upload(client.url, numbers, size)
     else:
         load_completions(database, ORGANIZATION, numbers, size, tags)
     load_feedback(database, ORGANIZATION, graded(numbers), _VALUES)
@@ -70,24 +72,37 @@ def check(client: Client, size: int) -> None:
         given = len(about.json()["feedback"])
         if said["tags"] != tags(number) or given != int(_is_graded(number)):
             raise CantMeasure(f"The loaded completion {number} has the tags {said['tags']} and {given} feedback.")
-    left = [row["id"] for row in client.done("GET", "/api/v1/completions/ungraded?limit=1000").json()["completions"]]
-    if left != [completion_id(number) for number in reversed(range(LEAST)) if _is_left(number)]:
+    left = {row["id"] for row in client.done("GET", "/api/v1/completions/ungraded?limit=1000").json()["completions"]}
+    if left != {completion_id(number) for number in range(LEAST) if _is_left(number)}:
         raise CantMeasure(f"What is left ungraded is not what was meant: {len(left)}.")
 
 
-def _upload(client: Client, numbers: range, size: int) -> None:
-    texts = [tuple(map(json.dumps, bodies.payloads(size, seed))) for seed in range(97)]
+def _upload(url: str, numbers: range, size: int) -> None:
+    """Two batches are on their way at once; the last comes alone, so that what is newest is in the order of numbers."""
+    texts = [tuple(map(bodies.text, bodies.payloads(size, seed))) for seed in range(97)]
 
     def line(number: int) -> str:
         request, response = texts[number % len(texts)]
-        said = f'"id":"{completion_id(number)}","tags":{json.dumps(tags(number))},"kind":"chat","duration":1.25'
+        said = f'"id":"{completion_id(number)}","tags":{bodies.text(tags(number))},"kind":"chat","duration":1.25'
         return f'{{{said},"request":{request},"response":{response}}}\n'
 
-    for first in range(numbers.start, numbers.stop, BATCH_ROWS):
-        some = range(first, min(first + BATCH_ROWS, numbers.stop))
-        answer = client.call("POST", BATCH_PATH, "".join(map(line, some)), media_type="application/x-ndjson")
-        if answer.status != 201:
-            raise CantMeasure(f"A batch was answered {answer.status}: {answer.body[:500]!r}")
+    def send(clients: SimpleQueue[Client], some: range) -> None:
+        client = clients.get()
+        try:
+            client.done("POST", BATCH_PATH, "".join(map(line, some)), media_type="application/x-ndjson")
+        finally:
+            clients.put(client)
+
+    free: SimpleQueue[Client] = SimpleQueue()
+    for _ in range(_UPLOADS_AT_ONCE):
+        free.put(Client(url))
+    *batches, last = [numbers[first : first + BATCH_ROWS] for first in range(0, len(numbers), BATCH_ROWS)]
+    with ThreadPoolExecutor(_UPLOADS_AT_ONCE) as threads:
+        for _ in threads.map(lambda some: send(free, some), batches):
+            pass
+    send(free, last)
+    for _ in range(_UPLOADS_AT_ONCE):
+        free.get().close()
 
 
 def graded(numbers: range) -> Iterator[tuple[int, str]]:

@@ -118,7 +118,6 @@ class Scale:
     def _calls(self, size: int) -> None:
         """Every operation in turn, again and again; the median of each."""
         _say(f"{self.holder.kind}: measuring at {size}")
-        has_batches = self.client.call("POST", BATCH_PATH, b"{}\n", media_type="application/x-ndjson").status == 201
         operations = _operations(self.options.bytes)
         took: dict[str, list[float]] = {name: [] for name in operations}
         for turn in range(-min(_WARM_UP, self.options.calls), self.options.calls):
@@ -128,7 +127,7 @@ class Scale:
                     took[name].append(seconds)
         for name, seconds_of in took.items():
             self._note(name, size, statistics.median(seconds_of) * 1000)
-        if has_batches:
+        if self.client.is_there(BATCH_PATH):
             batches = [_batch(self.client, self.options.bytes) for _ in range(21)]
             self._note(f"bulk ingest of {_SMALL_BATCH} rows", size, statistics.median(batches[1:]) * 1000)
 
@@ -267,10 +266,7 @@ def _operations(size: int) -> dict[str, Operation]:
 def _batch(client: Client, size: int) -> float:
     lines = [bodies.completion(size, row, history.NOBODY) for row in range(_SMALL_BATCH)]
     body = "".join(f"{text}\n" for text in map(bodies.text, lines))
-    answer = client.call("POST", BATCH_PATH, body, media_type="application/x-ndjson")
-    if answer.status != 201:
-        raise CantMeasure(f"A batch was answered {answer.status}: {answer.body[:500]!r}")
-    return answer.seconds
+    return client.done("POST", BATCH_PATH, body, media_type="application/x-ndjson").seconds
 
 
 def _cells(found: Sequence[Growth]) -> list[Sequence[str]]:

@@ -5,7 +5,7 @@ import statistics
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,8 +14,8 @@ from benchmarks.cases import Case
 from benchmarks.client import Client
 from benchmarks.databases import Holder, opened
 from benchmarks.options import CantMeasure, Options
+from benchmarks.rows import Cost, Row, cells, row_of
 from benchmarks.servers import TOKEN, Server, limit, ours
-from benchmarks.table import number
 from benchmarks.wrk import Load
 from log10_server.store.database import Database
 
@@ -23,26 +23,6 @@ NAME = "bench"
 CLIENTS = (1, 2, 4, 8, 16, 32, 64)
 WARM_UP = 1  # seconds; wrk takes whole ones
 _ALONE = "create 2.5 KB, one client, p50"
-
-
-@dataclass
-class Row:
-    """A row of the result. `limit`, `ours` and `goal` are what is compared, in `unit`; costs are for 1 000 requests."""
-
-    name: str
-    database: str
-    unit: str
-    limit: float | None = None
-    ours: float | None = None
-    ratio: float | None = None
-    goal: float | None = None
-    met: bool | None = None
-    p50_ms: float | None = None
-    p99_ms: float | None = None
-    cpu_s: float | None = None
-    database_cpu_s: float | None = None
-    peak_mb: float | None = None
-    note: str = ""
 
 
 class Subject(NamedTuple):
@@ -54,14 +34,6 @@ class Subject(NamedTuple):
     @property
     def kind(self) -> str:
         return self.holder.kind
-
-
-class Cost(NamedTuple):
-    """What a run cost: seconds of CPU of the server and of the database, peak of memory in MB."""
-
-    cpu: float
-    database_cpu: float | None
-    peak: float
 
 
 class Bench:
@@ -111,7 +83,7 @@ class Bench:
                 load, cost = self._load(subject.server, subject.holder, case)
                 found[subject.kind].append((bare, load, cost))
         for kind, rounds in found.items():
-            row = _row(case.name, kind, rounds)
+            row = row_of(case.name, kind, rounds)
             row.ratio = statistics.median(load.rate / bare.rate for bare, load, _ in rounds)
             row.goal, row.met = case.goal, row.ratio >= case.goal
             self.rows.append(row)
@@ -128,7 +100,7 @@ class Bench:
                 load, cost = self._load(subject.server, subject.holder, case, seconds)
                 commits.append(raw.commit_ms(subject.holder))
                 rounds.append((bare, load, cost))
-            row = _row(case.name, subject.kind, rounds)
+            row = row_of(case.name, subject.kind, rounds)
             row.unit, commit = "ms", statistics.median(commits)
             row.limit = statistics.median(bare.p50 for bare, _, _ in rounds)
             row.ours = row.p50_ms
@@ -142,9 +114,9 @@ class Bench:
         _say(case.name)
         for subject in self.subjects:
             client = Client(subject.server.url)
-            answer = client.call("POST", cases.BATCH_PATH, b"{}\n", media_type="application/x-ndjson")
+            is_there = client.is_there(cases.BATCH_PATH)
             client.close()
-            if answer.status in (404, 405):
+            if not is_there:
                 self.rows.append(Row(case.name, subject.kind, "/s", goal=case.goal, note="not there"))
                 continue
             inserts = raw.RawInserts(subject.holder, 2500)
@@ -153,7 +125,7 @@ class Bench:
                 rates.append(inserts.rows_per_second(transactions=10))
                 load, cost = self._load(subject.server, subject.holder, case)
                 rounds.append((load, load, cost))
-            row = _row(case.name, subject.kind, rounds, case.each)
+            row = row_of(case.name, subject.kind, rounds, case.each)
             row.limit = statistics.median(rates)
             row.ratio = statistics.median(
                 load.rate * case.each / rate for (_, load, _), rate in zip(rounds, rates, strict=True)
@@ -187,7 +159,7 @@ class Bench:
             cost = Cost(phoenix.server.cpu() - cpu, None, phoenix.server.peak())
         finally:
             phoenix.server.stop()
-        row = _row("Phoenix takes in spans of 2.5 KB, 32 clients", "sqlite", [(load, load, cost)])
+        row = row_of("Phoenix takes in spans of 2.5 KB, 32 clients", "sqlite", [(load, load, cost)])
         row.limit = None
         row.note = f"{stored - before} of {load.requests} were stored, {seconds:.0f} s after the end"
         if before < warm_up.requests:
@@ -265,58 +237,7 @@ def measure(options: Options, folder: Path) -> None:
     result = {"rows": [asdict(row) for row in bench.rows], "clients": bench.clients}
     # A part is not what the charts are drawn from.
     results.written(
-        f"{NAME}-part" if options.only else NAME, "Throughput and latency", about, _cells(bench.rows), result
-    )
-
-
-_HEAD = (
-    "what", "database", "limit", "ours", "ratio", "goal", "", "p50 ms", "p99 ms", "CPU s/1000", "database's", "peak MB", "note",
-)  # fmt: skip
-
-
-def _cells(rows: list[Row]) -> list[Sequence[str]]:
-    return [_HEAD, *(_shown(row) for row in rows)]
-
-
-def _shown(row: Row) -> Sequence[str]:
-    digits = 2 if row.unit == "ms" else 0
-    within = "≤ " if row.unit == "ms" else "≥ "
-    return (
-        row.name,
-        row.database,
-        number(row.limit, digits) + (row.unit if row.limit is not None else ""),
-        number(row.ours, digits) + (row.unit if row.ours is not None else ""),
-        number(row.ratio),
-        "" if row.goal is None else within + number(row.goal) + ("ms" if row.unit == "ms" else ""),
-        "" if row.met is None else "met" if row.met else "missed",
-        number(row.p50_ms),
-        number(row.p99_ms),
-        number(row.cpu_s),
-        number(row.database_cpu_s),
-        number(row.peak_mb, 0),
-        row.note,
-    )
-
-
-def _row(name: str, kind: str, rounds: list[tuple[Load, Load, Cost]], each: int = 1) -> Row:
-    """Medians of the rounds, each of which is a run of the limit, one of ours, and what ours cost."""
-    loads = [load for _, load, _ in rounds]
-    thousands = [load.requests * each / 1000 for load in loads]
-    costs = [cost for _, _, cost in rounds]
-    database = [
-        cost.database_cpu / count for cost, count in zip(costs, thousands, strict=True) if cost.database_cpu is not None
-    ]
-    return Row(
-        name,
-        kind,
-        "/s",
-        limit=statistics.median(bare.rate for bare, _, _ in rounds) * each,
-        ours=statistics.median(load.rate for load in loads) * each,
-        p50_ms=statistics.median(load.p50 for load in loads),
-        p99_ms=statistics.median(load.p99 for load in loads),
-        cpu_s=statistics.median(cost.cpu / count for cost, count in zip(costs, thousands, strict=True)),
-        database_cpu_s=statistics.median(database) if database else None,
-        peak_mb=max(cost.peak for cost in costs),
+        f"{NAME}-part" if options.only else NAME, "Throughput and latency", about, cells(bench.rows), result
     )
 
 
