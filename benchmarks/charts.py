@@ -46,7 +46,7 @@ def _throughput(by_clients: dict[str, dict[str, float]]) -> None:
         axes.plot(clients, list(rates.values()), "o-", label=_NAMES[name], color=_COLORS[name])
     axes.set_xscale("log", base=2)
     axes.set_xticks(clients, [str(count) for count in clients])
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, 1.3 * max(rate for rates in by_clients.values() for rate in rates.values()))  # the legend's place
     axes.set_xlabel("clients")
     axes.set_ylabel("completions of 2.5 KB created a second")
     axes.legend(frameon=False)
@@ -57,7 +57,7 @@ def _growth(operations: list[dict[str, Any]]) -> None:
     """Only what has a goal and is a time; what does not grow is a level line."""
     wanted = [one for one in operations if one["unit"] == "ms" and one["goal"]]
     databases = list(dict.fromkeys(one["database"] for one in wanted))
-    figure, panels = plt.subplots(1, len(databases), figsize=(5 * len(databases), 5.5), sharey=True, squeeze=False)
+    figure, panels = plt.subplots(1, len(databases), figsize=(5 * len(databases), 6), sharey=True, squeeze=False)
     for panel, database in zip(panels[0], databases, strict=True):
         panel.set_prop_cycle(color=mpl.colormaps["tab20"].colors)
         for one in wanted:
@@ -72,8 +72,8 @@ def _growth(operations: list[dict[str, Any]]) -> None:
         panel.set_xlabel("completions stored")
     panels[0][0].set_ylabel("ms, one client, median")
     handles, labels = panels[0][0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="lower center", ncols=2, frameon=False, fontsize=8)
-    figure.subplots_adjust(bottom=0.36)
+    figure.legend(handles, labels, loc="lower center", ncols=len(databases), frameon=False, fontsize=8)
+    figure.subplots_adjust(bottom=0.36 if len(databases) > 1 else 0.52)
     _save(figure, "growth", tight=False)
 
 
