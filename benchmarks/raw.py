@@ -12,8 +12,9 @@ from benchmarks.servers import ORGANIZATION
 from log10_server.clock import Clock, uuid7
 from log10_server.services.organizations import create
 from log10_server.store import migrations
-from log10_server.store.completions import CompletionRow, CompletionTagRow
+from log10_server.store.completions import CompletionRow
 from log10_server.store.database import Database
+from log10_server.store.tagged import CompletionTagRow
 from log10_server.store.tags import TagRow
 from log10_server.strict_json import written
 
@@ -112,4 +113,4 @@ class RawInserts:
 
     def _tag(self, name: str) -> TagRow:
         at = self.clock.now()
-        return TagRow(ORGANIZATION, at, sha256(name.encode()).hexdigest(), name, at)
+        return TagRow(ORGANIZATION, at, sha256(name.encode()).hexdigest(), name, at, False)

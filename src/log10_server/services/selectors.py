@@ -1,6 +1,6 @@
 """Selectors: which completions have all of the given tags (contract 3.5)."""
 
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from log10_server import store
@@ -41,14 +41,29 @@ def resolve(tx: Tx, targets: Sequence[Selector | Listed]) -> list[list[str] | In
     there = store.completions.existing(
         tx, {id for target in targets if isinstance(target, Listed) for id in target.completion_ids}
     )
+    singles = _of_single_tags(tx, [target for target in targets if isinstance(target, Selector)], keys)
     found: list[list[str] | Invalid] = []
     for target in targets:
         if isinstance(target, Listed):
             found.append(_listed(target.completion_ids, there))
+            continue
+        tags = dict.fromkeys(target.tags)
+        tag_ids = [keys[tag] for tag in tags] if tags.keys() <= keys.keys() else []
+        if len(tag_ids) == 1:
+            ids = singles.get(tag_ids[0], [])[: target.at_most + 1]
         else:
-            tags = dict.fromkeys(target.tags)
-            found.append(_selected(tx, target, [keys[tag] for tag in tags] if tags.keys() <= keys.keys() else []))
+            ids = store.tagged.having_all_tags(tx, tag_ids, target.at_most + 1)
+        found.append(_selected(tx, target, tag_ids, ids))
     return found
+
+
+def _of_single_tags(tx: Tx, selectors: Sequence[Selector], keys: Mapping[str, int]) -> dict[int, list[str]]:
+    """What those selectors match that name one tag, as most do: all of them in one look."""
+    single = [selector for selector in selectors if len(set(selector.tags)) == 1 and selector.tags[0] in keys]
+    if not single:
+        return {}
+    tag_ids = sorted({keys[selector.tags[0]] for selector in single})
+    return store.tagged.newest_having(tx, tag_ids, max(selector.at_most for selector in single) + 1)
 
 
 def _listed(ids: Sequence[str], there: Container[str]) -> list[str] | Invalid:
@@ -59,9 +74,9 @@ def _listed(ids: Sequence[str], there: Container[str]) -> list[str] | Invalid:
     return Invalid(unknown, code="unknown_completion") if unknown else once
 
 
-def _selected(tx: Tx, selector: Selector, keys: Sequence[int]) -> list[str] | Invalid:
+def _selected(tx: Tx, selector: Selector, keys: Sequence[int], found: list[str]) -> list[str] | Invalid:
+    """What it matches, of which `found` has one more than is allowed at most."""
     at = "/completion_tags_selector"
-    found = store.tagged.having_all_tags(tx, keys, selector.at_most + 1)
     if len(found) > selector.at_most:
         most = max(COUNTED, selector.at_most)
         counted = len(store.tagged.having_all_tags(tx, keys, most + 1))

@@ -1,6 +1,7 @@
 """Completions, and lists of them."""
 
 from collections.abc import Iterable, Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
 from sqlalchemy import (
@@ -10,17 +11,19 @@ from sqlalchemy import (
     Double,
     Select,
     Text,
+    bindparam,
     case,
     false,
     func,
     literal,
+    literal_column,
     select,
     tuple_,
 )
 
 from log10_server.store.base import Instant, Key, Payload, link, order, owned, same_columns
 from log10_server.store.database import Tx
-from log10_server.store.statements import Statement
+from log10_server.store.statements import Asked, Statement
 from log10_server.store.tagged import completion_tag, unindex_tags, with_all_tags
 from log10_server.store.tags import TagRow, tag
 
@@ -120,15 +123,16 @@ def models(tx: Tx, ids: Iterable[str]) -> dict[str, str | None]:
     return dict(tx.fetch(_MODELS, ids=sorted(ids)))
 
 
-_SHORT = 1 << 16
+_SHORT_REQUESTS = Statement(
+    lambda asked: asked.rows(completion, "id", "request").where(
+        asked.among(completion.c.id, "ids"), func.length(completion.c.request) <= literal_column(str(1 << 16))
+    )
+)
 
 
 def short_requests(tx: Tx, ids: Iterable[str]) -> dict[str, str]:
     """The requests of these completions; those that take long to read are left out."""
-    wanted = tx.rows(completion, "id", "request").where(
-        tx.among(completion.c.id, sorted(ids)), func.length(completion.c.request) <= _SHORT
-    )
-    return {row.id: row.request for row in tx.connection.execute(wanted)}
+    return dict(tx.fetch(_SHORT_REQUESTS, ids=sorted(ids)))
 
 
 def tags_containing(tx: Tx, query: str, limit: int) -> list[TagRow]:
@@ -176,10 +180,48 @@ class Place(NamedTuple):
 
 def page(tx: Tx, filters: Filters, after: Place | None, limit: int) -> list[CompletionRow]:
     """Completions that pass the filters, newest first, those behind `after`."""
+    if filters.ids is None and filters.tag_ids is None:
+        return _plain_page(
+            tx, filters, {} if after is None else {"last_at": after.created_at, "last_id": after.id}, limit
+        )
     found, at, id = narrowed(tx, filters)
     if after is not None:
         found = found.where(tuple_(at, id) < tuple_(*map(literal, after)))
     return _listed(tx, found, at, id, 0, limit)
+
+
+def _plain_page(tx: Tx, filters: Filters, after: dict[str, Any], limit: int) -> list[CompletionRow]:
+    """As `page`, where nothing is asked of ids and tags: by statements that are built once."""
+    given = {name: wanted for name, wanted in filters._asdict().items() if wanted is not None} | after
+    return list(map(CompletionRow._make, tx.fetch(_plain(*given), **given, limit=limit)))
+
+
+@cache
+def _plain(*given: str) -> Statement:
+    def build(asked: Asked) -> Select[Any]:
+        found = asked.rows(completion)
+        for name, column in _PLAIN.items():
+            if name in given:
+                found = found.where(column == bindparam(name, type_=Text()))
+        if "created_from" in given:
+            found = found.where(completion.c.created_at >= bindparam("created_from", type_=BigInteger()))
+        if "created_to" in given:
+            found = found.where(completion.c.created_at <= bindparam("created_to", type_=BigInteger()))
+        if "last_id" in given:
+            last = tuple_(bindparam("last_at", type_=BigInteger()), bindparam("last_id", type_=Text()))
+            found = found.where(tuple_(completion.c.created_at, completion.c.id) < last)
+        newest = found.order_by(completion.c.created_at.desc(), completion.c.id.desc())
+        return newest.limit(bindparam("limit", type_=BigInteger()))
+
+    return Statement(build)
+
+
+_PLAIN = {
+    "session_id": completion.c.session_id,
+    "status": shown_status,
+    "kind": shown_kind,
+    "model": completion.c.model,
+}
 
 
 def page_from(tx: Tx, filters: Filters, offset: int, limit: int) -> list[CompletionRow]:
@@ -215,13 +257,8 @@ def narrowed(tx: Tx, filters: Filters) -> tuple[Select[Any], ColumnElement[int],
         at, id = by.c.created_at, by.c.completion_id
         theirs = (completion.c.organization_id == by.c.organization_id) & (completion.c.id == id)
         found = all_tagged.join(completion, theirs).with_only_columns(*completion.c)
-    for column, wanted in (
-        (completion.c.session_id, filters.session_id),
-        (shown_status, filters.status),
-        (shown_kind, filters.kind),
-        (completion.c.model, filters.model),
-    ):
-        if wanted is not None:
+    for name, column in _PLAIN.items():
+        if (wanted := getattr(filters, name)) is not None:
             found = found.where(column == wanted)
     if filters.ids is not None:
         found = found.where(tx.among(completion.c.id, filters.ids))

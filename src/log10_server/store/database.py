@@ -286,6 +286,12 @@ class Tx:
         found: list[Any] = self._run(statement, values).fetchall()
         return found
 
+    def fetch_each(self, statement: Statement, name: str, each: Sequence[Any], **values: Any) -> list[Any]:
+        """What `statement` finds for each value of the parameter `name` (`Asked.each`)."""
+        if self.database.is_postgres:
+            return self.fetch(statement, **values, **{name: list(each)}) if each else []
+        return [row for one in each for row in self.fetch(statement, **values, **{name: one})]
+
     def run(self, statement: Statement, **values: Any) -> None:
         """Do what `statement` says."""
         self._run(statement, values)

@@ -58,6 +58,8 @@ class FeedbackTaskTagRow(NamedTuple):
 same_columns(FeedbackTaskRow, feedback_task)
 same_columns(FeedbackTaskTagRow, feedback_task_tag)
 
+_AMONG = Statement(lambda asked: asked.rows(feedback_task).where(asked.among(feedback_task.c.id, "ids")))
+
 
 def add(tx: Tx, row: FeedbackTaskRow) -> None:
     tx.insert_many(feedback_task, [row])
@@ -82,8 +84,8 @@ def find(tx: Tx, task_id: str) -> FeedbackTaskRow | None:
 
 def found_among(tx: Tx, task_ids: Iterable[str]) -> dict[str, FeedbackTaskRow]:
     """Those of `task_ids` that there are."""
-    mine = tx.rows(feedback_task).where(tx.among(feedback_task.c.id, sorted(set(task_ids))))
-    return {row.id: FeedbackTaskRow(*row) for row in tx.connection.execute(mine)}
+    found = map(FeedbackTaskRow._make, tx.fetch(_AMONG, ids=sorted(set(task_ids))))
+    return {row.id: row._replace(archived=bool(row.archived)) for row in found}
 
 
 def page(tx: Tx, archived: bool | None, offset: int, limit: int) -> list[FeedbackTaskRow]:

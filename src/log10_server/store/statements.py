@@ -6,21 +6,39 @@ time it is run there.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
-from sqlalchemy import BigInteger, ColumnElement, Select, Table, Text, any_, bindparam, func, select, text
+from sqlalchemy import BigInteger, ColumnElement, Select, Table, Text, any_, bindparam, func, select, text, true
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.engine import Dialect
 from sqlalchemy.sql import ClauseElement
+from sqlalchemy.types import TypeEngine
 
 
 class Asked:
     """What a statement is built with: the organization's rows, and values that are given when it is run."""
 
-    __slots__ = ("is_postgres",)
+    __slots__ = ("_each", "is_postgres")
 
     def __init__(self, is_postgres: bool) -> None:
         self.is_postgres = is_postgres
+        self._each: Any = None
+
+    def each(self, name: str, kind: TypeEngine[Any]) -> ColumnElement[Any]:
+        """A parameter that is given many values (`Tx.fetch_each`): the statement is asked for each of them."""
+        if not self.is_postgres:
+            return bindparam(name, type_=kind)
+        self._each = (
+            func.unnest(bindparam(name, type_=ARRAY(kind))).table_valued("given", name="each_given").render_derived()
+        )
+        return cast(ColumnElement[Any], self._each.c.given)
+
+    def whole(self, statement: ClauseElement) -> ClauseElement:
+        """Postgres asks for all values of `each` in one statement; SQLite, which has nobody to wait for, one by one."""
+        if self._each is None:
+            return statement
+        one = cast(Select[Any], statement).correlate(self._each).lateral("one")
+        return select(one).select_from(self._each.join(one, true()))
 
     def rows(self, table: Table, *columns: str) -> Select[Any]:
         """The organization's rows of `table`: all columns in their order, or those named."""
@@ -60,7 +78,8 @@ class Statement:
     def written(self, dialect: Dialect) -> Written:
         known = self._written.get(dialect.name)
         if known is None:
-            compiled: Any = self._build(Asked(dialect.name == "postgresql")).compile(dialect=dialect)
+            asked = Asked(dialect.name == "postgresql")
+            compiled: Any = asked.whole(self._build(asked)).compile(dialect=dialect)
             constants = {name: value for name, value in compiled.params.items() if value is not None}
             known = self._written[dialect.name] = Written(compiled.string, tuple(compiled.positiontup or ()), constants)
         return known

@@ -115,12 +115,20 @@ def unindex_tags(tx: Tx, completion_ids: Iterable[str]) -> None:
 
 def having_all_tags(tx: Tx, tag_ids: Sequence[int], limit: int) -> list[str]:
     """Ids of the completions that have every one of `tag_ids`, newest first, `limit` at most. No tags: none."""
-    if not tag_ids:
-        return []
+    if len(tag_ids) < 2:
+        return [id for tag_id in tag_ids for id in newest_having(tx, [tag_id], limit).get(tag_id, [])]
     found, by, _ = with_all_tags(tx, tag_ids)
     at, id = by.c.created_at, by.c.completion_id
     newest = found.with_only_columns(id, at).order_by(at.desc(), id.desc()).limit(limit)
     return list(tx.connection.scalars(newest))
+
+
+def newest_having(tx: Tx, tag_ids: Sequence[int], limit: int) -> dict[int, list[str]]:
+    """For each of `tag_ids` the ids of the completions that have it, newest first, `limit` at most for each."""
+    found: dict[int, list[str]] = {}
+    for tag_id, completion_id in tx.fetch_each(_HAVING, "tag_id", tag_ids, limit=limit):
+        found.setdefault(tag_id, []).append(completion_id)
+    return found
 
 
 def with_all_tags(tx: Tx, tag_ids: Sequence[int]) -> AllTagged:
@@ -313,6 +321,14 @@ def _many(asked: Asked) -> Select[Any]:
 
 _its_tag = (tag.c.organization_id == completion_tag.c.organization_id) & (tag.c.id == completion_tag.c.tag_id)
 
+_HAVING = Statement(
+    lambda asked: (
+        asked.rows(completion_tag, "tag_id", "completion_id")
+        .where(completion_tag.c.tag_id == asked.each("tag_id", BigInteger()))
+        .order_by(completion_tag.c.created_at.desc(), completion_tag.c.completion_id.desc())
+        .limit(bindparam("limit", type_=BigInteger()))
+    )
+)
 _COMMON_AMONG = Statement(lambda asked: asked.rows(tag, "id").where(asked.among(tag.c.id, "ids"), tag.c.is_common))
 _COUNT_OF_TAG = Statement(lambda asked: _count_of(asked, completion_tag, tag_id="tag_id"))
 _COUNT_OF_PAIR = Statement(

@@ -12,12 +12,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from sqlalchemy import (
+    BigInteger,
     Column,
     ColumnElement,
     Connection,
     Delete,
     FromClause,
     Select,
+    Text,
+    bindparam,
+    delete,
     func,
     insert,
     literal,
@@ -30,6 +34,7 @@ from log10_server.store.base import Instant, Key, link, order, owned, same_colum
 from log10_server.store.completions import CompletionRow, Place, completion
 from log10_server.store.database import Tx
 from log10_server.store.feedback import feedback, feedback_completion, is_linked
+from log10_server.store.statements import Asked, Statement
 from log10_server.store.tagged import with_all_tags
 
 ungraded = owned(
@@ -157,8 +162,7 @@ def remove_of_completions(tx: Tx, completion_ids: Sequence[str]) -> None:
 
 def remove_pairs(tx: Tx, task_id: str, completion_ids: Sequence[str]) -> None:
     """What a feedback of the task has graded."""
-    of_task = (ungraded.c.task_id == task_id) & tx.among(ungraded.c.completion_id, completion_ids)
-    tx.connection.execute(tx.delete(ungraded).where(of_task))
+    tx.run(_REMOVE_PAIRS, task_id=task_id, ids=list(completion_ids))
 
 
 def page(tx: Tx, task_id: str | None, offset: int, limit: int) -> list[CompletionRow] | None:
@@ -166,30 +170,49 @@ def page(tx: Tx, task_id: str | None, offset: int, limit: int) -> list[Completio
 
     None when such a task is not whole yet. That is asked in the same statement: it may become so any moment.
     """
-    wanted = tx.rows(ungraded, "created_at", "completion_id")
-    noted = tx.rows(ungraded_backfill, "task_id")
     if task_id is None:
-        wanted = wanted.distinct()
+        rows = tx.fetch(_PAGE, offset=offset, limit=limit)
     else:
+        rows = tx.fetch(_PAGE_OF_TASK, task_id=task_id, offset=offset, limit=limit)
+    if rows[0][-1]:  # a task is noted
+        return None
+    return [CompletionRow._make(row[:-1]) for row in rows if row[1] is not None]
+
+
+def _page(asked: Asked, of_task: bool) -> Select[Any]:
+    """The rows of completions, with whether a task is noted behind each; one empty row when there are none."""
+    wanted = asked.rows(ungraded, "created_at", "completion_id")
+    noted = asked.rows(ungraded_backfill, "task_id")
+    if of_task:
+        task_id = bindparam("task_id", type_=Text())
         wanted = wanted.where(ungraded.c.task_id == task_id)
         noted = noted.where(ungraded_backfill.c.task_id == task_id)
+    else:
+        wanted = wanted.distinct()
     newest: Any = (
         wanted.order_by(ungraded.c.created_at.desc(), ungraded.c.completion_id.desc())
-        .offset(offset)
-        .limit(limit)
+        .offset(bindparam("offset", type_=BigInteger()))
+        .limit(bindparam("limit", type_=BigInteger()))
         .subquery("newest")
     )
-    its_row = (completion.c.organization_id == tx.organization_id) & (completion.c.id == newest.c.completion_id)
-    asked = select(noted.exists().label("is_noted")).subquery("asked")
-    found = (
-        select(*completion.c, asked.c.is_noted)
-        .select_from(asked.outerjoin(newest, true()).outerjoin(completion, its_row))
+    its_row = asked.mine(completion) & (completion.c.id == newest.c.completion_id)
+    whether = select(noted.exists().label("is_noted")).subquery("whether")
+    return (
+        select(*completion.c, whether.c.is_noted)
+        .select_from(whether.outerjoin(newest, true()).outerjoin(completion, its_row))
         .order_by(newest.c.created_at.desc(), newest.c.completion_id.desc())
     )
-    rows = tx.connection.execute(found).all()
-    if rows[0].is_noted:
-        return None
-    return [CompletionRow._make(row[:-1]) for row in rows if row.id is not None]
+
+
+_PAGE = Statement(lambda asked: _page(asked, of_task=False))
+_PAGE_OF_TASK = Statement(lambda asked: _page(asked, of_task=True))
+_REMOVE_PAIRS = Statement(
+    lambda asked: delete(ungraded).where(
+        asked.mine(ungraded),
+        ungraded.c.task_id == bindparam("task_id", type_=Text()),
+        asked.among(ungraded.c.completion_id, "ids"),
+    )
+)
 
 
 def _is_wanted(by: FromClause, task_id: str) -> ColumnElement[bool]:
