@@ -350,12 +350,15 @@ class Tx:
             return
         if self.database.is_postgres:
             self.database.grew(len(rows))
+            if len(rows) == 1:  # without arrays, which psycopg is slow to build
+                self._by_driver("execute", _values(table, "%s") + on_conflict, rows[0])
+                return
             arrays = [
                 _array(column, values) for column, values in zip(table.columns, zip(*rows, strict=True), strict=True)
             ]
             self._by_driver("execute", _unnest(table) + on_conflict, arrays)
         else:
-            self._by_driver("executemany", _values(table) + on_conflict, rows)
+            self._by_driver("executemany", _values(table, "?") + on_conflict, rows)
 
 
 def database_url(text: str) -> URL:
@@ -439,14 +442,13 @@ def _replaced(table: Table, is_postgres: bool) -> str:
 _ARRAYS: dict[type, str] = {BigInteger: "bigint[]", Integer: "integer[]", Boolean: "boolean[]", Double: "float8[]"}
 
 
-def _json(values: list[Any]) -> str:
-    return json.dumps(values, ensure_ascii=False)
+_json = json.JSONEncoder(ensure_ascii=False).encode
 
 
 @cache
-def _values(table: Table) -> str:
+def _values(table: Table, mark: str) -> str:
     names = ", ".join(column.name for column in table.columns)
-    return f"INSERT INTO {table.name} ({names}) VALUES ({', '.join('?' * len(table.columns))})"
+    return f"INSERT INTO {table.name} ({names}) VALUES ({', '.join([mark] * len(table.columns))})"
 
 
 @cache

@@ -144,7 +144,9 @@ class Door:
         organization = await self._reached_by(tokens[0]) if len(set(tokens)) == 1 else None
         if organization is None:
             raise Unauthorized("The header X-Log10-Token is missing, or its token is unknown or revoked.")
-        query = parse_qsl(scope["query_string"].decode("utf-8", "replace"), keep_blank_values=True)
+        query: list[tuple[str, str]] = []
+        if scope["query_string"]:
+            query = parse_qsl(scope["query_string"].decode("utf-8", "replace"), keep_blank_values=True)
         named += [content for name, content in query if name == "organization_id"]
         for name in named:
             check_organization(organization, name)
@@ -341,6 +343,11 @@ class Route(APIRoute):
         super().__init__(path, endpoint, **options)
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        if not self.param_convertors and not scope.get("root_path"):
+            if scope["path"] != self.path:
+                return Match.NONE, {}
+            match = Match.FULL if scope["method"] in (self.methods or ()) else Match.PARTIAL
+            return match, {"endpoint": self.endpoint, "path_params": {}, "route": self}
         found = super().matches(scope)
         if scope["path"].endswith("\n") and self.path_regex.fullmatch(scope["path"]) is None:
             return Match.NONE, {}  # `$` in a path's pattern takes a line break for the end
