@@ -42,9 +42,10 @@ def record(tx: Tx, entries: Sequence[Entry]) -> list[CompletionRow | Refusal]:
         row = known.get(id) or before.get(id)
         known[id] = _new(tx, id, entry) if row is None else _row(row, _after(_fields(row), entry))
         results.append(known[id])
-    store.completions.add(tx, [row for id, row in known.items() if id not in before])
-    store.completions.replace(tx, [row for id, row in known.items() if id in before and row != before[id]])
-    _tag(tx, list(known.values()), before)
+    with tx.together():
+        store.completions.add(tx, [row for id, row in known.items() if id not in before])
+        store.completions.replace(tx, [row for id, row in known.items() if id in before and row != before[id]])
+        _tag(tx, list(known.values()), before)
     return results
 
 

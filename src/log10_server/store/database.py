@@ -241,13 +241,14 @@ class Database:
 class Tx:
     """A transaction as one organization sees it: every statement begins from rows that are its own."""
 
-    __slots__ = ("_driver", "connection", "database", "organization_id")
+    __slots__ = ("_driver", "_is_together", "connection", "database", "organization_id")
 
     def __init__(self, database: Database, connection: Connection, organization_id: str) -> None:
         self.database = database
         self.connection = connection
         self.organization_id = organization_id
         self._driver: Any = None
+        self._is_together = False
 
     def now(self) -> int:
         """An instant that no other call of this process gets."""
@@ -292,6 +293,24 @@ class Tx:
             return self.fetch(statement, **values, **{name: list(each)}) if each else []
         return [row for one in each for row in self.fetch(statement, **values, **{name: one})]
 
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """What is written inside is sent to Postgres without waiting for each answer; what is read still waits.
+
+        What can't be stored is raised with the next answer, at the end at the latest. Statements go by way of this Tx.
+        """
+        if not self.database.is_postgres:
+            yield
+            return
+        self._is_together = True
+        try:
+            with cast("psycopg.Connection", self.connection.connection.driver_connection).pipeline():
+                yield
+        except self.database.driver_error as error:
+            raise self.database.raised(error, self.connection) from error
+        finally:
+            self._is_together = False
+
     def run(self, statement: Statement, **values: Any) -> None:
         """Do what `statement` says."""
         self._run(statement, values)
@@ -308,7 +327,7 @@ class Tx:
 
     def _by_driver(self, method: str, sql: str, values: Any) -> Any:
         """Run `sql` by the driver. Raises as SQLAlchemy does, and drops a connection that is lost as it does."""
-        if self._driver is None:
+        if self._driver is None or self._is_together:
             self._driver = self.connection.connection.cursor()
         try:
             getattr(self._driver, method)(sql, values)

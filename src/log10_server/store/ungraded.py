@@ -157,7 +157,7 @@ def newest_behind(tx: Tx, task_id: str, tag_ids: Sequence[int], behind: Place, m
 
 
 def remove_of_completions(tx: Tx, completion_ids: Sequence[str]) -> None:
-    tx.connection.execute(tx.delete(ungraded).where(tx.among(ungraded.c.completion_id, completion_ids)))
+    tx.run(_REMOVE_OF_COMPLETIONS, ids=list(completion_ids))
 
 
 def remove_pairs(tx: Tx, task_id: str, completion_ids: Sequence[str]) -> None:
@@ -206,6 +206,9 @@ def _page(asked: Asked, of_task: bool) -> Select[Any]:
 
 _PAGE = Statement(lambda asked: _page(asked, of_task=False))
 _PAGE_OF_TASK = Statement(lambda asked: _page(asked, of_task=True))
+_REMOVE_OF_COMPLETIONS = Statement(
+    lambda asked: delete(ungraded).where(asked.mine(ungraded), asked.among(ungraded.c.completion_id, "ids"))
+)
 _REMOVE_PAIRS = Statement(
     lambda asked: delete(ungraded).where(
         asked.mine(ungraded),

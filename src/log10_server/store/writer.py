@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 BATCH_COUNT = 256
 BATCH_BYTES = 32 << 20
 TRIES = 5
-_COMPANY = float(__import__("os").environ.get("COMPANY", "0.001"))
+_COMPANY = 0.001  # seconds that those who come again together are waited for
 _PAUSE = 0.005  # seconds, while another process writes for all who wait
 
 
