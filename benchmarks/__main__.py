@@ -1,6 +1,7 @@
 """`python -m benchmarks [throughput | scale | charts]`; `make bench` and `make bench-scale` set up what it needs."""
 
 import shutil
+import signal
 import sys
 from pathlib import Path
 
@@ -16,6 +17,7 @@ def main() -> int:
     if command not in _COMMANDS:
         print(f"Unknown: {command}. There are {', '.join(_COMMANDS)}.", file=sys.stderr)
         return 2
+    signal.signal(signal.SIGTERM, _stop)  # as Ctrl-C: servers are ended and databases removed
     try:
         _run(command)
     except CantMeasure as error:
@@ -25,6 +27,10 @@ def main() -> int:
         print("\nStopped; nothing was written.", file=sys.stderr)
         return 130
     return 0
+
+
+def _stop(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 def _run(command: str) -> None:
