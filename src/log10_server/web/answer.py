@@ -95,9 +95,14 @@ class Wire(BaseModel):
         cls.answer = msgspec.defstruct(cls.__name__, members, omit_defaults=True)
 
     @classmethod
-    def made(cls, **members: Any) -> Self:
+    def made(cls, *in_order: Any, **members: Any) -> Self:
         """An answer of these members, which are known to be right: a struct, which is written thirty times as fast."""
-        return cast(Self, cls.answer(**members))
+        return cls.answer(*in_order, **members)  # type: ignore[return-value]
+
+
+def as_it_is(payload: str) -> Any:
+    """A payload as a member of an answer: its text is put in without a look at it."""
+    return msgspec.Raw(payload)
 
 
 def as_members(answer: Wire) -> dict[str, Any]:
@@ -144,18 +149,23 @@ def _of_list(answer: list[Any]) -> str:
     return "[" + ",".join([json_of(item) for item in answer]) + "]"
 
 
-def _as_it_is(text: Any) -> msgspec.Raw:
+def _of_raw(text: msgspec.Raw) -> str:
+    return str(text, "utf-8")
+
+
+def _of_text(text: Any) -> msgspec.Raw:
     if isinstance(text, JsonText):
         return msgspec.Raw(str(text))  # of the very class `str`
     raise NotImplementedError(f"{type(text).__name__} is no member of an answer")
 
 
-_encoded = msgspec.json.Encoder(enc_hook=_as_it_is).encode
+_encoded = msgspec.json.Encoder(enc_hook=_of_text).encode
 _WRITERS: dict[type, Callable[[Any], str]] = {
     str: encode_basestring_ascii,
     int: int.__repr__,
     dict: _of_dict,
     list: _of_list,
+    msgspec.Raw: _of_raw,
 }
 
 

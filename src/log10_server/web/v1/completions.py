@@ -14,7 +14,6 @@ from log10_server.services.completions import Entry
 from log10_server.services.merging import CompletionFields
 from log10_server.settings import Limits
 from log10_server.store.completions import CompletionRow, Filters, Place
-from log10_server.strict_json import JsonText
 from log10_server.web.answer import (
     Id,
     JsonArray,
@@ -30,6 +29,7 @@ from log10_server.web.answer import (
     SessionId,
     Tags,
     Wire,
+    as_it_is,
     fits_id,
 )
 from log10_server.web.door import Call, Route
@@ -79,21 +79,38 @@ class Completion(Wire):
 
     @classmethod
     def of(cls, row: CompletionRow) -> "Completion":
-        """Shows the defaults of what no row has said (contract 3.4)."""
+        """Shows the defaults of what no row has said (contract 3.4). Its members are given in their order: pages are
+        made of many, and names take longer."""
+        (
+            owner,
+            id,
+            created_at,
+            session_id,
+            kind,
+            status,
+            _,
+            _,
+            _,
+            duration,
+            *failure,
+            tags,
+            request,
+            response,
+            frames,
+        ) = row
         return cls.made(
-            id=row.id,
-            organization_id=row.organization_id,
-            created_at_ms=row.created_at // 1000,
-            kind=cast(Kind, row.kind or "chat"),
-            status=cast(Status, row.status or ("started" if row.response is None else "finished")),
-            tags=[] if row.tags is None else cast(list[str], JsonText(row.tags)),
-            request=None if row.request is None else JsonObject(row.request),
-            response=None if row.response is None else JsonObject(row.response),
-            stacktrace=None if row.stacktrace is None else JsonArray(row.stacktrace),
-            session_id=row.session_id,
-            duration=row.duration if row.duration is None or row.duration % 1 else int(row.duration),
-            failure_kind=row.failure_kind,
-            failure_reason=row.failure_reason,
+            id,
+            owner,
+            created_at // 1000,
+            kind or "chat",
+            status or ("started" if response is None else "finished"),
+            as_it_is(tags or "[]"),
+            None if request is None else as_it_is(request),
+            None if response is None else as_it_is(response),
+            None if frames is None else as_it_is(frames),
+            session_id,
+            duration if duration is None or duration % 1 else int(duration),
+            *failure,
         )
 
 

@@ -1,6 +1,6 @@
 """Feedback: upload, fetch, list, delete."""
 
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, ConfigDict, Field
@@ -30,6 +30,7 @@ from log10_server.web.answer import (
     Reply,
     SelectorTags,
     Wire,
+    as_it_is,
 )
 from log10_server.web.door import Call, NoBody, Route
 from log10_server.web.problems import documented
@@ -66,18 +67,10 @@ class Feedback(Wire):
 
     @classmethod
     def of(cls, given: Matched) -> "Feedback":
-        row = given.feedback
-        return cls.made(
-            id=row.id,
-            organization_id=row.organization_id,
-            created_at_ms=row.created_at // 1000,
-            task_id=row.task_id,
-            json_values=JsonObject(row.json_values),
-            matched_completion_ids=given.completion_ids,
-            comment=row.comment,
-            completions_summary=row.completions_summary,
-            state=cast(State, row.state),
-        )
+        """Its members are given in their order, as those of a completion."""
+        owner, id, created_at, task_id, json_values, comment, summary, _, state = given.feedback
+        values = as_it_is(json_values)
+        return cls.made(id, owner, created_at // 1000, task_id, values, given.completion_ids, comment, summary, state)
 
 
 class FeedbackUpload(Wire):
