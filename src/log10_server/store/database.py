@@ -85,7 +85,8 @@ class Database:
             self._writes = _sqlite(self.url, 2, 0).execution_options(log10_writes=True)
         self.common = Common()
         self.filled_at_once = 1000  # completions that are looked at when a task is filled (`store/ungraded`)
-        self._idle: list[Connection] = []
+        self._idle_readers: list[Connection] = []
+        self._idle_writers: list[Connection] = []
         self._rows = self._times_grown = 0
         self.driver_error: Any = self.engine.dialect.loaded_dbapi.Error
 
@@ -97,20 +98,22 @@ class Database:
         own time-out. Raises Unavailable then, and while the database can't be reached.
         """
         try:
-            with self._reads.connect().execution_options(log10_give_up=give_up) as connection:
-                driver = connection.connection.driver_connection
+            with self._lent(self._reads, self._idle_readers) as connection:
+                connection.info["log10_give_up"] = give_up
+                driver: Any = connection.connection.driver_connection
                 if self.is_postgres:
                     self._plan_anew(connection)
-                if isinstance(driver, sqlite3.Connection):
+                else:
                     driver.execute("BEGIN")  # all that is read is of one moment
-                if give_up is None or not isinstance(driver, sqlite3.Connection):
-                    yield connection
-                    return
-                driver.set_progress_handler(lambda: int(time.monotonic() > give_up), _STEPS_BETWEEN_LOOKS)
+                    if give_up is not None:
+                        driver.set_progress_handler(lambda: int(time.monotonic() > give_up), _STEPS_BETWEEN_LOOKS)
                 try:
                     yield connection
                 finally:
-                    driver.set_progress_handler(None, 0)
+                    if not self.is_postgres:
+                        driver.set_progress_handler(None, 0)
+                    if not connection.invalidated:
+                        self._end(connection, "rollback")
         except (DBAPIError, sqlite3.OperationalError) as error:
             raise refused(error) from error
 
@@ -121,7 +124,7 @@ class Database:
         Raises Unavailable when the database can't be reached or the commit did not succeed.
         """
         try:
-            with self._connection_to_write_with() as connection:
+            with self._lent(self._writes, self._idle_writers) as connection:
                 try:
                     self._begin(connection)
                     yield connection
@@ -134,16 +137,26 @@ class Database:
             raise refused(error) from error
 
     @contextmanager
-    def _connection_to_write_with(self) -> Iterator[Connection]:
-        """One that was used before and is well, if there is any: a pool would look after it each time, for longer than
-        a short transaction takes."""
-        connection = self._idle.pop() if self._idle else self._writes.connect()
+    def _lent(self, engine: Engine, idle: list[Connection]) -> Iterator[Connection]:
+        """A connection that was used before and is well, if there is any: a pool would look after it each time, for
+        longer than a short transaction takes."""
+        connection = idle.pop() if idle else engine.connect()
         try:
             yield connection
+        except Refusal:
+            idle.append(connection)
+            raise
         except BaseException:
+            if connection.invalidated:  # the others are as old
+                self._close_idle()
             connection.close()
             raise
-        self._idle.append(connection)
+        idle.append(connection)
+
+    def _close_idle(self) -> None:
+        for idle in (self._idle_readers, self._idle_writers):
+            while idle:
+                idle.pop().close()
 
     def _begin(self, connection: Connection) -> None:
         """Postgres begins by itself, with the first statement."""
@@ -232,8 +245,7 @@ class Database:
             return work(connection)
 
     def close(self) -> None:
-        while self._idle:
-            self._idle.pop().close()
+        self._close_idle()
         for engine in (self.engine, self._reads, self._writes):
             engine.dispose()
 
@@ -256,7 +268,7 @@ class Tx:
 
     def check_time(self) -> None:
         """Raises Unavailable when the caller has given up: for work that goes on outside of statements."""
-        give_up = self.connection.get_execution_options().get("log10_give_up")
+        give_up = self.connection.info.get("log10_give_up")
         if give_up is not None and time.monotonic() > give_up:
             raise Unavailable("Reading took too long.", code="no_answer")
 

@@ -97,7 +97,7 @@ class Writer:
         Raises the work's own refusal, and Unavailable when too much waits, nothing could be stored, or no answer has
         come after `patience` seconds.
         """
-        result: T = await self._answer(self._stand(organization_id, work, _A_WORK, size, alone), patience)
+        result: T = await answered(self._stand(organization_id, work, _A_WORK, size, alone), patience)
         return result
 
     async def record(
@@ -113,17 +113,8 @@ class Writer:
         Waiting entries of one organization go to `recorder` together. It gives a result or a refusal for each, in
         their order, and leaves nothing behind of those that it refuses.
         """
-        result: R = await self._answer(self._stand(organization_id, recorder, entry, size, False), patience)
+        result: R = await answered(self._stand(organization_id, recorder, entry, size, False), patience)
         return result
-
-    async def _answer(self, waiting: asyncio.Future[Any], patience: float | None) -> Any:
-        if patience is None:
-            return await waiting
-        giving_up = waiting.get_loop().call_later(patience, _give_up, waiting)
-        try:
-            return await waiting
-        finally:
-            giving_up.cancel()
 
     def _stand(
         self, organization_id: str, do: Callable[..., Any], entry: Any, size: int, alone: bool
@@ -276,17 +267,25 @@ def _refused(group: list[_Waiting], refusal: Refusal, again: list[_Waiting]) -> 
         again += group
 
 
+async def answered(waiting: asyncio.Future[T], patience: float | None) -> T:
+    """What comes; raises Unavailable after `patience` seconds. A timer costs less than `asyncio.timeout`."""
+    if patience is None:
+        return await waiting
+    giving_up = waiting.get_loop().call_later(patience, _give_up, waiting)
+    try:
+        return await waiting
+    finally:
+        giving_up.cancel()
+
+
 def _give_up(waiting: asyncio.Future[Any]) -> None:
     if not waiting.done():
-        waiting.set_exception(no_answer())
-
-
-def no_answer() -> Unavailable:
-    """A caller's patience has ended."""
-    return Unavailable(
-        "The database did not answer in time. What was sent may still be stored, whole; send it again.",
-        code="no_answer",
-    )
+        waiting.set_exception(
+            Unavailable(
+                "The database did not answer in time. What was sent may still be stored, whole; send it again.",
+                code="no_answer",
+            )
+        )
 
 
 def _fail(batch: Sequence[_Waiting], refusal: Refusal) -> None:

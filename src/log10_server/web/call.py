@@ -5,7 +5,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection
@@ -18,7 +18,7 @@ from log10_server.services.validators import Validators
 from log10_server.settings import Limits, Settings
 from log10_server.store.database import Database, Tx
 from log10_server.store.organizations import OrganizationRow
-from log10_server.store.writer import Writer, no_answer
+from log10_server.store.writer import Writer, answered
 
 T = TypeVar("T")
 E = TypeVar("E")
@@ -87,19 +87,30 @@ class Machine:
         if self._reading >= _MOST_WAITING_READS:
             raise Unavailable("Too many reads are waiting. Try again in a moment.", code="overloaded")
         self._reading += 1
+        loop = asyncio.get_running_loop()
+        reading: asyncio.Future[T] = loop.create_future()
         give_up = time.monotonic() + patience
-        reading = asyncio.wrap_future(threads.submit(self.database.read, work, give_up))
-        reading.add_done_callback(self._has_read)
-        try:
-            async with asyncio.timeout(patience):
-                return await asyncio.shield(reading)
-        except TimeoutError:
-            raise no_answer() from None
 
-    def _has_read(self, reading: asyncio.Future[Any]) -> None:
+        def read() -> None:
+            outcome: Any
+            try:
+                outcome = self.database.read(work, give_up)
+            except BaseException as error:
+                outcome = error
+            with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                loop.call_soon_threadsafe(self._has_read, reading, outcome)
+
+        threads.submit(read)
+        return await answered(reading, patience)
+
+    def _has_read(self, reading: asyncio.Future[Any], outcome: Any) -> None:
         self._reading -= 1
-        if not reading.cancelled():
-            reading.exception()  # noted, when the caller has gone
+        if reading.done():  # the caller has gone
+            return
+        if isinstance(outcome, BaseException):
+            reading.set_exception(outcome)
+        else:
+            reading.set_result(outcome)
 
     @contextmanager
     def holding(self) -> Iterator[Callable[[int], None]]:
