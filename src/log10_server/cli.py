@@ -327,6 +327,7 @@ def _server(settings: Settings, database: Database) -> tuple["uvicorn.Server", "
     """The server, which SIGINT and SIGTERM end from now on, and what it runs on."""
     import uvicorn
 
+    from log10_server.web import one_core
     from log10_server.web.app import create_app
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
@@ -352,6 +353,7 @@ def _server(settings: Settings, database: Database) -> tuple["uvicorn.Server", "
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)
+    one_core.start()
     # uvicorn takes these over while it serves, and raises what stopped it once more when it is done: a clean end is
     # exit code 0. A signal that comes before it serves counts, too.
     for number in (signal.SIGINT, signal.SIGTERM):

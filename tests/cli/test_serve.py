@@ -1,13 +1,16 @@
 """`log10-server serve`: the first start, the next ones, the end, and everything that keeps it from starting."""
 
+import os
 import re
 import signal
 import socket
 import sqlite3
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
@@ -421,3 +424,38 @@ def test_it_starts_soon_and_is_small_while_idle(
     print(f"first answer after {seconds:.2f} s, {megabytes:.0f} MB idle")
     assert seconds < 10
     assert megabytes < 150
+
+
+# One core
+
+
+def cores_of_threads(process: int) -> set[str]:
+    """The cores that the threads of a process may use, each as the system lists them."""
+    folder = Path(f"/proc/{process}/task")
+    found = [re.search(r"Cpus_allowed_list:\s*(\S+)", (thread / "status").read_text()) for thread in folder.iterdir()]
+    return {match[1] for match in found if match}
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux" or (os.cpu_count() or 1) < 2, reason="only Linux keeps a process to one of several cores"
+)
+def test_all_threads_stay_together_on_one_core_and_validators_are_free(on_sqlite: Program) -> None:
+    """Threads on different cores find each other's caches cold, and wake each other for nothing."""
+    served = on_sqlite.serve()
+    all_cores = cores_of_threads(os.getpid())
+    exported = served.exported()
+    task = {"id": "t", "name": "t", "instruction": "", "completion_tags_selector": []}
+    headers = {"X-Log10-Token": exported["LOG10_TOKEN"]}
+
+    give_up = time.monotonic() + 20
+    while len(cores_of_threads(served.process.pid)) != 1 or cores_of_threads(served.process.pid) == all_cores:
+        assert time.monotonic() < give_up, cores_of_threads(served.process.pid)
+        time.sleep(0.1)
+    body = {**task, "json_schema": {"type": "object", "properties": {"a": {"type": "string", "pattern": "^a"}}}}
+    made = httpx.post(f"{served.url}/api/v1/feedback_task", json=body, headers=headers, trust_env=False)
+
+    assert made.status_code == 200
+    assert cores_of_threads(served.process.pid).pop().isdigit()
+    validators = psutil.Process(served.process.pid).children()
+    assert validators
+    assert all(cores_of_threads(validator.pid) == all_cores for validator in validators)

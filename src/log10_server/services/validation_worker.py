@@ -60,6 +60,9 @@ def _claim_output() -> BinaryIO:
 
 def _step_back(memory_bytes: int) -> None:
     """Leave signals to the parent, and the machine to others."""
+    if sys.platform == "linux":  # the server itself keeps to one core
+        with contextlib.suppress(OSError):
+            os.sched_setaffinity(0, range(os.cpu_count() or 1))
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # sent to all processes of the server; the parent closes this one
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
