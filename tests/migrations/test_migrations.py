@@ -82,6 +82,13 @@ def shape(database: Database) -> dict[str, Any]:
     return dict(inspected(database, look))
 
 
+def stored_how(database: Database) -> dict[str, str]:
+    """How Postgres stores the columns of completions: `e` is as they are."""
+    asked = sa.text("SELECT attname, attstorage::text FROM pg_attribute WHERE attrelid = 'completion'::regclass")
+    with database.reading() as connection:
+        return {row.attname: row.attstorage for row in connection.execute(asked)}
+
+
 def _index(found: dict[str, Any]) -> dict[str, Any]:
     """Which rows an index of some rows is about, as text; SQLite's comes as an object that equals nothing else."""
     return {**found, "dialect_options": {name: str(said) for name, said in found.get("dialect_options", {}).items()}}
@@ -111,13 +118,16 @@ def test_the_migrations_make_just_what_the_models_would_make(
     fresh: Database, tmp_path: Path, postgres_urls: dict[str, str]
 ) -> None:
     migrations.migrate(fresh)
-    migrated = shape(fresh)
+    migrated, stored = shape(fresh), stored_how(fresh) if fresh.is_postgres else {}
     with fresh.writing() as connection:
         for table in reversed(metadata.sorted_tables):
             table.drop(connection)
         metadata.create_all(connection)
 
     assert shape(fresh) == migrated
+    if fresh.is_postgres:
+        assert stored_how(fresh) == stored
+        assert {stored[name] for name in ("request", "response", "stacktrace")} == {"e"}
 
 
 def test_columns_are_null_where_the_models_say_so(fresh: Database) -> None:

@@ -87,7 +87,8 @@ class Database:
         self.filled_at_once = 1000  # completions that are looked at when a task is filled (`store/ungraded`)
         self._idle_readers: list[Connection] = []
         self._idle_writers: list[Connection] = []
-        self._rows = self._times_grown = 0
+        self._inserted: dict[str, int] = {}
+        self._times_grown = 0
         self.driver_error: Any = self.engine.dialect.loaded_dbapi.Error
 
     @contextmanager
@@ -176,10 +177,11 @@ class Database:
             connection.info["log10_grown"] = self._times_grown
             cast("psycopg.Connection", connection.connection.driver_connection).execute("DISCARD PLANS")
 
-    def grew(self, rows: int) -> None:
-        """So many rows were inserted; each time that they have become ten times as many, plans are made anew."""
-        self._rows += rows
-        while self._rows >= 100 * 10**self._times_grown:
+    def grew(self, table: Table, rows: int) -> None:
+        """So many rows were inserted; whenever those of a table have become four times as many, plans are made anew."""
+        inserted = self._inserted.get(table.name, 0)
+        self._inserted[table.name] = inserted + rows
+        if (inserted + rows).bit_length() // 2 > max(inserted.bit_length() // 2, 2):
             self._times_grown += 1
 
     def _end(self, connection: Connection, how: Literal["commit", "rollback"]) -> None:
@@ -380,7 +382,7 @@ class Tx:
         if not rows:
             return
         if self.database.is_postgres:
-            self.database.grew(len(rows))
+            self.database.grew(table, len(rows))
             if len(rows) == 1:  # without arrays, which psycopg is slow to build
                 self._by_driver("execute", _values(table, "%s") + on_conflict, rows[0])
                 return
