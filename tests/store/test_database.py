@@ -17,6 +17,7 @@ from log10_server.store import migrations
 from log10_server.store.completions import CompletionRow, completion
 from log10_server.store.database import Database, Tx, database_url
 from log10_server.store.sessions import SessionRow, session
+from log10_server.store.statements import Statement
 from tests.conftest import Organization, new_organization
 
 
@@ -102,6 +103,27 @@ def test_whole_numbers_of_any_size_are_looked_up(tx: Tx, numbers: list[int]) -> 
     assert sorted(found) == sorted(numbers)
 
 
+_SESSIONS_OF = Statement(
+    lambda asked: asked.rows(session, "created_at").where(asked.among(session.c.created_at, "numbers"))
+)
+
+
+@pytest.mark.parametrize("numbers", [[], [0], [-1, 1], [2**31, 1, 2**63 - 1, -(2**63)], list(range(5000))])
+def test_a_statement_that_is_built_once_looks_up_whole_numbers_of_any_size(tx: Tx, numbers: list[int]) -> None:
+    tx.insert_many(session, [SessionRow(tx.organization_id, str(number), number) for number in [*numbers, 77_777]])
+
+    found = tx.fetch(_SESSIONS_OF, numbers=numbers)
+
+    assert sorted(number for (number,) in found) == sorted(numbers)
+
+
+def test_a_statement_that_is_built_once_looks_up_odd_texts_exactly(tx: Tx) -> None:
+    stored = ODD[::2]
+    tx.insert_many(completion, [row(tx, id) for id in stored])
+
+    assert store.completions.existing(tx, ODD) == set(stored)
+
+
 @pytest.mark.parametrize(
     "said",
     [
@@ -119,6 +141,16 @@ def test_many_rows_are_inserted_as_they_are(tx: Tx, said: list[dict[str, Any]]) 
     rows = [row(tx, f"{number:03}", **one) for number, one in enumerate(said)]
 
     tx.insert_many(completion, rows)
+
+    assert read(tx) == rows
+
+
+@pytest.mark.parametrize("count", [13, 14, 15, 28, 29])
+def test_rows_are_whole_however_many_go_in_one_statement(tx: Tx, count: int) -> None:
+    rows = [row(tx, f"{number:03}", created_at=number, failure_reason=f"reason {number}") for number in range(count)]
+    tx.insert_many(completion, rows[::3])
+
+    tx.insert_missing(completion, rows)
 
     assert read(tx) == rows
 

@@ -5,6 +5,7 @@ the hot paths ask is a `Statement`, made when its module is imported. Its text f
 time it is run there.
 """
 
+import re
 from collections.abc import Callable
 from typing import Any, NamedTuple, cast
 
@@ -66,6 +67,10 @@ class Written(NamedTuple):
     constants: dict[str, Any]
 
 
+# Arrays go to Postgres in binary: as text, psycopg looks through each of their texts for what must be escaped.
+_ARRAY = re.compile(r"%\((\w+)\)s::(?=\w+\[\])")
+
+
 class Statement:
     """A statement about one organization. Its parameters are named where it is built, and given when it is run."""
 
@@ -81,5 +86,6 @@ class Statement:
             asked = Asked(dialect.name == "postgresql")
             compiled: Any = asked.whole(self._build(asked)).compile(dialect=dialect)
             constants = {name: value for name, value in compiled.params.items() if value is not None}
-            known = self._written[dialect.name] = Written(compiled.string, tuple(compiled.positiontup or ()), constants)
+            sql = _ARRAY.sub(r"%(\1)b::", compiled.string) if asked.is_postgres else compiled.string
+            known = self._written[dialect.name] = Written(sql, tuple(compiled.positiontup or ()), constants)
         return known
