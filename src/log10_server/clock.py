@@ -25,6 +25,13 @@ class Clock:
             self._last = max(self._last + 1, time.time_ns() // 1000)
             return self._last
 
+    def several(self, count: int) -> range:
+        """As many instants as one calls `now` for, in their order."""
+        with self._lock:
+            first = max(self._last + 1, time.time_ns() // 1000)
+            self._last = max(self._last, first + count - 1)
+            return range(first, first + count)
+
 
 def uuid7(at: int) -> str:
     """A version 7 UUID (RFC 9562) of the instant `at`, in microseconds.

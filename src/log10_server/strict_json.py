@@ -8,9 +8,10 @@ which has the last word: it knows lone surrogates (`"\\ud83d"`), and says where 
 import json
 import math
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from itertools import accumulate
 from json import JSONDecoder
+from json.encoder import encode_basestring_ascii
 from typing import Any, NoReturn
 
 import msgspec
@@ -47,16 +48,16 @@ def members(body: bytes, payloads: Collection[str], max_nesting: int) -> dict[st
 def decoded(body: bytes) -> str:
     """`body` as text, without its byte-order mark."""
     try:
-        return body.decode("utf-8-sig")
+        return body.removeprefix(_BOM).decode()
     except UnicodeDecodeError as error:
         raise Malformed(f"The body is not UTF-8: the byte at {error.start} can't be read.") from None
 
 
 def value(text: str) -> Any:
     """The value of `text`. A number beyond a double, or of more than 4 000 digits, reads as infinity."""
-    if text[:1] in _TEXTS_BEGIN_WITH and type(text) is str:  # most are texts, or lists of them
+    if (len(text) <= _SHORT or text[:1] in _TEXTS_BEGIN_WITH) and type(text) is str:  # most are texts, or lists of them
         try:
-            return _texts(text)
+            return _simple(text)
         except (msgspec.MsgspecError, UnicodeEncodeError):
             pass
     try:
@@ -88,6 +89,11 @@ def canonical(text: str) -> str:
 def written(value: Any) -> str:
     """`value` as JSON in ASCII, so any string that came in can go out."""
     return _write(value)
+
+
+def written_texts(texts: Iterable[str]) -> str:
+    """As `written`, of a list of texts, in a third of the time."""
+    return f"[{','.join(map(encode_basestring_ascii, texts))}]"
 
 
 def check_nesting(text: str, limit: int) -> None:
@@ -123,10 +129,12 @@ _UNMARKED = bytes(set(range(256)) - set(b'"[]{}'))
 _STEP = [0] * 256
 _STEP[ord("(")], _STEP[ord(")")] = 1, -1
 _SLICE = 1 << 16
+_BOM = b"\xef\xbb\xbf"
 _SPACE = re.compile(r"[ \t\n\r]*")
 _split = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _TEXTS_BEGIN_WITH = frozenset('"[')
-_texts = msgspec.json.Decoder(str | list[str]).decode
+_simple = msgspec.json.Decoder(str | list[str] | float | int | bool | None).decode
+_SHORT = 15  # characters, in which no number has more digits than a double or an integer of 64 bits keeps
 _write = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
 

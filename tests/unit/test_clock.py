@@ -22,6 +22,15 @@ def test_each_instant_is_given_once_and_later_than_the_one_before() -> None:
     assert instants == sorted(set(instants))
 
 
+def test_several_instants_are_as_many_that_were_asked_for_one_by_one() -> None:
+    clock = Clock()
+
+    instants = [at for count in (1, 500, 0, 3) for at in [clock.now(), *clock.several(count), clock.now()]]
+
+    assert instants == sorted(set(instants))
+    assert len(instants) == 512
+
+
 def test_threads_never_get_the_same_instant() -> None:
     clock = Clock()
     given: list[int] = []

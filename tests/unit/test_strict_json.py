@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from log10_server import strict_json
 from log10_server.errors import Invalid, Malformed
-from log10_server.strict_json import JsonText, canonical, check_nesting, exact, members, value, written
+from log10_server.strict_json import JsonText, canonical, check_nesting, exact, members, value, written, written_texts
 
 scalars = (
     st.none()
@@ -105,6 +105,17 @@ def test_what_one_way_to_split_takes_the_other_takes(inside: str) -> None:
     assert fast is None or fast == with_care
 
 
+@given(st.text("0123456789+-.eE ", max_size=17) | st.floats(allow_nan=False, allow_infinity=False).map(repr))
+def test_what_one_way_to_read_a_number_takes_the_other_takes(text: str) -> None:
+    try:
+        with_care = strict_json._READER.decode(text)
+    except ValueError:
+        with pytest.raises(Malformed):
+            value(text)
+    else:
+        assert repr(value(text)) == repr(with_care)  # 1 and 1.0 are equal, and so are 0.0 and -0.0
+
+
 @pytest.mark.parametrize("text", ["[]", "1", '"x"', "null", "true", '[{"request":{}}]'])
 def test_another_value_than_an_object_is_invalid(text: str) -> None:
     with pytest.raises(Invalid) as refused:
@@ -169,6 +180,11 @@ def test_an_exact_value_is_what_was_written(said: Any) -> None:
 def test_any_text_can_be_written_in_ascii_and_read_back(said: str) -> None:
     assert written(said).isascii()
     assert value(written(said)) == said
+
+
+@given(st.lists(st.text(st.characters(codec=None, categories=None), max_size=8), max_size=4))
+def test_texts_are_written_as_all_else_is(said: list[str]) -> None:
+    assert written_texts(said) == written(said)
 
 
 @pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])

@@ -12,7 +12,7 @@ from log10_server.services.provider_payloads import taken_out
 from log10_server.store.completions import CompletionRow, Filters, Place
 from log10_server.store.database import Tx
 from log10_server.store.tagged import CompletionTagRow
-from log10_server.strict_json import value, written
+from log10_server.strict_json import value, written_texts
 
 
 class Entry(NamedTuple):
@@ -34,13 +34,14 @@ def record(tx: Tx, entries: Sequence[Entry]) -> list[CompletionRow | Refusal]:
     Many at once cost little more than one: whatever their number, each table is asked once.
     """
     known: dict[str, CompletionRow] = {}
-    ids = [entry.id or uuid7(tx.now()) for entry in entries]
+    instants = tx.database.clock.several(len(entries))
+    ids = [entry.id or uuid7(at) for at, entry in zip(instants, entries, strict=True)]
     store.sessions.ensure(tx, {entry.fields["session_id"] for entry in entries if "session_id" in entry.fields})
     before = store.completions.found_among(tx, [entry.id for entry in entries if entry.id is not None])
     results: list[CompletionRow | Refusal] = []
-    for id, entry in zip(ids, entries, strict=True):
+    for id, at, entry in zip(ids, instants, entries, strict=True):
         row = known.get(id) or before.get(id)
-        known[id] = _new(tx, id, entry) if row is None else _row(row, _after(_fields(row), entry))
+        known[id] = _new(tx, id, at, entry) if row is None else _row(row, _after(_fields(row), entry))
         results.append(known[id])
     with tx.together():
         store.completions.add(tx, [row for id, row in known.items() if id not in before])
@@ -85,7 +86,7 @@ def tell_something(tx: Tx, entries: Sequence[Entry]) -> list[bool]:
     for entry in entries:
         id = entry.id or ""
         row = known.get(id)
-        known[id] = _new(tx, id, entry) if row is None else _row(row, _after(_fields(row), entry))
+        known[id] = _new(tx, id, tx.now(), entry) if row is None else _row(row, _after(_fields(row), entry))
         told.append(row is None or known[id] != row)
     return told
 
@@ -143,11 +144,11 @@ def paged(rows: list[CompletionRow], limit: int) -> tuple[list[CompletionRow], P
     return rows[:limit], Place(rows[limit - 1].created_at, rows[limit - 1].id)
 
 
-def _new(tx: Tx, id: str, entry: Entry) -> CompletionRow:
+def _new(tx: Tx, id: str, at: int, entry: Entry) -> CompletionRow:
     said: dict[str, Any] = dict(entry.fields)
     if "tags" in said:
-        said["tags"] = written(list(dict.fromkeys(said["tags"])))
-    at = tx.now() if entry.created_at is None else entry.created_at
+        said["tags"] = written_texts(dict.fromkeys(said["tags"]))
+    at = at if entry.created_at is None else entry.created_at
     return CompletionRow(tx.organization_id, id, at, *map(said.get, CompletionRow._fields[3:]))
 
 
@@ -161,7 +162,7 @@ def _fields(row: CompletionRow) -> CompletionFields:
 def _row(row: CompletionRow, fields: CompletionFields) -> CompletionRow:
     said = dict(fields)
     if "tags" in fields:
-        said["tags"] = written(list(dict.fromkeys(fields["tags"])))
+        said["tags"] = written_texts(dict.fromkeys(fields["tags"]))
     now = row._replace(**said)  # type: ignore[arg-type]
     if (row.request is None and row.response is None) or _of_payloads(now) == _of_payloads(row):
         return now
@@ -183,8 +184,9 @@ def _tag(tx: Tx, rows: Sequence[CompletionRow], before: dict[str, CompletionRow]
     changed = [row for row in rows if row.tags != (before[row.id].tags if row.id in before else None)]
     if not changed:
         return
-    keys = store.tags.ensure(tx, {tag for row in changed for tag in wanting.tags_of(row)})
-    tag_ids = {row.id: {keys.of[tag] for tag in wanting.tags_of(row)} for row in changed}
+    tags = [wanting.tags_of(row) for row in changed]
+    keys = store.tags.ensure(tx, set().union(*tags))
+    tag_ids = {row.id: {keys.of[tag] for tag in its} for row, its in zip(changed, tags, strict=True)}
     if retagged := [row.id for row in changed if row.id in before]:
         store.ungraded.remove_of_completions(tx, retagged)
         store.tagged.unindex_tags(tx, retagged)
@@ -193,7 +195,7 @@ def _tag(tx: Tx, rows: Sequence[CompletionRow], before: dict[str, CompletionRow]
         [
             CompletionTagRow(row.organization_id, row.id, tag_id, row.created_at)
             for row in changed
-            for tag_id in tag_ids[row.id]
+            for tag_id in sorted(tag_ids[row.id])  # what is in order is soon sorted
         ],
         keys.common,
     )

@@ -12,7 +12,7 @@ and those rows of its first tag that turn out to have the second too.
 
 import zlib
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from itertools import combinations
+from itertools import combinations, product
 from typing import Any, NamedTuple
 
 from sqlalchemy import (
@@ -245,9 +245,11 @@ def _pairs(rows: Iterable[CompletionTagRow], common: Collection[int], crowd: int
         by_completion.setdefault(row.completion_id, []).append(row)
     for id, tags in by_completion.items():
         owner, at = tags[0].organization_id, tags[0].created_at
-        its_common = sorted(row.tag_id for row in tags if row.tag_id in common)
-        is_crowd = len(tags) > crowd
-        for first, second in ((tag_id, NOBODY) for tag_id in its_common) if is_crowd else combinations(its_common, 2):
+        its_common = sorted([row.tag_id for row in tags if row.tag_id in common])
+        both: Iterable[tuple[int, int]] = (
+            product(its_common, [NOBODY]) if len(tags) > crowd else combinations(its_common, 2)
+        )
+        for first, second in both:
             yield CompletionTagPairRow(owner, first, second, at, id)
 
 
