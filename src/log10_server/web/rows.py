@@ -7,7 +7,7 @@ nor a file is ever held as a whole; how it was cut into parts changes nothing. W
 
 import re
 from collections.abc import Collection, Iterator
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar, cast
 
 import msgspec
 from pydantic import ValidationError
@@ -69,7 +69,8 @@ class Row(NamedTuple):
 def validated(model: type[M], said: dict[str, Any], limits: Limits) -> M:
     """What a row says, as `model` has it. Raises Invalid, with faults that point into the row."""
     try:
-        return model.model_validate(said, context=limits)
+        # What `model_validate` calls, at four fifths of its price.
+        return cast(M, model.__pydantic_validator__.validate_python(said, context=limits))
     except ValidationError as error:
         raise Invalid(faults_of(error)) from None
 
@@ -97,11 +98,13 @@ class Lines:
         first, *others = part.split(b"\n")
         self._hold(first)
         for other in others:
-            yield from self._ended()
+            if (row := self._ended()) is not None:
+                yield row
             self._hold(other)
 
     def close(self) -> Iterator[Row]:
-        yield from self._ended()
+        if (row := self._ended()) is not None:
+            yield row
 
     def _hold(self, piece: bytes) -> None:
         self._size += len(piece)
@@ -110,17 +113,19 @@ class Lines:
         else:
             self._held.clear()
 
-    def _ended(self) -> Iterator[Row]:
+    def _ended(self) -> Row | None:
         content = self._held[0] if len(self._held) == 1 else b"".join(self._held)
         is_kept = len(content) == self._size
         if self._is_first:
             content = content.removeprefix(_BOM)
         content = content.removesuffix(b"\r")
+        row = None
         if not is_kept or (content and not content.isspace()):
-            yield Row(self._number, self.line, 0, content if is_kept and len(content) <= self._most else None)
+            row = Row(self._number, self.line, 0, content if is_kept and len(content) <= self._most else None)
             self._number += 1
         self._held, self._size, self._is_first = [], 0, False
         self.line += 1
+        return row
 
 
 # Marks are looked for backwards from the end of a part until the last comma between two elements.

@@ -136,6 +136,7 @@ class CompletionUpload(Wire):
     failure_reason: LongText | None = Field(None, description="Why the call failed.")
 
     def meaning(self) -> CompletionFields:
+        request, response = _text(self.request), _text(self.response)
         said = {
             "session_id": self.session_id or None,
             "kind": self.kind,
@@ -144,16 +145,17 @@ class CompletionUpload(Wire):
             "failure_kind": self.failure_kind,
             "failure_reason": self.failure_reason,
             "tags": self.tags,
-            "request": self.request,
-            "response": self.response,
-            "stacktrace": self.__dict__["stack_trace"] if self.stacktrace is None else self.stacktrace,
+            "request": request,
+            "response": response,
+            "stacktrace": _text(self.__dict__["stack_trace"] if self.stacktrace is None else self.stacktrace),
+            **provider_payloads.taken_out(request, response),
         }
-        fields = {
-            name: str(known) if isinstance(known, JsonObject) else known
-            for name, known in said.items()
-            if known is not None
-        }
-        return cast(CompletionFields, {**provider_payloads.taken_out(self.request, self.response), **fields})
+        return cast(CompletionFields, {name: known for name, known in said.items() if known is not None})
+
+
+def _text(payload: JsonObject | None) -> str | None:
+    """Of the very class `str`, of which a driver makes no copy."""
+    return None if payload is None else str(payload)
 
 
 class CompletionPage(Wire):
