@@ -8,7 +8,7 @@ which has the last word: it knows lone surrogates (`"\\ud83d"`), and says where 
 import json
 import math
 import re
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import accumulate
 from json import JSONDecoder
 from json.encoder import encode_basestring_ascii
@@ -36,13 +36,14 @@ def members(body: bytes, payloads: Collection[str], max_nesting: int) -> dict[st
     text = decoded(body)
     check_nesting(text, max_nesting)
     try:
-        split = {name: str(raw, "utf-8") for name, raw in _split(text).items()}
+        split: Mapping[str, str | msgspec.Raw] = _split(text)
     except (msgspec.DecodeError, RecursionError):
         split = _split_with_care(text)
-    return {
-        name: (None if part == "null" else JsonText(part)) if name in payloads else value(part)
-        for name, part in split.items()
-    }
+    found: dict[str, Any] = {}
+    for name, raw in split.items():
+        part = str(raw, "utf-8") if isinstance(raw, msgspec.Raw) else raw
+        found[name] = (None if part == "null" else JsonText(part)) if name in payloads else value(part)
+    return found
 
 
 def decoded(body: bytes) -> str:

@@ -136,26 +136,20 @@ class CompletionUpload(Wire):
     failure_reason: LongText | None = Field(None, description="Why the call failed.")
 
     def meaning(self) -> CompletionFields:
-        request, response = _text(self.request), _text(self.response)
-        said = {
-            "session_id": self.session_id or None,
-            "kind": self.kind,
-            "status": self.status,
-            "duration": self.duration,
-            "failure_kind": self.failure_kind,
-            "failure_reason": self.failure_reason,
-            "tags": self.tags,
-            "request": request,
-            "response": response,
-            "stacktrace": _text(self.__dict__["stack_trace"] if self.stacktrace is None else self.stacktrace),
-            **provider_payloads.taken_out(request, response),
-        }
-        return cast(CompletionFields, {name: known for name, known in said.items() if known is not None})
+        said = {**self.__dict__, "session_id": self.session_id or None}
+        if said["stacktrace"] is None:
+            said["stacktrace"] = said["stack_trace"]
+        fields = {name: said[name] for name in _PLAIN if said[name] is not None}
+        for name in _PAYLOADS:
+            if said[name] is not None:
+                fields[name] = str(said[name])  # of the very class `str`, of which a driver makes no copy
+        return cast(
+            CompletionFields, {**provider_payloads.taken_out(fields.get("request"), fields.get("response")), **fields}
+        )
 
 
-def _text(payload: JsonObject | None) -> str | None:
-    """Of the very class `str`, of which a driver makes no copy."""
-    return None if payload is None else str(payload)
+_PLAIN = ("session_id", "kind", "status", "duration", "failure_kind", "failure_reason", "tags")
+_PAYLOADS = ("request", "response", "stacktrace")
 
 
 class CompletionPage(Wire):
