@@ -22,6 +22,7 @@ from sqlalchemy import (
     select,
     tuple_,
 )
+from sqlalchemy.schema import ExecutableDDLElement
 
 from log10_server.store.base import Instant, Key, Payload, link, order, owned, same_columns
 from log10_server.store.database import Tx
@@ -50,7 +51,7 @@ completion = owned(
     link("session_id", "session"),
 )
 # Postgres would compress large payloads, at ten times the cost of all else. Rows of up to 4 KB stay in one piece.
-_AS_THEY_ARE = DDL(
+_AS_THEY_ARE: ExecutableDDLElement = DDL(  # type: ignore[no-untyped-call]
     "ALTER TABLE completion ALTER COLUMN request SET STORAGE EXTERNAL, ALTER COLUMN response SET STORAGE EXTERNAL, "
     "ALTER COLUMN stacktrace SET STORAGE EXTERNAL, SET (toast_tuple_target = 4080)"
 )

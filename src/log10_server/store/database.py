@@ -82,8 +82,8 @@ class Database:
             self.engine, self._reads = _postgres(self.url, 2), _postgres(self.url, readers + 2, "AUTOCOMMIT")
             self._writes = self.engine.execution_options(log10_writes=True)
         else:
-            self.engine = self._reads = _sqlite(self.url, readers + 2, _LOCK_WAIT)
-            self._writes = _sqlite(self.url, 2, 0).execution_options(log10_writes=True)
+            self.engine = self._reads = _sqlite(self.url, readers + 2)
+            self._writes = _sqlite(self.url, 2).execution_options(log10_writes=True)
         self.common = Common()
         self.filled_at_once = 1000  # completions that are looked at when a task is filled (`store/ungraded`)
         self._idle_readers: list[Connection] = []
@@ -520,10 +520,10 @@ def _arrays(table: Table) -> str:
     return ", ".join(f"%b::{_ARRAYS.get(type(column.type), 'text[]')}" for column in table.columns)
 
 
-def _sqlite(url: URL, connections: int, lock_wait: float) -> Engine:
+def _sqlite(url: URL, connections: int) -> Engine:
     engine = create_engine(
         url,
-        connect_args={"check_same_thread": False, "isolation_level": None, "timeout": lock_wait},
+        connect_args={"check_same_thread": False, "isolation_level": None, "timeout": _LOCK_WAIT},
         pool_size=connections,
     )
 
@@ -554,14 +554,18 @@ def _begin_immediate(connection: Connection) -> None:
     """
     driver = cast(sqlite3.Connection, connection.connection.driver_connection)
     give_up = time.monotonic() + _LOCK_WAIT
-    while True:
-        try:
-            driver.execute("BEGIN IMMEDIATE")
-            return
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > give_up:
-                raise
-            time.sleep(random.uniform(0.0005, 0.002))
+    driver.execute("PRAGMA busy_timeout=0")
+    try:
+        while True:
+            try:
+                driver.execute("BEGIN IMMEDIATE")
+                return
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > give_up:
+                    raise
+                time.sleep(random.uniform(0.0005, 0.002))
+    finally:
+        driver.execute(f"PRAGMA busy_timeout={int(_LOCK_WAIT * 1000)}")
 
 
 def _postgres(url: URL, connections: int, isolation: IsolationLevel = "READ COMMITTED") -> Engine:
