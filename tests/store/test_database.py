@@ -303,3 +303,21 @@ def test_threads_with_databases_of_their_own_write_at_once(database: Database, o
 
     assert failed == []
     assert written(url, organization.id) == 61
+
+
+def test_a_connection_that_is_lost_when_its_plans_are_made_anew_is_replaced(database: Database) -> None:
+    """A server whose Postgres had been killed answered 500 once for each connection that it kept."""
+    if not database.is_postgres:
+        pytest.skip("only Postgres ends a connection from outside; SQLite has none")
+    ended = Database(database.url.render_as_string(hide_password=False))
+    with database.reading() as one, database.reading() as other, database.writing() as writing:
+        kept = [connection.exec_driver_sql("SELECT pg_backend_pid()").scalar() for connection in (one, other, writing)]
+    database.grew(completion, 1_000_000)
+    with ended.reading() as connection:
+        for number in kept:
+            connection.exec_driver_sql(f"SELECT pg_terminate_backend({number}, 5000)")
+    ended.close()
+
+    assert database.read(lambda connection: connection.exec_driver_sql("SELECT 2").scalar()) == 2
+    with database.writing() as connection:
+        assert connection.exec_driver_sql("SELECT 3").scalar() == 3

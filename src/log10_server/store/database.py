@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from itertools import chain
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 from sqlalchemy import (
     BigInteger,
@@ -115,7 +115,7 @@ class Database:
                     if not self.is_postgres:
                         driver.set_progress_handler(None, 0)
                     if not connection.invalidated:
-                        self._end(connection, "rollback")
+                        self._end(connection)
         except (DBAPIError, sqlite3.OperationalError) as error:
             raise refused(error) from error
 
@@ -127,14 +127,10 @@ class Database:
         """
         try:
             with self._lent(self._writes, self._idle_writers) as connection:
-                try:
-                    self._begin(connection)
+                if self.is_postgres:
+                    self._plan_anew(connection)
+                with connection.begin():
                     yield connection
-                    self._end(connection, "commit")
-                except BaseException:
-                    if not connection.invalidated:
-                        self._end(connection, "rollback")
-                    raise
         except (DBAPIError, sqlite3.OperationalError) as error:
             raise refused(error) from error
 
@@ -158,14 +154,9 @@ class Database:
     def _close_idle(self) -> None:
         for idle in (self._idle_readers, self._idle_writers):
             while idle:
-                idle.pop().close()
-
-    def _begin(self, connection: Connection) -> None:
-        """Postgres begins by itself, with the first statement."""
-        if self.is_postgres:
-            self._plan_anew(connection)
-        else:
-            _begin_immediate(connection)
+                connection = idle.pop()
+                connection.invalidate()  # else its pool would lend it again
+                connection.close()
 
     def _plan_anew(self, connection: Connection) -> None:
         """Let go of plans that were made when the tables were much smaller.
@@ -175,8 +166,8 @@ class Database:
         program stores a hundred thousand rows.
         """
         if connection.info.get("log10_grown") != self._times_grown:
+            self._by_driver(connection, lambda driver: driver.execute("DISCARD PLANS"))
             connection.info["log10_grown"] = self._times_grown
-            cast("psycopg.Connection", connection.connection.driver_connection).execute("DISCARD PLANS")
 
     def grew(self, table: Table, rows: int) -> None:
         """So many rows were inserted; whenever those of a table have become four times as many, plans are made anew."""
@@ -185,13 +176,17 @@ class Database:
         if (inserted + rows).bit_length() // 2 > max(inserted.bit_length() // 2, 2):
             self._times_grown += 1
 
-    def _end(self, connection: Connection, how: Literal["commit", "rollback"]) -> None:
-        """SQLAlchemy knows of the transaction when a statement went by its way."""
+    def _end(self, connection: Connection) -> None:
+        """End what was read. SQLAlchemy knows of the transaction when a statement went by its way."""
         if connection.in_transaction():
-            getattr(connection, how)()
-            return
+            connection.rollback()
+        else:
+            self._by_driver(connection, lambda driver: driver.rollback())
+
+    def _by_driver(self, connection: Connection, do: Callable[[Any], object]) -> None:
+        """Let the driver's connection do something. Raises as SQLAlchemy does."""
         try:
-            getattr(connection.connection.driver_connection, how)()
+            do(connection.connection.driver_connection)
         except self.driver_error as error:
             raise self.raised(error, connection) from error
 
