@@ -284,6 +284,34 @@ def test_pairs_of_common_tags_are_made_for_what_was_there(fresh: Database) -> No
     assert pairs == {(*pair, "o", 7) for pair in expected | {("crowd", 1, 0), ("crowd", 2, 0)}}
 
 
+def test_down_from_filling_in_behind_leaves_no_task_half_filled(fresh: Database) -> None:
+    """Without the notes all rows count: those that were still to come were lost, and old ones counted again."""
+    migrations.migrate(fresh)
+    with fresh.writing() as connection:
+        for statement in (
+            "INSERT INTO organization (id, slug, created_at) VALUES ('o', 'o', 0)",
+            "INSERT INTO tag (organization_id, id, name_digest, name, created_at) VALUES ('o', 1, '1', '1', 0)",
+            "INSERT INTO tag (organization_id, id, name_digest, name, created_at) VALUES ('o', 2, '2', '2', 0)",
+            *(f"INSERT INTO completion (organization_id, id, created_at) VALUES ('o', 'c{n}', {n})" for n in range(4)),
+            *(f"INSERT INTO completion_tag VALUES ('o', 'c{n}', {tag}, {n})" for n in range(3) for tag in (1, 2)),
+            "INSERT INTO completion_tag VALUES ('o', 'c3', 1, 3)",
+            "INSERT INTO feedback_task VALUES ('o', 't', 0, '', '', '{}', '[]', false, '')",
+            "INSERT INTO feedback_task_tag VALUES ('o', 't', 1)",
+            "INSERT INTO feedback_task_tag VALUES ('o', 't', 2)",
+            "INSERT INTO feedback VALUES ('o', 'f', 0, 't', '{}', '', '', '', 'accepted')",
+            "INSERT INTO feedback_completion VALUES ('o', 'f', 'c1', 0, 't')",
+            "INSERT INTO ungraded VALUES ('o', 'c3', 't', 3)",  # of another selector
+            "INSERT INTO ungraded_backfill VALUES ('o', 't', 3, 'c3')",
+        ):
+            connection.exec_driver_sql(statement)
+
+    migrations.downgrade(fresh, "0004")
+
+    with fresh.reading() as connection:
+        found = connection.exec_driver_sql("SELECT completion_id, task_id, created_at FROM ungraded").all()
+    assert sorted(map(tuple, found)) == [("c0", "t", 0), ("c2", "t", 2)]
+
+
 def test_a_database_of_a_newer_program_is_refused_and_left_as_it_is(fresh: Database) -> None:
     migrations.migrate(fresh)
     with fresh.writing() as connection:

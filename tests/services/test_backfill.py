@@ -183,7 +183,7 @@ def test_another_selector_leaves_nothing_of_the_one_before(tx: Tx) -> None:
 async def filling(database: Database) -> AsyncIterator[tuple[Writer, Backfill]]:
     """A writer and the loop that fills, as a server has them."""
     writer = Writer(database, 1000, 1 << 20)
-    backfill = Backfill(database, writer)
+    backfill = Backfill(lambda work: asyncio.to_thread(database.read, work), writer)
     writer.start()
     backfill.start()
     try:
@@ -223,6 +223,28 @@ def test_the_loop_goes_on_with_the_tasks_of_all_organizations(database: Database
             tx = database.tx(connection, owner)
             assert_kept(tx)
             assert len(rows(tx, "ungraded", "task_id")) == 2 * MANY
+
+
+def test_a_task_that_can_not_be_filled_keeps_no_other_waiting(database: Database, organization: Organization) -> None:
+    """The others came behind it in the list of those that are not whole, and were never reached."""
+    with database.writing() as connection:
+        tx = database.tx(connection, organization.id)
+        logged(tx, 0, MANY, "x")
+        spoiled, sound = sorted(asking(tx, "x") for _ in range(2))
+        connection.exec_driver_sql(f"UPDATE feedback_task SET selector = '[' WHERE id = '{spoiled}'")
+
+    def left() -> list[str]:
+        with database.reading() as connection:
+            return [id for (id,) in connection.exec_driver_sql("SELECT task_id FROM ungraded_backfill")]
+
+    async def run() -> None:
+        async with filling(database), asyncio.timeout(30):
+            while sound in await asyncio.to_thread(left):
+                await asyncio.sleep(0.02)
+
+    asyncio.run(run())
+
+    assert left() == [spoiled]
 
 
 @pytest.mark.parametrize("seed", range(3))

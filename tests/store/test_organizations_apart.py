@@ -5,13 +5,16 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import httpx
 import pytest
 
+from log10_server.errors import Unavailable
 from log10_server.settings import Settings
 from log10_server.store.database import Database, Tx
 from log10_server.store.writer import Writer
+from log10_server.web.call import Machine
 from tests.conftest import Api, Organization, Served, new_organization, serve
 
 
@@ -94,6 +97,27 @@ def test_readers_that_are_kept_busy_lock_nobody_out(
         assert health.status_code == 200
         assert written.status_code == 201
         assert waiting.result().status_code == 200
+
+
+def test_reads_that_wait_at_the_end_are_refused_and_count_no_longer(database: Database) -> None:
+    """They were counted for ever: the end of the program was said to hang, and their callers waited for nothing."""
+    go_on = threading.Event()
+
+    async def main() -> tuple[list[Any], bool]:
+        machine = Machine(Settings(readers=1), database)
+        machine.start()
+        reads = [asyncio.ensure_future(machine.read(lambda _: go_on.wait(20))) for _ in range(4)]
+        await asyncio.sleep(0.1)
+        await machine.close()
+        waited = await asyncio.gather(*reads[1:], return_exceptions=True)
+        go_on.set()
+        await reads[0]
+        return waited, machine.is_stuck
+
+    waited, is_stuck = asyncio.run(main())
+
+    assert [type(refusal) for refusal in waited] == [Unavailable] * 3
+    assert not is_stuck
 
 
 def test_a_read_that_takes_too_long_ends_by_itself(database: Database, organization: Organization) -> None:

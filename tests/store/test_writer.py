@@ -5,6 +5,7 @@ import logging
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from sqlalchemy import text
 
 from log10_server import store
 from log10_server.errors import Conflict, Defect, NotFound, Refusal, Unavailable
+from log10_server.store import migrations
 from log10_server.store.database import Database, Tx
 from log10_server.store.writer import Writer
 from tests.conftest import Organization, new_organization
@@ -180,6 +182,38 @@ def test_a_refused_work_undoes_only_itself(database: Database, organization: Org
 
     asyncio.run(story())
     assert stored(database, organization) == {"a", "c"}
+
+
+def test_what_sqlite_undoes_by_itself_is_not_answered_as_stored(tmp_path: Path) -> None:
+    """When the disk is full it rolls back the whole transaction, and the next savepoint began a new one: works that
+    had been done before were answered as stored, and were gone."""
+    database = Database(f"sqlite:///{tmp_path}/full.db")
+    migrations.migrate(database)
+    organization = new_organization(database)
+    with database.writing() as connection:
+        pages = connection.exec_driver_sql("PRAGMA page_count").scalar() or 0
+
+    def in_little_room(id: str) -> Callable[[Tx], str]:
+        def work(tx: Tx) -> str:
+            tx.connection.exec_driver_sql(f"PRAGMA max_page_count={pages + 3}")
+            store.sessions.ensure(tx, [id])
+            return id
+
+        return work
+
+    async def main() -> list[Any]:
+        async with lined(database, organization) as line:
+            works = [in_little_room(id) for id in ("a", "b", "large" * 12_000, "c")]
+            return await line.together(*map(line.write, works))
+
+    outcomes = asyncio.run(main())
+
+    with database.writing() as connection:
+        connection.exec_driver_sql(f"PRAGMA max_page_count={pages + 100_000}")
+    answered = {outcome for outcome in outcomes if isinstance(outcome, str)}
+    assert answered == stored(database, organization)
+    assert isinstance(outcomes[2], Unavailable)
+    database.close()
 
 
 def test_a_lone_refused_work_leaves_nothing(database: Database, organization: Organization) -> None:

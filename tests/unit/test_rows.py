@@ -219,7 +219,10 @@ def test_what_is_not_utf_8_is_told_by_its_row() -> None:
     assert said[1].startswith("Row 1 (from byte 4 on): ")
 
 
-@pytest.mark.parametrize("text", [b"", b" ", b"\xef\xbb", b"[", b"[1", b"[1,", b'["', b"[1]x", b"{", b"nul", b"[1] []"])
+@pytest.mark.parametrize(
+    "text",
+    [b"", b" ", b"\xef\xbb", b"[", b"[1", b"[1,", b'["', b"[1]x", b"{", b"nul", b"[1] []", b"[}", b'[{"a":1}}', b"[1}"],
+)
 def test_what_is_no_array_is_not_json(text: bytes) -> None:
     for size in (1, len(text) or 1):
         assert outcome(Elements(MOST), [text[i : i + size] for i in range(0, len(text), size)])[1][:9] == "Malformed"

@@ -12,19 +12,24 @@ _MOST = 2**63 - 1
 
 def list_newest(tx: Tx, task_id: str | None, offset: int, limit: int) -> list[CompletionRow]:
     """Newest first, each completion once; of one task when `task_id` is given."""
-    rows = store.ungraded.page(tx, task_id, offset, limit)
-    return _while_filling(tx, task_id, offset, limit) if rows is None else rows
+    while True:  # a task may become whole between two looks, and another one may be changed
+        rows = store.ungraded.page(tx, task_id, offset, limit)
+        if rows is None:
+            rows = _while_filling(tx, task_id, offset, limit)
+        if rows is not None:
+            return rows
+        tx.check_time()
 
 
-def _while_filling(tx: Tx, task_id: str | None, offset: int, limit: int) -> list[CompletionRow]:
+def _while_filling(tx: Tx, task_id: str | None, offset: int, limit: int) -> list[CompletionRow] | None:
     """As `list_newest`, while tasks are not whole: what is kept of them, and what the query finds behind that.
 
-    The notes are read first: what is filled meanwhile is then found twice rather than not at all.
+    The notes are read first: what is filled meanwhile is then found twice rather than not at all. None when all are whole.
     """
     most = min(offset + limit, _MOST)
     notes = store.ungraded.notes(tx, task_id)
     if not notes:  # whole by now
-        return store.ungraded.page(tx, task_id, offset, limit) or []
+        return None
     wanted: set[Place] = set()
     for id, task in store.feedback_tasks.found_among(tx, notes).items():
         behind = store.ungraded.newest_behind(tx, id, wanting.wanted_by(tx, task), notes[id], most)

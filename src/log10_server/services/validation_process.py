@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from log10_server.services.validation_worker import LENGTH
+from log10_server.services.validation_worker import ALL_CORES, LENGTH
 
 _WORKER = "log10_server.services.validation_worker"
 
@@ -122,6 +122,17 @@ class Process(asyncio.SubprocessProtocol):
 
 def _environment() -> dict[str, str]:
     """What it needs to find the same modules, wherever it starts. The server's secrets are not for it."""
-    kept = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH", "PYTHONHOME", "SYSTEMROOT", "TMPDIR", "TZ")
+    kept = (
+        "PATH",
+        "LANG",
+        "LC_ALL",
+        "LC_CTYPE",
+        "LD_LIBRARY_PATH",
+        "PYTHONHOME",
+        "SYSTEMROOT",
+        "TMPDIR",
+        "TZ",
+        ALL_CORES,
+    )
     paths = os.pathsep.join(os.path.abspath(path) for path in sys.path)
     return {name: os.environ[name] for name in kept if name in os.environ} | {"PYTHONPATH": paths}

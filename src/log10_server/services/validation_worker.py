@@ -19,6 +19,7 @@ from log10_server.errors import Fault, Invalid, Refusal
 from log10_server.services.json_schemas import SCHEMA, VALUES, Schema, check, compiled
 
 CHECK, VALIDATE = b"c", b"v"
+ALL_CORES = "LOG10_VALIDATION_CORES"  # the variable that says which cores the server was given
 LENGTH = struct.Struct(">I")
 
 # Values nest 200 deep, and a recursive schema takes some twenty calls for each level. A level of Python's stack takes
@@ -60,9 +61,9 @@ def _claim_output() -> BinaryIO:
 
 def _step_back(memory_bytes: int) -> None:
     """Leave signals to the parent, and the machine to others."""
-    if sys.platform == "linux":  # the server itself keeps to one core
+    if sys.platform == "linux" and ALL_CORES in os.environ:  # the server itself keeps to one of them
         with contextlib.suppress(OSError):
-            os.sched_setaffinity(0, range(os.cpu_count() or 1))
+            os.sched_setaffinity(0, map(int, os.environ[ALL_CORES].split(",")))
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # sent to all processes of the server; the parent closes this one
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)

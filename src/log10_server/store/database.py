@@ -10,7 +10,7 @@ import random
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
@@ -138,7 +138,10 @@ class Database:
     def _lent(self, engine: Engine, idle: list[Connection]) -> Iterator[Connection]:
         """A connection that was used before and is well, if there is any: a pool would look after it each time, for
         longer than a short transaction takes."""
-        connection = idle.pop() if idle else engine.connect()
+        try:
+            connection = idle.pop()
+        except IndexError:  # another thread may have taken the last
+            connection = engine.connect()
         try:
             yield connection
         except Refusal:
@@ -153,10 +156,11 @@ class Database:
 
     def _close_idle(self) -> None:
         for idle in (self._idle_readers, self._idle_writers):
-            while idle:
-                connection = idle.pop()
-                connection.invalidate()  # else its pool would lend it again
-                connection.close()
+            with suppress(IndexError):
+                while True:
+                    connection = idle.pop()
+                    connection.invalidate()  # else its pool would lend it again
+                    connection.close()
 
     def _plan_anew(self, connection: Connection) -> None:
         """Let go of plans that were made when the tables were much smaller.
@@ -189,6 +193,11 @@ class Database:
             do(connection.connection.driver_connection)
         except self.driver_error as error:
             raise self.raised(error, connection) from error
+
+    def is_in_transaction(self, connection: Connection) -> bool:
+        """Whether what was written on it is still to be committed; on Postgres a commit tells."""
+        driver = connection.connection.driver_connection
+        return not isinstance(driver, sqlite3.Connection) or driver.in_transaction
 
     def raised(self, error: Any, connection: Connection) -> DBAPIError:
         """What SQLAlchemy would raise for an error of the driver; as there, a lost connection is dropped."""

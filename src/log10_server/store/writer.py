@@ -2,7 +2,8 @@
 
 A durable commit costs the same for one row as for fifty, so a thread with its own connection takes all that wait,
 does them in one transaction, and each is answered when that transaction is on disk. A lone work does not wait for
-company. A refused work undoes only itself; a failed commit fails every work in it.
+company; after a transaction of several, those who come next have a millisecond to come together. A refused work
+undoes only itself; a failed commit fails every work in it.
 
 A work may run twice (what it stood beside failed, a connection was lost): it is a function of `tx` and of values,
 with no effect elsewhere.
@@ -202,6 +203,8 @@ class Writer:
                         if len(groups) == 1 or connection.invalidated:
                             raise
                         again += group
+                    if not self._database.is_in_transaction(connection):
+                        raise _AllUndone
                 done = True
         except Refusal as refusal:
             if done or (isinstance(refusal, Unavailable) and not was_lost(refusal)):
@@ -239,6 +242,10 @@ class Writer:
                     return
             waiting.outcome = Unavailable("The write kept failing. Try again.", code="overloaded")
             time.sleep(random.uniform(0, 0.02))
+
+
+class _AllUndone(Exception):
+    """The database has rolled back by itself what was done for others: SQLite does so when the disk is full, say."""
 
 
 def _grouped(batch: list[_Waiting]) -> list[list[_Waiting]]:

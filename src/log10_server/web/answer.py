@@ -110,6 +110,12 @@ def as_members(answer: Wire) -> dict[str, Any]:
     return msgspec.structs.asdict(cast(msgspec.Struct, answer))
 
 
+def answered_in_order(model: type[Wire], *members: str) -> None:
+    """Fail at import when a model that is made by the order of its members has come to have another."""
+    if tuple(model.model_fields) != members:
+        raise TypeError(f"{model.__name__} has other members than are given to `made`")
+
+
 class Reply(NamedTuple):
     """An answer with headers of its own."""
 

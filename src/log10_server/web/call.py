@@ -1,11 +1,13 @@
 """One call of a known organization: how a route reads, writes and validates."""
 
 import asyncio
+import concurrent.futures
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection
@@ -45,7 +47,7 @@ class Machine:
         self.settings = settings
         self.database = database
         self.writer = Writer(database, settings.waiting_writes, settings.waiting_bytes)
-        self.backfill = Backfill(database, self.writer)
+        self.backfill = Backfill(self.read_at_the_door, self.writer)
         self.validators = Validators(settings.validators, settings.validation_ms / 1000)
         self._readers = ThreadPoolExecutor(settings.readers, "reader")
         # Tokens and health: whoever keeps all readers busy must not lock the others out.
@@ -100,8 +102,18 @@ class Machine:
             with suppress(RuntimeError):  # the loop is closed: nobody waits any more
                 loop.call_soon_threadsafe(self._has_read, reading, outcome)
 
-        threads.submit(read)
+        threads.submit(read).add_done_callback(partial(self._was_dropped, loop, reading))
         return await answered(reading, patience)
+
+    def _was_dropped(
+        self, loop: asyncio.AbstractEventLoop, reading: asyncio.Future[Any], submitted: concurrent.futures.Future[None]
+    ) -> None:
+        """At the end, reads that still wait are not done."""
+        if submitted.cancelled():
+            with suppress(RuntimeError):
+                loop.call_soon_threadsafe(
+                    self._has_read, reading, Unavailable("The server is stopping.", code="stopping")
+                )
 
     def _has_read(self, reading: asyncio.Future[Any], outcome: Any) -> None:
         self._reading -= 1

@@ -165,7 +165,6 @@ class Door:
 
     async def _ask(self, digest: bytes, token: bytes) -> OrganizationRow | None:
         asked_at = time.monotonic()
-
         value = token.decode("latin-1")
         try:
             found = await self._machine.read_at_the_door(lambda connection: organizations.reached_by(connection, value))

@@ -292,6 +292,8 @@ class Elements:
                 yield self._row(piece[start : token.start()], start)
                 start = token.end()
             elif depth < 0:
+                if mark != ord("]"):
+                    raise Malformed(f"Not JSON: Expecting ',' or ']' at byte {self._at + token.start()}.")
                 content = piece[start : token.start()]
                 if self._number or content.strip(_SPACE):
                     yield self._row(content, start)

@@ -29,6 +29,7 @@ from log10_server.web.answer import (
     SessionId,
     Tags,
     Wire,
+    answered_in_order,
     as_it_is,
     fits_id,
 )
@@ -112,6 +113,13 @@ class Completion(Wire):
             duration if duration is None or duration % 1 else int(duration),
             *failure,
         )
+
+
+answered_in_order(
+    Completion,
+    *("id", "organization_id", "created_at_ms", "kind", "status", "tags", "request", "response", "stacktrace"),
+    *("session_id", "duration", "failure_kind", "failure_reason"),
+)
 
 
 class CompletionUpload(Wire):

@@ -30,6 +30,7 @@ from log10_server.web.answer import (
     Reply,
     SelectorTags,
     Wire,
+    answered_in_order,
     as_it_is,
 )
 from log10_server.web.door import Call, NoBody, Route
@@ -71,6 +72,13 @@ class Feedback(Wire):
         owner, id, created_at, task_id, json_values, comment, summary, _, state = given.feedback
         values = as_it_is(json_values)
         return cls.made(id, owner, created_at // 1000, task_id, values, given.completion_ids, comment, summary, state)
+
+
+answered_in_order(
+    Feedback,
+    *("id", "organization_id", "created_at_ms", "task_id", "json_values", "matched_completion_ids", "comment"),
+    *("completions_summary", "state"),
+)
 
 
 class FeedbackUpload(Wire):
