@@ -14,10 +14,10 @@ def search(tx: Tx, query: str) -> list[TagRow]:
     A blank query gives those that were used last.
     """
     if not query.strip():
-        return store.completions.tags_used_last(tx, _MOST_FOUND)
+        return store.tagged.tags_used_last(tx, _MOST_FOUND)
     if len(query) > _LONGEST_QUERY:
         return []
-    return store.completions.tags_containing(tx, query, _MOST_FOUND)
+    return store.tagged.tags_containing(tx, query, _MOST_FOUND)
 
 
 def keys_of(tx: Tx, names: set[str]) -> dict[str, int]:

@@ -27,8 +27,7 @@ from sqlalchemy.schema import ExecutableDDLElement
 from log10_server.store.base import Instant, Key, Payload, link, order, owned, same_columns
 from log10_server.store.database import Tx
 from log10_server.store.statements import Asked, Statement
-from log10_server.store.tagged import completion_tag, unindex_tags, with_all_tags
-from log10_server.store.tags import TagRow, tag
+from log10_server.store.tagged import unindex_tags, with_all_tags
 
 completion = owned(
     "completion",
@@ -142,29 +141,6 @@ _SHORT_REQUESTS = Statement(
 def short_requests(tx: Tx, ids: Iterable[str]) -> dict[str, str]:
     """The requests of these completions; those that take long to read are left out."""
     return dict(tx.fetch(_SHORT_REQUESTS, ids=sorted(ids)))
-
-
-def tags_containing(tx: Tx, query: str, limit: int) -> list[TagRow]:
-    """Tags whose name contains `query`, ignoring case: the exact name first, then the shortest."""
-    found = tx.rows(tag).where(tag.c.name.icontains(query, autoescape=True))
-    closest = found.order_by(
-        case((tag.c.name == query, 0), else_=1), func.length(tag.c.name), tag.c.name, tag.c.id
-    ).limit(limit)
-    return [TagRow(*row) for row in tx.connection.execute(closest)]
-
-
-def tags_used_last(tx: Tx, limit: int) -> list[TagRow]:
-    """Tags by the newest completion that has them, the newest first; then those that none has."""
-    used_at = (
-        tx.rows(completion_tag, "created_at")
-        .where(completion_tag.c.tag_id == tag.c.id)
-        .order_by(completion_tag.c.created_at.desc())
-        .limit(1)
-        .correlate(tag)
-        .scalar_subquery()
-    )
-    newest = tx.rows(tag).order_by(func.coalesce(used_at, 0).desc(), tag.c.id.desc()).limit(limit)
-    return [TagRow(*row) for row in tx.connection.execute(newest)]
 
 
 class Filters(NamedTuple):

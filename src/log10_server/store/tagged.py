@@ -24,6 +24,7 @@ from sqlalchemy import (
     Select,
     Table,
     bindparam,
+    case,
     func,
     literal_column,
     select,
@@ -35,7 +36,7 @@ from sqlalchemy import (
 from log10_server.store.base import Instant, Key, link, order, owned, same_columns
 from log10_server.store.database import Tx
 from log10_server.store.statements import Asked, Statement
-from log10_server.store.tags import tag
+from log10_server.store.tags import TagRow, tag
 
 completion_tag = owned(
     "completion_tag",
@@ -217,6 +218,29 @@ def _of_pair(tx: Tx, first: int, second: int) -> FromClause:
         for each, table in ((own, pair), (of_crowd, crowded))
     )
     return union_all(*(select(each) for each in ordered)).subquery("of_pair")
+
+
+def tags_containing(tx: Tx, query: str, limit: int) -> list[TagRow]:
+    """Tags whose name contains `query`, ignoring case: the exact name first, then the shortest."""
+    found = tx.rows(tag).where(tag.c.name.icontains(query, autoescape=True))
+    closest = found.order_by(
+        case((tag.c.name == query, 0), else_=1), func.length(tag.c.name), tag.c.name, tag.c.id
+    ).limit(limit)
+    return [TagRow(*row) for row in tx.connection.execute(closest)]
+
+
+def tags_used_last(tx: Tx, limit: int) -> list[TagRow]:
+    """Tags by the newest completion that has them, the newest first; then those that none has."""
+    used_at = (
+        tx.rows(completion_tag, "created_at")
+        .where(completion_tag.c.tag_id == tag.c.id)
+        .order_by(completion_tag.c.created_at.desc())
+        .limit(1)
+        .correlate(tag)
+        .scalar_subquery()
+    )
+    newest = tx.rows(tag).order_by(func.coalesce(used_at, 0).desc(), tag.c.id.desc()).limit(limit)
+    return [TagRow(*row) for row in tx.connection.execute(newest)]
 
 
 def _how_many_of(by: FromClause, too: Any, which: ColumnElement[bool]) -> ScalarSelect[int]:
