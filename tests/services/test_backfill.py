@@ -14,7 +14,8 @@ from log10_server.services.completions import Entry
 from log10_server.services.feedback import NewFeedback
 from log10_server.services.feedback_tasks import Changes, NewFeedbackTask
 from log10_server.services.selectors import Listed
-from log10_server.store.database import Database, Tx
+from log10_server.store.database import Database
+from log10_server.store.transaction import Tx
 from log10_server.store.writer import Writer
 from tests.conftest import Organization, new_organization
 from tests.services.test_ungraded import assert_kept, rows, wanted

@@ -14,7 +14,8 @@ from log10_server.services.completions import Entry
 from log10_server.services.feedback_tasks import NewFeedbackTask
 from log10_server.services.selectors import Selector
 from log10_server.store.completions import Filters, Place
-from log10_server.store.database import Common, Database, Tx
+from log10_server.store.database import Common, Database
+from log10_server.store.transaction import Tx
 from tests.services.test_ungraded import World, assert_kept, rows
 
 

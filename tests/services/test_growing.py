@@ -17,8 +17,9 @@ from log10_server.services.feedback import ACCEPTED, PROPOSED, NewFeedback
 from log10_server.services.feedback_tasks import NewFeedbackTask
 from log10_server.services.selectors import Listed
 from log10_server.store.completions import Filters
-from log10_server.store.database import Common, Tx
+from log10_server.store.database import Common
 from log10_server.store.feedback import Filters as FeedbackFilters
+from log10_server.store.transaction import Tx
 
 FEW, MANY = 300, 3000
 

@@ -15,7 +15,8 @@ from log10_server.services.feedback import NewFeedback
 from log10_server.services.feedback_tasks import Changes, NewFeedbackTask
 from log10_server.services.merging import CompletionFields
 from log10_server.services.selectors import Listed, Selector
-from log10_server.store.database import Database, Tx
+from log10_server.store.database import Database
+from log10_server.store.transaction import Tx
 from tests.conftest import Organization, new_organization
 
 TAGS = ["a", "b", "c", "é"]

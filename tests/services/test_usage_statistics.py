@@ -12,8 +12,9 @@ from log10_server import store
 from log10_server.services import usage
 from log10_server.services.usage import Question
 from log10_server.store.completions import CompletionRow
-from log10_server.store.database import Database, Tx
+from log10_server.store.database import Database
 from log10_server.store.tagged import CompletionTagRow
+from log10_server.store.transaction import Tx
 from log10_server.store.usage import DAY, Group, Sums, Tokens
 from log10_server.strict_json import value, written
 from tests.conftest import new_organization
@@ -30,7 +31,7 @@ DURATIONS = [None, 0.0, 0.25, 1.5, 1.5, 1e-300, 3600.0, -1.0]
 def keep(tx: Tx, *rows: CompletionRow) -> None:
     """Store completions as they are; the API can't set when they began."""
     store.completions.add(tx, rows)
-    keys = store.tags.ensure(tx, {tag for row in rows for tag in tags_of(row)}).of
+    keys = store.tags.ensure(tx, {tag for row in rows for tag in tags_of(row)})
     links = [
         CompletionTagRow(row.organization_id, row.id, keys[t], row.created_at) for row in rows for t in tags_of(row)
     ]

@@ -15,9 +15,11 @@ from log10_server.services.completions import Entry
 from log10_server.settings import SettingsError
 from log10_server.store import migrations
 from log10_server.store.completions import CompletionRow, completion
-from log10_server.store.database import Database, Tx, database_url
+from log10_server.store.database import Database
+from log10_server.store.engines import database_url
 from log10_server.store.sessions import SessionRow, session
 from log10_server.store.statements import Statement
+from log10_server.store.transaction import Tx
 from tests.conftest import Organization, new_organization
 
 

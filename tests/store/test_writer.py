@@ -14,7 +14,8 @@ from sqlalchemy import text
 from log10_server import store
 from log10_server.errors import Conflict, Defect, NotFound, Refusal, Unavailable
 from log10_server.store import migrations
-from log10_server.store.database import Database, Tx
+from log10_server.store.database import Database
+from log10_server.store.transaction import Tx
 from log10_server.store.writer import Writer
 from tests.conftest import Organization, new_organization
 

@@ -10,8 +10,9 @@ from log10_server.services import selectors, wanting
 from log10_server.services.merging import CompletionFields, merged
 from log10_server.services.provider_payloads import taken_out
 from log10_server.store.completions import CompletionRow, Filters, Place
-from log10_server.store.database import Tx
+from log10_server.store.feedback_tasks import Tagged
 from log10_server.store.tagged import CompletionTagRow
+from log10_server.store.transaction import Tx
 from log10_server.strict_json import value, written_texts
 
 
@@ -43,10 +44,13 @@ def record(tx: Tx, entries: Sequence[Entry]) -> list[CompletionRow | Refusal]:
         row = known.get(id) or before.get(id)
         known[id] = _new(tx, id, at, entry) if row is None else _row(row, _after(_fields(row), entry))
         results.append(known[id])
+    store.completions.replace(tx, [row for id, row in known.items() if id in before and row != before[id]])
+    changed = [row for row in known.values() if row.tags != (before[row.id].tags if row.id in before else None)]
+    tagged = store.feedback_tasks.tagged(tx, set().union(*map(wanting.tags_of, changed)))
+    graded = _untag(tx, [row.id for row in changed if row.id in before])
     with tx.together():
         store.completions.add(tx, [row for id, row in known.items() if id not in before])
-        store.completions.replace(tx, [row for id, row in known.items() if id in before and row != before[id]])
-        _tag(tx, list(known.values()), before)
+        _tag(tx, changed, tagged, graded)
     return results
 
 
@@ -179,24 +183,27 @@ def _of_payloads(row: CompletionRow) -> tuple[str | int | None, ...]:
     return row.request, row.response, row.model, row.input_tokens, row.output_tokens
 
 
-def _tag(tx: Tx, rows: Sequence[CompletionRow], before: dict[str, CompletionRow]) -> None:
-    """Bring the index over tags, and what is wanted, to what these completions say now."""
-    changed = [row for row in rows if row.tags != (before[row.id].tags if row.id in before else None)]
-    if not changed:
-        return
-    tags = [wanting.tags_of(row) for row in changed]
-    keys = store.tags.ensure(tx, set().union(*tags))
-    tag_ids = {row.id: {keys.of[tag] for tag in its} for row, its in zip(changed, tags, strict=True)}
-    if retagged := [row.id for row in changed if row.id in before]:
-        store.ungraded.remove_of_completions(tx, retagged)
-        store.tagged.unindex_tags(tx, retagged)
+def _untag(tx: Tx, completion_ids: Sequence[str]) -> set[tuple[str, str]]:
+    """Take these completions out of the index over tags and of what is wanted; gives what is graded of them."""
+    if not completion_ids:
+        return set()
+    store.ungraded.remove_of_completions(tx, completion_ids)
+    store.tagged.unindex_tags(tx, completion_ids)
+    return store.feedback.graded(tx, completion_ids)
+
+
+def _tag(tx: Tx, rows: Sequence[CompletionRow], tagged: Tagged, graded: set[tuple[str, str]]) -> None:
+    """Put these completions into the index over tags, and into what is wanted, by what they say now."""
+    tags = [wanting.tags_of(row) for row in rows]
+    keys = store.tags.add_missing(tx, set().union(*tags), tagged.keys)
+    tag_ids = {row.id: {keys[tag] for tag in its} for row, its in zip(rows, tags, strict=True)}
     store.tagged.index_tags(
         tx,
         [
             CompletionTagRow(row.organization_id, row.id, tag_id, row.created_at)
-            for row in changed
+            for row in rows
             for tag_id in sorted(tag_ids[row.id])  # what is in order is soon sorted
         ],
-        keys.common,
+        tagged.common,
     )
-    wanting.tagged(tx, changed, tag_ids, new={row.id for row in changed if row.id not in before})
+    wanting.tagged(tx, rows, tag_ids, tagged.selectors, graded)

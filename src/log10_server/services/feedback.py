@@ -10,9 +10,9 @@ from log10_server.errors import Conflict, Invalid, NotFound, Refusal
 from log10_server.services import feedback_tasks, selectors, summaries, wanting
 from log10_server.services.filters import Test
 from log10_server.services.selectors import Listed, Selector
-from log10_server.store.database import Tx
 from log10_server.store.feedback import FeedbackCompletionRow, FeedbackRow, Filters
 from log10_server.store.feedback_tasks import FeedbackTaskRow
+from log10_server.store.transaction import Tx
 from log10_server.strict_json import canonical, value, written
 
 PROPOSED, ACCEPTED, REJECTED = "proposed", "accepted", "rejected"

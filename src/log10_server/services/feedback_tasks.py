@@ -8,8 +8,8 @@ from log10_server import store
 from log10_server.clock import uuid7
 from log10_server.errors import Conflict, Invalid, NotFound
 from log10_server.services import wanting
-from log10_server.store.database import Tx
 from log10_server.store.feedback_tasks import FeedbackTaskRow
+from log10_server.store.transaction import Tx
 from log10_server.strict_json import canonical, value, written
 
 
@@ -136,7 +136,7 @@ def count(tx: Tx, archived: bool | None) -> int:
 
 
 def _select(tx: Tx, row: FeedbackTaskRow, selector: Sequence[str]) -> None:
-    store.feedback_tasks.select_by(tx, row.id, store.tags.ensure(tx, selector).of.values())
+    store.feedback_tasks.select_by(tx, row.id, store.tags.ensure(tx, selector).values())
     wanting.task_changed(tx, row)
 
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from log10_server import store
 from log10_server.errors import Fault, Invalid
-from log10_server.store.database import Tx
+from log10_server.store.transaction import Tx
 
 COUNTED = 1000
 

@@ -3,8 +3,8 @@
 from log10_server import store
 from log10_server.clock import uuid7
 from log10_server.errors import NotFound
-from log10_server.store.database import Tx
 from log10_server.store.sessions import SessionRow
+from log10_server.store.transaction import Tx
 
 
 def create(tx: Tx) -> str:

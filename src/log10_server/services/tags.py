@@ -1,8 +1,8 @@
 """Tags, as something to look for (contract 3.5)."""
 
 from log10_server import store
-from log10_server.store.database import Tx
 from log10_server.store.tags import TagRow
+from log10_server.store.transaction import Tx
 
 _MOST_FOUND = 100
 _LONGEST_QUERY = 8192  # no tag is longer, and SQLite matches no longer pattern than 50 000

@@ -15,9 +15,9 @@ from log10_server.services.feedback import ACCEPTED, PROPOSED, NewFeedback
 from log10_server.services.feedback_tasks import NewFeedbackTask
 from log10_server.services.selectors import Listed
 from log10_server.store.completions import Place
-from log10_server.store.database import Tx
 from log10_server.store.feedback import FeedbackCompletionRow, FeedbackRow
 from log10_server.store.test_runs import TestRunRow
+from log10_server.store.transaction import Tx
 from log10_server.store.transfer import Window
 from log10_server.strict_json import canonical
 

@@ -5,7 +5,7 @@ import heapq
 from log10_server import store
 from log10_server.services import wanting
 from log10_server.store.completions import CompletionRow, Place
-from log10_server.store.database import Tx
+from log10_server.store.transaction import Tx
 
 _MOST = 2**63 - 1
 

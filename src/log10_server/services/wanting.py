@@ -10,15 +10,32 @@ from collections.abc import Mapping, Sequence
 from log10_server import store
 from log10_server.services import selectors
 from log10_server.store.completions import CompletionRow, Place
-from log10_server.store.database import Tx
 from log10_server.store.feedback_tasks import FeedbackTaskRow
+from log10_server.store.transaction import Tx
 from log10_server.store.ungraded import UngradedRow
 from log10_server.strict_json import value
 
 
-def tagged(tx: Tx, rows: Sequence[CompletionRow], tag_ids: Mapping[str, set[int]], new: set[str]) -> None:
-    """These completions have now these tags; `new` are those that had none before."""
-    _want(tx, rows, tag_ids, store.feedback.graded(tx, [row.id for row in rows if row.id not in new]))
+def tagged(
+    tx: Tx,
+    rows: Sequence[CompletionRow],
+    tag_ids: Mapping[str, set[int]],
+    selectors: Mapping[str, set[int]],
+    graded: set[tuple[str, str]],
+) -> None:
+    """These completions have now these tags.
+
+    `selectors` are those that name one or more of them, by task; `graded` are tasks and completions with feedback.
+    """
+    store.ungraded.add(
+        tx,
+        [
+            UngradedRow(tx.organization_id, row.id, task_id, row.created_at)
+            for row in rows
+            for task_id, selector in selectors.items()
+            if selector <= tag_ids[row.id] and (task_id, row.id) not in graded
+        ],
+    )
 
 
 def task_changed(tx: Tx, task: FeedbackTaskRow) -> None:
@@ -57,33 +74,13 @@ def feedback_removed(tx: Tx, task_id: str, completion_ids: Sequence[str]) -> Non
     if not completion_ids:
         return
     rows = list(store.completions.found_among(tx, completion_ids).values())
-    keys = store.tags.known(tx, {tag for row in rows for tag in tags_of(row)})
-    tag_ids = {row.id: {keys[tag] for tag in tags_of(row)} for row in rows}
-    _want(tx, rows, tag_ids, store.feedback.graded(tx, completion_ids), only=task_id)
+    known = store.feedback_tasks.tagged(tx, {tag for row in rows for tag in tags_of(row)})
+    tag_ids = {row.id: {known.keys[tag] for tag in tags_of(row)} for row in rows}
+    its = {id: selector for id, selector in known.selectors.items() if id == task_id}
+    tagged(tx, rows, tag_ids, its, store.feedback.graded(tx, completion_ids))
 
 
 def tags_of(row: CompletionRow) -> list[str]:
     """The tags of a completion, in the order given."""
     tags: list[str] = value(row.tags) if row.tags else []
     return tags
-
-
-def _want(
-    tx: Tx,
-    rows: Sequence[CompletionRow],
-    tag_ids: Mapping[str, set[int]],
-    graded: set[tuple[str, str]],
-    only: str | None = None,
-) -> None:
-    chosen_by = store.feedback_tasks.selectors_with(tx, sorted(set().union(*(tag_ids[row.id] for row in rows))))
-    if only is not None:
-        chosen_by = {task_id: keys for task_id, keys in chosen_by.items() if task_id == only}
-    store.ungraded.add(
-        tx,
-        [
-            UngradedRow(tx.organization_id, row.id, task_id, row.created_at)
-            for row in rows
-            for task_id, keys in chosen_by.items()
-            if keys <= tag_ids[row.id] and (task_id, row.id) not in graded
-        ],
-    )

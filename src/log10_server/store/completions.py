@@ -25,9 +25,9 @@ from sqlalchemy import (
 from sqlalchemy.schema import ExecutableDDLElement
 
 from log10_server.store.base import Instant, Key, Payload, link, order, owned, same_columns
-from log10_server.store.database import Tx
 from log10_server.store.statements import Asked, Statement
 from log10_server.store.tagged import unindex_tags, with_all_tags
+from log10_server.store.transaction import Tx
 
 completion = owned(
     "completion",
@@ -90,9 +90,9 @@ shown_kind = func.coalesce(completion.c.kind, "chat")
 shown_status = func.coalesce(completion.c.status, case((completion.c.response.is_(None), "started"), else_="finished"))
 
 
-_AMONG = Statement(lambda asked: asked.rows(completion).where(asked.among(completion.c.id, "ids")))
-_EXISTING = Statement(lambda asked: asked.rows(completion, "id").where(asked.among(completion.c.id, "ids")))
-_MODELS = Statement(lambda asked: asked.rows(completion, "id", "model").where(asked.among(completion.c.id, "ids")))
+_AMONG = Statement(lambda asked: asked.found(asked.rows(completion), completion.c.id, "ids"))
+_EXISTING = Statement(lambda asked: asked.found(asked.rows(completion, "id"), completion.c.id, "ids"))
+_MODELS = Statement(lambda asked: asked.found(asked.rows(completion, "id", "model"), completion.c.id, "ids"))
 
 
 def find(tx: Tx, completion_id: str) -> CompletionRow | None:

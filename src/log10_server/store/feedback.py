@@ -19,8 +19,8 @@ from sqlalchemy import (
 )
 
 from log10_server.store.base import Digest, Instant, Key, Payload, link, order, owned, same_columns
-from log10_server.store.database import Tx
 from log10_server.store.statements import Asked, Statement
+from log10_server.store.transaction import Tx
 
 feedback = owned(
     "feedback",
@@ -92,7 +92,7 @@ class FeedbackCompletionRow(NamedTuple):
 same_columns(FeedbackRow, feedback)
 same_columns(FeedbackCompletionRow, feedback_completion)
 
-_AMONG = Statement(lambda asked: asked.rows(feedback).where(asked.among(feedback.c.id, "ids")))
+_AMONG = Statement(lambda asked: asked.found(asked.rows(feedback), feedback.c.id, "ids"))
 _MATCHED = Statement(
     lambda asked: (
         asked.rows(feedback_completion, "feedback_id", "completion_id")
@@ -101,12 +101,12 @@ _MATCHED = Statement(
     )
 )
 _GRADED = Statement(
-    lambda asked: (
+    lambda asked: asked.found(
         asked.rows(feedback_completion, "task_id", "completion_id")
         .join(feedback, is_linked)
-        .where(
-            asked.among(feedback_completion.c.completion_id, "ids"), feedback.c.state == literal_column("'accepted'")
-        )
+        .where(feedback.c.state == literal_column("'accepted'")),
+        feedback_completion.c.completion_id,
+        "ids",
     )
 )
 

@@ -1,13 +1,28 @@
 """Feedback tasks, and the index from tags to those whose selector names them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from sqlalchemy import BigInteger, Boolean, Column, Select, Text, false, func, select
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    ColumnElement,
+    CompoundSelect,
+    Select,
+    Text,
+    cast,
+    false,
+    func,
+    null,
+    select,
+    union_all,
+)
 
 from log10_server.store.base import Digest, Instant, Key, Payload, link, order, owned, same_columns
-from log10_server.store.database import Tx
 from log10_server.store.statements import Asked, Statement
+from log10_server.store.tags import digests, tag
+from log10_server.store.transaction import Tx
 
 feedback_task = owned(
     "feedback_task",
@@ -58,7 +73,7 @@ class FeedbackTaskTagRow(NamedTuple):
 same_columns(FeedbackTaskRow, feedback_task)
 same_columns(FeedbackTaskTagRow, feedback_task_tag)
 
-_AMONG = Statement(lambda asked: asked.rows(feedback_task).where(asked.among(feedback_task.c.id, "ids")))
+_AMONG = Statement(lambda asked: asked.found(asked.rows(feedback_task), feedback_task.c.id, "ids"))
 
 
 def add(tx: Tx, row: FeedbackTaskRow) -> None:
@@ -105,27 +120,56 @@ def _narrowed(found: Select[Any], archived: bool | None) -> Select[Any]:
     return found if archived is None else found.where(feedback_task.c.archived.is_(archived))
 
 
-def selectors_with(tx: Tx, tag_ids: Sequence[int]) -> dict[str, set[int]]:
-    """The whole selectors, by task, of the tasks that are not archived and name at least one of `tag_ids`."""
-    if not tag_ids:
-        return {}
-    found: dict[str, set[int]] = {}
-    for task_id, tag_id in tx.fetch(_SELECTORS_WITH, tag_ids=list(tag_ids)):
-        found.setdefault(task_id, set()).add(tag_id)
-    return found
+class Tagged(NamedTuple):
+    """What is known of the tags with some names: their keys, which are common, and the selectors that name one or more.
+
+    `selectors` are whole, by task, of the tasks that are not archived.
+    """
+
+    keys: dict[str, int]
+    common: set[int]
+    selectors: dict[str, set[int]]
 
 
-def _selectors_with(asked: Asked) -> Select[Any]:
+def tagged(tx: Tx, names: Iterable[str]) -> Tagged:
+    by_name = digests(names)
+    known = Tagged({}, set(), {})
+    for digest, tag_id, is_common, task_id in tx.fetch(_TAGGED, digests=sorted(by_name)) if by_name else ():
+        if task_id is not None:
+            known.selectors.setdefault(task_id, set()).add(tag_id)
+            continue
+        known.keys[by_name[digest]] = tag_id
+        if is_common:
+            known.common.add(tag_id)
+    return known
+
+
+def _tagged(asked: Asked) -> CompoundSelect[Any]:
+    """Rows of tags, and behind them rows of selectors: one answer to wait for."""
+    tags = asked.rows(tag, "name_digest", "id", "is_common").add_columns(cast(null(), Text).label("task_id"))
     named = feedback_task_tag.alias("named")
-    some = select(named.c.task_id).where(asked.mine(named), asked.among(named.c.tag_id, "tag_ids")).distinct()
-    its_task = (feedback_task.c.organization_id == feedback_task_tag.c.organization_id) & (
-        feedback_task.c.id == feedback_task_tag.c.task_id
+    selectors = (
+        select(
+            cast(null(), Text).label("name_digest"),
+            feedback_task_tag.c.tag_id,
+            cast(null(), Boolean).label("is_common"),
+            feedback_task_tag.c.task_id,
+        )
+        .select_from(tag)
+        .join(named, (named.c.organization_id == tag.c.organization_id) & (named.c.tag_id == tag.c.id))
+        .join(feedback_task, _is_of(named))
+        .join(feedback_task_tag, _is_of(feedback_task_tag))
+        .where(asked.mine(tag), feedback_task.c.archived == false())
     )
-    return (
-        asked.rows(feedback_task_tag, "task_id", "tag_id")
-        .join(feedback_task, its_task)
-        .where(feedback_task.c.archived == false(), feedback_task_tag.c.task_id.in_(some))
-    )
+    return union_all(*(asked.found(each, tag.c.name_digest, "digests") for each in (tags, selectors)))
 
 
-_SELECTORS_WITH = Statement(_selectors_with)
+def _is_of(table: Any) -> ColumnElement[bool]:
+    """Whether a row is of a task."""
+    its: ColumnElement[bool] = (feedback_task.c.organization_id == table.c.organization_id) & (
+        feedback_task.c.id == table.c.task_id
+    )
+    return its
+
+
+_TAGGED = Statement(_tagged)

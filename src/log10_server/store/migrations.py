@@ -15,7 +15,8 @@ from alembic.util import CommandError
 from sqlalchemy import Connection, text
 
 from log10_server.errors import Unavailable
-from log10_server.store.database import Database, refused
+from log10_server.store.database import Database
+from log10_server.store.failures import refused
 
 
 class WrongSchema(Exception):

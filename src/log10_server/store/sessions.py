@@ -6,8 +6,8 @@ from typing import NamedTuple
 from sqlalchemy import Column
 
 from log10_server.store.base import Instant, Key, owned, same_columns
-from log10_server.store.database import Tx
 from log10_server.store.statements import Statement
+from log10_server.store.transaction import Tx
 
 session = owned("session", ("id",), Column("id", Key), Column("created_at", Instant, nullable=False))
 
@@ -20,7 +20,7 @@ class SessionRow(NamedTuple):
 
 same_columns(SessionRow, session)
 
-_AMONG = Statement(lambda asked: asked.rows(session, "id").where(asked.among(session.c.id, "ids")))
+_AMONG = Statement(lambda asked: asked.found(asked.rows(session, "id"), session.c.id, "ids"))
 
 
 def ensure(tx: Tx, session_ids: Iterable[str]) -> None:

@@ -34,9 +34,9 @@ from sqlalchemy import (
 )
 
 from log10_server.store.base import Instant, Key, link, order, owned, same_columns
-from log10_server.store.database import Tx
 from log10_server.store.statements import Asked, Statement
 from log10_server.store.tags import TagRow, tag
+from log10_server.store.transaction import Tx
 
 completion_tag = owned(
     "completion_tag",
@@ -342,7 +342,7 @@ def _many(asked: Asked) -> Select[Any]:
         .correlate(tag)
         .scalar_subquery()
     )
-    return asked.rows(tag, "id").where(asked.among(tag.c.id, "ids"), above.is_not(None))
+    return asked.found(asked.rows(tag, "id").where(above.is_not(None)), tag.c.id, "ids")
 
 
 _its_tag = (tag.c.organization_id == completion_tag.c.organization_id) & (tag.c.id == completion_tag.c.tag_id)
@@ -355,14 +355,18 @@ _HAVING = Statement(
         .limit(bindparam("limit", type_=BigInteger()))
     )
 )
-_COMMON_AMONG = Statement(lambda asked: asked.rows(tag, "id").where(asked.among(tag.c.id, "ids"), tag.c.is_common))
+_COMMON_AMONG = Statement(lambda asked: asked.found(asked.rows(tag, "id").where(tag.c.is_common), tag.c.id, "ids"))
 _COUNT_OF_TAG = Statement(lambda asked: _count_of(asked, completion_tag, tag_id="tag_id"))
 _COUNT_OF_PAIR = Statement(
     lambda asked: _count_of(asked, completion_tag_pair, first_tag_id="first", second_tag_id="second")
 )
 _TAGS_OF = Statement(
-    lambda asked: (
-        _of_some(asked, "completion_id", "tag_id", "created_at").join(tag, _its_tag).add_columns(tag.c.is_common)
+    lambda asked: asked.found(
+        asked.rows(completion_tag, "completion_id", "tag_id", "created_at")
+        .join(tag, _its_tag)
+        .add_columns(tag.c.is_common),
+        completion_tag.c.completion_id,
+        "ids",
     )
 )
 _MANY = Statement(_many)

@@ -1,14 +1,14 @@
 """Tags: a row and a short key for each name, so that no index has to hold the name itself."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from hashlib import sha256
 from typing import NamedTuple
 
 from sqlalchemy import BigInteger, Boolean, Column, Text, false
 
 from log10_server.store.base import Digest, Instant, order, owned, same_columns
-from log10_server.store.database import Tx
 from log10_server.store.statements import Statement
+from log10_server.store.transaction import Tx
 
 tag = owned(
     "tag",
@@ -35,41 +35,34 @@ class TagRow(NamedTuple):
 
 same_columns(TagRow, tag)
 
-_KNOWN = Statement(
-    lambda asked: asked.rows(tag, "name_digest", "id", "is_common").where(asked.among(tag.c.name_digest, "digests"))
-)
-
-
-class Keys(NamedTuple):
-    """The keys of some tags by their names, and which of them are common."""
-
-    of: dict[str, int]
-    common: set[int]
+_KNOWN = Statement(lambda asked: asked.found(asked.rows(tag, "name_digest", "id"), tag.c.name_digest, "digests"))
 
 
 def known(tx: Tx, names: Iterable[str]) -> dict[str, int]:
     """The keys of those names that are tags already."""
-    return _known(tx, names).of
+    by_digest = digests(names)
+    found = tx.fetch(_KNOWN, digests=sorted(by_digest)) if by_digest else []
+    return {by_digest[digest]: id for digest, id in found}
 
 
-def ensure(tx: Tx, names: Iterable[str]) -> Keys:
+def ensure(tx: Tx, names: Iterable[str]) -> dict[str, int]:
     """The keys of all `names`; those that are not tags yet become tags."""
     wanted = set(names)
-    keys = _known(tx, wanted)
-    # The key is the microsecond of birth. Another process's clock may have given the same one: then once more.
-    while missing := sorted(wanted - keys.of.keys()):
-        rows = [
-            TagRow(tx.organization_id, at := tx.now(), sha256(name.encode()).hexdigest(), name, at, False)
-            for name in missing
-        ]
-        tx.insert_missing(tag, rows)
-        keys = Keys(keys.of | known(tx, missing), keys.common)
-    return keys
+    return add_missing(tx, wanted, known(tx, wanted))
 
 
-def _known(tx: Tx, names: Iterable[str]) -> Keys:
-    digests = {sha256(name.encode()).hexdigest(): name for name in names}
-    if not digests:
-        return Keys({}, set())
-    found = tx.fetch(_KNOWN, digests=sorted(digests))
-    return Keys({digests[digest]: id for digest, id, _ in found}, {id for _, id, is_common in found if is_common})
+def add_missing(tx: Tx, names: Iterable[str], known: Mapping[str, int]) -> dict[str, int]:
+    """As `ensure`, where those that are tags are known.
+
+    The key is the microsecond of birth. Where another process's clock has given the same one, the database refuses it,
+    and the work is done again (`store/writer`).
+    """
+    missing = sorted(digests(set(names) - known.keys()).items())
+    rows = [TagRow(tx.organization_id, at := tx.now(), digest, name, at, False) for digest, name in missing]
+    tx.insert_many(tag, rows)
+    return {**known, **{row.name: row.id for row in rows}}
+
+
+def digests(names: Iterable[str]) -> dict[str, str]:
+    """The names by their digests, by which they are looked up."""
+    return {sha256(name.encode()).hexdigest(): name for name in names}

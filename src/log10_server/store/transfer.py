@@ -6,11 +6,11 @@ from typing import Any, NamedTuple
 from sqlalchemy import ColumnElement, Table, func, literal, select, tuple_
 
 from log10_server.store.completions import CompletionRow, Place, completion
-from log10_server.store.database import Tx
 from log10_server.store.feedback import FeedbackRow, feedback, feedback_completion
 from log10_server.store.feedback_tasks import FeedbackTaskRow, feedback_task
 from log10_server.store.sessions import SessionRow, session
 from log10_server.store.test_runs import TestRunRow, test_run
+from log10_server.store.transaction import Tx
 
 PAGE_ROWS = 500
 PAGE_BYTES = 4 << 20

@@ -32,10 +32,10 @@ from sqlalchemy import (
 
 from log10_server.store.base import Instant, Key, link, order, owned, same_columns
 from log10_server.store.completions import CompletionRow, Place, completion
-from log10_server.store.database import Tx
 from log10_server.store.feedback import feedback, feedback_completion, is_linked
 from log10_server.store.statements import Asked, Statement
 from log10_server.store.tagged import with_all_tags
+from log10_server.store.transaction import Tx
 
 ungraded = owned(
     "ungraded",

@@ -26,9 +26,9 @@ from sqlalchemy import (
 from log10_server.clock import MICROSECONDS
 from log10_server.store.base import Key
 from log10_server.store.completions import Filters, completion, narrowed, shown_status
-from log10_server.store.database import Tx
 from log10_server.store.tagged import completion_tag
 from log10_server.store.tags import tag
+from log10_server.store.transaction import Tx
 
 Group = Literal["day", "model", "tag", "status"]
 

@@ -21,7 +21,9 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from log10_server.errors import Defect, Refusal, Unavailable, place
-from log10_server.store.database import Database, Tx, is_clash, was_lost
+from log10_server.store.database import Database
+from log10_server.store.failures import is_clash, was_lost
+from log10_server.store.transaction import Tx
 
 T = TypeVar("T")
 E = TypeVar("E")
@@ -184,9 +186,8 @@ class Writer:
         groups = _grouped(batch)
         done = False
         try:
-            with self._database.writing() as connection:
-                owners = sorted({waiting.organization_id for waiting in batch})
-                txs = {owner: tx for owner in owners if (tx := self._database.tx_if_free(connection, owner))}
+            owners = sorted({waiting.organization_id for waiting in batch})
+            with self._database.writing_for(owners) as (connection, txs):
                 put_off = [waiting for waiting in batch if waiting.organization_id not in txs]
                 mine = [waiting for waiting in batch if waiting.organization_id in txs]
                 groups = _grouped(mine)

@@ -18,8 +18,9 @@ from log10_server.services import feedback_tasks
 from log10_server.services.backfill import Backfill
 from log10_server.services.validators import Validators
 from log10_server.settings import Limits, Settings
-from log10_server.store.database import Database, Tx
+from log10_server.store.database import Database
 from log10_server.store.organizations import OrganizationRow
+from log10_server.store.transaction import Tx
 from log10_server.store.writer import Writer, answered
 
 T = TypeVar("T")

@@ -44,7 +44,7 @@ def at_midnight(database: Database, organization: Organization) -> None:
             tx,
             [CompletionRow(**{**nothing, **known, "id": str(at), "created_at": at, "model": "m"}) for at in instants],
         )
-        key = store.tags.ensure(tx, ["a"]).of["a"]
+        key = store.tags.ensure(tx, ["a"])["a"]
         store.tagged.index_tags(tx, [CompletionTagRow(organization.id, str(at), key, at) for at in instants])
 
 

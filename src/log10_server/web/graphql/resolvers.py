@@ -14,10 +14,10 @@ from log10_server.services.feedback import Matched
 from log10_server.services.filters import FilterError, parsed
 from log10_server.settings import Limits
 from log10_server.store.completions import CompletionRow
-from log10_server.store.database import Tx
 from log10_server.store.feedback import Filters
 from log10_server.store.feedback_tasks import FeedbackTaskRow
 from log10_server.store.organizations import OrganizationRow
+from log10_server.store.transaction import Tx
 from log10_server.strict_json import JsonText
 from log10_server.web.answer import AnyText, Name
 from log10_server.web.door import check_organization, faults_of

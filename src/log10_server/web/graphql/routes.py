@@ -23,7 +23,7 @@ from graphql import (
 from pydantic import BaseModel, Field
 
 from log10_server.errors import Conflict, Invalid, Malformed, NotAllowed, NotFound, Refusal
-from log10_server.store.database import Tx
+from log10_server.store.transaction import Tx
 from log10_server.strict_json import JsonText, value
 from log10_server.web.answer import QueryText, Wire, json_of
 from log10_server.web.call import CallOf

@@ -17,7 +17,7 @@ from log10_server.services.completions import Entry
 from log10_server.services.merging import CompletionFields
 from log10_server.settings import Limits
 from log10_server.store.completions import CompletionRow, Filters
-from log10_server.store.database import Tx
+from log10_server.store.transaction import Tx
 from log10_server.strict_json import JsonText, check_nesting, value
 from log10_server.web.answer import (
     JsonArray,

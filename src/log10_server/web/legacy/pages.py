@@ -10,9 +10,9 @@ from starlette.types import Scope
 from log10_server.clock import utc
 from log10_server.services import feedback, feedback_tasks
 from log10_server.services.feedback import Matched
-from log10_server.store.database import Tx
 from log10_server.store.feedback import Filters
 from log10_server.store.feedback_tasks import FeedbackTaskRow
+from log10_server.store.transaction import Tx
 from log10_server.strict_json import JsonText, value, written
 from log10_server.web.answer import JsonObject, Limit, Offset, QueryText, Wire, as_members
 from log10_server.web.door import Call, Route

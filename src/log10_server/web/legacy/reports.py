@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 from starlette.responses import Response
 
 from log10_server.services import test_runs
-from log10_server.store.database import Tx
+from log10_server.store.transaction import Tx
 from log10_server.strict_json import decoded, written
 from log10_server.web.call import Machine
 from log10_server.web.door import members_of, path_id, read_body

@@ -12,7 +12,7 @@ from log10_server.services import transfer
 from log10_server.services.filters import FilterError, Test, parsed
 from log10_server.services.transfer import Progress
 from log10_server.store.completions import Place
-from log10_server.store.database import Tx
+from log10_server.store.transaction import Tx
 from log10_server.web.answer import QueryText
 from log10_server.web.call import CallOf
 from log10_server.web.door import Call, Route

@@ -10,7 +10,7 @@ from pydantic import Field
 from log10_server.errors import Fault, Forbidden, Invalid, TooLarge, WrongMediaType
 from log10_server.services import completions
 from log10_server.services.completions import Entry
-from log10_server.store.database import Tx
+from log10_server.store.transaction import Tx
 from log10_server.web.answer import Wire
 from log10_server.web.call import CallOf
 from log10_server.web.door import Call, Route, Stream, check_organization, says_json

@@ -11,8 +11,8 @@ from log10_server.services import feedback
 from log10_server.services.feedback import Matched, NewFeedback
 from log10_server.services.filters import FilterError, Test, parsed
 from log10_server.services.selectors import Listed, Selector
-from log10_server.store.database import Tx
 from log10_server.store.feedback import Filters
+from log10_server.store.transaction import Tx
 from log10_server.web.answer import (
     AnyText,
     AtLeastOne,

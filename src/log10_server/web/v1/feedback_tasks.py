@@ -8,8 +8,8 @@ from pydantic.config import JsonDict
 
 from log10_server.services import feedback_tasks
 from log10_server.services.feedback_tasks import Changes, NewFeedbackTask
-from log10_server.store.database import Tx
 from log10_server.store.feedback_tasks import FeedbackTaskRow
+from log10_server.store.transaction import Tx
 from log10_server.strict_json import JsonText
 from log10_server.web.answer import (
     Flag,
