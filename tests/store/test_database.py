@@ -1,5 +1,6 @@
 """The database: what was answered is seen next, many values go in one statement, and SQLite is as durable as said."""
 
+import json
 import multiprocessing
 import threading
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError
 
 from log10_server import store
 from log10_server.errors import Unavailable
@@ -19,6 +21,7 @@ from log10_server.store.database import Database
 from log10_server.store.engines import database_url
 from log10_server.store.sessions import SessionRow, session
 from log10_server.store.statements import Statement
+from log10_server.store.tags import TagRow, tag
 from log10_server.store.transaction import Tx
 from tests.conftest import Organization, new_organization
 
@@ -124,6 +127,87 @@ def test_a_statement_that_is_built_once_looks_up_odd_texts_exactly(tx: Tx) -> No
     tx.insert_many(completion, [row(tx, id) for id in stored])
 
     assert store.completions.existing(tx, ODD) == set(stored)
+
+
+def test_what_is_inserted_together_is_found_by_what_is_asked_meanwhile_and_at_the_end(tx: Tx) -> None:
+    with tx.together():
+        tx.insert_many(session, [SessionRow(tx.organization_id, "s", 1)])
+        store.completions.add(tx, [row(tx, "a", session_id="s"), row(tx, "b", session_id="s")])
+        assert store.completions.existing(tx, "abc") == {"a", "b"}
+        store.completions.add(tx, [row(tx, "c", session_id="s")])
+
+    assert store.completions.existing(tx, "abc") == {"a", "b", "c"}
+
+
+def test_what_is_inserted_together_and_linked_to_nothing_is_refused_as_a_whole(tx: Tx) -> None:
+    def insert() -> None:
+        with tx.connection.begin_nested(), tx.together():
+            store.completions.add(tx, [row(tx, "a")])
+            store.completions.add(tx, [row(tx, "b", session_id="nowhere")])
+
+    with pytest.raises(IntegrityError):
+        insert()
+
+    assert store.completions.existing(tx, "ab") == set()
+
+
+def test_what_was_to_be_inserted_together_is_forgotten_when_that_fails(tx: Tx) -> None:
+    def fail() -> None:
+        with tx.connection.begin_nested(), tx.together():
+            store.completions.add(tx, [row(tx, "a")])
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    store.completions.add(tx, [row(tx, "b")])
+
+    assert store.completions.existing(tx, "ab") == {"b"}
+
+
+@pytest.mark.parametrize("rows", [1, 2, 7])
+@pytest.mark.parametrize("duration", [None, 1, 1.5])
+def test_columns_of_nothing_are_inserted_as_nothing(tx: Tx, rows: int, duration: float | None) -> None:
+    """Whether all rows say nothing in a column, or the first or last of them alone says something."""
+    said = [row(tx, str(number), duration=duration if number == rows - 1 else None) for number in range(rows)]
+    said.append(row(tx, "last", status="started"))
+
+    store.completions.add(tx, said)
+
+    assert read(tx) == said
+
+
+_LOOK_UPS = {
+    "tags by name": (store.tags._KNOWN, {"digests": ["d7", "d8", "d9"]}),
+    "tags and selectors": (store.feedback_tasks._TAGGED, {"digests": ["d7", "d8", "d9"]}),
+    "completions by id": (store.completions._EXISTING, {"ids": ["c7", "c8", "c9"]}),
+}
+
+
+@pytest.mark.parametrize("name", _LOOK_UPS)
+def test_postgres_reads_no_more_than_it_looks_for_in_a_table_that_nobody_has_counted(tx: Tx, name: str) -> None:
+    if not tx.database.is_postgres:
+        pytest.skip("only Postgres plans by what it has counted")
+    names = [str(number) for number in range(2000)]
+    tx.insert_many(tag, [TagRow(tx.organization_id, int(n), f"d{n}", n, 1, False) for n in names])
+    store.completions.add(tx, [row(tx, f"c{n}") for n in names])
+    statement, values = _LOOK_UPS[name]
+    sql, _, constants, _ = statement.written(tx.database.engine.dialect)
+    said = {**constants, "organization_id": tx.organization_id, **{n: json.dumps(v) for n, v in values.items()}}
+    driver: Any = tx.connection.connection.driver_connection
+
+    plan = driver.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {sql}", said).fetchone()[0]
+
+    assert read_by(plan[0]["Plan"]) <= 20
+
+
+def read_by(plan: dict[str, Any]) -> float:
+    """How many rows the parts of a plan have read from tables, those among them that were of no use."""
+    own: float = (
+        plan["Actual Rows"] + plan.get("Rows Removed by Filter", 0) + plan.get("Rows Removed by Index Recheck", 0)
+    )
+    is_scan = "Relation Name" in plan
+    read: float = own * plan["Actual Loops"] * is_scan
+    return read + sum(map(read_by, plan.get("Plans", [])))
 
 
 @pytest.mark.parametrize(

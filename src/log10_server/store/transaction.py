@@ -99,9 +99,11 @@ class Tx:
         What can't be stored is raised then.
         """
         self._gathered = [] if self.database.is_postgres else None
-        yield
-        self._send()
-        self._gathered = None
+        try:
+            yield
+            self._send()
+        finally:
+            self._gathered = None
 
     def run(self, statement: Statement, **values: Any) -> None:
         """Do what `statement` says."""

@@ -2,7 +2,7 @@
 
 A durable commit costs the same for one row as for fifty, so a thread with its own connection takes all that wait,
 does them in one transaction, and each is answered when that transaction is on disk. A lone work does not wait for
-company; after a transaction of several, those who come next have a millisecond to come together. A refused work
+company; after a transaction of several, those who come next have a moment to come together. A refused work
 undoes only itself; a failed commit fails every work in it.
 
 A work may run twice (what it stood beside failed, a connection was lost): it is a function of `tx` and of values,
@@ -34,7 +34,8 @@ log = logging.getLogger(__name__)
 BATCH_COUNT = 256
 BATCH_BYTES = 32 << 20
 TRIES = 5
-_COMPANY = 0.001  # seconds that those who come again together are waited for
+_LONGEST_WAIT = 0.005  # seconds that those who come again together are waited for
+_CROWD = 16
 _PAUSE = 0.005  # seconds, while another process writes for all who wait
 
 
@@ -65,9 +66,9 @@ class Writer:
         self._line: deque[_Waiting] = deque()
         self._bytes = 0
         self._open = True
-        # Those who were answered together soon come again together; one that came alone is not kept waiting.
-        self._expected = 1
-        self._wanted = 1
+        self._wanted = 1  # how many must stand in line for the thread to be woken
+        self._answered = 0  # by the last transaction
+        self._took = 0.0  # seconds, by it
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._serve, name="writer", daemon=True)
 
@@ -138,11 +139,13 @@ class Writer:
     def _serve(self) -> None:
         while batch := self._take():
             put_off: list[_Waiting] = []
+            began = time.monotonic()
             try:
                 put_off = self._do(batch)
             except BaseException as error:  # a defect here must not end the thread and leave all callers waiting
                 log.error("writer: %s at %s", type(error).__name__, place(error))
                 _fail(batch, Defect("The write failed."))
+            self._took = time.monotonic() - began
             _answer([waiting for waiting in batch if waiting not in put_off])
             self._line_up_again(put_off)
             if len(put_off) == len(batch):
@@ -158,11 +161,12 @@ class Writer:
         batch: list[_Waiting] = []
         size = 0
         with self._changed:
+            company = self._company()
             while self._open and not self._line:
                 self._changed.wait()
-            if self._open and len(self._line) < self._expected:
-                self._wanted = self._expected
-                self._changed.wait(_COMPANY)
+            if self._open and len(self._line) < company:
+                self._wanted = company
+                self._changed.wait(min(self._took, _LONGEST_WAIT))  # no more than that can be saved
                 self._wanted = 1
             while self._line and len(batch) < BATCH_COUNT:
                 head = self._line[0]
@@ -171,8 +175,19 @@ class Writer:
                 batch.append(self._line.popleft())
                 size += head.size
             self._bytes -= size
-            self._expected = len(batch)
+            self._answered = len(batch)
         return batch
+
+    def _company(self) -> int:
+        """How many are worth waiting for, when those who were just answered come again; one that came alone is not.
+
+        All of a few, as a transaction costs more than they do. Of many, one half is read here while Postgres stores
+        the other one; SQLite stores here, too.
+        """
+        if self._answered < 2:
+            return 1
+        together = len(self._line) + self._answered
+        return (together + 1) // 2 if together >= _CROWD and self._database.is_postgres else together
 
     def _do(self, batch: list[_Waiting]) -> list[_Waiting]:
         """Do the batch in one transaction; what fails there is done again by itself.
