@@ -50,6 +50,18 @@ def test_a_write_of_one_organization_does_not_wait_for_another_process_that_writ
     assert order == [other.id] * 3 + [organization.id] * 2
 
 
+@pytest.mark.parametrize("id", ["acme", "a'b", "é\\'", "'); SELECT 1; --"])
+def test_a_transaction_leaves_out_an_organization_that_another_one_has_to_itself(database: Database, id: str) -> None:
+    with database.writing() as connection:
+        database.tx(connection, id)
+        if database.is_postgres:
+            with database.writing_for(["free", id]) as (_, txs):
+                assert list(txs) == ["free"]
+
+    with database.writing_for(["free", id]) as (_, txs):
+        assert list(txs) == ["free", id]
+
+
 def test_writers_of_the_same_organizations_in_any_order_never_lock_each_other(
     database: Database, organization: Organization, other: Organization
 ) -> None:

@@ -1,4 +1,4 @@
-"""The database, and a transaction of one organization in it; the only place that asks which database this is.
+"""The database: its connections, and how a transaction begins and ends on one.
 
 SQLite: one file in WAL mode, `synchronous=FULL`, foreign keys on; a write takes the write lock when it begins.
 Postgres (14 or newer): READ COMMITTED, one writer at a time for each organization, by psycopg 3.
@@ -9,7 +9,6 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from functools import cache
 from itertools import compress
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
@@ -258,14 +257,15 @@ class Database:
 
 
 _EXCLUSIVELY = text("SELECT pg_advisory_xact_lock(hashtextextended(:what, 10))")
-_ALONE = Statement(lambda _: text(f"SELECT pg_advisory_xact_lock({_KEY_OF_LOCK.format(':organization_id')})"))
-_KEY_OF_LOCK = "hashtextextended(CAST({} AS text), 10)"
+_KEY_OF_LOCK = "hashtextextended({}, 10)"
+_ALONE = Statement(
+    lambda _: text(f"SELECT pg_advisory_xact_lock({_KEY_OF_LOCK.format('CAST(:organization_id AS text)')})")
+)
 
 
-@cache
 def _key_of_lock(organization_id: str) -> str:
-    quoted = organization_id.replace("'", "''")
-    return _KEY_OF_LOCK.format(f"'{quoted}'")
+    """As `_ALONE` has it, for a statement without parameters: no id can be more than a text there."""
+    return _KEY_OF_LOCK.format(f"convert_from(decode('{organization_id.encode().hex()}', 'hex'), 'UTF8')")
 
 
 def _said(connection: "PGconn", statements: bytes) -> "PGresult":
