@@ -73,6 +73,8 @@ class Bench:
             for name, kill_database in killed.ways(subject.kind):
                 if self.options.wants(name):
                     self._killed(subject, name, kill_database)
+        if not self.rows:
+            raise CantMeasure(f"ONLY is {self.options.only!r}, and no row of the table has that in its name.")
 
     def _throughput(self, case: Case) -> None:
         _say(case.name)

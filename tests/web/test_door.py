@@ -1,5 +1,6 @@
 """How a body is read before anything is asked of it: size, media type, encoding, JSON (contract 3.2)."""
 
+import gzip
 import json
 import logging
 import socket
@@ -115,6 +116,19 @@ def test_the_type_is_refused_before_the_json(api: Api) -> None:
     answer = api.post("/completions", content=b"{not json", headers={"Content-Type": "text/plain"})
 
     problem(answer, 415)
+
+
+@pytest.mark.parametrize("path", ["/completions", "/completions/batch"])
+@pytest.mark.parametrize("encoding", ["gzip", "GZip", "deflate", "br", "zstd"])
+def test_a_compressed_body_is_refused_and_the_encoding_named(api: Api, path: str, encoding: str) -> None:
+    answer = api.post(path, content=gzip.compress(BODY), headers={"Content-Encoding": encoding})
+
+    assert encoding.lower() in problem(answer, 415, "wrong_media_type")["detail"]
+
+
+@pytest.mark.parametrize("encoding", ["identity", "utf-8", ""])
+def test_another_content_encoding_counts_for_nothing(api: Api, encoding: str) -> None:
+    assert api.post("/completions", content=BODY, headers={"Content-Encoding": encoding}).status_code == 201
 
 
 @pytest.mark.parametrize(

@@ -434,14 +434,19 @@ async def read_body(scope: Scope, receive: Receive, most: int) -> tuple[bytes, s
 
 
 def _headers_of_body(scope: Scope) -> tuple[int | None, str | None]:
-    """How long the body says it is, and of what type."""
+    """How long the body says it is, and of what type. Raises WrongMediaType for a compressed one."""
     length = media_type = None
     for name, content in scope["headers"]:
         if name == b"content-length":
             length = int(content) if content.isdigit() else None
         elif name == b"content-type":
             media_type = content.decode("latin-1")
+        elif name == b"content-encoding" and (encoding := content.decode("latin-1").strip().lower()) in _COMPRESSED:
+            raise WrongMediaType(f"The body must not be compressed, and its Content-Encoding is {encoding!r}.")
     return length, media_type
+
+
+_COMPRESSED = frozenset({"gzip", "x-gzip", "deflate", "br", "zstd", "compress"})
 
 
 async def members_of(body: bytes, media_type: str | None, payloads: Collection[str], nesting: int) -> dict[str, Any]:

@@ -202,7 +202,12 @@ class Elements:
         if self._is_open:
             yield from self._split(piece, is_last=True)
             return
-        value(decoded(_BOM + piece))  # not JSON comes before not an array, and a second mark is not JSON
+        try:
+            value(decoded(_BOM + piece))  # not JSON comes before not an array, and a second mark is not JSON
+        except Malformed as refusal:
+            if not piece.startswith(b"{"):
+                raise
+            raise Malformed(f"{refusal.detail} JSON Lines are sent as application/x-ndjson.") from None
         raise Invalid.at("", "Must be a JSON array of objects; JSON Lines are sent as application/x-ndjson.")
 
     def _opened(self, part: bytes) -> bytes:

@@ -235,6 +235,13 @@ def test_the_first_hundred_faults_are_listed_and_the_others_counted(api: Api, sp
     assert "and 500 more. The first 100 are listed." in answer.json()["detail"]
 
 
+def test_an_array_that_says_it_is_json_lines_is_told_how_to_be_sent(api: Api) -> None:
+    answer = lines(api, '[{"tags":["a"]}]')
+
+    assert paths(answer) == ["/0"]
+    assert "application/json" in answer.text
+
+
 def test_nesting_is_limited_in_each_row(api: Api, spelled: Spelled) -> None:
     def nested(levels: int) -> str:
         return '{"request":' + '{"a":' * (levels - 1) + "1" + "}" * levels
@@ -274,7 +281,10 @@ def test_a_line_that_is_not_json_is_named(api: Api, database: Database, text: st
         ("[{}", "Not JSON: the array is not closed. The body ends at byte 3."),
         ("[{}]]", "Not JSON: Extra data at byte 4."),
         ("[{}] [{}]", "Not JSON: Extra data at byte 5."),
-        ('{"a":1}\n{"b":2}', "Not JSON: Extra data at line 2, column 1."),
+        (
+            '{"a":1}\n{"b":2}',
+            "Not JSON: Extra data at line 2, column 1. JSON Lines are sent as application/x-ndjson.",
+        ),
         ("", "Not JSON: Expecting value at line 1, column 1."),
     ],
 )

@@ -148,7 +148,12 @@ class _Reading:
         self._entries.clear()
 
     def _entry(self, row: Row) -> Entry:
-        said = row.members(CompletionUpload.payloads, self._limits.nesting)
+        try:
+            said = row.members(CompletionUpload.payloads, self._limits.nesting)
+        except Invalid:
+            if row.line and row.content and row.content.startswith(b"["):
+                raise Invalid.at("", "Must be a JSON object; an array of rows is sent as application/json.") from None
+            raise
         check_organization(self._organization, said.get("organization_id"))
         upload = validated(CompletionUpload, said, self._limits)
         return Entry(upload.id, upload.meaning())
