@@ -36,6 +36,7 @@ QUESTIONS: dict[str, Callable[[Tx], object]] = {
     "feedback of a task on a completion": lambda tx: listed(tx, completion_id="c7", task_id="graded", state=ACCEPTED),
     "proposals": lambda tx: listed(tx, state=PROPOSED),
     "proposals of a task": lambda tx: listed(tx, state=PROPOSED, task_id="graded"),
+    "what is known of a completion's tags": lambda tx: store.feedback_tasks.known_tags(tx, ["a", "rare"]),
     "the proposal for a completion": lambda tx: feedback.proposal_for(tx, "c7"),
 }
 
@@ -53,8 +54,11 @@ def listed(tx: Tx, **filters: Any) -> list[feedback.Matched]:
 
 
 def grown(tx: Tx, start: int, end: int) -> None:
-    """Completions of common tags, some of which are hardly ever together, all graded but the first few."""
+    """Completions of common tags, some of which are hardly ever together, all graded but the first few; and tasks."""
     numbers = range(start, end)
+    for number in numbers[::10]:
+        task = NewFeedbackTask(f"t{number}", f"task {number}", "", "{}", (f"own {number}", "nobody's"))
+        feedback_tasks.create(tx, task)
     entries = [Entry(f"c{number}", {"tags": ["a", "b", "even" if number % 2 else "odd"]}) for number in numbers]
     completions.record(tx, entries)
     graded = [NewFeedback(None, "graded", "{}", "", Listed((f"c{number}",))) for number in numbers if number > 20]

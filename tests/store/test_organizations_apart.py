@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import text
 
 from log10_server.errors import Unavailable
 from log10_server.settings import Settings
@@ -48,6 +49,31 @@ def test_a_write_of_one_organization_does_not_wait_for_another_process_that_writ
 
     asyncio.run(story())
     assert order == [other.id] * 3 + [organization.id] * 2
+
+
+@pytest.mark.parametrize("isolation", ["repeatable read", "serializable"])
+def test_a_write_sees_what_was_committed_while_it_waited_whatever_the_server_has_as_default(
+    database: Database, organization: Organization, isolation: str
+) -> None:
+    if not database.is_postgres:
+        pytest.skip("SQLite has one writer at a time, for all organizations")
+
+    def isolations(one: Database) -> list[str]:
+        asked = text("SHOW transaction_isolation")
+        with one.writing() as alone, one.writing_for([organization.id]) as (connection, _):
+            return [str(each.scalar(asked)) for each in (alone, connection)]
+
+    with database.reading() as connection:
+        connection.execute(
+            text(f"ALTER DATABASE {database.url.database} SET default_transaction_isolation = '{isolation}'")
+        )
+    later = Database(database.url.render_as_string(hide_password=False))
+    try:
+        assert isolations(later) == ["read committed"] * 2
+    finally:
+        later.close()
+        with database.reading() as connection:
+            connection.execute(text(f"ALTER DATABASE {database.url.database} RESET default_transaction_isolation"))
 
 
 @pytest.mark.parametrize("id", ["acme", "a'b", "é\\'", "'); SELECT 1; --"])

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -415,6 +415,49 @@ def test_a_caller_whose_loop_has_ended_does_not_end_the_writer(
 
     assert again == "b"
     assert stored(database, organization) == {"a", "b"}
+
+
+def test_a_work_that_hides_the_failure_of_a_statement_is_not_answered_as_stored(
+    database: Database, organization: Organization
+) -> None:
+    """Postgres takes a COMMIT after it for a ROLLBACK, and says nothing; SQLite undoes only that statement."""
+
+    def hiding(tx: Tx) -> str:
+        store.sessions.ensure(tx, ["a"])
+        with suppress(Exception):
+            tx.connection.exec_driver_sql("SELECT nothing FROM nowhere")
+        return "stored"
+
+    async def story() -> list[Any]:
+        async with lined(database, organization) as line:
+            return list(await line.together(line.write(hiding), line.write(storing("b"))))
+
+    hidden, other = asyncio.run(story())
+    assert other == "b"
+    assert (hidden == "stored") is ("a" in stored(database, organization))
+
+
+def test_a_burst_that_is_over_keeps_nobody_waiting(
+    database: Database, organization: Organization, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who comes after it waits for no company: whoever was answered long ago isn't on the way."""
+
+    async def story() -> float:
+        async with lined(database, organization) as line:
+            await line.together(*(line.write(storing(str(number))) for number in range(40)))
+            await asyncio.sleep(0.1)
+            waits: list[float] = []
+            wait = line.writer._changed.wait
+
+            def noted(seconds: float | None = None) -> bool:
+                waits.append(seconds or 0)
+                return wait(seconds)
+
+            monkeypatch.setattr(line.writer._changed, "wait", noted)
+            await line.write(storing("later"))
+            return sum(waits)
+
+    assert asyncio.run(story()) == 0
 
 
 def test_a_commit_that_fails_fails_every_work_in_it(database: Database, organization: Organization) -> None:

@@ -10,7 +10,7 @@ from log10_server.services import selectors, wanting
 from log10_server.services.merging import CompletionFields, merged
 from log10_server.services.provider_payloads import taken_out
 from log10_server.store.completions import CompletionRow, Filters, Place
-from log10_server.store.feedback_tasks import Tagged
+from log10_server.store.feedback_tasks import KnownTags
 from log10_server.store.tagged import CompletionTagRow
 from log10_server.store.transaction import Tx
 from log10_server.strict_json import value, written_texts
@@ -46,11 +46,11 @@ def record(tx: Tx, entries: Sequence[Entry]) -> list[CompletionRow | Refusal]:
         results.append(known[id])
     store.completions.replace(tx, [row for id, row in known.items() if id in before and row != before[id]])
     changed = [row for row in known.values() if row.tags != (before[row.id].tags if row.id in before else None)]
-    tagged = store.feedback_tasks.tagged(tx, set().union(*map(wanting.tags_of, changed)))
+    tags = store.feedback_tasks.known_tags(tx, set().union(*map(wanting.tags_of, changed)))
     graded = _untag(tx, [row.id for row in changed if row.id in before])
     with tx.together():
         store.completions.add(tx, [row for id, row in known.items() if id not in before])
-        _tag(tx, changed, tagged, graded)
+        _tag(tx, changed, tags, graded)
     return results
 
 
@@ -192,10 +192,10 @@ def _untag(tx: Tx, completion_ids: Sequence[str]) -> set[tuple[str, str]]:
     return store.feedback.graded(tx, completion_ids)
 
 
-def _tag(tx: Tx, rows: Sequence[CompletionRow], tagged: Tagged, graded: set[tuple[str, str]]) -> None:
+def _tag(tx: Tx, rows: Sequence[CompletionRow], known: KnownTags, graded: set[tuple[str, str]]) -> None:
     """Put these completions into the index over tags, and into what is wanted, by what they say now."""
     tags = [wanting.tags_of(row) for row in rows]
-    keys = store.tags.add_missing(tx, set().union(*tags), tagged.keys)
+    keys = store.tags.add_missing(tx, set().union(*tags), known.keys)
     tag_ids = {row.id: {keys[tag] for tag in its} for row, its in zip(rows, tags, strict=True)}
     store.tagged.index_tags(
         tx,
@@ -204,6 +204,6 @@ def _tag(tx: Tx, rows: Sequence[CompletionRow], tagged: Tagged, graded: set[tupl
             for row in rows
             for tag_id in sorted(tag_ids[row.id])  # what is in order is soon sorted
         ],
-        tagged.common,
+        known.common,
     )
-    wanting.tagged(tx, rows, tag_ids, tagged.selectors, graded)
+    wanting.tagged(tx, rows, tag_ids, known.selectors, graded)

@@ -20,19 +20,19 @@ def tagged(
     tx: Tx,
     rows: Sequence[CompletionRow],
     tag_ids: Mapping[str, set[int]],
-    selectors: Mapping[str, set[int]],
+    chosen_by: Mapping[str, set[int]],
     graded: set[tuple[str, str]],
 ) -> None:
     """These completions have now these tags.
 
-    `selectors` are those that name one or more of them, by task; `graded` are tasks and completions with feedback.
+    `chosen_by` are the selectors that name one or more of them, by task; `graded` are tasks and completions with feedback.
     """
     store.ungraded.add(
         tx,
         [
             UngradedRow(tx.organization_id, row.id, task_id, row.created_at)
             for row in rows
-            for task_id, selector in selectors.items()
+            for task_id, selector in chosen_by.items()
             if selector <= tag_ids[row.id] and (task_id, row.id) not in graded
         ],
     )
@@ -74,7 +74,7 @@ def feedback_removed(tx: Tx, task_id: str, completion_ids: Sequence[str]) -> Non
     if not completion_ids:
         return
     rows = list(store.completions.found_among(tx, completion_ids).values())
-    known = store.feedback_tasks.tagged(tx, {tag for row in rows for tag in tags_of(row)})
+    known = store.feedback_tasks.known_tags(tx, {tag for row in rows for tag in tags_of(row)})
     tag_ids = {row.id: {known.keys[tag] for tag in tags_of(row)} for row in rows}
     its = {id: selector for id, selector in known.selectors.items() if id == task_id}
     tagged(tx, rows, tag_ids, its, store.feedback.graded(tx, completion_ids))

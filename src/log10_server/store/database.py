@@ -99,7 +99,7 @@ class Database:
 
         Raises Unavailable when the database can't be reached or the commit did not succeed.
         """
-        with self._begun("BEGIN") as (connection, _):
+        with self._begun(_BEGIN) as (connection, _):
             yield connection
 
     @contextmanager
@@ -109,7 +109,7 @@ class Database:
         One that another transaction has to itself just now is left out.
         """
         locks = ", ".join(f"pg_try_advisory_xact_lock({_key_of_lock(id)})" for id in organization_ids)
-        with self._begun(f"BEGIN; SELECT {locks}") as (connection, is_free):
+        with self._begun(f"{_BEGIN}; SELECT {locks}") as (connection, is_free):
             free = (
                 compress(organization_ids, (told == b"t" for told in is_free)) if self.is_postgres else organization_ids
             )
@@ -256,6 +256,7 @@ class Database:
             engine.dispose()
 
 
+_BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"  # whatever the server's default: a lock is asked for, then looked up
 _EXCLUSIVELY = text("SELECT pg_advisory_xact_lock(hashtextextended(:what, 10))")
 _KEY_OF_LOCK = "hashtextextended({}, 10)"
 _ALONE = Statement(
@@ -269,11 +270,14 @@ def _key_of_lock(organization_id: str) -> str:
 
 
 def _said(connection: "PGconn", statements: bytes) -> "PGresult":
+    """What the last of them gave. Raises an error of the driver, also for a COMMIT of what had failed before."""
     result = connection.exec_(statements)
-    if not result.error_message:
+    if not result.error_message and result.command_status != b"ROLLBACK":
         return result
     from psycopg import OperationalError, errors, pq
 
+    if not result.error_message:
+        raise errors.InFailedSqlTransaction("A statement failed, so there was nothing to commit.")
     if connection.status != pq.ConnStatus.OK:  # what is lost has no number that says so
         raise OperationalError(result.error_message.decode(errors="replace"))
     raise errors.error_from_result(result)

@@ -7,7 +7,6 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
-    ColumnElement,
     CompoundSelect,
     Select,
     Text,
@@ -120,7 +119,7 @@ def _narrowed(found: Select[Any], archived: bool | None) -> Select[Any]:
     return found if archived is None else found.where(feedback_task.c.archived.is_(archived))
 
 
-class Tagged(NamedTuple):
+class KnownTags(NamedTuple):
     """What is known of the tags with some names: their keys, which are common, and the selectors that name one or more.
 
     `selectors` are whole, by task, of the tasks that are not archived.
@@ -131,10 +130,11 @@ class Tagged(NamedTuple):
     selectors: dict[str, set[int]]
 
 
-def tagged(tx: Tx, names: Iterable[str]) -> Tagged:
+def known_tags(tx: Tx, names: Iterable[str]) -> KnownTags:
+    """By one look-up."""
     by_name = digests(names)
-    known = Tagged({}, set(), {})
-    for digest, tag_id, is_common, task_id in tx.fetch(_TAGGED, digests=sorted(by_name)) if by_name else ():
+    known = KnownTags({}, set(), {})
+    for digest, tag_id, is_common, task_id in tx.fetch(_KNOWN_TAGS, digests=sorted(by_name)) if by_name else ():
         if task_id is not None:
             known.selectors.setdefault(task_id, set()).add(tag_id)
             continue
@@ -144,32 +144,30 @@ def tagged(tx: Tx, names: Iterable[str]) -> Tagged:
     return known
 
 
-def _tagged(asked: Asked) -> CompoundSelect[Any]:
+def _known_tags(asked: Asked) -> CompoundSelect[Any]:
     """Rows of tags, and behind them rows of selectors: one answer to wait for."""
     tags = asked.rows(tag, "name_digest", "id", "is_common").add_columns(cast(null(), Text).label("task_id"))
-    named = feedback_task_tag.alias("named")
+    named, its_tag = feedback_task_tag.alias("named"), feedback_task_tag.alias("its_tag")
+    its_task = (feedback_task.c.organization_id == its_tag.c.organization_id) & (
+        feedback_task.c.id == its_tag.c.task_id
+    )
+    nothing = cast(null(), Text).label("name_digest"), cast(null(), Boolean).label("is_common")
     selectors = (
-        select(
-            cast(null(), Text).label("name_digest"),
-            feedback_task_tag.c.tag_id,
-            cast(null(), Boolean).label("is_common"),
-            feedback_task_tag.c.task_id,
+        select(nothing[0], its_tag.c.tag_id, nothing[1], its_tag.c.task_id)
+        .join(feedback_task, its_task)
+        .where(feedback_task.c.archived == false())
+    )
+    if asked.is_postgres:
+        of_tag = (named.c.organization_id == tag.c.organization_id) & (named.c.tag_id == tag.c.id)
+        of_task = (its_tag.c.organization_id == named.c.organization_id) & (its_tag.c.task_id == named.c.task_id)
+        selectors = asked.found(
+            selectors.join(named, of_task).join(tag, of_tag).where(asked.mine(tag)), tag.c.name_digest, "digests"
         )
-        .select_from(tag)
-        .join(named, (named.c.organization_id == tag.c.organization_id) & (named.c.tag_id == tag.c.id))
-        .join(feedback_task, _is_of(named))
-        .join(feedback_task_tag, _is_of(feedback_task_tag))
-        .where(asked.mine(tag), feedback_task.c.archived == false())
-    )
-    return union_all(*(asked.found(each, tag.c.name_digest, "digests") for each in (tags, selectors)))
+    else:  # it would begin a join with all selectors of the organization
+        ids = asked.found(asked.rows(tag, "id"), tag.c.name_digest, "digests")
+        tasks = select(named.c.task_id).where(asked.mine(named), named.c.tag_id.in_(ids))
+        selectors = selectors.where(asked.mine(its_tag), its_tag.c.task_id.in_(tasks))
+    return union_all(asked.found(tags, tag.c.name_digest, "digests"), selectors)
 
 
-def _is_of(table: Any) -> ColumnElement[bool]:
-    """Whether a row is of a task."""
-    its: ColumnElement[bool] = (feedback_task.c.organization_id == table.c.organization_id) & (
-        feedback_task.c.id == table.c.task_id
-    )
-    return its
-
-
-_TAGGED = Statement(_tagged)
+_KNOWN_TAGS = Statement(_known_tags)

@@ -94,10 +94,11 @@ class Tx:
 
     @contextmanager
     def together(self) -> Iterator[None]:
-        """Rows that are inserted inside go to Postgres in one statement, before whatever else is asked, or at the end.
+        """Rows that are inserted inside go to Postgres in one statement, before what this Tx does next, or at the end.
 
-        What can't be stored is raised then.
+        What can't be stored is raised then. Nothing inside goes by way of SQLAlchemy: it would come before them.
         """
+        assert self._gathered is None, "one inside another would send too late what the outer one holds"
         self._gathered = [] if self.database.is_postgres else None
         try:
             yield

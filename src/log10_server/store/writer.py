@@ -67,8 +67,8 @@ class Writer:
         self._bytes = 0
         self._open = True
         self._wanted = 1  # how many must stand in line for the thread to be woken
-        self._answered = 0  # by the last transaction
-        self._took = 0.0  # seconds, by it
+        self._company = 1  # how many are worth waiting for, and until when (`time.monotonic`)
+        self._until = 0.0
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._serve, name="writer", daemon=True)
 
@@ -145,8 +145,9 @@ class Writer:
             except BaseException as error:  # a defect here must not end the thread and leave all callers waiting
                 log.error("writer: %s at %s", type(error).__name__, place(error))
                 _fail(batch, Defect("The write failed."))
-            self._took = time.monotonic() - began
-            _answer([waiting for waiting in batch if waiting not in put_off])
+            answered = [waiting for waiting in batch if waiting not in put_off]
+            self._expect(len(answered), time.monotonic() - began)
+            _answer(answered)
             self._line_up_again(put_off)
             if len(put_off) == len(batch):
                 time.sleep(_PAUSE)
@@ -161,12 +162,11 @@ class Writer:
         batch: list[_Waiting] = []
         size = 0
         with self._changed:
-            company = self._company()
             while self._open and not self._line:
                 self._changed.wait()
-            if self._open and len(self._line) < company:
-                self._wanted = company
-                self._changed.wait(min(self._took, _LONGEST_WAIT))  # no more than that can be saved
+            if self._open and len(self._line) < self._company and (left := self._until - time.monotonic()) > 0:
+                self._wanted = self._company
+                self._changed.wait(left)
                 self._wanted = 1
             while self._line and len(batch) < BATCH_COUNT:
                 head = self._line[0]
@@ -175,19 +175,19 @@ class Writer:
                 batch.append(self._line.popleft())
                 size += head.size
             self._bytes -= size
-            self._answered = len(batch)
         return batch
 
-    def _company(self) -> int:
-        """How many are worth waiting for, when those who were just answered come again; one that came alone is not.
+    def _expect(self, answered: int, took: float) -> None:
+        """Before `answered` go: how many come together if they come again. One that came alone is not waited for.
 
         All of a few, as a transaction costs more than they do. Of many, one half is read here while Postgres stores
-        the other one; SQLite stores here, too.
+        the other one; SQLite stores here, too. Not for much longer than their transaction took: no more is saved.
         """
-        if self._answered < 2:
-            return 1
-        together = len(self._line) + self._answered
-        return (together + 1) // 2 if together >= _CROWD and self._database.is_postgres else together
+        self._company = answered
+        if self._database.is_postgres and answered > 1:
+            together = len(self._line) + answered
+            self._company = together if together < _CROWD else (together + 1) // 2
+        self._until = time.monotonic() + min(2 * took, _LONGEST_WAIT)
 
     def _do(self, batch: list[_Waiting]) -> list[_Waiting]:
         """Do the batch in one transaction; what fails there is done again by itself.
