@@ -151,6 +151,22 @@ def test_what_is_inserted_together_and_linked_to_nothing_is_refused_as_a_whole(t
     assert store.completions.existing(tx, "ab") == set()
 
 
+def test_on_postgres_nothing_is_gathered_inside_of_what_is_gathered(tx: Tx) -> None:
+    def insert() -> None:
+        with tx.together():
+            store.completions.add(tx, [row(tx, "a")])
+            with tx.together():
+                store.completions.add(tx, [row(tx, "b")])
+
+    if tx.database.is_postgres:
+        with pytest.raises(AssertionError):
+            insert()
+    else:
+        insert()
+
+    assert store.completions.existing(tx, "ab") == (set() if tx.database.is_postgres else {"a", "b"})
+
+
 def test_what_was_to_be_inserted_together_is_forgotten_when_that_fails(tx: Tx) -> None:
     def fail() -> None:
         with tx.connection.begin_nested(), tx.together():

@@ -13,8 +13,11 @@ from sqlalchemy import text
 
 from log10_server import store
 from log10_server.errors import Conflict, Defect, NotFound, Refusal, Unavailable
+from log10_server.services import completions
+from log10_server.services.completions import Entry
 from log10_server.store import migrations
 from log10_server.store.database import Database
+from log10_server.store.tags import TagRow, tag
 from log10_server.store.transaction import Tx
 from log10_server.store.writer import Writer
 from tests.conftest import Organization, new_organization
@@ -435,6 +438,26 @@ def test_a_work_that_hides_the_failure_of_a_statement_is_not_answered_as_stored(
     hidden, other = asyncio.run(story())
     assert other == "b"
     assert (hidden == "stored") is ("a" in stored(database, organization))
+
+
+def test_a_tag_whose_key_another_process_has_taken_gets_another_one(
+    database: Database, organization: Organization, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The key is the microsecond of its birth, which two processes may share."""
+    soon = database.clock.now() + 10_000_000
+    with database.writing() as connection:
+        taken = [TagRow(organization.id, soon + number, f"digest {number}", "theirs", soon, False) for number in (1, 3)]
+        database.tx(connection, organization.id).insert_many(tag, taken)
+    monkeypatch.setattr(database.clock, "_last", soon - 1)  # a completion gets `soon`, its tag what comes next
+
+    async def story() -> None:
+        async with lined(database, organization) as line:
+            await line.write(lambda tx: completions.record(tx, [Entry("c", {"tags": ["ours"]})]))
+
+    asyncio.run(story())
+    with database.reading() as connection:
+        keys = store.tags.known(database.tx(connection, organization.id), ["ours"])
+    assert keys["ours"] == soon + 5
 
 
 def test_a_burst_that_is_over_keeps_nobody_waiting(

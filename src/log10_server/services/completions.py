@@ -1,6 +1,6 @@
 """Completions: recorded by rows that come in any order, read, listed and deleted (contract 3.4)."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
 from log10_server import store
@@ -46,11 +46,12 @@ def record(tx: Tx, entries: Sequence[Entry]) -> list[CompletionRow | Refusal]:
         results.append(known[id])
     store.completions.replace(tx, [row for id, row in known.items() if id in before and row != before[id]])
     changed = [row for row in known.values() if row.tags != (before[row.id].tags if row.id in before else None)]
-    tags = store.feedback_tasks.known_tags(tx, set().union(*map(wanting.tags_of, changed)))
+    tags = {row.id: wanting.tags_of(row) for row in changed}
+    known_tags = store.feedback_tasks.known_tags(tx, set().union(*tags.values()))
     graded = _untag(tx, [row.id for row in changed if row.id in before])
     with tx.together():
         store.completions.add(tx, [row for id, row in known.items() if id not in before])
-        _tag(tx, changed, tags, graded)
+        _tag(tx, changed, tags, known_tags, graded)
     return results
 
 
@@ -192,11 +193,16 @@ def _untag(tx: Tx, completion_ids: Sequence[str]) -> set[tuple[str, str]]:
     return store.feedback.graded(tx, completion_ids)
 
 
-def _tag(tx: Tx, rows: Sequence[CompletionRow], known: KnownTags, graded: set[tuple[str, str]]) -> None:
-    """Put these completions into the index over tags, and into what is wanted, by what they say now."""
-    tags = [wanting.tags_of(row) for row in rows]
-    keys = store.tags.add_missing(tx, set().union(*tags), known.keys)
-    tag_ids = {row.id: {keys[tag] for tag in its} for row, its in zip(rows, tags, strict=True)}
+def _tag(
+    tx: Tx,
+    rows: Sequence[CompletionRow],
+    tags: Mapping[str, Sequence[str]],
+    known: KnownTags,
+    graded: set[tuple[str, str]],
+) -> None:
+    """Put these completions into the index over tags, and into what is wanted, by the tags that each has now."""
+    keys = store.tags.add_missing(tx, set().union(*tags.values()), known.keys)
+    tag_ids = {id: {keys[tag] for tag in its} for id, its in tags.items()}
     store.tagged.index_tags(
         tx,
         [

@@ -53,8 +53,8 @@ class Database:
                 engines.postgres(self.url, 2),
                 engines.postgres(self.url, readers + 2, "AUTOCOMMIT"),
             )
-            # It is told itself when to begin: with the lock of an organization in the same message.
-            self._writes = engines.postgres(self.url, 2, "AUTOCOMMIT").execution_options(log10_writes=True)
+            # It is told here when to begin: with the locks of organizations in the same message.
+            self._writes = self.engine.execution_options(isolation_level="AUTOCOMMIT", log10_writes=True)
         else:
             self.engine = self._reads = engines.sqlite(self.url, readers + 2)
             self._writes = engines.sqlite(self.url, 2).execution_options(log10_writes=True)
