@@ -23,12 +23,12 @@ def load_completions(
 ) -> None:
     """A completion for each number, with that number in its id and of `size` bytes."""
     texts = [tuple(map(written, bodies.payloads(size, seed))) for seed in range(97)]
-    taken_out = [provider_payloads.taken_out(*text) for text in texts]
+    derived = [provider_payloads.derive(*text) for text in texts]
 
     def entry(number: int) -> Entry:
         request, response = texts[number % len(texts)]
         said: dict[str, Any] = {"request": request, "response": response, "kind": "chat", "duration": 1.25}
-        fields = {**taken_out[number % len(texts)], **said, "tags": list(tags_of(number))}
+        fields = {**derived[number % len(texts)], **said, "tags": list(tags_of(number))}
         return Entry(completion_id(number), cast(CompletionFields, fields))
 
     for some in _in_pieces(map(entry, numbers)):

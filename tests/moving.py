@@ -125,7 +125,7 @@ def _entry(random: Random, id: str) -> Entry:
         "failure_reason": "é\x01\n",
     }
     kept = {name: known for name, known in said.items() if random.random() < 0.7}
-    fields: CompletionFields = {**provider_payloads.taken_out(kept.get("request"), kept.get("response")), **kept}  # type: ignore[typeddict-item]
+    fields: CompletionFields = {**provider_payloads.derive(kept.get("request"), kept.get("response")), **kept}  # type: ignore[typeddict-item]
     return Entry(id, fields)
 
 

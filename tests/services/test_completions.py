@@ -191,7 +191,7 @@ def spoken(status: str | None, request: str | None, response: str | None) -> Com
     """A row as a dialect says it: with what is taken out of its payloads."""
     known = {"status": status, "request": request, "response": response}
     fields = {name: value for name, value in known.items() if value is not None}
-    return {**provider_payloads.taken_out(request, response), **fields}  # type: ignore[typeddict-item]
+    return {**provider_payloads.derive(request, response), **fields}  # type: ignore[typeddict-item]
 
 
 ASKED, ANSWERED = '{"model":"gpt-4o"}', '{"model":"gpt-4o-2024","usage":{"prompt_tokens":9,"completion_tokens":3}}'
@@ -222,7 +222,7 @@ def test_model_and_counts_are_those_of_the_payloads_that_are_stored(tx: Tx, rows
     for id in ("at once", "in turn"):
         kept = completions.get(tx, id)
         columns = {"model": kept.model, "input_tokens": kept.input_tokens, "output_tokens": kept.output_tokens}
-        expected = provider_payloads.taken_out(kept.request, kept.response)
+        expected = provider_payloads.derive(kept.request, kept.response)
         assert columns == {name: expected.get(name) for name in columns}
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from log10_server.services.provider_payloads import taken_out
+from log10_server.services.provider_payloads import derive
 
 HUGE = "1" * 5000
 
@@ -15,7 +15,7 @@ HUGE = "1" * 5000
 def counts(usage: Any) -> tuple[Any, Any]:
     """The input and output tokens of a response with this usage, which is JSON text or a value."""
     text = usage if isinstance(usage, str) else json.dumps(usage)
-    found = taken_out(None, f'{{"usage":{text}}}')
+    found = derive(None, f'{{"usage":{text}}}')
     return found.get("input_tokens"), found.get("output_tokens")
 
 
@@ -37,7 +37,7 @@ def test_the_counts_of_both_providers_are_found(usage: dict[str, Any], expected:
     "count", ["-1", "1.0", "1.5", "true", '"9"', "null", "[]", "{}", "1e3", "1e400", str(2**63), str(10**30), HUGE]
 )
 def test_what_is_no_usable_count_is_unknown_and_hides_nothing_else(count: str) -> None:
-    found = taken_out(None, f'{{"model":"m","usage":{{"prompt_tokens":{count},"completion_tokens":3}}}}')
+    found = derive(None, f'{{"model":"m","usage":{{"prompt_tokens":{count},"completion_tokens":3}}}}')
 
     assert found == {"model": "m", "output_tokens": 3}
 
@@ -48,11 +48,11 @@ def test_a_negative_placeholder_gives_way_to_the_other_name() -> None:
 
 @pytest.mark.parametrize("usage", ["null", "[]", '"x"', "1", "true", "{}", HUGE, "[[{}]]"])
 def test_a_usage_of_another_shape_says_nothing_and_the_model_stays(usage: str) -> None:
-    assert taken_out(None, f'{{"model":"m","usage":{usage}}}') == {"model": "m"}
+    assert derive(None, f'{{"model":"m","usage":{usage}}}') == {"model": "m"}
 
 
 def test_the_model_asked_for_comes_before_the_one_that_answered() -> None:
-    assert taken_out('{"model":"asked"}', '{"model":"answered"}') == {"model": "asked"}
+    assert derive('{"model":"asked"}', '{"model":"answered"}') == {"model": "asked"}
 
 
 @pytest.mark.parametrize(
@@ -72,16 +72,16 @@ def test_the_model_asked_for_comes_before_the_one_that_answered() -> None:
     ],
 )
 def test_a_model_that_can_not_be_used_gives_way_to_the_one_that_answered(model: str) -> None:
-    assert taken_out(f'{{"model":{model}}}', '{"model":"answered"}') == {"model": "answered"}
+    assert derive(f'{{"model":{model}}}', '{"model":"answered"}') == {"model": "answered"}
 
 
 @pytest.mark.parametrize("model", ["m", "é" * 127, "x" * 255, "🙂", "a b/c:d", "\x7f"])
 def test_any_other_model_is_taken_as_it_is(model: str) -> None:
-    assert taken_out(json.dumps({"model": model}), None) == {"model": model}
+    assert derive(json.dumps({"model": model}), None) == {"model": model}
 
 
 def test_the_last_of_two_models_counts() -> None:
-    assert taken_out('{"model":"first","model":"last"}', None) == {"model": "last"}
+    assert derive('{"model":"first","model":"last"}', None) == {"model": "last"}
 
 
 @pytest.mark.parametrize("odd", ['"\\ud83d"', '{"\\udc00":1}', "1e400", HUGE, '"\\u0000"', "[" * 190 + "]" * 190])
@@ -90,11 +90,11 @@ def test_odd_neighbours_do_not_hide_what_is_said(odd: str) -> None:
     request = f'{{"model":"m","messages":{odd}}}'
     response = f'{{"choices":{odd},"usage":{{"prompt_tokens":9,"completion_tokens":3,"x":{odd}}}}}'
 
-    assert taken_out(request, response) == {"model": "m", "input_tokens": 9, "output_tokens": 3}
+    assert derive(request, response) == {"model": "m", "input_tokens": 9, "output_tokens": 3}
 
 
 def test_nothing_is_taken_out_of_nothing() -> None:
-    assert taken_out(None, None) == {}
+    assert derive(None, None) == {}
 
 
 values = st.recursive(
@@ -107,7 +107,7 @@ NAMES = ("prompt_tokens", "completion_tokens", "input_tokens", "output_tokens")
 
 @given(model=values, usage=st.dictionaries(st.sampled_from(NAMES), values) | values)
 def test_whatever_is_found_fits_its_column(model: Any, usage: Any) -> None:
-    found = taken_out(None, json.dumps({"model": model, "usage": usage}))
+    found = derive(None, json.dumps({"model": model, "usage": usage}))
 
     assert found.keys() <= {"model", "input_tokens", "output_tokens"}
     assert 0 <= found.get("input_tokens", 0) < 2**63

@@ -8,7 +8,7 @@ from log10_server.clock import uuid7
 from log10_server.errors import NotFound, Refusal
 from log10_server.services import selectors, wanting
 from log10_server.services.merging import CompletionFields, merged
-from log10_server.services.provider_payloads import taken_out
+from log10_server.services.provider_payloads import derive
 from log10_server.store.completions import CompletionRow, Filters, Place
 from log10_server.store.feedback_tasks import KnownTags
 from log10_server.store.tagged import CompletionTagRow
@@ -173,7 +173,7 @@ def _row(row: CompletionRow, fields: CompletionFields) -> CompletionRow:
         return now
     # `fields` took these out of its own payloads; they are to be those of what is kept of both rows.
     unknown: dict[str, Any] = dict.fromkeys(("model", "input_tokens", "output_tokens"))
-    return now._replace(**{**unknown, **taken_out(now.request, now.response)})
+    return now._replace(**{**unknown, **derive(now.request, now.response)})
 
 
 def _after(stored: CompletionFields, entry: Entry) -> CompletionFields:

@@ -24,7 +24,7 @@ class _Payload(msgspec.Struct):
 _payload = msgspec.json.Decoder(_Payload).decode
 
 
-def taken_out(request: str | None, response: str | None) -> CompletionFields:
+def derive(request: str | None, response: str | None) -> CompletionFields:
     """`model` and token counts; a key is absent where the payloads say nothing that can be used.
 
     The model asked for comes before the one that answered: it is the name that the program knows. A count that is

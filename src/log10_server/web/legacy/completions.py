@@ -139,7 +139,7 @@ class LogEntry(Wire):
             for name, known in said.items()
             if known is not None
         }
-        return cast(CompletionFields, {**provider_payloads.taken_out(self.request, self.response), **fields})
+        return cast(CompletionFields, {**provider_payloads.derive(self.request, self.response), **fields})
 
 
 class RowsQuery(BaseModel):

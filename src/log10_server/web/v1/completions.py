@@ -152,7 +152,7 @@ class CompletionUpload(Wire):
             if said[name] is not None:
                 fields[name] = str(said[name])  # of the very class `str`, of which a driver makes no copy
         return cast(
-            CompletionFields, {**provider_payloads.taken_out(fields.get("request"), fields.get("response")), **fields}
+            CompletionFields, {**provider_payloads.derive(fields.get("request"), fields.get("response")), **fields}
         )
 
 
