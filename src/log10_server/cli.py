@@ -62,7 +62,7 @@ def one_line(command: Callable[P, T]) -> Callable[P, T]:
 def main() -> None:
     """A home of your own for programs that speak the Log10 API.
 
-    Settings come from the environment: DATABASE_URL, and LOG10_SERVER_… as listed in the README.
+    Settings come from the environment: DATABASE_URL, and LOG10_SERVER_… as listed in docs/settings.md.
     """
 
 

@@ -97,7 +97,7 @@ class Settings:
 
 
 def described() -> list[tuple[Setting, Any]]:
-    """Every setting with its default, in the order of the README's table."""
+    """Every setting with its default, in the order of the table in docs/settings.md."""
     return [
         (one.metadata["setting"], one.default)
         for holder in (Settings, Limits)

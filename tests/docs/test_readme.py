@@ -11,6 +11,7 @@ from log10_server.settings import described
 from tests.running import CHECKOUT, Program
 
 README = CHECKOUT / "README.md"
+SETTINGS = CHECKOUT / "docs" / "settings.md"
 END = "\x1e"
 
 
@@ -96,7 +97,7 @@ def test_what_the_readme_shows_would_be_missed() -> None:
 
 
 def test_the_table_of_settings_is_the_programs_own() -> None:
-    rows = re.findall(r"^\| `((?:LOG10_SERVER_|DATABASE_)\w+)` \| (.+?) \| (.*?) ?\|$", README.read_text(), re.M)
+    rows = re.findall(r"^\| `((?:LOG10_SERVER_|DATABASE_)\w+)` \| (.+?) \| (.*?) ?\|$", SETTINGS.read_text(), re.M)
 
     def spelled(default: object) -> str:
         text = str(default).lower() if isinstance(default, bool) else str(default)
