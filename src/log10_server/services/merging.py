@@ -9,7 +9,7 @@ class CompletionFields(TypedDict, total=False):
     """What a row says of a completion; a key that is absent says nothing.
 
     Payloads are JSON text, `tags` is the list in the order given, `duration` is in seconds. `model` and the token
-    counts are taken out of the payloads.
+    counts are derived from the payloads.
     """
 
     session_id: str

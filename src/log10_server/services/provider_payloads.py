@@ -1,5 +1,10 @@
-"""What a provider's payloads say about a call: its model and its tokens. OpenAI's and Anthropic's shapes."""
+"""Reads a completion's model and token counts from the request and response of its provider.
 
+OpenAI (chat, text completions, Responses API), Anthropic, Gemini, Bedrock, Cohere and Ollama are understood. Whatever
+another provider writes is unknown, never 0.
+"""
+
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -9,66 +14,210 @@ from log10_server.errors import Malformed
 from log10_server.services.merging import CompletionFields
 from log10_server.strict_json import value
 
-_MODEL_BYTES = 255
-_MOST_TOKENS = 2**63 - 1
-_LONGEST_BUILT = 1 << 20
+_MAX_MODEL_BYTES = 255
+_MAX_TOKENS = 2**63 - 1
+# A text that only the standard library can read is parsed as a whole; above this size that would take too long.
+_MAX_PARSED_CHARACTERS = 1 << 20
+_ABSENT = msgspec.Raw()
+
+# Each row names a count and what has to be added to it. OpenAI and Gemini count cached tokens inside the prompt,
+# Anthropic and Bedrock beside it. Reasoning is part of the output; only Gemini counts it apart.
+_Sums = tuple[tuple[str, tuple[str, ...]], ...]
+_INPUT: _Sums = (
+    ("prompt_tokens", ()),
+    ("input_tokens", ("cache_creation_input_tokens", "cache_read_input_tokens")),
+    ("inputTokens", ("cacheReadInputTokens", "cacheWriteInputTokens")),
+    ("inputTokenCount", ("cacheReadInputTokenCount", "cacheWriteInputTokenCount")),
+    ("promptTokenCount", ("toolUsePromptTokenCount",)),
+    ("prompt_token_count", ("tool_use_prompt_token_count",)),
+    ("prompt_eval_count", ()),
+)
+_OUTPUT: _Sums = (
+    ("completion_tokens", ()),
+    ("output_tokens", ()),
+    ("outputTokens", ()),
+    ("outputTokenCount", ()),
+    ("candidatesTokenCount", ("thoughtsTokenCount",)),
+    ("candidates_token_count", ("thoughts_token_count",)),
+    ("thoughtsTokenCount", ()),
+    ("thoughts_token_count", ()),
+    ("eval_count", ()),
+)
 
 
-class _Payload(msgspec.Struct):
-    """What is looked for in a request or a response; all else is passed over without being built."""
+class _Request(msgspec.Struct):
+    """The members of a request that name the model. All other members are skipped without being built."""
+
+    model: Any = None
+    modelId: Any = None
+
+
+class _Response(msgspec.Struct):
+    """The members of a response that name the model and count tokens. All other members are skipped."""
 
     model: Any = None
     usage: Any = None
+    # The events that end a stream of the Responses API or of Cohere hold the whole response; Ollama's is a text.
+    response: Any = _ABSENT
+    # Gemini, as its API and as its Python library write it.
+    modelVersion: Any = None
+    model_version: Any = None
+    usageMetadata: Any = None
+    usage_metadata: Any = None
+    # Cohere's first API.
+    meta: Any = _ABSENT
+    # Bedrock's InvokeModel.
+    metrics: Any = msgspec.field(default=None, name="amazon-bedrock-invocationMetrics")
+    # Ollama.
+    prompt_eval_count: Any = None
+    eval_count: Any = None
 
 
-_payload = msgspec.json.Decoder(_Payload).decode
+class _WireResponse(_Response):
+    """A response as it is decoded: what may be large stays undecoded until it is needed."""
+
+    response: msgspec.Raw = _ABSENT
+    meta: msgspec.Raw = _ABSENT
+
+
+_decode_request = msgspec.json.Decoder(_Request).decode
+_decode_response = msgspec.json.Decoder(_WireResponse).decode
+_decode_any = msgspec.json.Decoder().decode
 
 
 def derive(request: str | None, response: str | None) -> CompletionFields:
-    """`model` and token counts; a key is absent where the payloads say nothing that can be used.
+    """`model`, `input_tokens` and `output_tokens`; a key is absent where the payloads tell nothing usable.
 
-    The model asked for comes before the one that answered: it is the name that the program knows. A count that is
-    negative (a placeholder) or no whole number is unknown. OpenAI chat says `prompt_tokens`, Anthropic and OpenAI
-    responses say `input_tokens`.
+    The model of the request wins over the model of the response, because it is the name that the program knows. Token
+    counts are totals, with cached and reasoning tokens in them. A count that is negative (a placeholder) or no whole
+    number is unknown, and a 0 gives way to another count of the same thing.
     """
-    found: CompletionFields = {}
-    asked, answered = _read(request), _read(response)
-    if (model := _model(asked.model) or _model(answered.model)) is not None:
-        found["model"] = model
-    usage = answered.usage if isinstance(answered.usage, dict) else {}
-    if (count := _count(usage.get("prompt_tokens"), usage.get("input_tokens"))) is not None:
-        found["input_tokens"] = count
-    if (count := _count(usage.get("completion_tokens"), usage.get("output_tokens"))) is not None:
-        found["output_tokens"] = count
-    return found
+    fields: CompletionFields = {}
+    sent = _NO_REQUEST if request is None else _read_request(request)
+    received = _NO_RESPONSE if response is None else _read_response(response)
+    if (model := _usable(sent.model) or _other_model(sent, received)) is not None:
+        fields["model"] = model
+    usage = received.usage
+    count = usage.get("prompt_tokens") if type(usage) is dict else None
+    if type(count) is int and 0 < count <= _MAX_TOKENS or (count := _total(received, _INPUT)) is not None:
+        fields["input_tokens"] = count
+    count = usage.get("completion_tokens") if type(usage) is dict else None
+    if type(count) is int and 0 < count <= _MAX_TOKENS or (count := _total(received, _OUTPUT)) is not None:
+        fields["output_tokens"] = count
+    return fields
 
 
-def _read(payload: str | None) -> _Payload:
-    if payload is None:
-        return _Payload()
+def _read_request(payload: str) -> _Request:
     try:
-        return _payload(str(payload))
+        return _decode_request(str(payload))
     except (msgspec.MsgspecError, UnicodeEncodeError, RecursionError):
-        # Lone surrogates, huge numbers and the like, of which the standard library knows more.
-        with suppress(Malformed):
-            said = value(payload) if len(payload) <= _LONGEST_BUILT else None
-            if isinstance(said, dict):
-                return _Payload(said.get("model"), said.get("usage"))
-        return _Payload()
+        members = _parse_object(payload)
+        return _Request(members.get("model"), members.get("modelId"))
 
 
-def _model(said: Any) -> str | None:
-    """A column takes no NUL and no lone surrogate, and an answer should not be made of huge names."""
-    if not isinstance(said, str) or not 0 < len(said) <= _MODEL_BYTES or "\0" in said:
+def _read_response(payload: str | msgspec.Raw) -> _Response:
+    try:
+        return _decode_response(payload if type(payload) is msgspec.Raw else str(payload))
+    except (msgspec.MsgspecError, UnicodeEncodeError, RecursionError):
+        return _response_of(_parse_object(payload if isinstance(payload, str) else str(payload, "utf-8")))
+
+
+def _response_of(members: Mapping[str, Any]) -> _Response:
+    fields = zip(_Response.__struct_fields__, _Response.__struct_encode_fields__, strict=True)
+    return _Response(**{field: members[name] for field, name in fields if name in members})
+
+
+def _parse_object(payload: str) -> dict[str, Any]:
+    """The object in `payload`, read by the standard library, which knows lone surrogates and huge numbers."""
+    with suppress(Malformed):
+        parsed = value(payload) if len(payload) <= _MAX_PARSED_CHARACTERS else None
+        if isinstance(parsed, dict):
+            return parsed
+    return {}
+
+
+def _other_model(sent: _Request, received: _Response) -> str | None:
+    """The model by any other name than the request's `model`."""
+    names = (sent.modelId, received.model, received.modelVersion, received.model_version)
+    for name in names:
+        if (model := _usable(name)) is not None:
+            return model
+    inner = _inner_response(received)
+    return None if inner is None else _usable(inner.model)
+
+
+def _usable(model: Any) -> str | None:
+    """The name if a column can store it: text columns take no NUL and no lone surrogate."""
+    if not isinstance(model, str) or not 0 < len(model) <= _MAX_MODEL_BYTES or "\0" in model:
         return None
     try:
-        return said if len(said.encode()) <= _MODEL_BYTES else None
+        return model if len(model.encode()) <= _MAX_MODEL_BYTES else None
     except UnicodeEncodeError:
         return None
 
 
-def _count(*said: Any) -> int | None:
-    for count in said:
-        if type(count) is int and 0 <= count <= _MOST_TOKENS:
-            return count
-    return None
+def _total(received: _Response, sums: _Sums) -> int | None:
+    """The first count above 0 in any place where a provider writes it; else 0 if one is 0, else None."""
+    zero = None
+    for counts in _places_of_counts(received):
+        for name, added in sums:
+            count = _count(counts.get(name))
+            if count is None:
+                continue
+            count += sum(_count(counts.get(other)) or 0 for other in added)
+            if 0 < count <= _MAX_TOKENS:
+                return count
+            if count == 0:
+                zero = 0
+    return zero
+
+
+def _places_of_counts(received: _Response) -> Iterator[Mapping[str, Any]]:
+    """The objects of a response that may hold token counts, the most telling first."""
+    yield from _objects(received.usage, received.usageMetadata, received.usage_metadata)
+    for cohere in _objects(received.usage, _decoded(received.meta)):
+        # `tokens` are all that were processed, `billed_units` those that cost money.
+        yield from map(_whole_numbers, _objects(cohere.get("tokens"), cohere.get("billed_units")))
+    yield from _objects(received.metrics)
+    yield {"prompt_eval_count": received.prompt_eval_count, "eval_count": received.eval_count}
+    if (inner := _inner_response(received)) is not None:
+        yield from _places_of_counts(inner)
+
+
+def _inner_response(received: _Response) -> _Response | None:
+    """The response that an event carries. It is not looked for inside another one, so nesting costs nothing."""
+    response = received.response
+    if type(response) is msgspec.Raw:
+        inner = _read_response(response) if memoryview(response)[:1] == b"{" else None
+    else:
+        inner = _response_of(response) if isinstance(response, dict) else None
+    if inner is not None:
+        inner.response = None
+    return inner
+
+
+def _decoded(member: Any) -> Any:
+    if type(member) is not msgspec.Raw:
+        return member
+    try:
+        return _decode_any(member)
+    except (msgspec.MsgspecError, RecursionError):
+        return _parse_object(str(member, "utf-8"))
+
+
+def _objects(*members: Any) -> Iterator[dict[str, Any]]:
+    return (member for member in members if isinstance(member, dict))
+
+
+def _whole_numbers(counts: Mapping[str, Any]) -> dict[str, Any]:
+    """Cohere's Python library writes its counts as floats: `12.0` is 12."""
+    return {
+        name: int(count) if isinstance(count, float) and count.is_integer() else count for name, count in counts.items()
+    }
+
+
+def _count(count: Any) -> int | None:
+    return count if type(count) is int and 0 <= count <= _MAX_TOKENS else None
+
+
+_NO_REQUEST, _NO_RESPONSE = _Request(), _Response()
