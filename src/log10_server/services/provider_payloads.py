@@ -188,7 +188,7 @@ def _inner_response(received: _Response) -> _Response | None:
     """The response that an event carries. It is not looked for inside another one, so nesting costs nothing."""
     response = received.response
     if type(response) is msgspec.Raw:
-        inner = _read_response(response) if memoryview(response)[:1] == b"{" else None
+        inner = _read_response(response) if bytes(memoryview(response)[:1]) == b"{" else None
     else:
         inner = _response_of(response) if isinstance(response, dict) else None
     if inner is not None:
