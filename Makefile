@@ -1,32 +1,41 @@
-# Everything a person does here. `make serve` and `make test` set up what they need: Python 3.11+ with venv is enough.
+# Every task in this repository. `make serve` and `make test` set up what they need; they require Python 3.11 or newer with venv.
 
 .PHONY: help serve test format openapi wheel constraints clean bench bench-scale bench-charts
 .DEFAULT_GOAL := help
 
-# What the user's shell has switched on must not decide what runs here.
+# Variables that an activated environment has set must not change which Python and which packages are used here.
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV CONDA_PREFIX PIP_TARGET PIP_PREFIX
 export PIP_USER := 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 bin := .venv/bin
 measured = $(shell find src migrations -name '*.py')
-pip_install := $(bin)/python -m pip install -qq -c constraints.txt
+pip_install := $(bin)/python -m pip install --progress-bar off -c constraints.txt
+
+# Shows each package as pip comes to it, because pip works for up to a minute. The last line that awk reads is pip's exit
+# code, which becomes the exit code of the pipe. When pip fails, everything that it printed is shown.
+show_progress := awk ' \
+  { output = output $$0 "\n" } \
+  /^Collecting / { sub(/[^A-Za-z0-9._-].*/, "", $$2); printf "%s%s", count++ ? " " : "  reading: ", $$2; fflush() } \
+  /^Installing collected/ { printf "\n  installing %d packages …", NF - 3; fflush() } \
+  /^exit code / { code = $$3 } \
+  END { if (count) print ""; if (code) printf "%s", output; exit code }'
 
 help:
 	@echo "make serve        run the server on 127.0.0.1:8000, with a SQLite file in this folder"
-	@echo "make test         form, lint, import rules, types, tests (PYTEST_ARGS='-k tags' for some)"
-	@echo "make format       put the code into form and mend what ruff can mend"
-	@echo "make openapi      write openapi/log10-server.json anew from the code"
+	@echo "make test         check format, lint, imports and types, and run all tests (PYTEST_ARGS='-k tags' for some)"
+	@echo "make format       format the code and fix what ruff can fix"
+	@echo "make openapi      write openapi/log10-server.json from the code"
 	@echo "make wheel        build dist/log10_server-*.whl"
 	@echo "make bench        throughput and latency against a bare endpoint (needs wrk; ROUNDS=5 SECONDS=4 ONLY= DATABASES=)"
 	@echo "make bench-scale  cost of each operation as history grows (SIZE=1000000 BYTES=2500 DATABASES=)"
-	@echo "make bench-charts draw docs/performance/*.svg from what was measured last"
+	@echo "make bench-charts draw docs/performance/*.svg from the last results"
 	@echo "make constraints  pin the newest versions in constraints.txt (needs python3.11)"
-	@echo "make clean        remove .venv and everything else that was made, but no database"
+	@echo "make clean        remove .venv and everything else that make created, but no database"
 	@echo
-	@echo "The first run makes .venv with the first of \$$PYTHON, python3, python3.14 … python3.11 that is 3.11 or newer."
+	@echo "The first run creates .venv with the first of \$$PYTHON, python3, python3.14 … python3.11 that is 3.11 or newer."
 
-# `exec` leaves no shell in between, so Ctrl-C reaches the server alone and nothing reports an error about it.
+# `exec` replaces the shell, so Ctrl-C reaches only the server and make reports no error.
 serve: .venv/.runtime
 	@exec $(bin)/log10-server serve
 
@@ -41,16 +50,17 @@ format: .venv/.dev
 	$(bin)/ruff check --fix --quiet .
 	$(bin)/ruff format .
 
-# By way of a second file: a program that fails must not leave an empty document.
+# The document is written to a second file first, so that a program that fails does not leave an empty document.
 openapi: .venv/.runtime
 	@mkdir -p build openapi
 	$(bin)/log10-server openapi > build/openapi.json
 	mv build/openapi.json openapi/log10-server.json
 
-wheel: .venv/.dev
-	$(bin)/python -m build --wheel --no-isolation
+wheel: .venv/.runtime
+	@$(bin)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
+	@echo "Built $$(ls dist/log10_server-*.whl)"
 
-# With the oldest Python that is supported: newer ones can install what it can, not the other way round.
+# The oldest supported Python decides: newer versions can install what it can, but not the other way round.
 constraints:
 	python3.11 -m venv --clear build/constraints
 	build/constraints/bin/python -m pip install -qq hatchling '.[dev]'
@@ -58,7 +68,7 @@ constraints:
 	   build/constraints/bin/python -m pip freeze --exclude log10-server; } > build/constraints.txt
 	mv build/constraints.txt constraints.txt
 
-# What is measured is the server as a user installs it, not the checkout.
+# The benchmarks measure the server as a user installs it, not the checkout.
 bench: .bench-env/.made $(if $(PEER),.bench-peer-$(PEER)/.made)
 	@.bench-env/bin/python -m benchmarks throughput
 
@@ -72,17 +82,19 @@ clean:
 	rm -rf .venv .bench-env .bench-peer-* build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find src tests migrations benchmarks -name __pycache__ -prune -exec rm -rf {} +
 
-# The environment. A stamp is newer than what it was made from, so that a second run has nothing to do.
+# The environments. A stamp file is newer than the files it was made from, so that a second run has nothing to do.
 
 .venv/.runtime: $(bin)/python pyproject.toml constraints.txt
-	@echo "Setting up .venv (once) …"
-	@$(pip_install) hatchling
-	@$(pip_install) --no-build-isolation -e .
+	@echo "Installing the build tool into .venv …"
+	@{ $(pip_install) hatchling 2>&1; echo "exit code $$?"; } | $(show_progress)
+	@echo "Installing log10-server and its libraries into .venv (up to a minute) …"
+	@{ $(pip_install) --no-build-isolation -e . 2>&1; echo "exit code $$?"; } | $(show_progress)
 	@touch $@
+	@echo "The environment is ready."
 
 .venv/.dev: .venv/.runtime
-	@echo "Adding what the tests need to .venv (once) …"
-	@$(pip_install) --no-build-isolation -e '.[dev]'
+	@echo "Installing the test tools into .venv (up to a minute) …"
+	@{ $(pip_install) --no-build-isolation -e '.[dev]' 2>&1; echo "exit code $$?"; } | $(show_progress)
 	@touch $@
 
 .bench-env/.made: .bench-env/bin/python benchmarks/requirements.txt constraints.txt pyproject.toml $(measured)
@@ -95,10 +107,11 @@ clean:
 	@.bench-peer-phoenix/bin/python -m pip install -qq -r benchmarks/peer-phoenix.txt
 	@touch $@
 
-# Debian and Ubuntu ship a Python whose venv can't work: it has no ensurepip, so that is asked for too.
+# Debian and Ubuntu ship a Python whose venv cannot work, because it has no ensurepip; so ensurepip is tried as well.
 $(bin)/python .bench-env/bin/python .bench-peer-phoenix/bin/python:
 	@for python in "$$PYTHON" python3 python3.14 python3.13 python3.12 python3.11; do \
 	   if "$$python" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2> /dev/null; then \
+	     echo "Creating the environment $(@:/bin/python=) with $$("$$python" --version) (once) …"; \
 	     "$$python" -m venv --clear $(@:/bin/python=) && exit 0; rm -rf $(@:/bin/python=); exit 1; \
 	   fi; \
 	 done; \

@@ -1,3 +1,3 @@
-"""The self-hosted home for programs that speak the Log10 API."""
+"""A self-hosted server for the Log10 API."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -1,30 +1,37 @@
 """The built wheel, installed in an environment of its own, far from the checkout."""
 
+import email
 import os
 import re
 import signal
 import subprocess
 import sys
 import sysconfig
+import tomllib
 import venv
 import zipfile
 from pathlib import Path
+from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 import httpx
 import pytest
 
+from log10_server import __version__
 from tests.packaging.conftest import CHECKOUT, Serve
+
+
+def project() -> dict[str, Any]:
+    """The table `project` of pyproject.toml."""
+    table: dict[str, Any] = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]
+    return table
 
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
-    subprocess.run(
-        [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(CHECKOUT)],
-        check=True,
-        stdout=subprocess.DEVNULL,
-    )
+    build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-index", "--no-deps", "--no-build-isolation"]
+    subprocess.run([*build, "--wheel-dir", str(folder), str(CHECKOUT)], check=True)
     (built,) = folder.glob("log10_server-*.whl")
     return built
 
@@ -77,6 +84,31 @@ def test_the_wheel_holds_the_code_and_the_migrations_and_nothing_else(wheel: Pat
     migrations = {f"log10_server/migrations/{name}" for name in files_below(CHECKOUT / "migrations")}
     assert held == code | migrations
     assert any(re.fullmatch(r"log10_server/migrations/versions/\w+\.py", name) for name in held)
+
+
+def test_the_wheel_says_whose_it_is_and_under_which_licence(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as opened:
+        (metadata_name,) = (name for name in opened.namelist() if name.endswith(".dist-info/METADATA"))
+        metadata = email.message_from_bytes(opened.read(metadata_name))
+        licence = opened.read(metadata_name.replace("METADATA", "licenses/LICENSE"))
+
+    assert metadata["Version"] == __version__
+    assert metadata["Author"] == "The log10-server authors"
+    assert metadata["License-Expression"] == "Apache-2.0"
+    assert metadata.get_all("License-File") == ["LICENSE"]
+    assert licence == (CHECKOUT / "LICENSE").read_bytes()
+    assert licence.lstrip().startswith(b"Apache License\n")
+    assert metadata.get_all("Project-URL") == [f"{label}, {url}" for label, url in project()["urls"].items()]
+
+
+def test_make_wheel_needs_no_test_environment() -> None:
+    """`make --dry-run` in a checkout without an environment shows every step that would run."""
+    planned = subprocess.run(
+        ["make", "--dry-run", "--always-make", "wheel"], cwd=CHECKOUT, capture_output=True, text=True, check=True
+    )
+
+    assert "pip wheel" in planned.stdout
+    assert "[dev]" not in planned.stdout
 
 
 def test_what_runs_is_the_wheel_and_not_the_checkout(programs: Path, environment: dict[str, str], away: Path) -> None:
