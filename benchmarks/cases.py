@@ -9,7 +9,7 @@ from benchmarks import bodies
 from benchmarks.loading import load_completions, load_feedback
 from benchmarks.servers import ORGANIZATION
 from benchmarks.wrk import Asked
-from log10_server.store.database import Database
+from log10_server.db.database import Database
 
 PREPARED = 20_000
 TASK_ID = "answer-quality"

@@ -16,7 +16,7 @@ from benchmarks.client import Client
 from benchmarks.loading import completion_id, load_completions, load_feedback
 from benchmarks.options import CantMeasure
 from benchmarks.servers import ORGANIZATION
-from log10_server.store.database import Database
+from log10_server.db.database import Database
 
 LEAST = 10_000
 USERS = 200

@@ -10,7 +10,7 @@ from log10_server.services.completions import Entry
 from log10_server.services.feedback import NewFeedback
 from log10_server.services.merging import CompletionFields
 from log10_server.services.selectors import Listed
-from log10_server.store.database import Database
+from log10_server.db.database import Database
 from log10_server.strict_json import written
 
 T = TypeVar("T")

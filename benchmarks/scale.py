@@ -18,7 +18,7 @@ from benchmarks.databases import Holder, opened
 from benchmarks.options import CantMeasure, Options
 from benchmarks.servers import Server, ours
 from benchmarks.table import number
-from log10_server.store.database import Database
+from log10_server.db.database import Database
 
 NAME = "scale"
 GOAL = 1.5  # the cost at the end, as a multiple of that at the start

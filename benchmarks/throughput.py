@@ -17,7 +17,7 @@ from benchmarks.options import CantMeasure, Options
 from benchmarks.rows import Cost, Row, cells, row_of
 from benchmarks.servers import TOKEN, Server, limit, ours
 from benchmarks.wrk import Load
-from log10_server.store.database import Database
+from log10_server.db.database import Database
 
 NAME = "bench"
 CLIENTS = (1, 2, 4, 8, 16, 32, 64)

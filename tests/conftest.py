@@ -16,11 +16,11 @@ from sqlalchemy import func, select, text
 
 from log10_server.services import organizations
 from log10_server.settings import Settings
-from log10_server.store import migrations
-from log10_server.store.base import metadata
+from log10_server.db import migrations
+from log10_server.db.schema import metadata
 from log10_server.store.completions import completion
-from log10_server.store.database import Database
-from log10_server.store.transaction import Tx
+from log10_server.db.database import Database
+from log10_server.db.transaction import Tx
 from log10_server.web.app import create_app
 
 KINDS = ["sqlite", "postgres16", "postgres18"]

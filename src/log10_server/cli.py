@@ -25,16 +25,16 @@ from log10_server.errors import Invalid, Refusal, Unavailable
 from log10_server.services import organizations
 from log10_server.services.organizations import Issued
 from log10_server.settings import Settings, SettingsError
-from log10_server.store import migrations
+from log10_server.db import migrations
 from log10_server.store import organizations as directory
-from log10_server.store.database import Database
-from log10_server.store.migrations import WrongSchema
+from log10_server.db.database import Database
+from log10_server.db.migrations import WrongSchema
 from log10_server.store.organizations import OrganizationRow
 
 if TYPE_CHECKING:
     import uvicorn
 
-    from log10_server.web.call import Machine
+    from log10_server.runtime.runtime import Machine
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -327,7 +327,7 @@ def _server(settings: Settings, database: Database) -> tuple["uvicorn.Server", "
     """The server, which SIGINT and SIGTERM end from now on, and what it runs on."""
     import uvicorn
 
-    from log10_server.web import one_core
+    from log10_server.runtime import cpu_affinity
     from log10_server.web.app import create_app
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
@@ -353,7 +353,7 @@ def _server(settings: Settings, database: Database) -> tuple["uvicorn.Server", "
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)
-    one_core.start()
+    cpu_affinity.start()
     # uvicorn takes these over while it serves, and raises what stopped it once more when it is done: a clean end is
     # exit code 0. A signal that comes before it serves counts, too.
     for number in (signal.SIGINT, signal.SIGTERM):

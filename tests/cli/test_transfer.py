@@ -14,7 +14,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from log10_server.store.database import Database
+from log10_server.db.database import Database
 from tests.moving import fill, lines_of
 from tests.running import PROGRAMS, Program
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 import pytest
 
-from log10_server.store.database import Database
+from log10_server.db.database import Database
 from log10_server.store.ungraded import not_whole
 from tests.concurrency.wanted import client_of, everything_agrees, ungraded
 from tests.running import Program

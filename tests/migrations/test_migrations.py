@@ -16,10 +16,10 @@ from alembic.runtime.migration import MigrationContext
 
 from log10_server.errors import Unavailable
 from log10_server.services import organizations
-from log10_server.store import migrations
-from log10_server.store.base import metadata
-from log10_server.store.database import Database
-from log10_server.store.migrations import WrongSchema
+from log10_server.db import migrations
+from log10_server.db.schema import metadata
+from log10_server.db.database import Database
+from log10_server.db.migrations import WrongSchema
 from tests.conftest import KINDS
 
 

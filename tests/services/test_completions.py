@@ -15,8 +15,8 @@ from log10_server.services.completions import Entry
 from log10_server.services.feedback_tasks import NewFeedbackTask
 from log10_server.services.merging import CompletionFields
 from log10_server.store.completions import CompletionRow, Filters, Place
-from log10_server.store.database import Database
-from log10_server.store.transaction import Tx
+from log10_server.db.database import Database
+from log10_server.db.transaction import Tx
 from tests.conftest import Organization, new_organization
 
 OPENING: CompletionFields = {"status": "started", "request": '{"a":1}', "tags": ["x", "y"], "session_id": "s"}

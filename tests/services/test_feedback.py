@@ -12,9 +12,9 @@ from log10_server.services.completions import Entry
 from log10_server.services.feedback import Matched, NewFeedback
 from log10_server.services.feedback_tasks import Changes, NewFeedbackTask
 from log10_server.services.selectors import Listed, Selector
-from log10_server.store.database import Database
+from log10_server.db.database import Database
 from log10_server.store.feedback import Filters
-from log10_server.store.transaction import Tx
+from log10_server.db.transaction import Tx
 
 TAGS = ["a", "b", "c"]
 

@@ -10,8 +10,8 @@ from log10_server.services.completions import Entry
 from log10_server.services.feedback import NewFeedback
 from log10_server.services.feedback_tasks import NewFeedbackTask
 from log10_server.services.selectors import Listed
-from log10_server.store.database import Database
-from log10_server.store.transaction import Tx
+from log10_server.db.database import Database
+from log10_server.db.transaction import Tx
 from tests.conftest import Organization
 
 Work = Callable[[Tx], object]

@@ -17,17 +17,17 @@ from log10_server.services.feedback import ACCEPTED, PROPOSED, NewFeedback
 from log10_server.services.feedback_tasks import NewFeedbackTask
 from log10_server.services.selectors import Listed
 from log10_server.store.completions import Filters
-from log10_server.store.database import Common
+from log10_server.db.database import Common
 from log10_server.store.feedback import Filters as FeedbackFilters
-from log10_server.store.transaction import Tx
+from log10_server.db.transaction import Tx
 
 FEW, MANY = 300, 3000
 
 QUESTIONS: dict[str, Callable[[Tx], object]] = {
     "completions with two common tags": lambda tx: completions.list_from(tx, of_tags(tx, "a", "b"), 0, 10),
     "completions with a common and a rare tag": lambda tx: completions.list_from(tx, of_tags(tx, "a", "rare"), 0, 10),
-    "common tags that are rare together": lambda tx: store.tagged.having_all_tags(tx, ids(tx, "even", "odd"), 10),
-    "the newest of a selector": lambda tx: store.tagged.having_all_tags(tx, ids(tx, "b", "a"), 10),
+    "common tags that are rare together": lambda tx: store.completion_tags.having_all_tags(tx, ids(tx, "even", "odd"), 10),
+    "the newest of a selector": lambda tx: store.completion_tags.having_all_tags(tx, ids(tx, "b", "a"), 10),
     "what all tasks want": lambda tx: ungraded.list_newest(tx, None, 0, 10),
     "what a task wants": lambda tx: ungraded.list_newest(tx, "graded", 0, 10),
     "feedback": lambda tx: listed(tx),

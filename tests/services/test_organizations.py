@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 from log10_server.errors import Conflict, Invalid, NotFound
 from log10_server.services import organizations
 from log10_server.store import organizations as store
-from log10_server.store.database import Database
+from log10_server.db.database import Database
 from tests.conftest import Organization
 
 NO_NAMES = [

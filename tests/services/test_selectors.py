@@ -8,7 +8,7 @@ from log10_server.errors import Invalid
 from log10_server.services import completions, selectors
 from log10_server.services.completions import Entry
 from log10_server.services.selectors import Listed, Selector
-from log10_server.store.transaction import Tx
+from log10_server.db.transaction import Tx
 
 COMMON, RARE = ["a", "b", "c"], ["x", "y", "z"]
 

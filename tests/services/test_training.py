@@ -13,7 +13,7 @@ from log10_server.services.filters import parsed
 from log10_server.services.selectors import Listed
 from log10_server.services.training import converted, row_of
 from log10_server.services.transfer import begin
-from log10_server.store.transaction import Tx
+from log10_server.db.transaction import Tx
 
 HELLO = {"role": "user", "content": "Hello"}
 CALL = {"id": "call-1", "type": "function", "function": {"name": "add", "arguments": '{"a": 1}'}}

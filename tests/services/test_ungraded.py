@@ -9,14 +9,14 @@ import pytest
 from sqlalchemy import text
 
 from log10_server.errors import Refusal
-from log10_server.services import completions, feedback, feedback_tasks, ungraded, wanting
+from log10_server.services import completions, feedback, feedback_tasks, ungraded, ungraded_index
 from log10_server.services.completions import Entry
 from log10_server.services.feedback import NewFeedback
 from log10_server.services.feedback_tasks import Changes, NewFeedbackTask
 from log10_server.services.merging import CompletionFields
 from log10_server.services.selectors import Listed, Selector
-from log10_server.store.database import Database
-from log10_server.store.transaction import Tx
+from log10_server.db.database import Database
+from log10_server.db.transaction import Tx
 from tests.conftest import Organization, new_organization
 
 TAGS = ["a", "b", "c", "é"]
@@ -149,7 +149,7 @@ class World:
 
     def fill(self) -> None:
         for task_id in self.tasks:
-            wanting.fill_on(self.tx, task_id)
+            ungraded_index.fill_on(self.tx, task_id)
 
     def step(self) -> str:
         """Do something; what is refused changes nothing. Gives what was done."""

@@ -12,9 +12,9 @@ from log10_server import store
 from log10_server.services import usage
 from log10_server.services.usage import Question
 from log10_server.store.completions import CompletionRow
-from log10_server.store.database import Database
-from log10_server.store.tagged import CompletionTagRow
-from log10_server.store.transaction import Tx
+from log10_server.db.database import Database
+from log10_server.store.completion_tags import CompletionTagRow
+from log10_server.db.transaction import Tx
 from log10_server.store.usage import DAY, Group, Sums, Tokens
 from log10_server.strict_json import value, written
 from tests.conftest import new_organization
@@ -35,7 +35,7 @@ def keep(tx: Tx, *rows: CompletionRow) -> None:
     links = [
         CompletionTagRow(row.organization_id, row.id, keys[t], row.created_at) for row in rows for t in tags_of(row)
     ]
-    store.tagged.index_tags(tx, links)
+    store.completion_tags.index_tags(tx, links)
 
 
 def row(tx: Tx, id: str, created_at: int = TODAY * DAY, tags: Iterable[str] = (), **said: Any) -> CompletionRow:

@@ -13,10 +13,10 @@ from sqlalchemy import text
 
 from log10_server.errors import Unavailable
 from log10_server.settings import Settings
-from log10_server.store.database import Database
-from log10_server.store.transaction import Tx
-from log10_server.store.writer import Writer
-from log10_server.web.call import Machine
+from log10_server.db.database import Database
+from log10_server.db.transaction import Tx
+from log10_server.db.writer import Writer
+from log10_server.runtime.runtime import Machine
 from tests.conftest import Api, Organization, Served, new_organization, serve
 
 

@@ -19,8 +19,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import IntegrityError
 
-from log10_server.store.base import metadata
-from log10_server.store.database import Database
+from log10_server.db.schema import metadata
+from log10_server.db.database import Database
 from tests.conftest import Api, Served, new_organization
 
 OWNED = [table for table in metadata.sorted_tables if table.name != "organization"]

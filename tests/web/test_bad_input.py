@@ -9,8 +9,8 @@ import pytest
 from sqlalchemy import func, select, union_all
 
 from log10_server.settings import Limits, Settings
-from log10_server.store.base import metadata
-from log10_server.store.database import Database
+from log10_server.db.schema import metadata
+from log10_server.db.database import Database
 from tests.conftest import Api, Served, paths, problem, serve
 
 ODD = {

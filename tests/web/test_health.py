@@ -4,7 +4,7 @@ import httpx
 
 from log10_server import __version__
 from log10_server.settings import Settings
-from log10_server.store.database import Database
+from log10_server.db.database import Database
 from tests.conftest import Api, Served, problem, serve
 
 

@@ -11,7 +11,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from log10_server.settings import Settings
-from log10_server.store.database import Database
+from log10_server.db.database import Database
 from log10_server.web.app import create_app
 from tests.conftest import Api, Served, problem
 

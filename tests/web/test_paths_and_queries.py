@@ -9,7 +9,7 @@ import pytest
 from fastapi.routing import APIRoute
 
 from tests.conftest import Api, Served, paths, problem
-from tests.web.test_door import answered, head
+from tests.web.test_authentication import answered, head
 
 ENORMOUS = 10**30
 # Longer than Python turns into a number by itself.

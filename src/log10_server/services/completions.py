@@ -6,13 +6,13 @@ from typing import Any, NamedTuple, cast
 from log10_server import store
 from log10_server.clock import uuid7
 from log10_server.errors import NotFound, Refusal
-from log10_server.services import selectors, wanting
+from log10_server.services import selectors, ungraded_index
 from log10_server.services.merging import CompletionFields, merged
 from log10_server.services.provider_payloads import derive
 from log10_server.store.completions import CompletionRow, Filters, Place
 from log10_server.store.feedback_tasks import KnownTags
-from log10_server.store.tagged import CompletionTagRow
-from log10_server.store.transaction import Tx
+from log10_server.store.completion_tags import CompletionTagRow
+from log10_server.db.transaction import Tx
 from log10_server.strict_json import value, written_texts
 
 
@@ -46,7 +46,7 @@ def record(tx: Tx, entries: Sequence[Entry]) -> list[CompletionRow | Refusal]:
         results.append(known[id])
     store.completions.replace(tx, [row for id, row in known.items() if id in before and row != before[id]])
     changed = [row for row in known.values() if row.tags != (before[row.id].tags if row.id in before else None)]
-    tags = {row.id: wanting.tags_of(row) for row in changed}
+    tags = {row.id: ungraded_index.tags_of(row) for row in changed}
     known_tags = store.feedback_tasks.known_tags(tx, set().union(*tags.values()))
     graded = _untag(tx, [row.id for row in changed if row.id in before])
     with tx.together():
@@ -189,7 +189,7 @@ def _untag(tx: Tx, completion_ids: Sequence[str]) -> set[tuple[str, str]]:
     if not completion_ids:
         return set()
     store.ungraded.remove_of_completions(tx, completion_ids)
-    store.tagged.unindex_tags(tx, completion_ids)
+    store.completion_tags.unindex_tags(tx, completion_ids)
     return store.feedback.graded(tx, completion_ids)
 
 
@@ -203,7 +203,7 @@ def _tag(
     """Put these completions into the index over tags, and into what is wanted, by the tags that each has now."""
     keys = store.tags.add_missing(tx, set().union(*tags.values()), known.keys)
     tag_ids = {id: {keys[tag] for tag in its} for id, its in tags.items()}
-    store.tagged.index_tags(
+    store.completion_tags.index_tags(
         tx,
         [
             CompletionTagRow(row.organization_id, row.id, tag_id, row.created_at)
@@ -212,4 +212,4 @@ def _tag(
         ],
         known.common,
     )
-    wanting.tagged(tx, rows, tag_ids, known.selectors, graded)
+    ungraded_index.tagged(tx, rows, tag_ids, known.selectors, graded)

@@ -7,12 +7,12 @@ from typing import NamedTuple
 from log10_server import store
 from log10_server.clock import uuid7
 from log10_server.errors import Conflict, Invalid, NotFound, Refusal
-from log10_server.services import feedback_tasks, selectors, summaries, wanting
+from log10_server.services import feedback_tasks, selectors, summaries, ungraded_index
 from log10_server.services.filters import Test
 from log10_server.services.selectors import Listed, Selector
 from log10_server.store.feedback import FeedbackCompletionRow, FeedbackRow, Filters
 from log10_server.store.feedback_tasks import FeedbackTaskRow
-from log10_server.store.transaction import Tx
+from log10_server.db.transaction import Tx
 from log10_server.strict_json import canonical, value, written
 
 PROPOSED, ACCEPTED, REJECTED = "proposed", "accepted", "rejected"
@@ -77,7 +77,7 @@ def delete(tx: Tx, feedback_id: str) -> None:
     if not store.feedback.remove(tx, feedback_id):
         raise NotFound(f"There is no feedback {feedback_id!r}.")
     if given.feedback.state == ACCEPTED:
-        wanting.feedback_removed(tx, given.feedback.task_id, given.completion_ids)
+        ungraded_index.feedback_removed(tx, given.feedback.task_id, given.completion_ids)
 
 
 def list_newest(tx: Tx, filters: Filters, offset: int, limit: int) -> list[Matched]:
@@ -121,7 +121,7 @@ def accept(tx: Tx, feedback_id: str, json_values: str | None = None, validated_f
         raise refusal
     row = row._replace(state=ACCEPTED, json_values=row.json_values if json_values is None else json_values)
     store.feedback.replace(tx, row)
-    wanting.graded(tx, row.task_id, sorted(given.completion_ids))
+    ungraded_index.graded(tx, row.task_id, sorted(given.completion_ids))
     return Matched(row, given.completion_ids)
 
 
@@ -205,7 +205,7 @@ def _connect(tx: Tx, given: Collection[Matched]) -> None:
         if row.state == ACCEPTED:
             by_task.setdefault(row.task_id, set()).update(completion_ids)
     for task_id in sorted(by_task):
-        wanting.graded(tx, task_id, sorted(by_task[task_id]))
+        ungraded_index.graded(tx, task_id, sorted(by_task[task_id]))
 
 
 def _decided(row: FeedbackRow) -> Conflict:

@@ -7,9 +7,9 @@ from typing import NamedTuple
 from log10_server import store
 from log10_server.clock import uuid7
 from log10_server.errors import Conflict, Invalid, NotFound
-from log10_server.services import wanting
+from log10_server.services import ungraded_index
 from log10_server.store.feedback_tasks import FeedbackTaskRow
-from log10_server.store.transaction import Tx
+from log10_server.db.transaction import Tx
 from log10_server.strict_json import canonical, value, written
 
 
@@ -92,7 +92,7 @@ def change(tx: Tx, task_id: str, changes: Changes) -> FeedbackTaskRow:
     if changes.selector is not None and row.selector != stored.selector:
         _select(tx, row, changes.selector)
     elif row.archived != stored.archived:
-        wanting.task_changed(tx, row)
+        ungraded_index.task_changed(tx, row)
     return row
 
 
@@ -137,7 +137,7 @@ def count(tx: Tx, archived: bool | None) -> int:
 
 def _select(tx: Tx, row: FeedbackTaskRow, selector: Sequence[str]) -> None:
     store.feedback_tasks.select_by(tx, row.id, store.tags.ensure(tx, selector).values())
-    wanting.task_changed(tx, row)
+    ungraded_index.task_changed(tx, row)
 
 
 def _spelled(selector: Sequence[str]) -> str:

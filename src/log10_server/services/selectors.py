@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from log10_server import store
 from log10_server.errors import Fault, Invalid
-from log10_server.store.transaction import Tx
+from log10_server.db.transaction import Tx
 
 COUNTED = 1000
 
@@ -52,7 +52,7 @@ def resolve(tx: Tx, targets: Sequence[Selector | Listed]) -> list[list[str] | In
         if len(tag_ids) == 1:
             ids = singles.get(tag_ids[0], [])[: target.at_most + 1]
         else:
-            ids = store.tagged.having_all_tags(tx, tag_ids, target.at_most + 1)
+            ids = store.completion_tags.having_all_tags(tx, tag_ids, target.at_most + 1)
         found.append(_selected(tx, target, tag_ids, ids))
     return found
 
@@ -63,7 +63,7 @@ def _of_single_tags(tx: Tx, selectors: Sequence[Selector], keys: Mapping[str, in
     if not single:
         return {}
     tag_ids = sorted({keys[selector.tags[0]] for selector in single})
-    return store.tagged.newest_having(tx, tag_ids, max(selector.at_most for selector in single) + 1)
+    return store.completion_tags.newest_having(tx, tag_ids, max(selector.at_most for selector in single) + 1)
 
 
 def _listed(ids: Sequence[str], there: Container[str]) -> list[str] | Invalid:
@@ -79,7 +79,7 @@ def _selected(tx: Tx, selector: Selector, keys: Sequence[int], found: list[str])
     at = "/completion_tags_selector"
     if len(found) > selector.at_most:
         most = max(COUNTED, selector.at_most)
-        counted = len(store.tagged.having_all_tags(tx, keys, most + 1))
+        counted = len(store.completion_tags.having_all_tags(tx, keys, most + 1))
         many = f"more than {most}" if counted > most else str(counted)
         return Invalid.at(
             at,

@@ -4,7 +4,7 @@ from log10_server import store
 from log10_server.clock import uuid7
 from log10_server.errors import NotFound
 from log10_server.store.sessions import SessionRow
-from log10_server.store.transaction import Tx
+from log10_server.db.transaction import Tx
 
 
 def create(tx: Tx) -> str:

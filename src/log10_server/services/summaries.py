@@ -5,7 +5,7 @@ from typing import Any
 
 from log10_server import store
 from log10_server.errors import Malformed
-from log10_server.store.transaction import Tx
+from log10_server.db.transaction import Tx
 from log10_server.strict_json import value
 
 _SHOWN_CHARACTERS = 80

@@ -2,7 +2,7 @@
 
 from log10_server import store
 from log10_server.store.tags import TagRow
-from log10_server.store.transaction import Tx
+from log10_server.db.transaction import Tx
 
 _MOST_FOUND = 100
 _LONGEST_QUERY = 8192  # no tag is longer, and SQLite matches no longer pattern than 50 000
@@ -14,10 +14,10 @@ def search(tx: Tx, query: str) -> list[TagRow]:
     A blank query gives those that were used last.
     """
     if not query.strip():
-        return store.tagged.tags_used_last(tx, _MOST_FOUND)
+        return store.completion_tags.tags_used_last(tx, _MOST_FOUND)
     if len(query) > _LONGEST_QUERY:
         return []
-    return store.tagged.tags_containing(tx, query, _MOST_FOUND)
+    return store.completion_tags.tags_containing(tx, query, _MOST_FOUND)
 
 
 def keys_of(tx: Tx, names: set[str]) -> dict[str, int]:

@@ -11,7 +11,7 @@ from log10_server.clock import uuid7
 from log10_server.errors import Conflict, NotFound
 from log10_server.services.organizations import digest
 from log10_server.store.test_runs import TestRunRow
-from log10_server.store.transaction import Tx
+from log10_server.db.transaction import Tx
 from log10_server.strict_json import value, written
 
 # How much of a report is looked up in one call: reports come from outside and may name anything.
@@ -127,7 +127,7 @@ def completions_of(tx: Tx, selectors: Sequence[Sequence[str]]) -> list[list[str]
         else:
             places.append(None)
     found = {
-        shared: store.tagged.newest_with_each(tx, sorted(own), sorted(shared), COMPLETIONS_OF_A_TEST)
+        shared: store.completion_tags.newest_with_each(tx, sorted(own), sorted(shared), COMPLETIONS_OF_A_TEST)
         for shared, own in list(groups.items())[:_GROUPS_LOOKED_UP]
     }
     return [[] if place is None else found.get(place[0], {}).get(place[1], []) for place in places]

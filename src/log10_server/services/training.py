@@ -12,7 +12,7 @@ from log10_server import store
 from log10_server.errors import Malformed
 from log10_server.services.filters import Test
 from log10_server.store.completions import CompletionRow, Place
-from log10_server.store.transaction import Tx
+from log10_server.db.transaction import Tx
 from log10_server.store.transfer import Window
 from log10_server.strict_json import value, written
 

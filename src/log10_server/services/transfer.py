@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 from log10_server import store
 from log10_server.errors import Conflict, Refusal
-from log10_server.services import completions, feedback, feedback_tasks, summaries, wanting
+from log10_server.services import completions, feedback, feedback_tasks, summaries, ungraded_index
 from log10_server.services.completions import Entry
 from log10_server.services.feedback import ACCEPTED, PROPOSED, NewFeedback
 from log10_server.services.feedback_tasks import NewFeedbackTask
@@ -17,7 +17,7 @@ from log10_server.services.selectors import Listed
 from log10_server.store.completions import Place
 from log10_server.store.feedback import FeedbackCompletionRow, FeedbackRow
 from log10_server.store.test_runs import TestRunRow
-from log10_server.store.transaction import Tx
+from log10_server.db.transaction import Tx
 from log10_server.store.transfer import Window
 from log10_server.strict_json import canonical
 
@@ -204,7 +204,7 @@ def _store_feedback(
     for id, completion_ids in store.feedback.matched(tx, sorted(accepted)).items():
         graded.setdefault(accepted[id], set()).update(completion_ids)
     for task_id in sorted(graded):
-        wanting.graded(tx, task_id, sorted(graded[task_id]))
+        ungraded_index.graded(tx, task_id, sorted(graded[task_id]))
 
 
 def restore_test_runs(tx: Tx, kept: Sequence[KeptTestRun]) -> list[Outcome]:

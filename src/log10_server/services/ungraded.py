@@ -3,9 +3,9 @@
 import heapq
 
 from log10_server import store
-from log10_server.services import wanting
+from log10_server.services import ungraded_index
 from log10_server.store.completions import CompletionRow, Place
-from log10_server.store.transaction import Tx
+from log10_server.db.transaction import Tx
 
 _MOST = 2**63 - 1
 
@@ -32,7 +32,7 @@ def _while_filling(tx: Tx, task_id: str | None, offset: int, limit: int) -> list
         return None
     wanted: set[Place] = set()
     for id, task in store.feedback_tasks.found_among(tx, notes).items():
-        behind = store.ungraded.newest_behind(tx, id, wanting.wanted_by(tx, task), notes[id], most)
+        behind = store.ungraded.newest_behind(tx, id, ungraded_index.wanted_by(tx, task), notes[id], most)
         wanted = set(heapq.nlargest(most, wanted | behind))
     wanted.update(store.ungraded.newest_kept(tx, task_id, notes, most))
     ids = [place.id for place in heapq.nlargest(most, wanted)[offset:]]

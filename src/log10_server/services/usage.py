@@ -6,7 +6,7 @@ from typing import NamedTuple
 from log10_server import store
 from log10_server.services import selectors
 from log10_server.store.completions import Filters
-from log10_server.store.transaction import Tx
+from log10_server.db.transaction import Tx
 from log10_server.store.usage import DAY, Group, Sums, Tokens
 
 

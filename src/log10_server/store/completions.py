@@ -24,10 +24,10 @@ from sqlalchemy import (
 )
 from sqlalchemy.schema import ExecutableDDLElement
 
-from log10_server.store.base import Instant, Key, Payload, link, order, owned, same_columns
-from log10_server.store.statements import Asked, Statement
-from log10_server.store.tagged import unindex_tags, with_all_tags
-from log10_server.store.transaction import Tx
+from log10_server.db.schema import Instant, Key, Payload, link, order, owned, same_columns
+from log10_server.db.statements import Asked, Statement
+from log10_server.store.completion_tags import unindex_tags, with_all_tags
+from log10_server.db.transaction import Tx
 
 completion = owned(
     "completion",

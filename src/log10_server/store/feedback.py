@@ -18,9 +18,9 @@ from sqlalchemy import (
     tuple_,
 )
 
-from log10_server.store.base import Digest, Instant, Key, Payload, link, order, owned, same_columns
-from log10_server.store.statements import Asked, Statement
-from log10_server.store.transaction import Tx
+from log10_server.db.schema import Digest, Instant, Key, Payload, link, order, owned, same_columns
+from log10_server.db.statements import Asked, Statement
+from log10_server.db.transaction import Tx
 
 feedback = owned(
     "feedback",

@@ -18,10 +18,10 @@ from sqlalchemy import (
     union_all,
 )
 
-from log10_server.store.base import Digest, Instant, Key, Payload, link, order, owned, same_columns
-from log10_server.store.statements import Asked, Statement
+from log10_server.db.schema import Digest, Instant, Key, Payload, link, order, owned, same_columns
+from log10_server.db.statements import Asked, Statement
 from log10_server.store.tags import digests, tag
-from log10_server.store.transaction import Tx
+from log10_server.db.transaction import Tx
 
 feedback_task = owned(
     "feedback_task",

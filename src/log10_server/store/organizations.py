@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from sqlalchemy import Column, Connection, ForeignKey, Index, PrimaryKeyConstraint, Table, insert, select, update
 
-from log10_server.store.base import Digest, Instant, Key, metadata, same_columns
+from log10_server.db.schema import Digest, Instant, Key, metadata, same_columns
 
 organization = Table(
     "organization",

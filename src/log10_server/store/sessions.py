@@ -5,9 +5,9 @@ from typing import NamedTuple
 
 from sqlalchemy import Column
 
-from log10_server.store.base import Instant, Key, owned, same_columns
-from log10_server.store.statements import Statement
-from log10_server.store.transaction import Tx
+from log10_server.db.schema import Instant, Key, owned, same_columns
+from log10_server.db.statements import Statement
+from log10_server.db.transaction import Tx
 
 session = owned("session", ("id",), Column("id", Key), Column("created_at", Instant, nullable=False))
 

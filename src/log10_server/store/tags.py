@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 from sqlalchemy import BigInteger, Boolean, Column, Text, false
 
-from log10_server.store.base import Digest, Instant, order, owned, same_columns
-from log10_server.store.statements import Statement
-from log10_server.store.transaction import Tx
+from log10_server.db.schema import Digest, Instant, order, owned, same_columns
+from log10_server.db.statements import Statement
+from log10_server.db.transaction import Tx
 
 tag = owned(
     "tag",

@@ -4,8 +4,8 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Column, Select, Text, func, select
 
-from log10_server.store.base import Digest, Instant, Key, Payload, order, owned, same_columns
-from log10_server.store.transaction import Tx
+from log10_server.db.schema import Digest, Instant, Key, Payload, order, owned, same_columns
+from log10_server.db.transaction import Tx
 
 test_run = owned(
     "test_run",

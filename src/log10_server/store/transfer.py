@@ -10,7 +10,7 @@ from log10_server.store.feedback import FeedbackRow, feedback, feedback_completi
 from log10_server.store.feedback_tasks import FeedbackTaskRow, feedback_task
 from log10_server.store.sessions import SessionRow, session
 from log10_server.store.test_runs import TestRunRow, test_run
-from log10_server.store.transaction import Tx
+from log10_server.db.transaction import Tx
 
 PAGE_ROWS = 500
 PAGE_BYTES = 4 << 20

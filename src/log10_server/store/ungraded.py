@@ -30,12 +30,12 @@ from sqlalchemy import (
     tuple_,
 )
 
-from log10_server.store.base import Instant, Key, link, order, owned, same_columns
+from log10_server.db.schema import Instant, Key, link, order, owned, same_columns
 from log10_server.store.completions import CompletionRow, Place, completion
 from log10_server.store.feedback import feedback, feedback_completion, is_linked
-from log10_server.store.statements import Asked, Statement
-from log10_server.store.tagged import with_all_tags
-from log10_server.store.transaction import Tx
+from log10_server.db.statements import Asked, Statement
+from log10_server.store.completion_tags import with_all_tags
+from log10_server.db.transaction import Tx
 
 ungraded = owned(
     "ungraded",

@@ -13,12 +13,12 @@ from starlette.middleware.errors import ServerErrorMiddleware
 from log10_server import __version__
 from log10_server.errors import NotAllowed, NotFound
 from log10_server.settings import Settings
-from log10_server.store.database import Database
+from log10_server.db.database import Database
 from log10_server.web import docs, graphql, health, legacy, v1
-from log10_server.web.call import Machine
-from log10_server.web.door import Door
+from log10_server.runtime.runtime import Machine
+from log10_server.web.http.endpoint import Door
 from log10_server.web.legacy import reports
-from log10_server.web.problems import Problem, problem
+from log10_server.web.http.problems import Problem, problem
 from log10_server.web.transfer import routes as transfer
 
 _DESCRIPTION = """\

@@ -6,8 +6,8 @@ from pydantic import BaseModel, Field
 from sqlalchemy import text
 
 from log10_server import __version__
-from log10_server.web.call import Machine
-from log10_server.web.problems import documented
+from log10_server.runtime.runtime import Machine
+from log10_server.web.http.problems import documented
 
 router = APIRouter(tags=["Health"])
 

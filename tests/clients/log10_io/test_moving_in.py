@@ -1,6 +1,6 @@
 """What the real `log10` downloads can be moved into another organization."""
 
-from log10_server.store.database import Database
+from log10_server.db.database import Database
 from tests.clients.log10_io.conftest import Home
 from tests.conftest import new_organization
 from tests.moving import exported, taken

@@ -10,7 +10,7 @@ import pytest
 from graphql import build_client_schema, get_introspection_query
 
 from log10_server.settings import Limits, Settings
-from log10_server.store.database import Database
+from log10_server.db.database import Database
 from log10_server.store.feedback import feedback
 from log10_server.web.graphql.cost import MOST_FIELDS, MOST_LEVELS, MOST_TOKENS
 from log10_server.web.graphql.resolvers import BUDGET, MOST

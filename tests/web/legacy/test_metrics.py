@@ -7,8 +7,8 @@ import pytest
 from log10_server import store
 from log10_server.clock import MICROSECONDS
 from log10_server.store.completions import CompletionRow
-from log10_server.store.database import Database
-from log10_server.store.tagged import CompletionTagRow
+from log10_server.db.database import Database
+from log10_server.store.completion_tags import CompletionTagRow
 from log10_server.strict_json import written
 from tests.conftest import Api, Organization, paths
 
@@ -45,7 +45,7 @@ def at_midnight(database: Database, organization: Organization) -> None:
             [CompletionRow(**{**nothing, **known, "id": str(at), "created_at": at, "model": "m"}) for at in instants],
         )
         key = store.tags.ensure(tx, ["a"])["a"]
-        store.tagged.index_tags(tx, [CompletionTagRow(organization.id, str(at), key, at) for at in instants])
+        store.completion_tags.index_tags(tx, [CompletionTagRow(organization.id, str(at), key, at) for at in instants])
 
 
 def test_a_line_is_as_log10_documents_it(api: Api, at_midnight: None) -> None:

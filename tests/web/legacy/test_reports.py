@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from log10_server.settings import Limits, Settings
-from log10_server.store.database import Database
+from log10_server.db.database import Database
 from log10_server.web.legacy.reports import WithoutSecrets
 from tests.conftest import Api, Served, paths, problem, serve
 

@@ -13,11 +13,11 @@ import httpx
 import pytest
 
 from log10_server.settings import Limits, Settings
-from log10_server.store.database import Database
+from log10_server.db.database import Database
 from tests.concurrency.wanted import everything_agrees
 from tests.conftest import Api, Served, paths, problem, serve
 from tests.web.test_bad_input import counted
-from tests.web.test_door import answered, connection, head
+from tests.web.test_authentication import answered, connection, head
 from tests.web.v1.test_completions import CLOSING, OPENING, known
 
 LINES = "application/x-ndjson"

@@ -8,7 +8,7 @@ import pytest
 
 from log10_server.clock import utc
 from log10_server.services import completions
-from log10_server.store.database import Database
+from log10_server.db.database import Database
 from tests.conftest import Api, Organization, paths
 
 

@@ -11,7 +11,7 @@ from log10_server.services.completions import Entry
 from log10_server.services.feedback import NewFeedback
 from log10_server.services.feedback_tasks import NewFeedbackTask
 from log10_server.services.selectors import Listed
-from log10_server.store.database import Database
+from log10_server.db.database import Database
 from tests.conftest import Api, Organization, paths, problem
 
 # The id of each feedback, the oldest first, its task and its completions.

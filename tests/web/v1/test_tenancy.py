@@ -11,8 +11,8 @@ import httpx
 import pytest
 
 from log10_server.services import organizations
-from log10_server.store.database import Database
-from log10_server.web.door import Route
+from log10_server.db.database import Database
+from log10_server.web.http.endpoint import Route
 from tests.conftest import Api, Organization, Served, problem
 
 IDS = {"completionId": "completion", "taskId": "task", "feedbackId": "feedback", "sessionId": "session"}

@@ -9,7 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from log10_server.clock import utc
 from log10_server.errors import Invalid
-from log10_server.services import completions, feedback, feedback_tasks, test_runs, wanting
+from log10_server.services import completions, feedback, feedback_tasks, test_runs, ungraded_index
 from log10_server.services.feedback import Matched
 from log10_server.services.filters import FilterError, parsed
 from log10_server.settings import Limits
@@ -17,10 +17,10 @@ from log10_server.store.completions import CompletionRow
 from log10_server.store.feedback import Filters
 from log10_server.store.feedback_tasks import FeedbackTaskRow
 from log10_server.store.organizations import OrganizationRow
-from log10_server.store.transaction import Tx
+from log10_server.db.transaction import Tx
 from log10_server.strict_json import JsonText
-from log10_server.web.answer import AnyText, Name
-from log10_server.web.door import check_organization, faults_of
+from log10_server.web.http.fields import AnyText, Name
+from log10_server.web.http.endpoint import check_organization, faults_of
 from log10_server.web.graphql.cost import fields_of
 from log10_server.web.graphql.schema import SDL
 from log10_server.web.v1.completions import DEFAULT_PAGE, Completion
@@ -102,7 +102,7 @@ def _completion(_organization: OrganizationRow, info: Info, id: str) -> Source |
 
 def _completion_of(row: CompletionRow) -> Source:
     shown = Completion.of(row)
-    return {"id": row.id, "createdAt": _time(row.created_at), "status": shown.status, "tags": wanting.tags_of(row)}
+    return {"id": row.id, "createdAt": _time(row.created_at), "status": shown.status, "tags": ungraded_index.tags_of(row)}
 
 
 def _auto_feedback(completion: Source, info: Info) -> Source | None:

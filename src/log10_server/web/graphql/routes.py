@@ -23,11 +23,11 @@ from graphql import (
 from pydantic import BaseModel, Field
 
 from log10_server.errors import Conflict, Invalid, Malformed, NotAllowed, NotFound, Refusal
-from log10_server.store.transaction import Tx
+from log10_server.db.transaction import Tx
 from log10_server.strict_json import JsonText, value
-from log10_server.web.answer import QueryText, Wire, json_of
-from log10_server.web.call import CallOf
-from log10_server.web.door import GRAPHQL, Call, Route
+from log10_server.web.http.fields import QueryText, Wire, json_of
+from log10_server.runtime.runtime import CallOf
+from log10_server.web.http.endpoint import GRAPHQL, Call, Route
 from log10_server.web.graphql.cost import MOST_TOKENS, too_large
 from log10_server.web.graphql.resolvers import SCHEMA, Context
 

@@ -5,7 +5,7 @@ from typing import NoReturn
 from fastapi import APIRouter
 
 from log10_server.errors import NotOffered
-from log10_server.web.door import Call, NoBody, Route
+from log10_server.web.http.endpoint import Call, NoBody, Route
 
 router = APIRouter(prefix="/api/experimental/autoprompt", route_class=Route, include_in_schema=False)
 

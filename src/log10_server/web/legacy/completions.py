@@ -12,14 +12,14 @@ from pydantic_core import PydanticCustomError
 
 from log10_server.clock import utc
 from log10_server.errors import Invalid, Malformed
-from log10_server.services import completions, provider_payloads, tags, wanting
+from log10_server.services import completions, provider_payloads, tags, ungraded_index
 from log10_server.services.completions import Entry
 from log10_server.services.merging import CompletionFields
 from log10_server.settings import Limits
 from log10_server.store.completions import CompletionRow, Filters
-from log10_server.store.transaction import Tx
+from log10_server.db.transaction import Tx
 from log10_server.strict_json import JsonText, check_nesting, value
-from log10_server.web.answer import (
+from log10_server.web.http.fields import (
     JsonArray,
     JsonObject,
     Limit,
@@ -34,7 +34,7 @@ from log10_server.web.answer import (
     Wire,
     as_members,
 )
-from log10_server.web.door import Call, NoBody, Route, faults_of
+from log10_server.web.http.endpoint import Call, NoBody, Route, faults_of
 from log10_server.web.v1.completions import DEFAULT_PAGE, Completion, CompletionId, checked_id
 
 router = APIRouter(prefix="/api/completions", route_class=Route, include_in_schema=False)
@@ -70,7 +70,7 @@ class LogRow(Completion):
                 "kind": "completion" if shown.kind == "prompt" else shown.kind,
                 "duration": _milliseconds(row.duration),
                 "created_at": utc(row.created_at).isoformat(timespec="microseconds"),
-                "tagResolved": [ResolvedTag.made(id=str(keys[name]), name=name) for name in wanting.tags_of(row)],
+                "tagResolved": [ResolvedTag.made(id=str(keys[name]), name=name) for name in ungraded_index.tags_of(row)],
             }
         )
 
@@ -225,5 +225,5 @@ def _milliseconds(seconds: float | None) -> float | None:
 
 
 def _rows(tx: Tx, rows: Sequence[CompletionRow]) -> list[LogRow]:
-    keys = tags.keys_of(tx, {name for row in rows for name in wanting.tags_of(row)})
+    keys = tags.keys_of(tx, {name for row in rows for name in ungraded_index.tags_of(row)})
     return [LogRow.read(row, keys) for row in rows]

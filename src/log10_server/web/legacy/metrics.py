@@ -10,9 +10,9 @@ from pydantic_core import PydanticCustomError
 
 from log10_server.services import usage
 from log10_server.store.usage import Tokens
-from log10_server.web.answer import QueryText, Wire
-from log10_server.web.call import LONG_PATIENCE
-from log10_server.web.door import Call, Route
+from log10_server.web.http.fields import QueryText, Wire
+from log10_server.runtime.runtime import LONG_PATIENCE
+from log10_server.web.http.endpoint import Call, Route
 
 router = APIRouter(prefix="/api/metrics", route_class=Route, include_in_schema=False)
 

@@ -12,10 +12,10 @@ from log10_server.services import feedback, feedback_tasks
 from log10_server.services.feedback import Matched
 from log10_server.store.feedback import Filters
 from log10_server.store.feedback_tasks import FeedbackTaskRow
-from log10_server.store.transaction import Tx
+from log10_server.db.transaction import Tx
 from log10_server.strict_json import JsonText, value, written
-from log10_server.web.answer import JsonObject, Limit, Offset, QueryText, Wire, as_members
-from log10_server.web.door import Call, Route
+from log10_server.web.http.fields import JsonObject, Limit, Offset, QueryText, Wire, as_members
+from log10_server.web.http.endpoint import Call, Route
 from log10_server.web.v1.completions import DEFAULT_PAGE
 from log10_server.web.v1.feedback import Feedback, FeedbackQueryBody
 from log10_server.web.v1.feedback_tasks import ALL, Task

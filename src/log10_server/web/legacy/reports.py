@@ -12,10 +12,10 @@ from sqlalchemy import Connection
 from starlette.responses import Response
 
 from log10_server.services import test_runs
-from log10_server.store.transaction import Tx
+from log10_server.db.transaction import Tx
 from log10_server.strict_json import decoded, written
-from log10_server.web.call import Machine
-from log10_server.web.door import members_of, path_id, read_body
+from log10_server.runtime.runtime import Machine
+from log10_server.web.http.endpoint import members_of, path_id, read_body
 from log10_server.web.v1.test_runs import REPORT_PATH
 
 router = APIRouter(include_in_schema=False)

@@ -3,8 +3,8 @@
 from fastapi import APIRouter
 
 from log10_server.services import sessions
-from log10_server.web.answer import Wire
-from log10_server.web.door import Call, NoBody, Route
+from log10_server.web.http.fields import Wire
+from log10_server.web.http.endpoint import Call, NoBody, Route
 
 router = APIRouter(prefix="/api/sessions", route_class=Route, include_in_schema=False)
 

@@ -6,8 +6,8 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel
 
 from log10_server.services import tags
-from log10_server.web.answer import QueryText, Wire
-from log10_server.web.door import Call, Route
+from log10_server.web.http.fields import QueryText, Wire
+from log10_server.web.http.endpoint import Call, Route
 
 router = APIRouter(prefix="/api/tags", route_class=Route, include_in_schema=False)
 

@@ -15,8 +15,8 @@ from log10_server.services import feedback_tasks, transfer
 from log10_server.services.filters import FilterError, parsed
 from log10_server.settings import Limits
 from log10_server.store.completions import Place
-from log10_server.store.database import Database
-from log10_server.store.transaction import Tx
+from log10_server.db.database import Database
+from log10_server.db.transaction import Tx
 from log10_server.web.transfer.exporting import Asked, Piece, first_piece, next_piece, training_piece
 from log10_server.web.transfer.importing import Import, Refused, Tally
 

@@ -7,7 +7,7 @@ from log10_server.services import training, transfer
 from log10_server.services.filters import Test
 from log10_server.services.transfer import Progress
 from log10_server.store.completions import Place
-from log10_server.store.transaction import Tx
+from log10_server.db.transaction import Tx
 from log10_server.web.transfer.lines import header, line_of
 
 

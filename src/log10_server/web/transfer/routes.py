@@ -12,10 +12,10 @@ from log10_server.services import transfer
 from log10_server.services.filters import FilterError, Test, parsed
 from log10_server.services.transfer import Progress
 from log10_server.store.completions import Place
-from log10_server.store.transaction import Tx
-from log10_server.web.answer import QueryText
-from log10_server.web.call import CallOf
-from log10_server.web.door import Call, Route
+from log10_server.db.transaction import Tx
+from log10_server.web.http.fields import QueryText
+from log10_server.runtime.runtime import CallOf
+from log10_server.web.http.endpoint import Call, Route
 from log10_server.web.transfer.exporting import Asked, Piece, TrainingPiece, first_piece, next_piece, training_piece
 
 router = APIRouter(prefix="/api/v1/export", tags=["Transfer"], route_class=Route)

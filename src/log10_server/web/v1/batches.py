@@ -10,11 +10,11 @@ from pydantic import Field
 from log10_server.errors import Fault, Forbidden, Invalid, TooLarge, WrongMediaType
 from log10_server.services import completions
 from log10_server.services.completions import Entry
-from log10_server.store.transaction import Tx
-from log10_server.web.answer import Wire
-from log10_server.web.call import CallOf
-from log10_server.web.door import Call, Route, Stream, check_organization, says_json
-from log10_server.web.rows import Elements, Lines, Row, Splitter, validated
+from log10_server.db.transaction import Tx
+from log10_server.web.http.fields import Wire
+from log10_server.runtime.runtime import CallOf
+from log10_server.web.http.endpoint import Call, Route, Stream, check_organization, says_json
+from log10_server.web.http.json_rows import Elements, Lines, Row, Splitter, validated
 from log10_server.web.v1.completions import CompletionUpload
 
 router = APIRouter(prefix="/api/v1/completions", tags=["Completions"], route_class=Route)

@@ -14,7 +14,7 @@ from log10_server.services.completions import Entry
 from log10_server.services.merging import CompletionFields
 from log10_server.settings import Limits
 from log10_server.store.completions import CompletionRow, Filters, Place
-from log10_server.web.answer import (
+from log10_server.web.http.fields import (
     Id,
     JsonArray,
     JsonObject,
@@ -33,7 +33,7 @@ from log10_server.web.answer import (
     as_it_is,
     fits_id,
 )
-from log10_server.web.door import Call, Route
+from log10_server.web.http.endpoint import Call, Route
 
 router = APIRouter(prefix="/api/v1/completions", tags=["Completions"], route_class=Route)
 

@@ -12,8 +12,8 @@ from log10_server.services.feedback import Matched, NewFeedback
 from log10_server.services.filters import FilterError, Test, parsed
 from log10_server.services.selectors import Listed, Selector
 from log10_server.store.feedback import Filters
-from log10_server.store.transaction import Tx
-from log10_server.web.answer import (
+from log10_server.db.transaction import Tx
+from log10_server.web.http.fields import (
     AnyText,
     AtLeastOne,
     AtLeastZero,
@@ -33,8 +33,8 @@ from log10_server.web.answer import (
     answered_in_order,
     as_it_is,
 )
-from log10_server.web.door import Call, NoBody, Route
-from log10_server.web.problems import documented
+from log10_server.web.http.endpoint import Call, NoBody, Route
+from log10_server.web.http.problems import documented
 from log10_server.web.v1.completions import DEFAULT_PAGE
 
 router = APIRouter(prefix="/api/v1/feedback", tags=["Feedback"], route_class=Route)

@@ -9,9 +9,9 @@ from pydantic.config import JsonDict
 from log10_server.services import feedback_tasks
 from log10_server.services.feedback_tasks import Changes, NewFeedbackTask
 from log10_server.store.feedback_tasks import FeedbackTaskRow
-from log10_server.store.transaction import Tx
+from log10_server.db.transaction import Tx
 from log10_server.strict_json import JsonText
-from log10_server.web.answer import (
+from log10_server.web.http.fields import (
     Flag,
     Id,
     JsonObject,
@@ -23,8 +23,8 @@ from log10_server.web.answer import (
     SelectorTags,
     Wire,
 )
-from log10_server.web.door import Call, Route
-from log10_server.web.problems import documented
+from log10_server.web.http.endpoint import Call, Route
+from log10_server.web.http.problems import documented
 
 router = APIRouter(prefix="/api/v1/feedback_task", tags=["FeedbackTasks"], route_class=Route)
 

@@ -8,9 +8,9 @@ from pydantic import BaseModel, Field
 from log10_server.services import completions, sessions
 from log10_server.store.completions import CompletionRow, Place
 from log10_server.store.sessions import SessionRow
-from log10_server.store.transaction import Tx
-from log10_server.web.answer import Limit, QueryText, Wire
-from log10_server.web.door import Call, NoBody, Route
+from log10_server.db.transaction import Tx
+from log10_server.web.http.fields import Limit, QueryText, Wire
+from log10_server.web.http.endpoint import Call, NoBody, Route
 from log10_server.web.v1.completions import DEFAULT_PAGE, Completion, cursor, place
 
 router = APIRouter(prefix="/api/v1/sessions", tags=["Sessions"], route_class=Route)

@@ -9,9 +9,9 @@ from pydantic import BaseModel, Field
 from log10_server.services import test_runs
 from log10_server.services.test_runs import TestOutcome
 from log10_server.store.test_runs import TestRunRow
-from log10_server.store.transaction import Tx
-from log10_server.web.answer import Flag, JsonObject, Limit, Offset, Reply, Wire, as_members
-from log10_server.web.door import Call, Route
+from log10_server.db.transaction import Tx
+from log10_server.web.http.fields import Flag, JsonObject, Limit, Offset, Reply, Wire, as_members
+from log10_server.web.http.endpoint import Call, Route
 from log10_server.web.v1.completions import DEFAULT_PAGE
 
 router = APIRouter(prefix="/api/v1/test_runs", tags=["TestRuns"], route_class=Route)

@@ -10,9 +10,9 @@ from pydantic.config import JsonDict
 from log10_server.services import usage
 from log10_server.services.usage import Question
 from log10_server.store.usage import Group, Sums
-from log10_server.web.answer import Limit, Moment, QueryText, Wire
-from log10_server.web.call import LONG_PATIENCE
-from log10_server.web.door import Call, Route
+from log10_server.web.http.fields import Limit, Moment, QueryText, Wire
+from log10_server.runtime.runtime import LONG_PATIENCE
+from log10_server.web.http.endpoint import Call, Route
 
 router = APIRouter(prefix="/api/v1/usage", tags=["Usage"], route_class=Route)
 

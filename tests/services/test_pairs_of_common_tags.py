@@ -1,0 +1,162 @@
+"""Pairs of common tags are kept, and change what a question costs, never what it finds (contract 3.5)."""
+
+import json
+import random
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from itertools import combinations
+
+import pytest
+
+from log10_server import store
+from log10_server.services import completions, feedback_tasks, selectors, test_runs, ungraded
+from log10_server.services.completions import Entry
+from log10_server.services.feedback_tasks import NewFeedbackTask
+from log10_server.services.selectors import Selector
+from log10_server.store.completions import Filters, Place
+from log10_server.db.database import Common, Database
+from log10_server.db.transaction import Tx
+from tests.services.test_ungraded import World, assert_kept, rows
+
+
+@pytest.fixture(autouse=True)
+def common(database: Database) -> Iterator[Common]:
+    """A tag is common when it is on more than three completions, and a crowd has more than three tags."""
+    before, database.common = database.common, Common(above=3, one_in=1, crowd=3)
+    yield database.common
+    database.common = before
+
+
+def marked(tx: Tx) -> set[str]:
+    return {str(name) for name, is_common in rows(tx, "tag", "name", "is_common") if is_common}
+
+
+def assert_pairs_kept(tx: Tx) -> None:
+    """The kept pairs say what the tags of the completions and the marks of the tags say."""
+    names = dict(rows(tx, "tag", "id", "name")) | {0: None}
+    kept = Counter(
+        (id, at, frozenset([names[first], names[second]]))
+        for first, second, at, id in rows(
+            tx, "completion_tag_pair", "first_tag_id", "second_tag_id", "created_at", "completion_id"
+        )
+    )
+    expected: Counter[tuple[str, int, frozenset[str | None]]] = Counter()
+    for id, at, said in rows(tx, "completion", "id", "created_at", "tags"):
+        tags = set(json.loads(str(said or "[]")))
+        its = tags & marked(tx)
+        pairs = [(tag, None) for tag in its] if len(tags) > tx.database.common.crowd else combinations(its, 2)
+        expected.update((id, at, frozenset(pair)) for pair in pairs)
+    assert kept == expected
+
+
+def tagged(tx: Tx, seed: int, count: int = 150) -> list[tuple[str, set[str]]]:
+    """Completions with few tags and with many, most of them common; the newest first."""
+    chance = random.Random(seed)
+    entries = []
+    for number in range(count):
+        tags = [tag for tag in "abcdef" if chance.random() < chance.choice([0.2, 0.5, 0.9])]
+        tags += [tag for tag in "xyz" if chance.random() < 0.02]
+        entries.append((f"c{number:03}", chance.sample(tags, len(tags))))
+    for start in range(0, count, 10):
+        completions.record(tx, [Entry(id, {"tags": tags}) for id, tags in entries[start : start + 10]])
+    return [(id, set(tags)) for id, tags in reversed(entries)]
+
+
+def having(there: Sequence[tuple[str, set[str]]], *wanted: str) -> list[str]:
+    return [id for id, tags in there if set(wanted) <= tags]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_kept_pairs_are_right_after_every_step_of_a_long_history(tx: Tx, seed: int) -> None:
+    world = World(tx, seed)
+
+    for _ in range(70):
+        world.step()
+        assert_pairs_kept(tx)
+        assert_kept(tx)
+
+    assert len(marked(tx)) > 1
+
+
+def test_a_tag_becomes_common_when_it_is_on_enough_completions(tx: Tx) -> None:
+    completions.record(tx, [Entry(f"c{number}", {"tags": ["a", "b"]}) for number in range(3)])
+    before = marked(tx)
+
+    completions.record(tx, [Entry("c3", {"tags": ["b", "c"]})])
+
+    assert (before, marked(tx)) == (set(), {"b"})
+    completions.record(tx, [Entry("c4", {"tags": ["a"]})])
+    assert marked(tx) == {"a", "b"}
+    assert_pairs_kept(tx)
+
+
+def test_a_common_tag_stays_so(tx: Tx) -> None:
+    completions.record(tx, [Entry(f"c{number}", {"tags": ["a", "b"]}) for number in range(4)])
+
+    completions.record(tx, [Entry(f"c{number}", {"tags": []}) for number in range(4)])
+    completions.record(tx, [Entry("new", {"tags": ["a", "b"]})])
+
+    assert marked(tx) == {"a", "b"}
+    assert_pairs_kept(tx)
+
+
+def test_of_many_completions_some_are_enough_to_find_a_common_tag(tx: Tx) -> None:
+    tx.database.common = Common(above=3, one_in=8, crowd=3)
+
+    for number in range(100):
+        completions.record(tx, [Entry(f"c{number}", {"tags": ["a", "b"]})])
+
+    assert marked(tx) == {"a", "b"}
+    assert_pairs_kept(tx)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_selectors_and_lists_find_what_a_look_at_each_completion_finds(tx: Tx, seed: int) -> None:
+    there = tagged(tx, seed)
+    chance = random.Random(seed)
+    asked = [tuple(chance.choices("abcdefxyz", k=chance.randint(1, 4))) for _ in range(40)]
+
+    found = selectors.resolve(tx, [Selector(tags, True, 1000) for tags in asked])
+
+    assert found == [having(there, *tags) for tags in asked]
+    assert {"a", "b", "c", "d", "e", "f"} <= marked(tx)
+    for tags in asked:
+        listed: list[str] = []
+        after: Place | None = None
+        while True:
+            page, after = completions.list_newest(tx, tags, Filters(), after, 7)
+            listed += [row.id for row in page]
+            if after is None:
+                break
+        filters = Filters(tag_ids=selectors.tag_ids(tx, tags))
+        assert listed == having(there, *tags)
+        assert [row.id for row in completions.list_from(tx, filters, 3, 5)] == listed[3:8]
+        assert completions.count(tx, filters) == len(listed)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_tests_and_tasks_find_what_a_look_at_each_completion_finds(tx: Tx, seed: int) -> None:
+    there = tagged(tx, seed, 90)
+    asked = [tuple(random.Random(seed).sample("abcdef", 3))[:many] for many in (2, 3)]
+
+    tasks = [feedback_tasks.create(tx, NewFeedbackTask(None, "a task", "", "{}", tags)).id for tags in asked]
+
+    for tags, task in zip(asked, tasks, strict=True):
+        assert [row.id for row in ungraded.list_newest(tx, task, 0, 1000)] == having(there, *tags)
+    each = [(*asked[0], other) for other in "abcdef"]
+    assert test_runs.completions_of(tx, each) == [having(there, *tags)[:100] for tags in each]
+
+
+def test_a_crowd_of_tags_has_a_row_for_each_tag_and_no_pairs(tx: Tx) -> None:
+    tx.database.common = Common(above=3, one_in=1, crowd=20)
+    many = [f"tag {number}" for number in range(200)]
+
+    completions.record(tx, [Entry(f"crowd {number}", {"tags": many}) for number in range(5)])
+    completions.record(tx, [Entry("two", {"tags": many[:2]})])
+
+    keys = store.tags.known(tx, many)
+    assert len(rows(tx, "completion_tag_pair", "completion_id")) == 5 * 200 + 1
+    assert store.completion_tags.having_all_tags(tx, [keys["tag 0"], keys["tag 1"]], 3) == ["two", "crowd 4", "crowd 3"]
+    completions.record(tx, [Entry("crowd 4", {"tags": many[1:3]}), Entry("two", {"tags": many[1:]})])
+    assert store.completion_tags.having_all_tags(tx, [keys["tag 2"], keys["tag 1"]], 3) == ["two", "crowd 4", "crowd 3"]
+    assert_pairs_kept(tx)
