@@ -5,12 +5,12 @@ from itertools import islice
 from typing import Any, TypeVar, cast
 
 from benchmarks import bodies
+from log10_server.db.database import Database
 from log10_server.services import completions, feedback, provider_payloads
 from log10_server.services.completions import Entry
 from log10_server.services.feedback import NewFeedback
 from log10_server.services.merging import CompletionFields
 from log10_server.services.selectors import Listed
-from log10_server.db.database import Database
 from log10_server.strict_json import written
 
 T = TypeVar("T")

@@ -10,11 +10,11 @@ from benchmarks import bodies
 from benchmarks.databases import POSTGRES, Holder
 from benchmarks.servers import ORGANIZATION
 from log10_server.clock import Clock, uuid7
-from log10_server.services.organizations import create
 from log10_server.db import migrations
-from log10_server.store.completions import CompletionRow
 from log10_server.db.database import Database
+from log10_server.services.organizations import create
 from log10_server.store.completion_tags import CompletionTagRow
+from log10_server.store.completions import CompletionRow
 from log10_server.store.tags import TagRow
 from log10_server.strict_json import written
 

@@ -5,8 +5,8 @@ import os
 from alembic import context
 from sqlalchemy import Connection
 
-from log10_server.db.schema import metadata
 from log10_server.db.database import Database
+from log10_server.db.schema import metadata
 
 
 def run(connection: Connection) -> None:

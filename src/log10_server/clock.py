@@ -52,7 +52,7 @@ def utc(at: int) -> datetime:
 
 
 def microseconds(moment: datetime) -> int:
-    """The instant of `moment`; one without a zone is UTC (contract 3.9)."""
+    """The instant of `moment`; one without a zone is UTC (docs/api.md, "Lists")."""
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
     since = moment - _EPOCH

@@ -1,4 +1,4 @@
-"""Every refusal this program can give; `web/problems.py` turns them into HTTP.
+"""Every refusal this program can give; `web/http/problems.py` turns them into HTTP.
 
 Refusal
 ├── Malformed          the body is not JSON
@@ -12,14 +12,14 @@ Refusal
 ├── Invalid            JSON, but not what is wanted; carries `faults`
 ├── NotOffered         what another service offers and this one does not
 ├── Unavailable        the database is away, or too much is waiting
-└── Defect             our own fault
+└── InternalError             our own fault
 """
 
 from collections.abc import Iterable
 from typing import NamedTuple
 
 
-class Fault(NamedTuple):
+class FieldError(NamedTuple):
     """One thing that is wrong: where (`path`, a JSON Pointer into the body, or `/query/NAME`), and which rule."""
 
     path: str
@@ -83,7 +83,7 @@ class Invalid(Refusal):
     code = "invalid"
 
     def __init__(
-        self, faults: Iterable[Fault], *, code: str | None = None, detail: str | None = None, more: int = 0
+        self, faults: Iterable[FieldError], *, code: str | None = None, detail: str | None = None, more: int = 0
     ) -> None:
         """`more` is how many faults there are beyond these."""
         self.faults = list(faults)
@@ -91,7 +91,7 @@ class Invalid(Refusal):
 
     @classmethod
     def at(cls, path: str, message: str, *, code: str | None = None) -> "Invalid":
-        return cls([Fault(path, message)], code=code)
+        return cls([FieldError(path, message)], code=code)
 
 
 class NotOffered(Refusal):
@@ -102,7 +102,7 @@ class Unavailable(Refusal):
     code = "database_unavailable"
 
 
-class Defect(Refusal):
+class InternalError(Refusal):
     code = "internal"
 
 
@@ -111,7 +111,7 @@ def pointer(*parts: str | int) -> str:
     return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in parts)
 
 
-def place(error: BaseException) -> str:
+def source_of(error: BaseException) -> str:
     """Where an unexpected error came from, as `module:line` of ours: enough to find it, and no path or data for a log."""
     found = "outside"
     trace = error.__traceback__
@@ -126,7 +126,7 @@ def place(error: BaseException) -> str:
 _SHOWN = 3
 
 
-def _sentence(faults: list[Fault], more: int) -> str:
+def _sentence(faults: list[FieldError], more: int) -> str:
     said = [f"{fault.path}: {fault.message}" if fault.path else fault.message for fault in faults[:_SHOWN]]
     if len(faults) + more > _SHOWN:
         said.append(f"and {len(faults) + more - _SHOWN} more")

@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 
 import msgspec
 
-from log10_server.errors import Fault, Invalid, Malformed, pointer
+from log10_server.errors import FieldError, Invalid, Malformed, pointer
 
 MAX_DIGITS = 4_000
 
@@ -76,7 +76,9 @@ def exact(text: str, at: str) -> Any:
     """
     read = value(text)
     if "e" in text or "E" in text or len(text) > 300:  # a shorter text holds no number that large
-        faults = [Fault(at + where, "The number is too large: it is beyond a double.") for where in _infinities(read)]
+        faults = [
+            FieldError(at + where, "The number is too large: it is beyond a double.") for where in _infinities(read)
+        ]
         if faults:
             raise Invalid(faults)
     return read

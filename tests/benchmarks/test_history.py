@@ -2,10 +2,10 @@
 
 from benchmarks import history
 from benchmarks.loading import completion_id, load_completions, load_feedback
+from log10_server.db.database import Database
 from log10_server.services import feedback_tasks, selectors, ungraded
 from log10_server.services.feedback_tasks import NewFeedbackTask
 from log10_server.services.selectors import Selector
-from log10_server.db.database import Database
 from tests.conftest import Organization
 
 SIZE = 2000

@@ -1,4 +1,4 @@
-"""A task that is filled in behind when its process is killed is filled on by the next one (contract 3.7)."""
+"""A task that is filled in behind when its process is killed is filled on by the next one (docs/api.md, "Ungraded completions")."""
 
 import json
 import time

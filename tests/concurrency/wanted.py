@@ -57,5 +57,5 @@ def everything_agrees(api: httpx.Client) -> None:
         asks = bool(selector) and not task["archived"]
         theirs = [id for id in tags if asks and selector <= tags[id] and (task["id"], id) not in graded]
         assert ungraded(api, task_id=task["id"]) == theirs
-        ungraded_index.update(theirs)
+        wanting.update(theirs)
     assert ungraded(api) == [id for id in tags if id in wanting]

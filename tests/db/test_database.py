@@ -11,18 +11,18 @@ from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
 from log10_server import store
+from log10_server.db import migrations
+from log10_server.db.database import Database
+from log10_server.db.engines import database_url
+from log10_server.db.statements import Statement
+from log10_server.db.transaction import Tx
 from log10_server.errors import Unavailable
 from log10_server.services import completions
 from log10_server.services.completions import Entry
 from log10_server.settings import SettingsError
-from log10_server.db import migrations
 from log10_server.store.completions import CompletionRow, completion
-from log10_server.db.database import Database
-from log10_server.db.engines import database_url
 from log10_server.store.sessions import SessionRow, session
-from log10_server.db.statements import Statement
 from log10_server.store.tags import TagRow, tag
-from log10_server.db.transaction import Tx
 from tests.conftest import Organization, new_organization
 
 
@@ -130,7 +130,7 @@ def test_a_statement_that_is_built_once_looks_up_odd_texts_exactly(tx: Tx) -> No
 
 
 def test_what_is_inserted_together_is_found_by_what_is_asked_meanwhile_and_at_the_end(tx: Tx) -> None:
-    with tx.together():
+    with tx.buffered_inserts():
         tx.insert_many(session, [SessionRow(tx.organization_id, "s", 1)])
         store.completions.add(tx, [row(tx, "a", session_id="s"), row(tx, "b", session_id="s")])
         assert store.completions.existing(tx, "abc") == {"a", "b"}
@@ -141,7 +141,7 @@ def test_what_is_inserted_together_is_found_by_what_is_asked_meanwhile_and_at_th
 
 def test_what_is_inserted_together_and_linked_to_nothing_is_refused_as_a_whole(tx: Tx) -> None:
     def insert() -> None:
-        with tx.connection.begin_nested(), tx.together():
+        with tx.connection.begin_nested(), tx.buffered_inserts():
             store.completions.add(tx, [row(tx, "a")])
             store.completions.add(tx, [row(tx, "b", session_id="nowhere")])
 
@@ -153,9 +153,9 @@ def test_what_is_inserted_together_and_linked_to_nothing_is_refused_as_a_whole(t
 
 def test_on_postgres_nothing_is_gathered_inside_of_what_is_gathered(tx: Tx) -> None:
     def insert() -> None:
-        with tx.together():
+        with tx.buffered_inserts():
             store.completions.add(tx, [row(tx, "a")])
-            with tx.together():
+            with tx.buffered_inserts():
                 store.completions.add(tx, [row(tx, "b")])
 
     if tx.database.is_postgres:
@@ -169,7 +169,7 @@ def test_on_postgres_nothing_is_gathered_inside_of_what_is_gathered(tx: Tx) -> N
 
 def test_what_was_to_be_inserted_together_is_forgotten_when_that_fails(tx: Tx) -> None:
     def fail() -> None:
-        with tx.connection.begin_nested(), tx.together():
+        with tx.connection.begin_nested(), tx.buffered_inserts():
             store.completions.add(tx, [row(tx, "a")])
             raise ZeroDivisionError
 

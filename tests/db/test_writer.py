@@ -12,14 +12,14 @@ import pytest
 from sqlalchemy import text
 
 from log10_server import store
-from log10_server.errors import Conflict, Defect, NotFound, Refusal, Unavailable
-from log10_server.services import completions
-from log10_server.services.completions import Entry
 from log10_server.db import migrations
 from log10_server.db.database import Database
-from log10_server.store.tags import TagRow, tag
 from log10_server.db.transaction import Tx
 from log10_server.db.writer import Writer
+from log10_server.errors import Conflict, InternalError, NotFound, Refusal, Unavailable
+from log10_server.services import completions
+from log10_server.services.completions import Entry
+from log10_server.store.tags import TagRow, tag
 from tests.conftest import Organization, new_organization
 
 
@@ -241,7 +241,7 @@ def test_a_defect_is_its_own_and_hides_its_message(
                 line.write(storing("a")), line.write(defect), line.write(storing("c"))
             )
             assert (first, last) == ("a", "c")
-            assert isinstance(failed, Defect)
+            assert isinstance(failed, InternalError)
             assert "column" not in failed.detail
 
     asyncio.run(story())
@@ -283,7 +283,7 @@ def test_a_recorder_refuses_some_and_stores_the_others(database: Database, organ
     assert stored(database, organization) == {"a", "c"}
 
 
-@pytest.mark.parametrize(("bad", "kind"), [("raise", Conflict), ("break", Defect)])
+@pytest.mark.parametrize(("bad", "kind"), [("raise", Conflict), ("break", InternalError)])
 @pytest.mark.parametrize("company", [False, True])
 def test_a_group_of_which_one_raises_is_recorded_singly(
     database: Database, organization: Organization, bad: str, kind: type[Refusal], company: bool

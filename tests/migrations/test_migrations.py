@@ -14,12 +14,12 @@ import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 
-from log10_server.errors import Unavailable
-from log10_server.services import organizations
 from log10_server.db import migrations
-from log10_server.db.schema import metadata
 from log10_server.db.database import Database
 from log10_server.db.migrations import WrongSchema
+from log10_server.db.schema import metadata
+from log10_server.errors import Unavailable
+from log10_server.services import organizations
 from tests.conftest import KINDS
 
 

@@ -1,4 +1,4 @@
-"""What a changed task means for older completions is filled in behind, and lists are right meanwhile (contract 3.7)."""
+"""What a changed task means for older completions is filled in behind, and lists are right meanwhile (docs/api.md, "Ungraded completions")."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -7,16 +7,16 @@ from random import Random
 
 import pytest
 
+from log10_server.db.database import Database
+from log10_server.db.transaction import Tx
+from log10_server.db.writer import Writer
 from log10_server.errors import Refusal
-from log10_server.services import completions, feedback, feedback_tasks, ungraded, ungraded_index
 from log10_server.runtime.ungraded_backfill import Backfill
+from log10_server.services import completions, feedback, feedback_tasks, ungraded, ungraded_index
 from log10_server.services.completions import Entry
 from log10_server.services.feedback import NewFeedback
 from log10_server.services.feedback_tasks import Changes, NewFeedbackTask
 from log10_server.services.selectors import Listed
-from log10_server.db.database import Database
-from log10_server.db.transaction import Tx
-from log10_server.db.writer import Writer
 from tests.conftest import Organization, new_organization
 from tests.services.test_ungraded import assert_kept, rows, wanted
 

@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from log10_server.db.database import Database
+from log10_server.db.transaction import Tx
 from log10_server.errors import NotFound, Refusal
 from log10_server.services import completions, feedback_tasks, provider_payloads
 from log10_server.services.completions import Entry
 from log10_server.services.feedback_tasks import NewFeedbackTask
 from log10_server.services.merging import CompletionFields
-from log10_server.store.completions import CompletionRow, Filters, Place
-from log10_server.db.database import Database
-from log10_server.db.transaction import Tx
+from log10_server.store.completions import CompletionRow, Cursor, Filters
 from tests.conftest import Organization, new_organization
 
 OPENING: CompletionFields = {"status": "started", "request": '{"a":1}', "tags": ["x", "y"], "session_id": "s"}
@@ -232,7 +232,7 @@ def test_pages_lose_and_repeat_nothing_where_rows_have_one_time(tx: Tx, limit: i
     ids = ["b", "D", "a", "é", "C"]
     completions.record(tx, [Entry(id, {"tags": ["t"], "session_id": "s"}, created_at=1_000_000) for id in ids])
 
-    def paged(page: Callable[[Place | None], tuple[list[CompletionRow], Place | None]]) -> list[str]:
+    def paged(page: Callable[[Cursor | None], tuple[list[CompletionRow], Cursor | None]]) -> list[str]:
         found: list[str] = []
         rows, after = page(None)
         found += [row.id for row in rows]

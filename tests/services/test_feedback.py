@@ -1,4 +1,4 @@
-"""Recording feedback: many at once give what one at a time would (contract 3.6)."""
+"""Recording feedback: many at once give what one at a time would (docs/api.md, "Uploading feedback")."""
 
 import random
 from typing import Any
@@ -6,15 +6,15 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection
 
+from log10_server.db.database import Database
+from log10_server.db.transaction import Tx
 from log10_server.errors import Conflict, Invalid, Refusal
 from log10_server.services import completions, feedback, feedback_tasks, organizations, ungraded
 from log10_server.services.completions import Entry
 from log10_server.services.feedback import Matched, NewFeedback
 from log10_server.services.feedback_tasks import Changes, NewFeedbackTask
 from log10_server.services.selectors import Listed, Selector
-from log10_server.db.database import Database
 from log10_server.store.feedback import Filters
-from log10_server.db.transaction import Tx
 
 TAGS = ["a", "b", "c"]
 

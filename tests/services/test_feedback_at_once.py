@@ -1,17 +1,17 @@
-"""Feedback is accepted while something else happens to its completion: what is ungraded stays true (contract 3.7)."""
+"""Feedback is accepted while something else happens to its completion: what is ungraded stays true (docs/api.md, "Ungraded completions")."""
 
 import threading
 from collections.abc import Callable
 
 import pytest
 
+from log10_server.db.database import Database
+from log10_server.db.transaction import Tx
 from log10_server.services import completions, feedback, feedback_tasks, ungraded
 from log10_server.services.completions import Entry
 from log10_server.services.feedback import NewFeedback
 from log10_server.services.feedback_tasks import NewFeedbackTask
 from log10_server.services.selectors import Listed
-from log10_server.db.database import Database
-from log10_server.db.transaction import Tx
 from tests.conftest import Organization
 
 Work = Callable[[Tx], object]

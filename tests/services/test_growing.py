@@ -11,22 +11,24 @@ from typing import Any
 import pytest
 
 from log10_server import store
+from log10_server.db.database import CommonTags
+from log10_server.db.transaction import Tx
 from log10_server.services import completions, feedback, feedback_tasks, selectors, ungraded
 from log10_server.services.completions import Entry
 from log10_server.services.feedback import ACCEPTED, PROPOSED, NewFeedback
 from log10_server.services.feedback_tasks import NewFeedbackTask
 from log10_server.services.selectors import Listed
 from log10_server.store.completions import Filters
-from log10_server.db.database import Common
 from log10_server.store.feedback import Filters as FeedbackFilters
-from log10_server.db.transaction import Tx
 
 FEW, MANY = 300, 3000
 
 QUESTIONS: dict[str, Callable[[Tx], object]] = {
     "completions with two common tags": lambda tx: completions.list_from(tx, of_tags(tx, "a", "b"), 0, 10),
     "completions with a common and a rare tag": lambda tx: completions.list_from(tx, of_tags(tx, "a", "rare"), 0, 10),
-    "common tags that are rare together": lambda tx: store.completion_tags.having_all_tags(tx, ids(tx, "even", "odd"), 10),
+    "common tags that are rare together": lambda tx: store.completion_tags.having_all_tags(
+        tx, ids(tx, "even", "odd"), 10
+    ),
     "the newest of a selector": lambda tx: store.completion_tags.having_all_tags(tx, ids(tx, "b", "a"), 10),
     "what all tasks want": lambda tx: ungraded.list_newest(tx, None, 0, 10),
     "what a task wants": lambda tx: ungraded.list_newest(tx, "graded", 0, 10),
@@ -84,7 +86,7 @@ def costs(tx: Tx) -> dict[str, list[int]]:
     """What each question costs with few, and with many."""
     if tx.database.is_postgres:
         pytest.skip("only SQLite counts what it does; Postgres would need its statistics to be made first")
-    before, tx.database.common = tx.database.common, Common(above=50, one_in=1)
+    before, tx.database.common = tx.database.common, CommonTags(above=50, one_in=1)
     feedback_tasks.create(tx, NewFeedbackTask("graded", "a task", "", "{}", ("a",)))
     grown(tx, 0, FEW)
     completions.record(tx, [Entry(f"both {number}", {"tags": ["even", "odd", "rare", "a"]}) for number in range(10)])

@@ -1,14 +1,14 @@
-"""Organizations and tokens: made, named, issued and revoked (contract 3.1)."""
+"""Organizations and tokens: made, named, issued and revoked (docs/api.md, "Tokens and organizations")."""
 
 from collections.abc import Iterator
 
 import pytest
 from sqlalchemy import Connection
 
+from log10_server.db.database import Database
 from log10_server.errors import Conflict, Invalid, NotFound
 from log10_server.services import organizations
 from log10_server.store import organizations as store
-from log10_server.db.database import Database
 from tests.conftest import Organization
 
 NO_NAMES = [

@@ -1,4 +1,4 @@
-"""Pairs of common tags are kept, and change what a question costs, never what it finds (contract 3.5)."""
+"""Pairs of common tags are kept, and change what a question costs, never what it finds (docs/api.md, "Tags and selectors")."""
 
 import json
 import random
@@ -9,20 +9,20 @@ from itertools import combinations
 import pytest
 
 from log10_server import store
+from log10_server.db.database import CommonTags, Database
+from log10_server.db.transaction import Tx
 from log10_server.services import completions, feedback_tasks, selectors, test_runs, ungraded
 from log10_server.services.completions import Entry
 from log10_server.services.feedback_tasks import NewFeedbackTask
 from log10_server.services.selectors import Selector
-from log10_server.store.completions import Filters, Place
-from log10_server.db.database import Common, Database
-from log10_server.db.transaction import Tx
+from log10_server.store.completions import Cursor, Filters
 from tests.services.test_ungraded import World, assert_kept, rows
 
 
 @pytest.fixture(autouse=True)
-def common(database: Database) -> Iterator[Common]:
+def common(database: Database) -> Iterator[CommonTags]:
     """A tag is common when it is on more than three completions, and a crowd has more than three tags."""
-    before, database.common = database.common, Common(above=3, one_in=1, crowd=3)
+    before, database.common = database.common, CommonTags(above=3, one_in=1, max_tags_for_pairs=3)
     yield database.common
     database.common = before
 
@@ -44,7 +44,9 @@ def assert_pairs_kept(tx: Tx) -> None:
     for id, at, said in rows(tx, "completion", "id", "created_at", "tags"):
         tags = set(json.loads(str(said or "[]")))
         its = tags & marked(tx)
-        pairs = [(tag, None) for tag in its] if len(tags) > tx.database.common.crowd else combinations(its, 2)
+        pairs = (
+            [(tag, None) for tag in its] if len(tags) > tx.database.common.max_tags_for_pairs else combinations(its, 2)
+        )
         expected.update((id, at, frozenset(pair)) for pair in pairs)
     assert kept == expected
 
@@ -101,7 +103,7 @@ def test_a_common_tag_stays_so(tx: Tx) -> None:
 
 
 def test_of_many_completions_some_are_enough_to_find_a_common_tag(tx: Tx) -> None:
-    tx.database.common = Common(above=3, one_in=8, crowd=3)
+    tx.database.common = CommonTags(above=3, one_in=8, max_tags_for_pairs=3)
 
     for number in range(100):
         completions.record(tx, [Entry(f"c{number}", {"tags": ["a", "b"]})])
@@ -122,7 +124,7 @@ def test_selectors_and_lists_find_what_a_look_at_each_completion_finds(tx: Tx, s
     assert {"a", "b", "c", "d", "e", "f"} <= marked(tx)
     for tags in asked:
         listed: list[str] = []
-        after: Place | None = None
+        after: Cursor | None = None
         while True:
             page, after = completions.list_newest(tx, tags, Filters(), after, 7)
             listed += [row.id for row in page]
@@ -148,7 +150,7 @@ def test_tests_and_tasks_find_what_a_look_at_each_completion_finds(tx: Tx, seed:
 
 
 def test_a_crowd_of_tags_has_a_row_for_each_tag_and_no_pairs(tx: Tx) -> None:
-    tx.database.common = Common(above=3, one_in=1, crowd=20)
+    tx.database.common = CommonTags(above=3, one_in=1, max_tags_for_pairs=20)
     many = [f"tag {number}" for number in range(200)]
 
     completions.record(tx, [Entry(f"crowd {number}", {"tags": many}) for number in range(5)])

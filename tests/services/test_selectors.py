@@ -1,14 +1,14 @@
-"""Which completions a selector means: those that have all its tags (contract 3.5, 3.6)."""
+"""Which completions a selector means: those that have all its tags (docs/api.md, "Tags and selectors", "Uploading feedback")."""
 
 import random
 
 import pytest
 
+from log10_server.db.transaction import Tx
 from log10_server.errors import Invalid
 from log10_server.services import completions, selectors
 from log10_server.services.completions import Entry
 from log10_server.services.selectors import Listed, Selector
-from log10_server.db.transaction import Tx
 
 COMMON, RARE = ["a", "b", "c"], ["x", "y", "z"]
 

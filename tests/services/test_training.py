@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from log10_server.db.transaction import Tx
 from log10_server.services import completions, feedback, feedback_tasks, training
 from log10_server.services.completions import Entry
 from log10_server.services.feedback import NewFeedback
@@ -13,7 +14,6 @@ from log10_server.services.filters import parsed
 from log10_server.services.selectors import Listed
 from log10_server.services.training import converted, row_of
 from log10_server.services.transfer import begin
-from log10_server.db.transaction import Tx
 
 HELLO = {"role": "user", "content": "Hello"}
 CALL = {"id": "call-1", "type": "function", "function": {"name": "add", "arguments": '{"a": 1}'}}
@@ -173,7 +173,7 @@ def chosen(tx: Tx, filter: str, task_id: str = "t") -> tuple[list[str], int]:
         page = training.page(tx, task_id, parsed(filter), after, until)
         said += [json.loads(row)["messages"][-1]["content"] for row in page.rows]
         left_out += page.left_out
-        if (after := page.next_place) is None:
+        if (after := page.next_cursor) is None:
             return said, left_out
 
 

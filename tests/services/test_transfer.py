@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
+from log10_server.db.database import Database
 from log10_server.services import completions, feedback, feedback_tasks
 from log10_server.services.completions import Entry
 from log10_server.services.feedback import NewFeedback
 from log10_server.services.feedback_tasks import NewFeedbackTask
 from log10_server.services.selectors import Listed
-from log10_server.db.database import Database
 from log10_server.web.transfer.importing import Refused
 from tests.conftest import KINDS, Organization, new_organization
 from tests.moving import OLD_FEEDBACK, exported, fill, fresh, in_tx, lines_of, taken

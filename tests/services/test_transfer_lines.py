@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
+from log10_server.db.database import Database
 from log10_server.services import feedback, feedback_tasks
 from log10_server.services.feedback_tasks import NewFeedbackTask
 from log10_server.settings import Limits
-from log10_server.db.database import Database
 from log10_server.store.feedback import Filters
 from log10_server.web.transfer.importing import Refused
 from tests.conftest import Organization, new_organization

@@ -1,4 +1,4 @@
-"""The kept rows of what is ungraded equal a plain computation from the base tables, whatever happened (contract 3.7)."""
+"""The kept rows of what is ungraded equal a plain computation from the base tables, whatever happened (docs/api.md, "Ungraded completions")."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from log10_server.db.database import Database
+from log10_server.db.transaction import Tx
 from log10_server.errors import Refusal
 from log10_server.services import completions, feedback, feedback_tasks, ungraded, ungraded_index
 from log10_server.services.completions import Entry
@@ -15,8 +17,6 @@ from log10_server.services.feedback import NewFeedback
 from log10_server.services.feedback_tasks import Changes, NewFeedbackTask
 from log10_server.services.merging import CompletionFields
 from log10_server.services.selectors import Listed, Selector
-from log10_server.db.database import Database
-from log10_server.db.transaction import Tx
 from tests.conftest import Organization, new_organization
 
 TAGS = ["a", "b", "c", "é"]

@@ -11,12 +11,12 @@ import httpx
 import pytest
 from sqlalchemy import text
 
-from log10_server.errors import Unavailable
-from log10_server.settings import Settings
 from log10_server.db.database import Database
 from log10_server.db.transaction import Tx
 from log10_server.db.writer import Writer
-from log10_server.runtime.runtime import Machine
+from log10_server.errors import Unavailable
+from log10_server.runtime.runtime import Runtime
+from log10_server.settings import Settings
 from tests.conftest import Api, Organization, Served, new_organization, serve
 
 
@@ -119,10 +119,10 @@ def with_one_reader(migrated: Database) -> Iterator[Served]:
 def test_readers_that_are_kept_busy_lock_nobody_out(
     with_one_reader: Served, database: Database, organization: Organization
 ) -> None:
-    machine = with_one_reader.app.state.machine
+    runtime = with_one_reader.app.state.runtime
     go_on = threading.Event()
     with ThreadPoolExecutor(1) as pool, Api(with_one_reader.url, organization) as api:
-        busy = machine._readers.submit(go_on.wait, 20)  # a list that takes long
+        busy = runtime._readers.submit(go_on.wait, 20)  # a list that takes long
         try:
             waiting = pool.submit(api.get, "/completions")
             time.sleep(0.1)
@@ -143,15 +143,15 @@ def test_reads_that_wait_at_the_end_are_refused_and_count_no_longer(database: Da
     go_on = threading.Event()
 
     async def main() -> tuple[list[Any], bool]:
-        machine = Machine(Settings(readers=1), database)
-        machine.start()
-        reads = [asyncio.ensure_future(machine.read(lambda _: go_on.wait(20))) for _ in range(4)]
+        runtime = Runtime(Settings(readers=1), database)
+        runtime.start()
+        reads = [asyncio.ensure_future(runtime.read(lambda _: go_on.wait(20))) for _ in range(4)]
         await asyncio.sleep(0.1)
-        await machine.close()
+        await runtime.close()
         waited = await asyncio.gather(*reads[1:], return_exceptions=True)
         go_on.set()
         await reads[0]
-        return waited, machine.is_stuck
+        return waited, runtime.is_stuck
 
     waited, is_stuck = asyncio.run(main())
 

@@ -1,4 +1,4 @@
-"""Every table belongs to organizations, and the database itself keeps them apart (contract 3.1)."""
+"""Every table belongs to organizations, and the database itself keeps them apart (docs/api.md, "Tokens and organizations")."""
 
 import random
 import string
@@ -19,8 +19,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import IntegrityError
 
-from log10_server.db.schema import metadata
 from log10_server.db.database import Database
+from log10_server.db.schema import metadata
 from tests.conftest import Api, Served, new_organization
 
 OWNED = [table for table in metadata.sorted_tables if table.name != "organization"]

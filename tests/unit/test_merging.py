@@ -1,4 +1,4 @@
-"""What is known of a completion after its rows, whatever the order in which they arrive (contract 3.4)."""
+"""What is known of a completion after its rows, whatever the order in which they arrive (docs/api.md, "Completions")."""
 
 from functools import reduce
 from itertools import permutations, product

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from log10_server.errors import Fault, Invalid
+from log10_server.errors import FieldError, Invalid
 from log10_server.validation.json_schemas import check, compiled
 
 DRAFT_4 = "http://json-schema.org/draft-04/schema#"
@@ -21,7 +21,7 @@ def of(draft: str, schema: dict[str, Any]) -> str:
     return json.dumps({"$schema": draft, **schema})
 
 
-def refused(schema: Any) -> list[Fault]:
+def refused(schema: Any) -> list[FieldError]:
     """What `check` says against a schema, which it must."""
     with pytest.raises(Invalid) as refusal:
         check(schema if isinstance(schema, str) else json.dumps(schema))
@@ -29,11 +29,11 @@ def refused(schema: Any) -> list[Fault]:
     return refusal.value.faults
 
 
-def paths(faults: list[Fault]) -> list[str]:
+def paths(faults: list[FieldError]) -> list[str]:
     return [fault.path for fault in faults]
 
 
-def faults(schema: Any, values: Any) -> list[Fault]:
+def faults(schema: Any, values: Any) -> list[FieldError]:
     """What is wrong with values, for a schema that must be good."""
     text = schema if isinstance(schema, str) else json.dumps(schema)
     check(text)

@@ -1,4 +1,4 @@
-"""What a task's schema may be, for every draft (contract 3.8)."""
+"""What a task's schema may be, for every draft (docs/api.md, "Task schemas")."""
 
 import json
 import re
@@ -8,7 +8,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from log10_server.errors import Fault, Invalid
+from log10_server.errors import FieldError, Invalid
 from log10_server.validation.json_schemas import MAX_FAULTS, check
 from tests.validation.schemas import (
     DRAFT_7,
@@ -92,7 +92,7 @@ def test_a_schema_that_names_its_draft_keeps_our_keywords_in_references_to_itsel
 
 @pytest.mark.parametrize("text", ["true", "false", "[]", '"x"', "1", "null", "[{}]"])
 def test_a_schema_is_an_object(text: str) -> None:
-    assert refused(text) == [Fault("/json_schema", "Must be an object.")]
+    assert refused(text) == [FieldError("/json_schema", "Must be an object.")]
 
 
 @pytest.mark.parametrize("draft", DRAFTS)
@@ -146,8 +146,8 @@ def test_of_many_faults_the_first_hundred_are_said_and_the_rest_is_counted() -> 
     many = refused({"properties": {f"x{number}": {"type": 5} for number in range(3000)}})
 
     assert len(few) == len(many) == MAX_FAULTS + 1
-    assert few[-1] == Fault("/json_schema", "There are 50 more faults.")
-    assert many[-1] == Fault("/json_schema", "There are at least 900 more faults.")
+    assert few[-1] == FieldError("/json_schema", "There are 50 more faults.")
+    assert many[-1] == FieldError("/json_schema", "There are at least 900 more faults.")
 
 
 def test_a_message_is_short_and_printable() -> None:

@@ -1,4 +1,4 @@
-"""Where the references of a task's schema may lead (contract 3.8)."""
+"""Where the references of a task's schema may lead (docs/api.md, "Task schemas")."""
 
 import json
 import socket

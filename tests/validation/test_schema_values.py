@@ -1,11 +1,11 @@
-"""What a task's schema finds wrong with values, and how it is said (contract 3.6, 3.8)."""
+"""What a task's schema finds wrong with values, and how it is said (docs/api.md, "Uploading feedback", "Task schemas")."""
 
 import json
 from typing import Any
 
 import pytest
 
-from log10_server.errors import Fault
+from log10_server.errors import FieldError
 from log10_server.validation import json_schemas
 from log10_server.validation.json_schemas import check, compiled, compiled_if_plain
 from tests.validation.schemas import (
@@ -22,7 +22,7 @@ from tests.validation.schemas import (
 
 @pytest.mark.parametrize("text", ["[]", "null", '"x"', "1", "true"])
 def test_values_are_an_object(text: str) -> None:
-    assert compiled("{}").faults(text) == [Fault("/json_values", "Must be an object.")]
+    assert compiled("{}").faults(text) == [FieldError("/json_values", "Must be an object.")]
 
 
 @pytest.mark.parametrize(
@@ -95,11 +95,11 @@ def test_every_failure_has_its_place(draft: str) -> None:
     ],
 )
 def test_a_message_names_the_rule(schema: dict[str, Any], value: Any, message: str) -> None:
-    assert faults({"properties": {"x": schema}}, {"x": value}) == [Fault("/json_values/x", message)]
+    assert faults({"properties": {"x": schema}}, {"x": value}) == [FieldError("/json_values/x", message)]
 
 
 def test_where_nothing_is_allowed_that_is_said() -> None:
-    assert faults({"properties": {"x": False}}, {"x": 1}) == [Fault("/json_values/x", "Nothing is allowed here.")]
+    assert faults({"properties": {"x": False}}, {"x": 1}) == [FieldError("/json_values/x", "Nothing is allowed here.")]
 
 
 def test_a_branch_that_was_clearly_meant_is_the_one_that_is_said() -> None:
@@ -127,8 +127,8 @@ def test_of_many_failures_the_first_hundred_are_said() -> None:
     schema = {"properties": {"x": {"items": {"type": "null"}}}}
 
     assert len(faults(schema, {"x": [1] * 100})) == 100
-    assert faults(schema, {"x": [1] * 101})[-1] == Fault("/json_values", "There are 1 more faults.")
-    assert faults(schema, {"x": [1] * 10**5})[-1] == Fault("/json_values", "There are at least 900 more faults.")
+    assert faults(schema, {"x": [1] * 101})[-1] == FieldError("/json_values", "There are 1 more faults.")
+    assert faults(schema, {"x": [1] * 10**5})[-1] == FieldError("/json_values", "There are at least 900 more faults.")
 
 
 def test_a_message_shortens_what_it_shows() -> None:
@@ -206,7 +206,7 @@ def test_draft_4_has_its_own_bounds_and_whole_numbers() -> None:
     bounds = {"minimum": 1, "exclusiveMinimum": True, "maximum": 5, "exclusiveMaximum": True}
 
     assert faults(of(DRAFT_4, {"properties": {"x": bounds}}), {"x": 5}) == [
-        Fault("/json_values/x", "Must be less than 5; it is 5.")
+        FieldError("/json_values/x", "Must be less than 5; it is 5.")
     ]
     assert faults(of(DRAFT_4, {"properties": {"x": {"minimum": 1, "exclusiveMinimum": False}}}), {"x": 1}) == []
     assert holds({"$schema": DRAFT_4, "minimum": 5}, True)

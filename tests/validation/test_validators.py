@@ -1,4 +1,4 @@
-"""Where validating happens: in place, or in processes that are killed at their deadline (contract 3.8)."""
+"""Where validating happens: in place, or in processes that are killed at their deadline (docs/api.md, "Task schemas")."""
 
 import asyncio
 import json
@@ -15,7 +15,7 @@ import psutil
 import pytest
 import uvloop
 
-from log10_server.errors import Fault, Invalid, Unavailable
+from log10_server.errors import FieldError, Invalid, Unavailable
 from log10_server.validation import process, queue
 from log10_server.validation.validators import Validators
 
@@ -201,7 +201,7 @@ def test_values_as_deep_as_can_be_are_validated_by_a_recursive_schema(run: Run) 
 
     refused = run(story, budget_seconds=20)
 
-    assert refused.faults == [Fault("/json_values" + "/next" * 199, "Must not fit the schema in `not`.")]
+    assert refused.faults == [FieldError("/json_values" + "/next" * 199, "Must not fit the schema in `not`.")]
 
 
 @ON_ONE_LOOP
@@ -263,7 +263,7 @@ def test_what_overruns_its_budget_is_refused(run: Run, schema: str, values: str)
     refused, seconds = run(story)
 
     assert refused.code == "validation_timeout"
-    assert refused.faults == [Fault("/json_values", "Validating takes longer than the 1 s that it may.")]
+    assert refused.faults == [FieldError("/json_values", "Validating takes longer than the 1 s that it may.")]
     assert 0.9 < seconds < SOON
 
 
@@ -423,7 +423,7 @@ def test_memory_has_an_end_too(run: Run, monkeypatch: pytest.MonkeyPatch) -> Non
     refused, used = run(story, budget_seconds=60)
 
     assert refused.code == "values_refused"
-    assert refused.faults == [Fault("/json_values", "Validating takes more memory than it may.")]
+    assert refused.faults == [FieldError("/json_values", "Validating takes more memory than it may.")]
     assert used < 100 << 20  # a new process
 
 

@@ -1,4 +1,4 @@
-"""How a body is read before anything is asked of it: size, media type, encoding, JSON (contract 3.2)."""
+"""How a body is read before anything is asked of it: size, media type, encoding, JSON (docs/api.md, "Errors")."""
 
 import gzip
 import json
@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from log10_server.settings import Limits, Settings
 from log10_server.db.database import Database
+from log10_server.settings import Limits, Settings
 from log10_server.web.app import create_app
 from tests.conftest import Api, Organization, Served, paths, problem, serve
 

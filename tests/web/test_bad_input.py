@@ -8,9 +8,9 @@ import httpx
 import pytest
 from sqlalchemy import func, select, union_all
 
-from log10_server.settings import Limits, Settings
-from log10_server.db.schema import metadata
 from log10_server.db.database import Database
+from log10_server.db.schema import metadata
+from log10_server.settings import Limits, Settings
 from tests.conftest import Api, Served, paths, problem, serve
 
 ODD = {
@@ -272,7 +272,7 @@ def test_a_payload_with_odd_usage_is_kept(api: Api, member: str, usage: str) -> 
     assert payload in answer.text
 
 
-# Limits (contract 3.10): each is the longest that is taken.
+# Limits (docs/api.md, "Limits"): each is the longest that is taken.
 
 TEXTS = [
     ("create", "id", 255),

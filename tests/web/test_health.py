@@ -3,8 +3,8 @@
 import httpx
 
 from log10_server import __version__
-from log10_server.settings import Settings
 from log10_server.db.database import Database
+from log10_server.settings import Settings
 from tests.conftest import Api, Served, problem, serve
 
 

@@ -10,8 +10,8 @@ import httpx
 import pytest
 from jsonschema import Draft202012Validator
 
-from log10_server.settings import Settings
 from log10_server.db.database import Database
+from log10_server.settings import Settings
 from log10_server.web.app import create_app
 from tests.conftest import Api, Served, problem
 

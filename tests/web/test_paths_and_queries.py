@@ -1,4 +1,4 @@
-"""What stands in the first line of a call: its method, its path, the ids in it, and its query (contract 3.2)."""
+"""What stands in the first line of a call: its method, its path, the ids in it, and its query (docs/api.md, "Errors")."""
 
 import socket
 from collections.abc import Iterator

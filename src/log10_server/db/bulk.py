@@ -30,7 +30,7 @@ def inserted_into_postgres(table: Table, rows: Sequence[Row], on_conflict: str) 
 
 
 @cache
-def together(statements: tuple[str, ...]) -> str:
+def combined(statements: tuple[str, ...]) -> str:
     """One statement that does what several for Postgres do; none of them sees what another one does."""
     *others, last = statements
     parts = ", ".join(f"part_{number} AS ({statement})" for number, statement in enumerate(others))

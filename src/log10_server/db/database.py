@@ -16,11 +16,11 @@ from sqlalchemy import Connection, Engine, Table, text
 from sqlalchemy.exc import DBAPIError
 
 from log10_server.clock import Clock
-from log10_server.errors import Refusal, Unavailable
 from log10_server.db import engines
 from log10_server.db.failures import refused, was_lost
 from log10_server.db.statements import Statement
 from log10_server.db.transaction import Tx
+from log10_server.errors import Refusal, Unavailable
 
 if TYPE_CHECKING:  # the driver is loaded where it is used
     from psycopg.pq.abc import PGconn, PGresult
@@ -28,12 +28,12 @@ if TYPE_CHECKING:  # the driver is loaded where it is used
 T = TypeVar("T")
 
 
-class Common(NamedTuple):
-    """When a tag counts as common, and how that is found out (`store/tagged`). Tests lower these."""
+class CommonTags(NamedTuple):
+    """When a tag counts as common, and how that is found out (`store/completion_tags`). Tests lower these."""
 
     above: int = 1000  # completions that have it
     one_in: int = 256  # of how many completions one is looked at
-    crowd: int = 24  # tags of one completion, beyond which their pairs are not kept
+    max_tags_for_pairs: int = 24  # tags of one completion, beyond which their pairs are not kept
 
 
 _STEPS_BETWEEN_LOOKS = 100_000  # of SQLite's machine; some milliseconds
@@ -58,7 +58,7 @@ class Database:
         else:
             self.engine = self._reads = engines.sqlite(self.url, readers + 2)
             self._writes = engines.sqlite(self.url, 2).execution_options(log10_writes=True)
-        self.common = Common()
+        self.common = CommonTags()
         self.filled_at_once = 1000  # completions that are looked at when a task is filled (`store/ungraded`)
         self._idle_readers: list[Connection] = []
         self._idle_writers: list[Connection] = []

@@ -14,9 +14,9 @@ from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import Connection, text
 
-from log10_server.errors import Unavailable
 from log10_server.db.database import Database
 from log10_server.db.failures import refused
+from log10_server.errors import Unavailable
 
 
 class WrongSchema(Exception):

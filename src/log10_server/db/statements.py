@@ -31,7 +31,7 @@ from sqlalchemy.sql import ClauseElement
 from sqlalchemy.types import TypeEngine
 
 
-class Asked:
+class QueryBuilder:
     """What a statement is built with: the organization's rows, and values that are given when it is run."""
 
     __slots__ = ("_each", "is_postgres", "lists")
@@ -94,7 +94,7 @@ class Asked:
         return select(each).select_from(given.join(each, true()))
 
 
-class Written(NamedTuple):
+class CompiledStatement(NamedTuple):
     """A statement as the driver takes it: on SQLite its parameters have an order, on Postgres names."""
 
     sql: str
@@ -112,18 +112,18 @@ class Statement:
 
     __slots__ = ("_build", "_written")
 
-    def __init__(self, build: Callable[[Asked], ClauseElement]) -> None:
+    def __init__(self, build: Callable[[QueryBuilder], ClauseElement]) -> None:
         self._build = build
-        self._written: dict[str, Written] = {}
+        self._written: dict[str, CompiledStatement] = {}
 
-    def written(self, dialect: Dialect) -> Written:
+    def written(self, dialect: Dialect) -> CompiledStatement:
         known = self._written.get(dialect.name)
         if known is None:
-            asked = Asked(dialect.name == "postgresql")
+            asked = QueryBuilder(dialect.name == "postgresql")
             compiled: Any = asked.whole(self._build(asked)).compile(dialect=dialect)
             constants = {name: value for name, value in compiled.params.items() if value is not None}
             sql = _ARRAY.sub(r"%(\1)b::", compiled.string) if asked.is_postgres else compiled.string
-            known = self._written[dialect.name] = Written(
+            known = self._written[dialect.name] = CompiledStatement(
                 sql, tuple(compiled.positiontup or ()), constants, frozenset(asked.lists)
             )
         return known

@@ -28,10 +28,10 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY
 
-from log10_server.errors import Unavailable
 from log10_server.db import bulk
 from log10_server.db.bulk import Row
 from log10_server.db.statements import Statement
+from log10_server.errors import Unavailable
 
 if TYPE_CHECKING:
     from log10_server.db.database import Database
@@ -87,13 +87,13 @@ class Tx:
         return found
 
     def fetch_each(self, statement: Statement, name: str, each: Sequence[Any], **values: Any) -> list[Any]:
-        """What `statement` finds for each value of the parameter `name` (`Asked.each`)."""
+        """What `statement` finds for each value of the parameter `name` (`QueryBuilder.each`)."""
         if self.database.is_postgres:
             return self.fetch(statement, **values, **{name: list(each)}) if each else []
         return [row for one in each for row in self.fetch(statement, **values, **{name: one})]
 
     @contextmanager
-    def together(self) -> Iterator[None]:
+    def buffered_inserts(self) -> Iterator[None]:
         """Rows that are inserted inside go to Postgres in one statement, before what this Tx does next, or at the end.
 
         What can't be stored is raised then. Nothing inside goes by way of SQLAlchemy: it would come before them.
@@ -134,7 +134,7 @@ class Tx:
         if self._gathered:
             statements, values = zip(*self._gathered, strict=True)
             self._gathered.clear()
-            self._by_driver("execute", bulk.together(statements), list(chain.from_iterable(values)))
+            self._by_driver("execute", bulk.combined(statements), list(chain.from_iterable(values)))
 
     def insert_many(self, table: Table, rows: Sequence[Row]) -> None:
         """Insert `rows`, values in the order of the columns."""

@@ -20,10 +20,10 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from log10_server.errors import Defect, Refusal, Unavailable, place
 from log10_server.db.database import Database
 from log10_server.db.failures import is_clash, was_lost
 from log10_server.db.transaction import Tx
+from log10_server.errors import InternalError, Refusal, Unavailable, source_of
 
 T = TypeVar("T")
 E = TypeVar("E")
@@ -94,14 +94,14 @@ class Writer:
         *,
         size: int = 0,
         alone: bool = False,
-        patience: float | None = None,
+        timeout: float | None = None,
     ) -> T:
         """What `work` gives, once it is on disk. `size` is about its bytes; `alone` keeps it out of others' transactions.
 
         Raises the work's own refusal, and Unavailable when too much waits, nothing could be stored, or no answer has
-        come after `patience` seconds.
+        come after `timeout` seconds.
         """
-        result: T = await answered(self._stand(organization_id, work, _A_WORK, size, alone), patience)
+        result: T = await answered(self._stand(organization_id, work, _A_WORK, size, alone), timeout)
         return result
 
     async def record(
@@ -110,14 +110,14 @@ class Writer:
         recorder: Callable[[Tx, Sequence[E]], Sequence[R | Refusal]],
         entry: E,
         size: int,
-        patience: float | None = None,
+        timeout: float | None = None,
     ) -> R:
         """What `recorder` gives for `entry`, once it is on disk.
 
         Waiting entries of one organization go to `recorder` together. It gives a result or a refusal for each, in
         their order, and leaves nothing behind of those that it refuses.
         """
-        result: R = await answered(self._stand(organization_id, recorder, entry, size, False), patience)
+        result: R = await answered(self._stand(organization_id, recorder, entry, size, False), timeout)
         return result
 
     def _stand(
@@ -143,8 +143,8 @@ class Writer:
             try:
                 put_off = self._do(batch)
             except BaseException as error:  # a defect here must not end the thread and leave all callers waiting
-                log.error("writer: %s at %s", type(error).__name__, place(error))
-                _fail(batch, Defect("The write failed."))
+                log.error("writer: %s at %s", type(error).__name__, source_of(error))
+                _fail(batch, InternalError("The write failed."))
             answered = [waiting for waiting in batch if waiting not in put_off]
             self._expect(len(answered), time.monotonic() - began)
             _answer(answered)
@@ -253,8 +253,8 @@ class Writer:
                     return
             except Exception as error:
                 if not is_clash(error):
-                    log.error("write: %s at %s", type(error).__name__, place(error))
-                    waiting.outcome = Defect("The write failed.")
+                    log.error("write: %s at %s", type(error).__name__, source_of(error))
+                    waiting.outcome = InternalError("The write failed.")
                     return
             waiting.outcome = Unavailable("The write kept failing. Try again.", code="overloaded")
             time.sleep(random.uniform(0, 0.02))
@@ -290,11 +290,11 @@ def _refused(group: list[_Waiting], refusal: Refusal, again: list[_Waiting]) -> 
         again += group
 
 
-async def answered(waiting: asyncio.Future[T], patience: float | None) -> T:
-    """What comes; raises Unavailable after `patience` seconds. A timer costs less than `asyncio.timeout`."""
-    if patience is None:
+async def answered(waiting: asyncio.Future[T], timeout: float | None) -> T:
+    """What comes; raises Unavailable after `timeout` seconds. A timer costs less than `asyncio.timeout`."""
+    if timeout is None:
         return await waiting
-    giving_up = waiting.get_loop().call_later(patience, _give_up, waiting)
+    giving_up = waiting.get_loop().call_later(timeout, _give_up, waiting)
     try:
         return await waiting
     finally:

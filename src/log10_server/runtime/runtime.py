@@ -13,15 +13,15 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection
 from starlette.types import Scope
 
-from log10_server.errors import Refusal, Unavailable
-from log10_server.services import feedback_tasks
-from log10_server.runtime.ungraded_backfill import Backfill
-from log10_server.validation.validators import Validators
-from log10_server.settings import Limits, Settings
 from log10_server.db.database import Database
-from log10_server.store.organizations import OrganizationRow
 from log10_server.db.transaction import Tx
 from log10_server.db.writer import Writer, answered
+from log10_server.errors import Refusal, Unavailable
+from log10_server.runtime.ungraded_backfill import Backfill
+from log10_server.services import feedback_tasks
+from log10_server.settings import Limits, Settings
+from log10_server.store.organizations import OrganizationRow
+from log10_server.validation.validators import Validators
 
 T = TypeVar("T")
 E = TypeVar("E")
@@ -35,13 +35,13 @@ _LONGEST_SCHEMA_KEPT = 1 << 18
 # A body beyond this takes long to read, in bytes.
 LARGE_BODY = 1 << 18
 # Seconds until a database that doesn't answer counts as away; a frozen one keeps its connections open.
-PATIENCE = 8.0
-LONG_PATIENCE = 60.0
-# Of the 30 s that an end may take (contract 3.11): uvicorn has had 15 for its calls.
+TIMEOUT_SECONDS = 8.0
+LONG_TIMEOUT_SECONDS = 60.0
+# Of the 30 s that an end may take (docs/api.md, "Durability"): uvicorn has had 15 for its calls.
 _SECONDS_TO_DRAIN = 8.0
 
 
-class Machine:
+class Runtime:
     """What serves all calls of a process: the database, its writer, readers and validators."""
 
     def __init__(self, settings: Settings, database: Database) -> None:
@@ -75,24 +75,24 @@ class Machine:
         """Whether a thread still waits for the database after `close`."""
         return self._reading > 0 or self.writer.is_alive
 
-    async def read(self, work: Callable[[Connection], T], patience: float = PATIENCE) -> T:
+    async def read(self, work: Callable[[Connection], T], timeout: float = TIMEOUT_SECONDS) -> T:
         """What `work` gives in a reading thread.
 
-        Raises Unavailable when the database is away, too many wait, or no answer has come after `patience` seconds.
+        Raises Unavailable when the database is away, too many wait, or no answer has come after `timeout` seconds.
         """
-        return await self._read(self._readers, work, patience)
+        return await self._read(self._readers, work, timeout)
 
     async def read_at_the_door(self, work: Callable[[Connection], T]) -> T:
         """As `read`, for the short questions that must be answered whatever all else is doing."""
-        return await self._read(self._doorkeepers, work, PATIENCE)
+        return await self._read(self._doorkeepers, work, TIMEOUT_SECONDS)
 
-    async def _read(self, threads: ThreadPoolExecutor, work: Callable[[Connection], T], patience: float) -> T:
+    async def _read(self, threads: ThreadPoolExecutor, work: Callable[[Connection], T], timeout: float) -> T:
         if self._reading >= _MOST_WAITING_READS:
             raise Unavailable("Too many reads are waiting. Try again in a moment.", code="overloaded")
         self._reading += 1
         loop = asyncio.get_running_loop()
         reading: asyncio.Future[T] = loop.create_future()
-        give_up = time.monotonic() + patience
+        give_up = time.monotonic() + timeout
 
         def read() -> None:
             outcome: Any
@@ -104,7 +104,7 @@ class Machine:
                 loop.call_soon_threadsafe(self._has_read, reading, outcome)
 
         threads.submit(read).add_done_callback(partial(self._was_dropped, loop, reading))
-        return await answered(reading, patience)
+        return await answered(reading, timeout)
 
     def _was_dropped(
         self, loop: asyncio.AbstractEventLoop, reading: asyncio.Future[Any], submitted: concurrent.futures.Future[None]
@@ -147,8 +147,8 @@ class Machine:
 
     async def write(self, organization_id: str, work: Callable[[Tx], T], *, size: int, alone: bool = False) -> T:
         """What `work` gives, once it is on disk. Raises Unavailable when no answer has come in time."""
-        patience = LONG_PATIENCE if alone else PATIENCE
-        return await self.writer.write(organization_id, work, size=size, alone=alone, patience=patience)
+        timeout = LONG_TIMEOUT_SECONDS if alone else TIMEOUT_SECONDS
+        return await self.writer.write(organization_id, work, size=size, alone=alone, timeout=timeout)
 
     async def schema_of(self, organization_id: str, task_id: str) -> str:
         """The schema of a task; it never changes, so it is read once. Raises Invalid for an unknown task."""
@@ -168,43 +168,43 @@ class Machine:
         return schema
 
 
-class CallOf:
+class Context:
     """A call that has been let in: what a route may do for it."""
 
-    __slots__ = ("machine", "organization", "scope", "size")
+    __slots__ = ("organization", "runtime", "scope", "size")
 
-    def __init__(self, machine: Machine, organization: OrganizationRow, scope: Scope, size: int = 0) -> None:
-        self.machine = machine
+    def __init__(self, runtime: Runtime, organization: OrganizationRow, scope: Scope, size: int = 0) -> None:
+        self.runtime = runtime
         self.organization = organization
         self.scope = scope
         self.size = size
 
     @property
     def limits(self) -> Limits:
-        return self.machine.settings.limits
+        return self.runtime.settings.limits
 
     @property
     def address(self) -> str:
         """Where the caller reaches this server: the public URL where one is set, else what the call itself says."""
-        if self.machine.settings.public_url:
-            return self.machine.settings.public_url.rstrip("/")
+        if self.runtime.settings.public_url:
+            return self.runtime.settings.public_url.rstrip("/")
         host = next((content.decode("latin-1") for name, content in self.scope["headers"] if name == b"host"), "")
         if not host:  # HTTP/1.0
             host = ":".join(map(str, self.scope["server"]))
         return f"{self.scope['scheme']}://{host}"
 
-    async def read(self, work: Callable[[Tx], T], *, patience: float = PATIENCE) -> T:
-        """What `work` gives on what is committed now; `patience` is in seconds."""
-        database, organization_id = self.machine.database, self.organization.id
-        return await self.machine.read(lambda connection: work(database.tx(connection, organization_id)), patience)
+    async def read(self, work: Callable[[Tx], T], *, timeout: float = TIMEOUT_SECONDS) -> T:
+        """What `work` gives on what is committed now; `timeout` is in seconds."""
+        database, organization_id = self.runtime.database, self.organization.id
+        return await self.runtime.read(lambda connection: work(database.tx(connection, organization_id)), timeout)
 
     async def write(self, work: Callable[[Tx], T], *, alone: bool = False) -> T:
         """What `work` gives, once it is on disk; `alone` for work that may take long."""
-        return await self.machine.write(self.organization.id, work, size=self.size, alone=alone)
+        return await self.runtime.write(self.organization.id, work, size=self.size, alone=alone)
 
     async def record(self, recorder: Callable[[Tx, Sequence[E]], Sequence[R | Refusal]], entry: E) -> R:
         """What `recorder` gives for `entry`, once it is on disk; entries that wait are recorded together."""
-        return await self.machine.writer.record(self.organization.id, recorder, entry, self.size, PATIENCE)
+        return await self.runtime.writer.record(self.organization.id, recorder, entry, self.size, TIMEOUT_SECONDS)
 
     async def prepared(self, work: Callable[[], T]) -> T:
         """What `work` makes of the body; of a large one in a thread, so that other calls go on meanwhile."""
@@ -212,9 +212,9 @@ class CallOf:
 
     async def checked(self, json_schema: str) -> None:
         """Raises Invalid for what can't be a task's schema."""
-        await self.machine.validators.check(json_schema)
+        await self.runtime.validators.check(json_schema)
 
     async def validated(self, task_id: str, json_values: str) -> None:
         """Raises Invalid for an unknown task, and for values that its schema refuses."""
-        schema = await self.machine.schema_of(self.organization.id, task_id)
-        await self.machine.validators.validate(schema, json_values)
+        schema = await self.runtime.schema_of(self.organization.id, task_id)
+        await self.runtime.validators.validate(schema, json_values)

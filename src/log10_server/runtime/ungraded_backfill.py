@@ -13,9 +13,9 @@ from functools import partial
 from sqlalchemy import Connection
 
 from log10_server import store
-from log10_server.errors import Refusal, place
-from log10_server.services import ungraded_index
 from log10_server.db.writer import Writer
+from log10_server.errors import Refusal, source_of
+from log10_server.services import ungraded_index
 
 log = logging.getLogger(__name__)
 
@@ -78,4 +78,4 @@ def _tell(error: Exception) -> None:
     if isinstance(error, Refusal):  # the database is away, or too much is waiting to be written
         log.info("backfill: %s", error.detail)
     else:
-        log.error("backfill: %s at %s", type(error).__name__, place(error))
+        log.error("backfill: %s at %s", type(error).__name__, source_of(error))

@@ -1,18 +1,18 @@
-"""Completions: recorded by rows that come in any order, read, listed and deleted (contract 3.4)."""
+"""Completions: recorded by rows that come in any order, read, listed and deleted (docs/api.md, "Completions")."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
 from log10_server import store
 from log10_server.clock import uuid7
+from log10_server.db.transaction import Tx
 from log10_server.errors import NotFound, Refusal
 from log10_server.services import selectors, ungraded_index
 from log10_server.services.merging import CompletionFields, merged
 from log10_server.services.provider_payloads import derive
-from log10_server.store.completions import CompletionRow, Filters, Place
-from log10_server.store.feedback_tasks import KnownTags
 from log10_server.store.completion_tags import CompletionTagRow
-from log10_server.db.transaction import Tx
+from log10_server.store.completions import CompletionRow, Cursor, Filters
+from log10_server.store.feedback_tasks import KnownTags
 from log10_server.strict_json import value, written_texts
 
 
@@ -49,7 +49,7 @@ def record(tx: Tx, entries: Sequence[Entry]) -> list[CompletionRow | Refusal]:
     tags = {row.id: ungraded_index.tags_of(row) for row in changed}
     known_tags = store.feedback_tasks.known_tags(tx, set().union(*tags.values()))
     graded = _untag(tx, [row.id for row in changed if row.id in before])
-    with tx.together():
+    with tx.buffered_inserts():
         store.completions.add(tx, [row for id, row in known.items() if id not in before])
         _tag(tx, changed, tags, known_tags, graded)
     return results
@@ -118,8 +118,8 @@ def delete(tx: Tx, completion_id: str) -> None:
 
 
 def list_newest(
-    tx: Tx, tags: Sequence[str], filters: Filters, after: Place | None, limit: int
-) -> tuple[list[CompletionRow], Place | None]:
+    tx: Tx, tags: Sequence[str], filters: Filters, after: Cursor | None, limit: int
+) -> tuple[list[CompletionRow], Cursor | None]:
     """A page of completions that have all of `tags` (none: any) and pass the filters, and where the next one begins."""
     if tags:
         filters = filters._replace(tag_ids=selectors.tag_ids(tx, tags))
@@ -136,17 +136,17 @@ def count(tx: Tx, filters: Filters) -> int:
 
 
 def list_of_session(
-    tx: Tx, session_id: str, after: Place | None, limit: int
-) -> tuple[list[CompletionRow], Place | None]:
+    tx: Tx, session_id: str, after: Cursor | None, limit: int
+) -> tuple[list[CompletionRow], Cursor | None]:
     """A page of a session's completions in the order in which they began, and where the next one begins."""
     return paged(store.completions.in_session(tx, session_id, after, limit + 1), limit)
 
 
-def paged(rows: list[CompletionRow], limit: int) -> tuple[list[CompletionRow], Place | None]:
+def paged(rows: list[CompletionRow], limit: int) -> tuple[list[CompletionRow], Cursor | None]:
     """`rows` were asked for with one more than `limit`, which tells whether there is a next page."""
     if len(rows) <= limit:
         return rows, None
-    return rows[:limit], Place(rows[limit - 1].created_at, rows[limit - 1].id)
+    return rows[:limit], Cursor(rows[limit - 1].created_at, rows[limit - 1].id)
 
 
 def _new(tx: Tx, id: str, at: int, entry: Entry) -> CompletionRow:

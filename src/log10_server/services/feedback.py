@@ -1,4 +1,4 @@
-"""Feedback: uploaded, read, listed and deleted (contract 3.6)."""
+"""Feedback: uploaded, read, listed and deleted (docs/api.md, "Uploading feedback")."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from hashlib import sha256
@@ -6,13 +6,13 @@ from typing import NamedTuple
 
 from log10_server import store
 from log10_server.clock import uuid7
+from log10_server.db.transaction import Tx
 from log10_server.errors import Conflict, Invalid, NotFound, Refusal
 from log10_server.services import feedback_tasks, selectors, summaries, ungraded_index
 from log10_server.services.filters import Test
 from log10_server.services.selectors import Listed, Selector
 from log10_server.store.feedback import FeedbackCompletionRow, FeedbackRow, Filters
 from log10_server.store.feedback_tasks import FeedbackTaskRow
-from log10_server.db.transaction import Tx
 from log10_server.strict_json import canonical, value, written
 
 PROPOSED, ACCEPTED, REJECTED = "proposed", "accepted", "rejected"

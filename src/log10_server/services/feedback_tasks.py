@@ -1,4 +1,4 @@
-"""Feedback tasks: what feedback is wanted, and on which completions (contract 3.8)."""
+"""Feedback tasks: what feedback is wanted, and on which completions (docs/api.md, "Task schemas")."""
 
 from collections.abc import Sequence
 from hashlib import sha256
@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 from log10_server import store
 from log10_server.clock import uuid7
+from log10_server.db.transaction import Tx
 from log10_server.errors import Conflict, Invalid, NotFound
 from log10_server.services import ungraded_index
 from log10_server.store.feedback_tasks import FeedbackTaskRow
-from log10_server.db.transaction import Tx
 from log10_server.strict_json import canonical, value, written
 
 

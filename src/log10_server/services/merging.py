@@ -1,4 +1,4 @@
-"""What is known of a completion after one more row about it (contract 3.4). Pure."""
+"""What is known of a completion after one more row about it (docs/api.md, "Completions"). Pure."""
 
 from typing import TypedDict
 

@@ -1,4 +1,4 @@
-"""Organizations and tokens: who may call, and whose data a call reaches (contract 3.1).
+"""Organizations and tokens: who may call, and whose data a call reaches (docs/api.md, "Tokens and organizations").
 
 Only a digest of a token is stored, so its value is shown once and can't be read back.
 """
@@ -89,7 +89,7 @@ def digest(token: str) -> str:
 
 
 def _is_name(name: str) -> bool:
-    """Something that can stand in a header, a path and a query as it is, and names something (contract 3.1)."""
+    """Something that can stand in a header, a path and a query as it is, and names something (docs/api.md, "Tokens and organizations")."""
     return (
         0 < len(name.encode("utf-8", "replace")) <= _MOST_NAME_BYTES
         and name.isascii()

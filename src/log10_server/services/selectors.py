@@ -1,11 +1,11 @@
-"""Selectors: which completions have all of the given tags (contract 3.5)."""
+"""Selectors: which completions have all of the given tags (docs/api.md, "Tags and selectors")."""
 
 from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from log10_server import store
-from log10_server.errors import Fault, Invalid
 from log10_server.db.transaction import Tx
+from log10_server.errors import FieldError, Invalid
 
 COUNTED = 1000
 
@@ -69,7 +69,9 @@ def _of_single_tags(tx: Tx, selectors: Sequence[Selector], keys: Mapping[str, in
 def _listed(ids: Sequence[str], there: Container[str]) -> list[str] | Invalid:
     once = list(dict.fromkeys(ids))
     unknown = [
-        Fault(f"/completion_ids/{ids.index(id)}", f"There is no completion {id!r}.") for id in once if id not in there
+        FieldError(f"/completion_ids/{ids.index(id)}", f"There is no completion {id!r}.")
+        for id in once
+        if id not in there
     ]
     return Invalid(unknown, code="unknown_completion") if unknown else once
 

@@ -1,10 +1,10 @@
-"""Sessions: made, or named by a completion (contract 3.4)."""
+"""Sessions: made, or named by a completion (docs/api.md, "Completions")."""
 
 from log10_server import store
 from log10_server.clock import uuid7
+from log10_server.db.transaction import Tx
 from log10_server.errors import NotFound
 from log10_server.store.sessions import SessionRow
-from log10_server.db.transaction import Tx
 
 
 def create(tx: Tx) -> str:

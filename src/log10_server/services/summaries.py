@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from log10_server import store
-from log10_server.errors import Malformed
 from log10_server.db.transaction import Tx
+from log10_server.errors import Malformed
 from log10_server.strict_json import value
 
 _SHOWN_CHARACTERS = 80

@@ -1,8 +1,8 @@
-"""Tags, as something to look for (contract 3.5)."""
+"""Tags, as something to look for (docs/api.md, "Tags and selectors")."""
 
 from log10_server import store
-from log10_server.store.tags import TagRow
 from log10_server.db.transaction import Tx
+from log10_server.store.tags import TagRow
 
 _MOST_FOUND = 100
 _LONGEST_QUERY = 8192  # no tag is longer, and SQLite matches no longer pattern than 50 000

@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 from log10_server import store
 from log10_server.clock import uuid7
+from log10_server.db.transaction import Tx
 from log10_server.errors import Conflict, NotFound
 from log10_server.services.organizations import digest
 from log10_server.store.test_runs import TestRunRow
-from log10_server.db.transaction import Tx
 from log10_server.strict_json import value, written
 
 # How much of a report is looked up in one call: reports come from outside and may name anything.

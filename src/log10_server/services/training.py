@@ -9,10 +9,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from log10_server import store
+from log10_server.db.transaction import Tx
 from log10_server.errors import Malformed
 from log10_server.services.filters import Test
-from log10_server.store.completions import CompletionRow, Place
-from log10_server.db.transaction import Tx
+from log10_server.store.completions import CompletionRow, Cursor
 from log10_server.store.transfer import Window
 from log10_server.strict_json import value, written
 
@@ -24,10 +24,10 @@ class TrainingPage(NamedTuple):
 
     rows: list[str]
     left_out: int
-    next_place: Place | None
+    next_cursor: Cursor | None
 
 
-def page(tx: Tx, task_id: str, satisfied: Test, after: Place | None, until: int) -> TrainingPage:
+def page(tx: Tx, task_id: str, satisfied: Test, after: Cursor | None, until: int) -> TrainingPage:
     """Rows of completions, the oldest first, that have accepted feedback of the task with values that satisfy.
 
     Each completion is there once. An unknown task has none.
@@ -38,7 +38,7 @@ def page(tx: Tx, task_id: str, satisfied: Test, after: Place | None, until: int)
     good = _satisfying(tx, task_id, satisfied, about)
     rows = [row_of(one.request, one.response) for one in about if one.id in good]
     usable = [row for row in rows if row is not None]
-    return TrainingPage(usable, len(rows) - len(usable), Place(about[-1].created_at, about[-1].id))
+    return TrainingPage(usable, len(rows) - len(usable), Cursor(about[-1].created_at, about[-1].id))
 
 
 def _satisfying(tx: Tx, task_id: str, satisfied: Test, about: list[CompletionRow]) -> set[str]:

@@ -8,16 +8,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from log10_server import store
+from log10_server.db.transaction import Tx
 from log10_server.errors import Conflict, Refusal
 from log10_server.services import completions, feedback, feedback_tasks, summaries, ungraded_index
 from log10_server.services.completions import Entry
 from log10_server.services.feedback import ACCEPTED, PROPOSED, NewFeedback
 from log10_server.services.feedback_tasks import NewFeedbackTask
 from log10_server.services.selectors import Listed
-from log10_server.store.completions import Place
+from log10_server.store.completions import Cursor
 from log10_server.store.feedback import FeedbackCompletionRow, FeedbackRow
 from log10_server.store.test_runs import TestRunRow
-from log10_server.db.transaction import Tx
 from log10_server.store.transfer import Window
 from log10_server.strict_json import canonical
 
@@ -28,7 +28,7 @@ class Progress(NamedTuple):
     """How far an export is: in the part of this number behind `after`; what is newer than `until` is left out."""
 
     part: int
-    after: Place | None
+    after: Cursor | None
     until: int
 
 
@@ -49,12 +49,12 @@ def page(tx: Tx, progress: Progress) -> tuple[list[Any], Progress | None]:
     return rows, Progress(number + 1, None, until) if number + 1 < len(PARTS) else None
 
 
-Paged = tuple[list[Any], Place | None]
+Paged = tuple[list[Any], Cursor | None]
 
 
 def _ended(rows: list[Any]) -> Paged:
     """These rows, and the place of the last; a page is known to be the last one when it is empty."""
-    return rows, Place(rows[-1].created_at, rows[-1].id) if rows else None
+    return rows, Cursor(rows[-1].created_at, rows[-1].id) if rows else None
 
 
 def _feedback_page(tx: Tx, window: Window) -> Paged:

@@ -1,11 +1,11 @@
-"""Reads what is ungraded: completions that some task wants feedback on and has none (contract 3.7)."""
+"""Reads what is ungraded: completions that some task wants feedback on and has none (docs/api.md, "Ungraded completions")."""
 
 import heapq
 
 from log10_server import store
-from log10_server.services import ungraded_index
-from log10_server.store.completions import CompletionRow, Place
 from log10_server.db.transaction import Tx
+from log10_server.services import ungraded_index
+from log10_server.store.completions import CompletionRow, Cursor
 
 _MOST = 2**63 - 1
 
@@ -30,7 +30,7 @@ def _while_filling(tx: Tx, task_id: str | None, offset: int, limit: int) -> list
     notes = store.ungraded.notes(tx, task_id)
     if not notes:  # whole by now
         return None
-    wanted: set[Place] = set()
+    wanted: set[Cursor] = set()
     for id, task in store.feedback_tasks.found_among(tx, notes).items():
         behind = store.ungraded.newest_behind(tx, id, ungraded_index.wanted_by(tx, task), notes[id], most)
         wanted = set(heapq.nlargest(most, wanted | behind))

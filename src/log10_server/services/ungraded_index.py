@@ -1,4 +1,4 @@
-"""Keeps what is ungraded: a row for each (task, completion) that matches and has no feedback yet (contract 3.7).
+"""Keeps what is ungraded: a row for each (task, completion) that matches and has no feedback yet (docs/api.md, "Ungraded completions").
 
 Whatever changes a completion, its tags, a task or feedback calls here in the same transaction, so the kept rows
 always equal what a query over completions, tasks and feedback would find. Only a task that has just changed may be
@@ -8,10 +8,10 @@ followed by the older completions later; until then `services/ungraded` asks the
 from collections.abc import Mapping, Sequence
 
 from log10_server import store
-from log10_server.services import selectors
-from log10_server.store.completions import CompletionRow, Place
-from log10_server.store.feedback_tasks import FeedbackTaskRow
 from log10_server.db.transaction import Tx
+from log10_server.services import selectors
+from log10_server.store.completions import CompletionRow, Cursor
+from log10_server.store.feedback_tasks import FeedbackTaskRow
 from log10_server.store.ungraded import UngradedRow
 from log10_server.strict_json import value
 
@@ -41,7 +41,7 @@ def tagged(
 def task_changed(tx: Tx, task: FeedbackTaskRow) -> None:
     """A task is new, was archived or taken out again, or has another selector.
 
-    The newest completions are looked at now, those behind them by and by (`services/backfill`).
+    The newest completions are looked at now, those behind them by and by (`runtime/ungraded_backfill`).
     """
     store.ungraded.note(tx, task.id, _filled(tx, task, None))
 
@@ -59,7 +59,7 @@ def wanted_by(tx: Tx, task: FeedbackTaskRow) -> list[int]:
     return [] if task.archived else selectors.tag_ids(tx, value(task.selector))
 
 
-def _filled(tx: Tx, task: FeedbackTaskRow, behind: Place | None) -> Place | None:
+def _filled(tx: Tx, task: FeedbackTaskRow, behind: Cursor | None) -> Cursor | None:
     return store.ungraded.fill(tx, task.id, wanted_by(tx, task), behind, tx.database.filled_at_once)
 
 

@@ -1,12 +1,12 @@
-"""Usage: how many calls, tokens and seconds, and how many calls succeeded (contract 2, issue 4). Days are UTC."""
+"""Usage: how many calls, tokens and seconds, and how many calls succeeded (docs/api.md, "The calls of log10-io"). Days are UTC."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from log10_server import store
+from log10_server.db.transaction import Tx
 from log10_server.services import selectors
 from log10_server.store.completions import Filters
-from log10_server.db.transaction import Tx
 from log10_server.store.usage import DAY, Group, Sums, Tokens
 
 

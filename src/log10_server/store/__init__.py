@@ -1,12 +1,12 @@
 """Tables and every statement on them, a file for each noun. No rules, no HTTP."""
 
 from log10_server.store import (
+    completion_tags,
     completions,
     feedback,
     feedback_tasks,
     organizations,
     sessions,
-    completion_tags,
     tags,
     test_runs,
     transfer,
@@ -15,12 +15,12 @@ from log10_server.store import (
 )
 
 __all__ = [
+    "completion_tags",
     "completions",
     "feedback",
     "feedback_tasks",
     "organizations",
     "sessions",
-    "completion_tags",
     "tags",
     "test_runs",
     "transfer",

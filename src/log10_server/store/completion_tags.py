@@ -5,8 +5,8 @@ on half of a million completions, and together on ten, would cost half a million
 more than a thousand completions is marked as common, for good, and for each completion a row is kept for every pair
 of its common tags. For two tags that are both marked these rows are complete.
 
-A completion may have a thousand tags, and half a million pairs. One with more than `Common.crowd` tags has no pairs
-but one row for each of its common tags, with NOBODY in the place of the second: a pair's completions are its own rows,
+A completion may have a thousand tags, and half a million pairs. One with more than `Common.max_tags_for_pairs` tags has no pairs
+but one row for each of its common tags, with NO_SECOND_TAG in the place of the second: a pair's completions are its own rows,
 and those rows of its first tag that turn out to have the second too.
 """
 
@@ -34,9 +34,9 @@ from sqlalchemy import (
 )
 
 from log10_server.db.schema import Instant, Key, link, order, owned, same_columns
-from log10_server.db.statements import Asked, Statement
-from log10_server.store.tags import TagRow, tag
+from log10_server.db.statements import QueryBuilder, Statement
 from log10_server.db.transaction import Tx
+from log10_server.store.tags import TagRow, tag
 
 completion_tag = owned(
     "completion_tag",
@@ -73,7 +73,7 @@ class CompletionTagRow(NamedTuple):
 
 
 class CompletionTagPairRow(NamedTuple):
-    """A completion and two common tags of it, the smaller key first; or one of a crowd of tags, and NOBODY."""
+    """A completion and two common tags of it, the smaller key first; or one of a max_tags_for_pairs of tags, and NO_SECOND_TAG."""
 
     organization_id: str
     first_tag_id: int
@@ -85,7 +85,7 @@ class CompletionTagPairRow(NamedTuple):
 same_columns(CompletionTagRow, completion_tag)
 same_columns(CompletionTagPairRow, completion_tag_pair)
 
-NOBODY = 0
+NO_SECOND_TAG = 0
 
 
 class AllTagged(NamedTuple):
@@ -104,13 +104,13 @@ def index_tags(tx: Tx, rows: Iterable[CompletionTagRow], common: Collection[int]
     """Add all tags of some completions to the index; `common` are those of the tags that are marked as common."""
     ordered = sorted(rows)
     tx.insert_many(completion_tag, ordered)
-    tx.insert_many(completion_tag_pair, sorted(_pairs(ordered, common, tx.database.common.crowd)))
+    tx.insert_many(completion_tag_pair, sorted(_pairs(ordered, common, tx.database.common.max_tags_for_pairs)))
     _mark_common(tx, ordered, common)
 
 
 def unindex_tags(tx: Tx, completion_ids: Iterable[str]) -> None:
     rows, common = _tags_of(tx, sorted(completion_ids))
-    tx.remove_many(completion_tag_pair, sorted(_pairs(rows, common, tx.database.common.crowd)))
+    tx.remove_many(completion_tag_pair, sorted(_pairs(rows, common, tx.database.common.max_tags_for_pairs)))
     tx.remove_many(completion_tag, sorted(rows))
 
 
@@ -209,7 +209,7 @@ def _of_pair(tx: Tx, first: int, second: int) -> FromClause:
     of_crowd = select(*(crowded.c[name] for name in columns)).where(
         crowded.c.organization_id == tx.organization_id,
         crowded.c.first_tag_id == first,
-        crowded.c.second_tag_id == NOBODY,
+        crowded.c.second_tag_id == NO_SECOND_TAG,
         _how_many_of(crowded, too, too.c.tag_id == second) == 1,
     )
     # Postgres merges two ranges in their order only where each is said to have that order.
@@ -260,7 +260,9 @@ def _rarest(tx: Tx, count: Statement, choices: Sequence[dict[str, int]]) -> dict
     return min(choices, key=lambda choice: int(tx.fetch(count, **choice)[0][0]))
 
 
-def _pairs(rows: Iterable[CompletionTagRow], common: Collection[int], crowd: int) -> Iterator[CompletionTagPairRow]:
+def _pairs(
+    rows: Iterable[CompletionTagRow], common: Collection[int], max_tags_for_pairs: int
+) -> Iterator[CompletionTagPairRow]:
     """What is kept of completions with these tags: `rows` hold all tags of each."""
     if not common:
         return
@@ -271,7 +273,7 @@ def _pairs(rows: Iterable[CompletionTagRow], common: Collection[int], crowd: int
         owner, at = tags[0].organization_id, tags[0].created_at
         its_common = sorted([row.tag_id for row in tags if row.tag_id in common])
         both: Iterable[tuple[int, int]] = (
-            product(its_common, [NOBODY]) if len(tags) > crowd else combinations(its_common, 2)
+            product(its_common, [NO_SECOND_TAG]) if len(tags) > max_tags_for_pairs else combinations(its_common, 2)
         )
         for first, second in both:
             yield CompletionTagPairRow(owner, first, second, at, id)
@@ -298,19 +300,24 @@ _AT_ONCE = 200  # completions, each with a few tags
 
 def _make_common(tx: Tx, tag_id: int) -> None:
     """Mark the tag, and keep its pairs with the other common tags. It is on little more than `Common.above`."""
-    crowd = tx.database.common.crowd
+    max_tags_for_pairs = tx.database.common.max_tags_for_pairs
     tx.run(_MARK, tag_id=tag_id)
     its = [CompletionTagRow(tx.organization_id, id, tag_id, at) for id, at in tx.fetch(_ITS, tag_id=tag_id)]
-    crowded = {id for (id,) in tx.fetch(_CROWDED, ids=[row.completion_id for row in its], crowd=crowd)}
+    crowded = {
+        id
+        for (id,) in tx.fetch(_CROWDED, ids=[row.completion_id for row in its], max_tags_for_pairs=max_tags_for_pairs)
+    }
     kept = [
-        CompletionTagPairRow(tx.organization_id, tag_id, NOBODY, row.created_at, row.completion_id)
+        CompletionTagPairRow(tx.organization_id, tag_id, NO_SECOND_TAG, row.created_at, row.completion_id)
         for row in its
         if row.completion_id in crowded
     ]
     few = [row.completion_id for row in its if row.completion_id not in crowded]
     for start in range(0, len(few), _AT_ONCE):
         tags = _tags_of(tx, few[start : start + _AT_ONCE])
-        kept += [pair for pair in _pairs(*tags, crowd) if tag_id in (pair.first_tag_id, pair.second_tag_id)]
+        kept += [
+            pair for pair in _pairs(*tags, max_tags_for_pairs) if tag_id in (pair.first_tag_id, pair.second_tag_id)
+        ]
     tx.insert_many(completion_tag_pair, sorted(kept))
 
 
@@ -321,11 +328,11 @@ def _tags_of(tx: Tx, completion_ids: Sequence[str]) -> tuple[list[CompletionTagR
     return rows, {tag_id for _, tag_id, _, is_common in found if is_common}
 
 
-def _of_some(asked: Asked, *columns: str) -> Select[Any]:
+def _of_some(asked: QueryBuilder, *columns: str) -> Select[Any]:
     return asked.rows(completion_tag, *columns).where(asked.among(completion_tag.c.completion_id, "ids"))
 
 
-def _count_of(asked: Asked, table: Table, **parameters: str) -> Select[Any]:
+def _count_of(asked: QueryBuilder, table: Table, **parameters: str) -> Select[Any]:
     """How many rows have these parameters in these columns, counted up to a bound."""
     some = asked.rows(table, "organization_id").where(
         *(table.c[column] == bindparam(name, type_=BigInteger()) for column, name in parameters.items())
@@ -333,7 +340,7 @@ def _count_of(asked: Asked, table: Table, **parameters: str) -> Select[Any]:
     return select(func.count()).select_from(some.limit(literal_column(str(_COUNTED))).subquery())
 
 
-def _many(asked: Asked) -> Select[Any]:
+def _many(asked: QueryBuilder) -> Select[Any]:
     above = (
         asked.rows(completion_tag, "tag_id")
         .where(completion_tag.c.tag_id == tag.c.id)
@@ -384,6 +391,6 @@ _CROWDED = Statement(
     lambda asked: (
         _of_some(asked, "completion_id")
         .group_by(completion_tag.c.completion_id)
-        .having(func.count() > bindparam("crowd", type_=BigInteger()))
+        .having(func.count() > bindparam("max_tags_for_pairs", type_=BigInteger()))
     )
 )

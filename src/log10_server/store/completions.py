@@ -25,9 +25,9 @@ from sqlalchemy import (
 from sqlalchemy.schema import ExecutableDDLElement
 
 from log10_server.db.schema import Instant, Key, Payload, link, order, owned, same_columns
-from log10_server.db.statements import Asked, Statement
-from log10_server.store.completion_tags import unindex_tags, with_all_tags
+from log10_server.db.statements import QueryBuilder, Statement
 from log10_server.db.transaction import Tx
+from log10_server.store.completion_tags import unindex_tags, with_all_tags
 
 completion = owned(
     "completion",
@@ -85,7 +85,7 @@ class CompletionRow(NamedTuple):
 
 same_columns(CompletionRow, completion)
 
-# What is shown where no row has said it (contract 3.4).
+# What is shown where no row has said it (docs/api.md, "Completions").
 shown_kind = func.coalesce(completion.c.kind, "chat")
 shown_status = func.coalesce(completion.c.status, case((completion.c.response.is_(None), "started"), else_="finished"))
 
@@ -156,14 +156,14 @@ class Filters(NamedTuple):
     created_to: int | None = None
 
 
-class Place(NamedTuple):
+class Cursor(NamedTuple):
     """Where a page ended: the next one goes on behind it."""
 
     created_at: int
     id: str
 
 
-def page(tx: Tx, filters: Filters, after: Place | None, limit: int) -> list[CompletionRow]:
+def page(tx: Tx, filters: Filters, after: Cursor | None, limit: int) -> list[CompletionRow]:
     """Completions that pass the filters, newest first, those behind `after`."""
     if filters.ids is None and filters.tag_ids is None:
         return _plain_page(
@@ -183,7 +183,7 @@ def _plain_page(tx: Tx, filters: Filters, after: dict[str, Any], limit: int) -> 
 
 @cache
 def _plain(*given: str) -> Statement:
-    def build(asked: Asked) -> Select[Any]:
+    def build(asked: QueryBuilder) -> Select[Any]:
         found = asked.rows(completion)
         for name, column in _PLAIN.items():
             if name in given:
@@ -254,7 +254,7 @@ def narrowed(tx: Tx, filters: Filters) -> tuple[Select[Any], ColumnElement[int],
     return found, at, id
 
 
-def in_session(tx: Tx, session_id: str, after: Place | None, limit: int) -> list[CompletionRow]:
+def in_session(tx: Tx, session_id: str, after: Cursor | None, limit: int) -> list[CompletionRow]:
     """The completions of a session in the order in which they began, those behind `after`."""
     found = tx.rows(completion).where(completion.c.session_id == session_id)
     if after is not None:

@@ -19,7 +19,7 @@ from sqlalchemy import (
 )
 
 from log10_server.db.schema import Digest, Instant, Key, Payload, link, order, owned, same_columns
-from log10_server.db.statements import Asked, Statement
+from log10_server.db.statements import QueryBuilder, Statement
 from log10_server.db.transaction import Tx
 
 feedback = owned(
@@ -239,7 +239,7 @@ def _count(*given: str) -> Statement:
     )
 
 
-def _narrowed(asked: Asked, given: Collection[str]) -> Select[Any]:
+def _narrowed(asked: QueryBuilder, given: Collection[str]) -> Select[Any]:
     """Feedback that passes the filters of these names; their values are given when the statement is run."""
     found = asked.rows(feedback)
     at, id = _order(given)

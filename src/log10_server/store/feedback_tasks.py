@@ -19,9 +19,9 @@ from sqlalchemy import (
 )
 
 from log10_server.db.schema import Digest, Instant, Key, Payload, link, order, owned, same_columns
-from log10_server.db.statements import Asked, Statement
-from log10_server.store.tags import digests, tag
+from log10_server.db.statements import QueryBuilder, Statement
 from log10_server.db.transaction import Tx
+from log10_server.store.tags import digests, tag
 
 feedback_task = owned(
     "feedback_task",
@@ -144,7 +144,7 @@ def known_tags(tx: Tx, names: Iterable[str]) -> KnownTags:
     return known
 
 
-def _known_tags(asked: Asked) -> CompoundSelect[Any]:
+def _known_tags(asked: QueryBuilder) -> CompoundSelect[Any]:
     """Rows of tags, and behind them rows of selectors: one answer to wait for."""
     tags = asked.rows(tag, "name_digest", "id", "is_common").add_columns(cast(null(), Text).label("task_id"))
     named, its_tag = feedback_task_tag.alias("named"), feedback_task_tag.alias("its_tag")

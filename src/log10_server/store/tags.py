@@ -23,7 +23,7 @@ order(tag, "name_digest", unique=True)
 
 
 class TagRow(NamedTuple):
-    """`is_common` stays once it is set: pairs of tags are kept for it, see `store/tagged`."""
+    """`is_common` stays once it is set: pairs of tags are kept for it, see `store/completion_tags`."""
 
     organization_id: str
     id: int
@@ -55,7 +55,7 @@ def add_missing(tx: Tx, names: Iterable[str], known: Mapping[str, int]) -> dict[
     """As `ensure`, where those that are tags are known.
 
     The key is the microsecond of birth. Where another process's clock has given the same one, the database refuses it,
-    and the work is done again (`store/writer`).
+    and the work is done again (`db/writer`).
     """
     missing = sorted(digests(set(names) - known.keys()).items())
     rows = [TagRow(tx.organization_id, at := tx.now(), digest, name, at, False) for digest, name in missing]

@@ -5,12 +5,12 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Table, func, literal, select, tuple_
 
-from log10_server.store.completions import CompletionRow, Place, completion
+from log10_server.db.transaction import Tx
+from log10_server.store.completions import CompletionRow, Cursor, completion
 from log10_server.store.feedback import FeedbackRow, feedback, feedback_completion
 from log10_server.store.feedback_tasks import FeedbackTaskRow, feedback_task
 from log10_server.store.sessions import SessionRow, session
 from log10_server.store.test_runs import TestRunRow, test_run
-from log10_server.db.transaction import Tx
 
 PAGE_ROWS = 500
 PAGE_BYTES = 4 << 20
@@ -20,7 +20,7 @@ _LINK_BYTES = 64
 class Window(NamedTuple):
     """The rows behind `after` that were made at the instant `until` or earlier."""
 
-    after: Place | None
+    after: Cursor | None
     until: int
 
 

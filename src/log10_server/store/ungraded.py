@@ -1,7 +1,7 @@
 """What wants feedback: a row for each completion and task that matches it and has no feedback on it yet.
 
 It could be asked of completions, tasks and feedback each time, but then a million graded completions take
-seconds; `services/wanting` keeps these rows true in the transaction of whatever changes them.
+seconds; `services/ungraded_index` keeps these rows true in the transaction of whatever changes them.
 
 Only what a change of a task means for hundreds of thousands of older completions comes later, piece by piece and
 the newest first: a row of `ungraded_backfill` says how far it is, and behind that lists ask the query itself.
@@ -31,11 +31,11 @@ from sqlalchemy import (
 )
 
 from log10_server.db.schema import Instant, Key, link, order, owned, same_columns
-from log10_server.store.completions import CompletionRow, Place, completion
-from log10_server.store.feedback import feedback, feedback_completion, is_linked
-from log10_server.db.statements import Asked, Statement
-from log10_server.store.completion_tags import with_all_tags
+from log10_server.db.statements import QueryBuilder, Statement
 from log10_server.db.transaction import Tx
+from log10_server.store.completion_tags import with_all_tags
+from log10_server.store.completions import CompletionRow, Cursor, completion
+from log10_server.store.feedback import feedback, feedback_completion, is_linked
 
 ungraded = owned(
     "ungraded",
@@ -91,7 +91,7 @@ def add(tx: Tx, rows: Iterable[UngradedRow]) -> None:
     tx.insert_missing(ungraded, sorted(rows))
 
 
-def fill(tx: Tx, task_id: str, tag_ids: Sequence[int], behind: Place | None, most: int) -> Place | None:
+def fill(tx: Tx, task_id: str, tag_ids: Sequence[int], behind: Cursor | None, most: int) -> Cursor | None:
     """Bring the rows of a task behind that place (None: from the newest on) to what the query finds; gives how far.
 
     `most` bounds what is looked at, so what it costs; None is given when all is done. No tags: nothing is wanted.
@@ -112,19 +112,19 @@ def fill(tx: Tx, task_id: str, tag_ids: Sequence[int], behind: Place | None, mos
     return end
 
 
-def note(tx: Tx, task_id: str, end: Place | None) -> None:
+def note(tx: Tx, task_id: str, end: Cursor | None) -> None:
     """Remember how far a task is filled; None when it is whole."""
     tx.connection.execute(tx.delete(ungraded_backfill).where(ungraded_backfill.c.task_id == task_id))
     if end is not None:
         tx.insert_many(ungraded_backfill, [BackfillRow(tx.organization_id, task_id, *end)])
 
 
-def notes(tx: Tx, task_id: str | None = None) -> dict[str, Place]:
+def notes(tx: Tx, task_id: str | None = None) -> dict[str, Cursor]:
     """How far each task is filled of those that are not whole; of the one given."""
     found = tx.rows(ungraded_backfill, "task_id", "created_at", "completion_id")
     if task_id is not None:
         found = found.where(ungraded_backfill.c.task_id == task_id)
-    return {row.task_id: Place(row.created_at, row.completion_id) for row in tx.connection.execute(found)}
+    return {row.task_id: Cursor(row.created_at, row.completion_id) for row in tx.connection.execute(found)}
 
 
 def not_whole(connection: Connection, most: int) -> list[tuple[str, str]]:
@@ -134,7 +134,7 @@ def not_whole(connection: Connection, most: int) -> list[tuple[str, str]]:
     return [(row.organization_id, row.task_id) for row in connection.execute(some.limit(most))]
 
 
-def newest_kept(tx: Tx, task_id: str | None, besides: Mapping[str, Place], most: int) -> list[Place]:
+def newest_kept(tx: Tx, task_id: str | None, besides: Mapping[str, Cursor], most: int) -> list[Cursor]:
     """Completions that are kept as wanted, of tasks in `besides` only down to their place; newest first, each once."""
     its = ungraded
     wanted = tx.rows(its, "created_at", "completion_id")
@@ -147,7 +147,7 @@ def newest_kept(tx: Tx, task_id: str | None, besides: Mapping[str, Place], most:
     return heapq.nlargest(most, found)
 
 
-def newest_behind(tx: Tx, task_id: str, tag_ids: Sequence[int], behind: Place, most: int) -> set[Place]:
+def newest_behind(tx: Tx, task_id: str, tag_ids: Sequence[int], behind: Cursor, most: int) -> set[Cursor]:
     """What the query finds behind that place: completions with all of `tag_ids` and no feedback of the task."""
     if not tag_ids:
         return set()
@@ -179,7 +179,7 @@ def page(tx: Tx, task_id: str | None, offset: int, limit: int) -> list[Completio
     return [CompletionRow._make(row[:-1]) for row in rows if row[1] is not None]
 
 
-def _page(asked: Asked, of_task: bool) -> Select[Any]:
+def _page(asked: QueryBuilder, of_task: bool) -> Select[Any]:
     """The rows of completions, with whether a task is noted behind each; one empty row when there are none."""
     wanted = asked.rows(ungraded, "created_at", "completion_id")
     noted = asked.rows(ungraded_backfill, "task_id")
@@ -239,7 +239,7 @@ def _is_wanted(by: FromClause, task_id: str) -> ColumnElement[bool]:
 Narrowed = TypeVar("Narrowed", Select[Any], Delete)
 
 
-def _between(statement: Narrowed, by: FromClause, behind: Place | None, end: Place | None) -> Narrowed:
+def _between(statement: Narrowed, by: FromClause, behind: Cursor | None, end: Cursor | None) -> Narrowed:
     """Only rows behind the one place, down to the other; None is no bound."""
     at = tuple_(by.c.created_at, by.c.completion_id)
     if behind is not None:
@@ -249,14 +249,14 @@ def _between(statement: Narrowed, by: FromClause, behind: Place | None, end: Pla
     return statement
 
 
-def _end(tx: Tx, rows: Select[Any], by: FromClause, behind: Place | None, most: int) -> Place | None:
+def _end(tx: Tx, rows: Select[Any], by: FromClause, behind: Cursor | None, most: int) -> Cursor | None:
     """The place of the row number `most` behind that place; None when there are fewer."""
     at, id = by.c.created_at, by.c.completion_id
     last = _between(rows, by, behind, None).with_only_columns(at, id).order_by(at.desc(), id.desc())
     found = tx.connection.execute(last.offset(most - 1).limit(1)).first()
-    return None if found is None else Place(*found)
+    return None if found is None else Cursor(*found)
 
 
-def _newest(tx: Tx, rows: Select[Any], by: FromClause, most: int) -> set[Place]:
+def _newest(tx: Tx, rows: Select[Any], by: FromClause, most: int) -> set[Cursor]:
     newest = rows.order_by(by.c.created_at.desc(), by.c.completion_id.desc()).limit(most)
-    return {Place(*row) for row in tx.connection.execute(newest)}
+    return {Cursor(*row) for row in tx.connection.execute(newest)}

@@ -25,10 +25,10 @@ from sqlalchemy import (
 
 from log10_server.clock import MICROSECONDS
 from log10_server.db.schema import Key
-from log10_server.store.completions import Filters, completion, narrowed, shown_status
-from log10_server.store.completion_tags import completion_tag
-from log10_server.store.tags import tag
 from log10_server.db.transaction import Tx
+from log10_server.store.completion_tags import completion_tag
+from log10_server.store.completions import Filters, completion, narrowed, shown_status
+from log10_server.store.tags import tag
 
 Group = Literal["day", "model", "tag", "status"]
 

@@ -1,4 +1,4 @@
-"""The values of `format` that are asserted (contract 3.8); any other one is a note.
+"""The values of `format` that are asserted (docs/api.md, "Task schemas"); any other one is a note.
 
 Ours, because the library checks half of them only with further packages, and some of those by patterns that
 backtrack. Each check takes time linear in the text, knows ASCII digits only, and says yes or no. What is not

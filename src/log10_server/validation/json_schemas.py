@@ -1,4 +1,4 @@
-"""A task's `json_schema`: whether it is one, and whether values are valid for it (contract 3.6, 3.8). Pure.
+"""A task's `json_schema`: whether it is one, and whether values are valid for it (docs/api.md, "Uploading feedback", "Task schemas"). Pure.
 
 Only this module, `formats` and `schema_…` know `jsonschema`. None of it can be interrupted: `validators` decides
 where it runs.
@@ -18,11 +18,11 @@ import jsonschema
 from jsonschema_specifications import REGISTRY  # type: ignore[import-untyped]
 from referencing import Registry
 
-from log10_server.errors import Fault, Invalid, Refusal, pointer
+from log10_server.errors import FieldError, Invalid, Refusal, pointer
+from log10_server.strict_json import check_nesting, exact, value
 from log10_server.validation import formats
 from log10_server.validation.keywords import extended, listed, said, short
 from log10_server.validation.references import DRAFTS, Draft, Places, References, resolver_of
-from log10_server.strict_json import check_nesting, exact, value
 
 SCHEMA, VALUES = "/json_schema", "/json_values"
 LATEST = "https://json-schema.org/draft/2020-12/schema"
@@ -61,16 +61,16 @@ class Schema:
     parts: int  # about how many values its text holds
     _validator: Any
 
-    def faults(self, values_text: str) -> list[Fault]:
+    def faults(self, values_text: str) -> list[FieldError]:
         """What is wrong with the values, by place below `/json_values`; 100 at most, then one that counts the rest."""
         try:
             values = exact(values_text, VALUES)
         except Invalid as refusal:
             return _first(refusal.faults, VALUES)
         except Refusal as refusal:
-            return [Fault(VALUES, refusal.detail)]
+            return [FieldError(VALUES, refusal.detail)]
         if not isinstance(values, dict):
-            return [Fault(VALUES, "Must be an object.")]
+            return [FieldError(VALUES, "Must be an object.")]
         return _first(_found(self._validator, values, VALUES), VALUES)
 
 
@@ -111,19 +111,21 @@ def parts_of(text: str) -> int:
     return 1 + text.count(",") + text.count("{") + text.count("[") + len(text) // 100
 
 
-def _schema_faults(text: str) -> list[Fault]:
+def _schema_faults(text: str) -> list[FieldError]:
     try:
         schema = exact(text, SCHEMA)
     except Invalid as refusal:
         return refusal.faults
     except Refusal as refusal:
-        return [Fault(SCHEMA, refusal.detail)]
+        return [FieldError(SCHEMA, refusal.detail)]
     if not isinstance(schema, dict):
-        return [Fault(SCHEMA, "Must be an object.")]
+        return [FieldError(SCHEMA, "Must be an object.")]
     dialect = _dialect(schema)
     if dialect is None:
         return [
-            Fault(SCHEMA + "/$schema", f"Must name one of {listed(list(DRAFTS))}; it is {short(schema['$schema'])}.")
+            FieldError(
+                SCHEMA + "/$schema", f"Must name one of {listed(list(DRAFTS))}; it is {short(schema['$schema'])}."
+            )
         ]
     draft, places = DRAFTS[dialect], Places(schema)
     faults = _found(_meta_validator(dialect), schema, SCHEMA)
@@ -136,16 +138,16 @@ def _schema_faults(text: str) -> list[Fault]:
         return faults or [_stumbled(error, SCHEMA)]
     for elsewhere in references.elsewhere:
         faults += _found(_meta_validator(dialect), elsewhere, SCHEMA + places.pointer_to(elsewhere))
-    faults += [Fault(SCHEMA + path, message) for path, message in references.faults]
+    faults += [FieldError(SCHEMA + path, message) for path, message in references.faults]
     faults += _mixed_faults(references.schemas, dialect, places)
     for each in references.schemas:
         faults += _pattern_faults(each, SCHEMA + places.pointer_to(each))
     return faults
 
 
-def _mixed_faults(schemas: Iterable[dict[str, Any]], dialect: str, places: Places) -> list[Fault]:
+def _mixed_faults(schemas: Iterable[dict[str, Any]], dialect: str, places: Places) -> list[FieldError]:
     return [
-        Fault(f"{SCHEMA}{places.pointer_to(each)}/$schema", "Must name the same draft as the whole schema does.")
+        FieldError(f"{SCHEMA}{places.pointer_to(each)}/$schema", "Must name the same draft as the whole schema does.")
         for each in schemas
         if "$schema" in each and _dialect(each) != dialect
     ]
@@ -161,13 +163,13 @@ def _dialect(schema: Any) -> str | None:
     return next(known, None) if scheme in ("http", "https") else None
 
 
-def _pattern_faults(schema: dict[str, Any], place: str) -> Iterator[Fault]:
+def _pattern_faults(schema: dict[str, Any], place: str) -> Iterator[FieldError]:
     pattern, properties = schema.get("pattern"), schema.get("patternProperties")
     if isinstance(pattern, str) and (why := _why_not_compiled(pattern)):
-        yield Fault(f"{place}/pattern", why)
+        yield FieldError(f"{place}/pattern", why)
     for each in properties if isinstance(properties, dict) else ():
         if why := _why_not_compiled(each):
-            yield Fault(f"{place}/patternProperties{pointer(each)}", why)
+            yield FieldError(f"{place}/patternProperties{pointer(each)}", why)
 
 
 def _why_not_compiled(pattern: str) -> str:
@@ -223,11 +225,11 @@ def _meta_validator(dialect: str) -> Any:
     return _validator(dialect, whole, resolver_of(whole, DRAFTS[dialect]), None)
 
 
-def _found(validator: Any, instance: Any, at: str) -> list[Fault]:
+def _found(validator: Any, instance: Any, at: str) -> list[FieldError]:
     faults = []
     try:
         for error in islice(validator.iter_errors(instance), _MAX_FOUND):
-            faults.append(Fault(at + pointer(*error.absolute_path), said(error)))
+            faults.append(FieldError(at + pointer(*error.absolute_path), said(error)))
     except MemoryError:
         raise
     except Exception as error:  # whatever odd input leads to: OverflowError, RecursionError, TypeError, re.error, ...
@@ -235,20 +237,20 @@ def _found(validator: Any, instance: Any, at: str) -> list[Fault]:
     return faults
 
 
-def _stumbled(error: Exception, at: str) -> Fault:
+def _stumbled(error: Exception, at: str) -> FieldError:
     if isinstance(error, RecursionError):
-        return Fault(at, "Can't be validated: the schema refers to itself without end, or nests too deeply.")
-    return Fault(at, "Can't be validated: the schema asks for something that can't be computed.")
+        return FieldError(at, "Can't be validated: the schema refers to itself without end, or nests too deeply.")
+    return FieldError(at, "Can't be validated: the schema asks for something that can't be computed.")
 
 
-def _first(faults: Iterable[Fault], at: str) -> list[Fault]:
+def _first(faults: Iterable[FieldError], at: str) -> list[FieldError]:
     """Each fault once, by place; of many, the first 100 and one that counts the rest."""
     ordered = sorted(dict.fromkeys(faults), key=lambda fault: [_as_in_order(part) for part in fault.path.split("/")])
     more = len(ordered) - MAX_FAULTS
     if more <= 0:
         return ordered
     at_least = "at least " if len(ordered) >= _MAX_FOUND else ""
-    return [*ordered[:MAX_FAULTS], Fault(at, f"There are {at_least}{more} more faults.")]
+    return [*ordered[:MAX_FAULTS], FieldError(at, f"There are {at_least}{more} more faults.")]
 
 
 def _as_in_order(part: str) -> tuple[int, str]:

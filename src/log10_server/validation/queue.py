@@ -1,4 +1,4 @@
-"""A line of jobs before a few processes: nobody waits long for another's slow schema (contract 3.8).
+"""A line of jobs before a few processes: nobody waits long for another's slow schema (docs/api.md, "Task schemas").
 
 Schemas take turns, one job each at a time, and one process is kept for those that have proved themselves.
 """
@@ -9,7 +9,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from log10_server.errors import Defect, Fault, Invalid, Refusal, Unavailable, place
+from log10_server.errors import FieldError, InternalError, Invalid, Refusal, Unavailable, source_of
 from log10_server.validation.json_schemas import SCHEMA, VALUES
 from log10_server.validation.process import Gone, Process
 from log10_server.validation.worker import CHECK, faults_in
@@ -44,12 +44,12 @@ class Job:
 
     schema: bytes  # a digest
     message: bytes
-    outcome: "asyncio.Future[list[Fault]]"
+    outcome: "asyncio.Future[list[FieldError]]"
     askers: int = 0
     deaths: int = 0
     has_begun: bool = False
 
-    def answer(self, faults: list[Fault]) -> None:
+    def answer(self, faults: list[FieldError]) -> None:
         if not self.outcome.done():
             self.outcome.set_result(faults)
 
@@ -224,9 +224,9 @@ class Lane:
         except Gone:
             self._after_death(job)
         except Exception as error:  # a defect here must not end the lane and leave all others waiting
-            log.error("validation: %s at %s", type(error).__name__, place(error))
+            log.error("validation: %s at %s", type(error).__name__, source_of(error))
             process.kill()
-            job.refuse(Defect("The validation failed."))
+            job.refuse(InternalError("The validation failed."))
         else:
             self._proved.add(job.schema)
             job.answer(faults)

@@ -1,4 +1,4 @@
-"""What a schema refers to: no reference may leave the document, lead nowhere, or go round in a circle (contract 3.8).
+"""What a schema refers to: no reference may leave the document, lead nowhere, or go round in a circle (docs/api.md, "Task schemas").
 
 Only what stands where its draft has a schema is one; the same words in `const`, `default` or an unknown keyword are
 data, until a reference leads there. Every walk here is a loop: a chain of references may be longer than the stack.
@@ -13,7 +13,7 @@ from referencing import Anchor, Registry, Specification
 from referencing.exceptions import Unresolvable
 from referencing.jsonschema import DRAFT4, DRAFT6, DRAFT7, DRAFT201909, DRAFT202012, DynamicAnchor
 
-from log10_server.errors import Fault, pointer
+from log10_server.errors import FieldError, pointer
 from log10_server.validation.keywords import short
 
 # Made by attrs in a way that hides their constructors from mypy.
@@ -176,7 +176,7 @@ class References:
     """The schemas that a document holds, and the faults of its references."""
 
     def __init__(self, schema: dict[str, Any], draft: Draft, places: Places) -> None:
-        self.faults: list[Fault] = []
+        self.faults: list[FieldError] = []
         self.schemas: list[dict[str, Any]] = []  # all that stand as one, and those that a reference leads to
         self.elsewhere: list[dict[str, Any]] = []  # those that only a reference makes a schema
         self._draft = draft
@@ -273,7 +273,7 @@ class References:
                     here = None
 
     def _fault(self, schema: dict[str, Any], keyword: str, message: str) -> None:
-        self.faults.append(Fault(self._places.pointer_to(schema) + (pointer(keyword) if keyword else ""), message))
+        self.faults.append(FieldError(self._places.pointer_to(schema) + (pointer(keyword) if keyword else ""), message))
 
 
 def _is_address(text: str) -> bool:

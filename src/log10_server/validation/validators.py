@@ -1,7 +1,7 @@
 """Where schemas are checked and values validated: in place when that is cheap, else in processes that can be killed.
 
 A regular expression can't be interrupted and holds the interpreter, so what its shape does not bound has a process and
-a budget (contract 3.8). At the deadline the process is killed and a new one takes its place; a schema that has once
+a budget (docs/api.md, "Task schemas"). At the deadline the process is killed and a new one takes its place; a schema that has once
 overrun its budget has a lane of its own from then on, and only its own uploads wait there.
 """
 
@@ -9,7 +9,7 @@ import asyncio
 from functools import lru_cache
 from hashlib import sha256
 
-from log10_server.errors import Fault, Invalid
+from log10_server.errors import FieldError, Invalid
 from log10_server.validation.json_schemas import Schema, compiled_if_plain, parts_of
 from log10_server.validation.queue import Job, Lane, Remembered
 from log10_server.validation.worker import CHECK, VALIDATE, message
@@ -57,7 +57,7 @@ class Validators:
         """Refuse what waits or runs, and end all processes."""
         await asyncio.gather(self._lane.close(), self._slow_lane.close())
 
-    async def _found(self, kind: bytes, schema_text: str, values_text: str = "") -> list[Fault]:
+    async def _found(self, kind: bytes, schema_text: str, values_text: str = "") -> list[FieldError]:
         """The faults that a process finds. Those who ask for the same at the same time share the answer."""
         asked = message(kind, schema_text, values_text)
         job = self._asked.get(asked)

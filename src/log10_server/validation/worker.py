@@ -15,7 +15,7 @@ import threading
 from collections import OrderedDict
 from typing import BinaryIO
 
-from log10_server.errors import Fault, Invalid, Refusal
+from log10_server.errors import FieldError, Invalid, Refusal
 from log10_server.validation.json_schemas import SCHEMA, VALUES, Schema, check, compiled
 
 CHECK, VALIDATE = b"c", b"v"
@@ -35,8 +35,8 @@ def message(kind: bytes, schema_text: str, values_text: str = "") -> bytes:
     return b"".join((kind, LENGTH.pack(len(schema)), schema, values_text.encode("utf-8", "surrogatepass")))
 
 
-def faults_in(answer: bytes) -> list[Fault]:
-    return [Fault(path, said) for path, said in json.loads(answer)]
+def faults_in(answer: bytes) -> list[FieldError]:
+    return [FieldError(path, said) for path, said in json.loads(answer)]
 
 
 def main(budget_seconds: float, memory_bytes: int) -> None:
@@ -97,14 +97,14 @@ def _serve(jobs: BinaryIO, answers: BinaryIO, budget_seconds: float) -> None:
             exhausted = True
         if exhausted:  # outside of `except`, whose traceback holds what took the memory
             schemas = _Schemas()
-            faults = [Fault(_at(job), "Validating takes more memory than it may.")]
+            faults = [FieldError(_at(job), "Validating takes more memory than it may.")]
         _alarm(0)
         _send(answers, json.dumps(faults).encode())
         if exhausted:
             return  # and a new process begins with all its memory
 
 
-def _faults(job: bytes, schemas: "_Schemas") -> list[Fault]:
+def _faults(job: bytes, schemas: "_Schemas") -> list[FieldError]:
     start = 1 + LENGTH.size
     end = start + LENGTH.unpack_from(job, 1)[0]
     try:
@@ -115,7 +115,7 @@ def _faults(job: bytes, schemas: "_Schemas") -> list[Fault]:
     except Invalid as refusal:
         return refusal.faults
     except Refusal as refusal:
-        return [Fault(_at(job), refusal.detail)]
+        return [FieldError(_at(job), refusal.detail)]
 
 
 def _at(job: bytes) -> str:

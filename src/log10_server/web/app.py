@@ -11,14 +11,14 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.errors import ServerErrorMiddleware
 
 from log10_server import __version__
-from log10_server.errors import NotAllowed, NotFound
-from log10_server.settings import Settings
 from log10_server.db.database import Database
+from log10_server.errors import NotAllowed, NotFound
+from log10_server.runtime.runtime import Runtime
+from log10_server.settings import Settings
 from log10_server.web import docs, graphql, health, legacy, v1
-from log10_server.runtime.runtime import Machine
 from log10_server.web.http.endpoint import Door
-from log10_server.web.legacy import reports
 from log10_server.web.http.problems import Problem, problem
+from log10_server.web.legacy import reports
 from log10_server.web.transfer import routes as transfer
 
 _DESCRIPTION = """\
@@ -44,15 +44,15 @@ _TAGS = [
 
 def create_app(settings: Settings, database: Database) -> FastAPI:
     """The server on a database that has been migrated. Its lifespan starts the writer, and drains it at the end."""
-    machine = Machine(settings, database)
+    runtime = Runtime(settings, database)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        machine.start()
+        runtime.start()
         try:
             yield
         finally:
-            await machine.close()
+            await runtime.close()
 
     app = FastAPI(
         title="log10-server",
@@ -65,14 +65,14 @@ def create_app(settings: Settings, database: Database) -> FastAPI:
         lifespan=lifespan,
         servers=[{"url": settings.public_url}] if settings.public_url else None,
     )
-    app.state.machine = machine
+    app.state.runtime = runtime
     reports.keep_secrets()
     # The same paths belong to two dialects: the older one takes its own calls first. Routes are taken over as they
     # are; FastAPI's `include_router` would wrap each in a router of its own.
     for router in (*legacy.ROUTERS, *graphql.ROUTERS, *v1.ROUTERS, transfer.router, health.router, docs.router):
         app.router.routes.extend(router.routes)
     app.add_exception_handler(HTTPException, _no_route)
-    app.add_middleware(Door, server=app, machine=machine)
+    app.add_middleware(Door, server=app, runtime=runtime)
     stack = app.build_middleware_stack()
     assert isinstance(stack, ServerErrorMiddleware)
     app.middleware_stack = stack.app  # the door itself, which answers errors too

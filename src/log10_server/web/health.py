@@ -6,7 +6,7 @@ from pydantic import BaseModel, Field
 from sqlalchemy import text
 
 from log10_server import __version__
-from log10_server.runtime.runtime import Machine
+from log10_server.runtime.runtime import Runtime
 from log10_server.web.http.problems import documented
 
 router = APIRouter(tags=["Health"])
@@ -21,8 +21,8 @@ class Health(BaseModel):
 @router.get("/healthz", operation_id="health", response_model=Health, responses=documented(503))
 async def health(request: Request) -> JSONResponse:
     """Tell whether the server is alive and reaches its database."""
-    machine: Machine = request.app.state.machine
+    runtime: Runtime = request.app.state.runtime
 
-    await machine.read_at_the_door(lambda connection: connection.execute(text("SELECT 1")).close())
-    kind = "postgresql" if machine.database.is_postgres else "sqlite"
+    await runtime.read_at_the_door(lambda connection: connection.execute(text("SELECT 1")).close())
+    kind = "postgresql" if runtime.database.is_postgres else "sqlite"
     return JSONResponse({"status": "ok", "database": kind, "version": __version__})

@@ -11,9 +11,9 @@ from typing import Any
 import httpx
 import pytest
 
+from log10_server.db.database import Database
 from log10_server.services import organizations
 from log10_server.settings import Limits, Settings
-from log10_server.db.database import Database
 from tests.clients.conftest import HERE, python_with
 from tests.clients.log10_io import llm
 from tests.conftest import Served, serve

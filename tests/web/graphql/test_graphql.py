@@ -1,4 +1,4 @@
-"""GraphQL as `log10-io` sends it, as an explorer does, and as nobody should (contract 2, 3.1)."""
+"""GraphQL as `log10-io` sends it, as an explorer does, and as nobody should (docs/api.md, "The calls of log10-io", "Tokens and organizations")."""
 
 import json
 from collections.abc import Iterator
@@ -9,8 +9,8 @@ import httpx
 import pytest
 from graphql import build_client_schema, get_introspection_query
 
-from log10_server.settings import Limits, Settings
 from log10_server.db.database import Database
+from log10_server.settings import Limits, Settings
 from log10_server.store.feedback import feedback
 from log10_server.web.graphql.cost import MOST_FIELDS, MOST_LEVELS, MOST_TOKENS
 from log10_server.web.graphql.resolvers import BUDGET, MOST

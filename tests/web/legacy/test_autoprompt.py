@@ -1,4 +1,4 @@
-"""Autoprompt needs an LLM, and nothing here calls one (contract 2)."""
+"""Autoprompt needs an LLM, and nothing here calls one (docs/api.md, "The calls of log10-io")."""
 
 from typing import Any
 

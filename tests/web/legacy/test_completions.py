@@ -1,4 +1,4 @@
-"""Log rows of `log10-io` over HTTP: what they say, what they are answered, how they are listed (contract 2)."""
+"""Log rows of `log10-io` over HTTP: what they say, what they are answered, how they are listed (docs/api.md, "The calls of log10-io")."""
 
 import json
 import uuid

@@ -1,4 +1,4 @@
-"""`GET /api/metrics/modelStats`, over HTTP (contract 2)."""
+"""`GET /api/metrics/modelStats`, over HTTP (docs/api.md, "The calls of log10-io")."""
 
 from typing import Any
 
@@ -6,9 +6,9 @@ import pytest
 
 from log10_server import store
 from log10_server.clock import MICROSECONDS
-from log10_server.store.completions import CompletionRow
 from log10_server.db.database import Database
 from log10_server.store.completion_tags import CompletionTagRow
+from log10_server.store.completions import CompletionRow
 from log10_server.strict_json import written
 from tests.conftest import Api, Organization, paths
 

@@ -1,4 +1,4 @@
-"""The two lists in the envelope that `log10-io` pages through (contract 2, 3.3)."""
+"""The two lists in the envelope that `log10-io` pages through (docs/api.md, "The calls of log10-io", "Envelopes")."""
 
 import re
 from typing import Any
@@ -127,7 +127,7 @@ def test_another_organization_in_the_query_is_refused(api: Api, other_api: Api, 
 
 
 def test_a_body_narrows_the_envelope_too(api: Api, given: list[Any]) -> None:
-    """`GET /api/v1/feedback` takes its fields in a JSON body as well, whatever the envelope (contract 1)."""
+    """`GET /api/v1/feedback` takes its fields in a JSON body as well, whatever the envelope (docs/api.md, "The versioned API")."""
     answer = api.request("GET", "/feedback", params={"organization_id": ""}, json={"task_id": "odd", "limit": 1})
 
     assert ids(answer.json()) == ["3"]

@@ -1,4 +1,4 @@
-"""The upload of a report: the address gives the right to it, once, and stands in no log (contract 2, 3.1)."""
+"""The upload of a report: the address gives the right to it, once, and stands in no log (docs/api.md, "The calls of log10-io", "Tokens and organizations")."""
 
 import json
 import logging
@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from log10_server.settings import Limits, Settings
 from log10_server.db.database import Database
+from log10_server.settings import Limits, Settings
 from log10_server.web.legacy.reports import WithoutSecrets
 from tests.conftest import Api, Served, paths, problem, serve
 

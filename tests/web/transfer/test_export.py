@@ -10,10 +10,10 @@ import httpx
 import psycopg
 import pytest
 
+from log10_server.db.database import Database
 from log10_server.services import completions
 from log10_server.services.completions import Entry
 from log10_server.settings import Settings
-from log10_server.db.database import Database
 from tests.conftest import Api, Organization, Served, new_organization, paths, problem, serve
 from tests.moving import exported, fill, fresh, in_tx, pieces, taken
 

@@ -1,4 +1,4 @@
-"""Many rows in one call: all of them or none, the rules of single rows, and a pointer to every fault (contract 3.4)."""
+"""Many rows in one call: all of them or none, the rules of single rows, and a pointer to every fault (docs/api.md, "Completions")."""
 
 import json
 import socket
@@ -12,12 +12,12 @@ from typing import Any
 import httpx
 import pytest
 
-from log10_server.settings import Limits, Settings
 from log10_server.db.database import Database
+from log10_server.settings import Limits, Settings
 from tests.concurrency.wanted import everything_agrees
 from tests.conftest import Api, Served, paths, problem, serve
-from tests.web.test_bad_input import counted
 from tests.web.test_authentication import answered, connection, head
+from tests.web.test_bad_input import counted
 from tests.web.v1.test_completions import CLOSING, OPENING, known
 
 LINES = "application/x-ndjson"
@@ -523,7 +523,7 @@ def test_batches_that_are_too_much_together_are_put_off(migrated: Database, data
                 head(api.organization, "POST /api/v1/completions/batch HTTP/1.1", f"Content-Length: {len(half)}")
             )
             raw.sendall(half[:-1])
-            while served.app.state.machine.held_bytes < len(half) - 1:
+            while served.app.state.runtime.held_bytes < len(half) - 1:
                 time.sleep(0.001)
             answer = mine.post("/completions/batch", content=half)
             raw.sendall(half[-1:])

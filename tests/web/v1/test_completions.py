@@ -1,4 +1,4 @@
-"""Completions: created, merged, read and deleted over HTTP (contract 3.4, 3.10)."""
+"""Completions: created, merged, read and deleted over HTTP (docs/api.md, "Completions", "Limits")."""
 
 import json
 import time

@@ -1,4 +1,4 @@
-"""The list of completions: filters, order, pages (contract 3.9)."""
+"""The list of completions: filters, order, pages (docs/api.md, "Lists")."""
 
 import base64
 from datetime import UTC, datetime, timedelta
@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from log10_server.clock import utc
-from log10_server.services import completions
 from log10_server.db.database import Database
+from log10_server.services import completions
 from tests.conftest import Api, Organization, paths
 
 

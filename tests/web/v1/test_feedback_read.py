@@ -1,4 +1,4 @@
-"""Reading, listing and deleting feedback, and the line that says what was graded (contract 1, 3.3, 3.9)."""
+"""Reading, listing and deleting feedback, and the line that says what was graded (docs/api.md, "The versioned API", "Envelopes", "Lists")."""
 
 import json
 from datetime import UTC, datetime
@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
+from log10_server.db.database import Database
 from log10_server.services import completions, feedback, feedback_tasks
 from log10_server.services.completions import Entry
 from log10_server.services.feedback import NewFeedback
 from log10_server.services.feedback_tasks import NewFeedbackTask
 from log10_server.services.selectors import Listed
-from log10_server.db.database import Database
 from tests.conftest import Api, Organization, paths, problem
 
 # The id of each feedback, the oldest first, its task and its completions.

@@ -7,10 +7,10 @@ from urllib.parse import quote
 import httpx
 import pytest
 
+from log10_server.db.database import Database
 from log10_server.services import completions, feedback_tasks
 from log10_server.services.completions import Entry
 from log10_server.services.feedback_tasks import NewFeedbackTask
-from log10_server.db.database import Database
 from tests.conftest import Api, Organization, paths, problem
 
 SELECTOR = "completion_tags_selector"

@@ -1,4 +1,4 @@
-"""Feedback tasks: made, repeated, listed, changed and archived (contract 1, 3.6, 3.8, 3.9)."""
+"""Feedback tasks: made, repeated, listed, changed and archived (docs/api.md, "The versioned API", "Uploading feedback", "Task schemas", "Lists")."""
 
 import json
 from typing import Any
@@ -385,7 +385,7 @@ def test_a_selector_that_changes_with_the_archive_asks_for_nothing(api: Api) -> 
 
 
 def test_the_schema_of_a_change_is_not_read_twice(api: Api) -> None:
-    """Its spelling stays the first one: what a client stored comes back exactly (contract 3.4)."""
+    """Its spelling stays the first one: what a client stored comes back exactly (docs/api.md, "Completions")."""
     answer = api.post("/feedback_task", content=b'{"name":"n","json_schema":{"a":1.0,"b":[]}}')
 
     api.patch(f"/feedback_task/{answer.json()['id']}", content=b'{"json_schema":{"b":[],"a":1}}')

@@ -1,4 +1,4 @@
-"""Uploading feedback: what it is about, which values it may hold, and what is refused (contract 3.6)."""
+"""Uploading feedback: what it is about, which values it may hold, and what is refused (docs/api.md, "Uploading feedback")."""
 
 import json
 from typing import Any
@@ -6,10 +6,10 @@ from typing import Any
 import httpx
 import pytest
 
+from log10_server.db.database import Database
 from log10_server.services import completions, feedback_tasks
 from log10_server.services.completions import Entry
 from log10_server.services.feedback_tasks import NewFeedbackTask
-from log10_server.db.database import Database
 from tests.conftest import Api, Organization, paths, problem
 
 SELECTOR, IDS = "completion_tags_selector", "completion_ids"

@@ -1,4 +1,4 @@
-"""Sessions: made, named by rows, and read with their completions (contract 3.4)."""
+"""Sessions: made, named by rows, and read with their completions (docs/api.md, "Completions")."""
 
 import time
 from typing import Any

@@ -1,4 +1,4 @@
-"""Whose call it is, and that nothing of one organization can be reached from another (contract 3.1), over all routes."""
+"""Whose call it is, and that nothing of one organization can be reached from another (docs/api.md, "Tokens and organizations"), over all routes."""
 
 import re
 import socket
@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from log10_server.services import organizations
 from log10_server.db.database import Database
+from log10_server.services import organizations
 from log10_server.web.http.endpoint import Route
 from tests.conftest import Api, Organization, Served, problem
 

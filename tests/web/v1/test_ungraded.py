@@ -1,4 +1,4 @@
-"""What wants feedback: completions that some task asks for and that have none (contract 3.7)."""
+"""What wants feedback: completions that some task asks for and that have none (docs/api.md, "Ungraded completions")."""
 
 from typing import Any
 

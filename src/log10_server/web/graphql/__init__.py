@@ -1,4 +1,4 @@
-"""The dialect of GraphQL at `/graphql`: three documents of `log10-io` (contract 2), and what one explores from there."""
+"""The dialect of GraphQL at `/graphql`: three documents of `log10-io` (docs/api.md, "The calls of log10-io"), and what one explores from there."""
 
 from log10_server.web.graphql import routes
 

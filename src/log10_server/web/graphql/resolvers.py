@@ -8,6 +8,7 @@ from graphql import GraphQLError, GraphQLResolveInfo, GraphQLSchema, build_schem
 from pydantic import TypeAdapter, ValidationError
 
 from log10_server.clock import utc
+from log10_server.db.transaction import Tx
 from log10_server.errors import Invalid
 from log10_server.services import completions, feedback, feedback_tasks, test_runs, ungraded_index
 from log10_server.services.feedback import Matched
@@ -17,16 +18,15 @@ from log10_server.store.completions import CompletionRow
 from log10_server.store.feedback import Filters
 from log10_server.store.feedback_tasks import FeedbackTaskRow
 from log10_server.store.organizations import OrganizationRow
-from log10_server.db.transaction import Tx
 from log10_server.strict_json import JsonText
-from log10_server.web.http.fields import AnyText, Name
-from log10_server.web.http.endpoint import check_organization, faults_of
 from log10_server.web.graphql.cost import fields_of
 from log10_server.web.graphql.schema import SDL
+from log10_server.web.http.endpoint import check_organization, faults_of
+from log10_server.web.http.fields import AnyText, Name
 from log10_server.web.v1.completions import DEFAULT_PAGE, Completion
 from log10_server.web.v1.test_runs import report_path
 
-# The command line of `log10-io` asks once for all that it wants (contract 3.9).
+# The command line of `log10-io` asks once for all that it wants (docs/api.md, "Lists").
 MOST = 10_000
 
 # What one request may cost. A list costs its limit times the fields asked of it, and what finding it takes.
@@ -38,7 +38,7 @@ _A_RUN = 5_000
 
 
 @dataclass
-class Context:
+class GraphQLContext:
     """What the resolvers of one request work with."""
 
     tx: Tx
@@ -58,7 +58,7 @@ class Context:
 
 
 Source = dict[str, Any]
-Info = GraphQLResolveInfo[Context]
+Info = GraphQLResolveInfo[GraphQLContext]
 
 
 def _organization(_root: None, info: Info, id: str | None = None) -> OrganizationRow:
@@ -102,7 +102,12 @@ def _completion(_organization: OrganizationRow, info: Info, id: str) -> Source |
 
 def _completion_of(row: CompletionRow) -> Source:
     shown = Completion.of(row)
-    return {"id": row.id, "createdAt": _time(row.created_at), "status": shown.status, "tags": ungraded_index.tags_of(row)}
+    return {
+        "id": row.id,
+        "createdAt": _time(row.created_at),
+        "status": shown.status,
+        "tags": ungraded_index.tags_of(row),
+    }
 
 
 def _auto_feedback(completion: Source, info: Info) -> Source | None:
@@ -163,12 +168,12 @@ def _at_least_one(name: str, said: int | None, default: int) -> int:
     return said
 
 
-def _text(name: str, said: str, context: Context) -> str:
+def _text(name: str, said: str, context: GraphQLContext) -> str:
     """A text that the database can be asked for."""
     return _checked(_any_text, f"/{name}", said, context)
 
 
-def _checked(kind: TypeAdapter[str], at: str, said: str, context: Context) -> str:
+def _checked(kind: TypeAdapter[str], at: str, said: str, context: GraphQLContext) -> str:
     try:
         return kind.validate_python(said, strict=True, context=context.limits)
     except ValidationError as error:

@@ -22,14 +22,14 @@ from graphql import (
 )
 from pydantic import BaseModel, Field
 
-from log10_server.errors import Conflict, Invalid, Malformed, NotAllowed, NotFound, Refusal
 from log10_server.db.transaction import Tx
+from log10_server.errors import Conflict, Invalid, Malformed, NotAllowed, NotFound, Refusal
+from log10_server.runtime.runtime import Context
 from log10_server.strict_json import JsonText, value
-from log10_server.web.http.fields import QueryText, Wire, json_of
-from log10_server.runtime.runtime import CallOf
-from log10_server.web.http.endpoint import GRAPHQL, Call, Route
 from log10_server.web.graphql.cost import MOST_TOKENS, too_large
-from log10_server.web.graphql.resolvers import SCHEMA, Context
+from log10_server.web.graphql.resolvers import SCHEMA, GraphQLContext
+from log10_server.web.http.endpoint import GRAPHQL, RequestContext, Route
+from log10_server.web.http.fields import QueryText, Wire, json_of
 
 router = APIRouter(prefix=GRAPHQL, route_class=Route, include_in_schema=False)
 
@@ -53,18 +53,18 @@ class AskedInQuery(BaseModel):
 
 
 @router.post("")
-async def post(body: Asked, call: Call) -> Any:
+async def post(body: Asked, context: RequestContext) -> Any:
     """Execute a query or a mutation."""
-    return await _answer(body, call, may_write=True)
+    return await _answer(body, context, may_write=True)
 
 
 @router.get("")
-async def get(query: Annotated[AskedInQuery, Query()], call: Call) -> Any:
+async def get(query: Annotated[AskedInQuery, Query()], context: RequestContext) -> Any:
     """Execute a query."""
     asked = Asked.model_construct(
         query=query.query, variables=_variables(query.variables), operationName=query.operationName
     )
-    return await _answer(asked, call, may_write=False)
+    return await _answer(asked, context, may_write=False)
 
 
 def _variables(text: str | None) -> dict[str, Any] | None:
@@ -78,21 +78,21 @@ def _variables(text: str | None) -> dict[str, Any] | None:
     return said
 
 
-async def _answer(asked: Asked, call: CallOf, *, may_write: bool) -> JsonText:
+async def _answer(asked: Asked, context: Context, *, may_write: bool) -> JsonText:
     document = await asyncio.to_thread(_prepared, asked.query)
     if not isinstance(document, DocumentNode):
         return _written(None, document)
-    address = call.address
+    address = context.address
 
     def execute(tx: Tx) -> JsonText:
-        return _executed(document, asked, Context(tx, call.organization, call.limits, address))
+        return _executed(document, asked, GraphQLContext(tx, context.organization, context.limits, address))
 
     operation = get_operation_ast(document, asked.operationName)
     if operation is None or operation.operation is not OperationType.MUTATION:
-        return await call.read(execute)
+        return await context.read(execute)
     if not may_write:
         raise NotAllowed("A mutation is sent with POST.", allow="POST")
-    return await call.write(execute)
+    return await context.write(execute)
 
 
 @lru_cache(_DOCUMENTS_KEPT)
@@ -110,7 +110,7 @@ def _prepared(text: str) -> DocumentNode | tuple[GraphQLError, ...]:
     return tuple(errors) or document
 
 
-def _executed(document: DocumentNode, asked: Asked, context: Context) -> JsonText:
+def _executed(document: DocumentNode, asked: Asked, context: GraphQLContext) -> JsonText:
     result = execute_sync(
         SCHEMA,
         document,

@@ -1,7 +1,7 @@
 """What can be asked by GraphQL. Everything has a description, since people read the schema in their explorers.
 
 Root fields may be null, and what may fail inside of them is required there: a fault makes the root field null and leaves
-`data` an object, which is what the pytest plugin of `log10-io` relies on (contract 2). The types form a tree, so no
+`data` an object, which is what the pytest plugin of `log10-io` relies on (docs/api.md, "The calls of log10-io"). The types form a tree, so no
 query can go round in circles: a completion of feedback is its id alone.
 """
 

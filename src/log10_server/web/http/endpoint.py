@@ -1,4 +1,4 @@
-"""Admission: who calls, then what comes (contract 3.1, 3.2).
+"""Admission: who calls, then what comes (docs/api.md, "Tokens and organizations", "Errors").
 
 `Door` stands before routing: it knows the token and the organization named by header and query. `Route` reads the
 body: size, media type, JSON, the organization named in it, the members. FastAPI documents the same endpoints, but its
@@ -28,9 +28,9 @@ from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from log10_server.errors import (
-    Defect,
-    Fault,
+    FieldError,
     Forbidden,
+    InternalError,
     Invalid,
     Malformed,
     NotAllowed,
@@ -39,22 +39,22 @@ from log10_server.errors import (
     TooLarge,
     Unauthorized,
     WrongMediaType,
-    place,
     pointer,
+    source_of,
 )
+from log10_server.runtime.runtime import LARGE_BODY, Context, Runtime
 from log10_server.services import organizations
 from log10_server.store.organizations import OrganizationRow
 from log10_server.strict_json import members
 from log10_server.web.http.fields import Reply, Wire, body_of
-from log10_server.runtime.runtime import LARGE_BODY, CallOf, Machine
 from log10_server.web.http.problems import documented, problem
 
 log = logging.getLogger(__name__)
 
-# A revoked token must be refused within a second (contract 3.1), so a token is asked for again after half of one.
+# A revoked token must be refused within a second (docs/api.md, "Tokens and organizations"), so a token is asked for again after half of one.
 _TOKEN_SECONDS = 0.5
 _TOKENS_KEPT = 10_000
-# The one path outside `/api` that needs a token; `log10-io` carries it there in a header of another name (contract 3.1).
+# The one path outside `/api` that needs a token; `log10-io` carries it there in a header of another name (docs/api.md, "Tokens and organizations").
 GRAPHQL = "/graphql"
 _ORGANIZATION_HEADERS = {b"x-log10-organization", b"x-log10-organization-id"}
 # Rows in an answer; more of them are put together in a thread.
@@ -93,12 +93,12 @@ class Door:
     It stands before all that FastAPI and Starlette do with a call, and is the last to see what went wrong.
     """
 
-    def __init__(self, app: ASGIApp, server: Starlette, machine: Machine) -> None:
+    def __init__(self, app: ASGIApp, server: Starlette, runtime: Runtime) -> None:
         """What no route of ours takes goes on to `app`, the rest of the middleware and the router of `server`."""
         self._app = app
         self._server = server
         self._routes = Routes(server.routes)
-        self._machine = machine
+        self._runtime = runtime
         self._known: dict[bytes, tuple[float, OrganizationRow]] = {}
         self._asking: dict[bytes, asyncio.Task[OrganizationRow | None]] = {}
 
@@ -127,9 +127,9 @@ class Door:
             else:
                 await self._app(scope, receive, noting_send)
         except Exception as error:
-            refusal = error if isinstance(error, Refusal) else Defect("The server has a defect; it was logged.")
-            if isinstance(refusal, Defect):
-                log.error("%s %s: %s at %s", scope["method"], route_of(scope), type(error).__name__, place(error))
+            refusal = error if isinstance(error, Refusal) else InternalError("The server has a defect; it was logged.")
+            if isinstance(refusal, InternalError):
+                log.error("%s %s: %s at %s", scope["method"], route_of(scope), type(error).__name__, source_of(error))
             if not started:
                 await problem(refusal)(scope, receive, send)
 
@@ -167,7 +167,7 @@ class Door:
         asked_at = time.monotonic()
         value = token.decode("latin-1")
         try:
-            found = await self._machine.read_at_the_door(lambda connection: organizations.reached_by(connection, value))
+            found = await self._runtime.read_at_the_door(lambda connection: organizations.reached_by(connection, value))
         finally:
             del self._asking[digest]
         if len(self._known) >= _TOKENS_KEPT:
@@ -235,12 +235,12 @@ def _documented(
             description="The id or the slug of the token's organization. May be left out.",
         ),
     ] = None,
-) -> CallOf:
+) -> Context:
     """What the OpenAPI document says of every call; `Door` and `Route` do it."""
     raise NotImplementedError
 
 
-Call = Annotated[CallOf, Depends(_documented)]
+RequestContext = Annotated[Context, Depends(_documented)]
 
 
 class BodyOf:
@@ -303,7 +303,7 @@ class Plan(NamedTuple):
         paths: dict[str, str] = {}
         for name, parameter in inspect.signature(endpoint).parameters.items():
             kind, marks = _annotation(parameter.annotation)
-            if kind is CallOf:
+            if kind is Context:
                 call_name = name
             elif kind is BodyOf:
                 stream_name = name
@@ -373,36 +373,36 @@ class Route(APIRoute):
 
     async def _answer(self, scope: Scope, receive: Receive) -> Any:
         plan, admitted = self.plan, scope["log10"]
-        call = CallOf(scope["app"].state.machine, admitted.organization, scope)
-        arguments: dict[str, Any] = {plan.call_name: call} if plan.call_name else {}
+        context = Context(scope["app"].state.runtime, admitted.organization, scope)
+        arguments: dict[str, Any] = {plan.call_name: context} if plan.call_name else {}
         for alias, name in plan.paths.items():
             arguments[name] = path_id(scope, alias)
         if plan.stream_name:
             arguments[plan.stream_name] = BodyOf(scope, receive)
         elif plan.body is not None:
-            arguments[plan.body_name] = await self._body(plan.body, scope, receive, call)
+            arguments[plan.body_name] = await self._body(plan.body, scope, receive, context)
         elif scope["method"] != "GET":
-            await self._body(NoBody, scope, receive, call)
+            await self._body(NoBody, scope, receive, context)
         if plan.query is not None:
-            arguments[plan.query_name] = _query(plan.query, admitted.query, call)
+            arguments[plan.query_name] = _query(plan.query, admitted.query, context)
         return await self.endpoint(**arguments)
 
-    async def _body(self, model: type[Wire], scope: Scope, receive: Receive, call: CallOf) -> Wire | None:
-        body, media_type = await read_body(scope, receive, call.limits.body_bytes)
-        call.size = len(body)
+    async def _body(self, model: type[Wire], scope: Scope, receive: Receive, context: Context) -> Wire | None:
+        body, media_type = await read_body(scope, receive, context.limits.body_bytes)
+        context.size = len(body)
         is_json = says_json(media_type)
         if not self.plan.body_needed and (not body or (model is NoBody and not is_json)):
             return None
-        said = await members_of(body, media_type, model.payloads, call.limits.nesting)
-        check_organization(call.organization, said.get("organization_id"))
+        said = await members_of(body, media_type, model.payloads, context.limits.nesting)
+        check_organization(context.organization, said.get("organization_id"))
 
         def validated() -> Wire:
             try:
-                return model.model_validate(said, context=call.limits)
+                return model.model_validate(said, context=context.limits)
             except ValidationError as error:
                 raise Invalid(faults_of(error)) from None
 
-        return await call.prepared(validated)
+        return await context.prepared(validated)
 
 
 def _is_long(answer: Any) -> bool:
@@ -417,9 +417,9 @@ class NoBody(Wire):
     """The body of a call that needs none: whatever it holds is ignored, but for an organization that it names."""
 
 
-def faults_of(error: ValidationError, prefix: str = "") -> list[Fault]:
+def faults_of(error: ValidationError, prefix: str = "") -> list[FieldError]:
     """What pydantic found, as pointers and rules."""
-    return [Fault(prefix + pointer(*path), message) for path, message in _found(error)]
+    return [FieldError(prefix + pointer(*path), message) for path, message in _found(error)]
 
 
 def _found(error: ValidationError) -> Iterator[tuple[tuple[str | int, ...], str]]:
@@ -501,8 +501,8 @@ def path_id(scope: Scope, alias: str) -> str:
     return id
 
 
-def _query(model: type[BaseModel], query: list[tuple[str, str]], call: CallOf) -> BaseModel:
-    """The parameters of a query; a blank value, and the word `None`, count as not given (contract 3.2)."""
+def _query(model: type[BaseModel], query: list[tuple[str, str]], context: Context) -> BaseModel:
+    """The parameters of a query; a blank value, and the word `None`, count as not given (docs/api.md, "Errors")."""
     said: dict[str, Any] = {}
     for name, content in query:
         if content.strip() in {"", "None"}:
@@ -515,10 +515,10 @@ def _query(model: type[BaseModel], query: list[tuple[str, str]], call: CallOf) -
         else:
             said[name] = content
     try:
-        return model.model_validate(said, context=call.limits)
+        return model.model_validate(said, context=context.limits)
     except ValidationError as error:
         raise Invalid(
-            dict.fromkeys(Fault("/query" + pointer(path[0]), message) for path, message in _found(error))
+            dict.fromkeys(FieldError("/query" + pointer(path[0]), message) for path, message in _found(error))
         ) from None
 
 

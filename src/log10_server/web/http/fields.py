@@ -203,7 +203,7 @@ _NEVER_IN_IDS = frozenset("/,?#\\")
 
 
 def fits_id(text: str) -> bool:
-    """Whether `text` can be a client-made id (contract 3.10), whatever its length."""
+    """Whether `text` can be a client-made id (docs/api.md, "Limits"), whatever its length."""
     return (
         bool(text)
         and text not in _NEVER_IDS

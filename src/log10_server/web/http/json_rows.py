@@ -12,11 +12,11 @@ from typing import Any, NamedTuple, Protocol, TypeVar, cast
 import msgspec
 from pydantic import ValidationError
 
-from log10_server.errors import Fault, Invalid, Malformed, TooLarge, pointer
+from log10_server.errors import FieldError, Invalid, Malformed, TooLarge, pointer
 from log10_server.settings import Limits
 from log10_server.strict_json import decoded, members, value
-from log10_server.web.http.fields import Wire
 from log10_server.web.http.endpoint import faults_of
+from log10_server.web.http.fields import Wire
 
 M = TypeVar("M", bound=Wire)
 
@@ -43,9 +43,9 @@ class Row(NamedTuple):
         except Malformed as refusal:
             raise self._located(refusal) from None
 
-    def pointing(self, faults: Collection[Fault]) -> list[Fault]:
+    def pointing(self, faults: Collection[FieldError]) -> list[FieldError]:
         """The faults of this row, as faults of all rows together."""
-        return [Fault(pointer(self.number) + fault.path, fault.message) for fault in faults]
+        return [FieldError(pointer(self.number) + fault.path, fault.message) for fault in faults]
 
     def _content(self) -> bytes:
         assert self.content is not None

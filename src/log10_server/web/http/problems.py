@@ -1,4 +1,4 @@
-"""The one table from refusals to HTTP: `application/problem+json` by RFC 9457 (contract 3.2)."""
+"""The one table from refusals to HTTP: `application/problem+json` by RFC 9457 (docs/api.md, "Errors")."""
 
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -8,8 +8,8 @@ from starlette.responses import Response
 
 from log10_server.errors import (
     Conflict,
-    Defect,
     Forbidden,
+    InternalError,
     Invalid,
     Malformed,
     NotAllowed,
@@ -33,7 +33,7 @@ STATUS: dict[type[Refusal], int] = {
     TooLarge: 413,
     WrongMediaType: 415,
     Invalid: 422,
-    Defect: 500,
+    InternalError: 500,
     NotOffered: 501,
     Unavailable: 503,
 }
@@ -85,7 +85,7 @@ MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = 1
 
 
-class ProblemFault(BaseModel):
+class ProblemError(BaseModel):
     """One thing that is wrong with a request."""
 
     path: str = Field(description="A JSON Pointer into the body, or `/query/NAME`; empty: the whole body.")
@@ -101,7 +101,7 @@ class Problem(BaseModel):
     detail: str = Field(description="What is wrong with this call, for a person.")
     error: str = Field(description="The detail again.")
     code: Literal[tuple(TITLES)] = Field(description="What is wrong, for a program; a code never changes.")  # type: ignore[valid-type]
-    errors: list[ProblemFault] | None = Field(None, description="With status 422: each place and its rule.")
+    errors: list[ProblemError] | None = Field(None, description="With status 422: each place and its rule.")
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:

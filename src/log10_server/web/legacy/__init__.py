@@ -1,4 +1,4 @@
-"""The dialect of `log10-io` (contract 2), where it goes beyond the document."""
+"""The dialect of `log10-io` (docs/api.md, "The calls of log10-io"), where it goes beyond the document."""
 
 from log10_server.web.legacy import autoprompt, completions, metrics, pages, reports, sessions, tags
 

@@ -5,7 +5,7 @@ from typing import NoReturn
 from fastapi import APIRouter
 
 from log10_server.errors import NotOffered
-from log10_server.web.http.endpoint import Call, NoBody, Route
+from log10_server.web.http.endpoint import NoBody, RequestContext, Route
 
 router = APIRouter(prefix="/api/experimental/autoprompt", route_class=Route, include_in_schema=False)
 
@@ -13,5 +13,5 @@ router = APIRouter(prefix="/api/experimental/autoprompt", route_class=Route, inc
 @router.post("/convert", response_model=None)
 @router.post("/report", response_model=None)
 @router.post("/suggestions", response_model=None)
-async def refuse(_call: Call, _body: NoBody | None = None) -> NoReturn:
+async def refuse(_call: RequestContext, _body: NoBody | None = None) -> NoReturn:
     raise NotOffered("Autoprompt needs an LLM of its own, and this server calls none.")

@@ -1,4 +1,4 @@
-"""The unversioned completions of `log10-io`: ids given out, log rows, and the list of its command line (contract 2)."""
+"""The unversioned completions of `log10-io`: ids given out, log rows, and the list of its command line (docs/api.md, "The calls of log10-io")."""
 
 import json
 import math
@@ -11,14 +11,15 @@ from pydantic import BaseModel, BeforeValidator, Field, ValidationError, Validat
 from pydantic_core import PydanticCustomError
 
 from log10_server.clock import utc
+from log10_server.db.transaction import Tx
 from log10_server.errors import Invalid, Malformed
 from log10_server.services import completions, provider_payloads, tags, ungraded_index
 from log10_server.services.completions import Entry
 from log10_server.services.merging import CompletionFields
 from log10_server.settings import Limits
 from log10_server.store.completions import CompletionRow, Filters
-from log10_server.db.transaction import Tx
 from log10_server.strict_json import JsonText, check_nesting, value
+from log10_server.web.http.endpoint import NoBody, RequestContext, Route, faults_of
 from log10_server.web.http.fields import (
     JsonArray,
     JsonObject,
@@ -34,12 +35,11 @@ from log10_server.web.http.fields import (
     Wire,
     as_members,
 )
-from log10_server.web.http.endpoint import Call, NoBody, Route, faults_of
 from log10_server.web.v1.completions import DEFAULT_PAGE, Completion, CompletionId, checked_id
 
 router = APIRouter(prefix="/api/completions", route_class=Route, include_in_schema=False)
 
-# The command line asks once for all that it wants (contract 3.9).
+# The command line asks once for all that it wants (docs/api.md, "Lists").
 MOST = 10_000
 
 
@@ -70,7 +70,9 @@ class LogRow(Completion):
                 "kind": "completion" if shown.kind == "prompt" else shown.kind,
                 "duration": _milliseconds(row.duration),
                 "created_at": utc(row.created_at).isoformat(timespec="microseconds"),
-                "tagResolved": [ResolvedTag.made(id=str(keys[name]), name=name) for name in ungraded_index.tags_of(row)],
+                "tagResolved": [
+                    ResolvedTag.made(id=str(keys[name]), name=name) for name in ungraded_index.tags_of(row)
+                ],
             }
         )
 
@@ -156,33 +158,33 @@ class CreatedFilter(BaseModel):
 
 
 @router.post("")
-async def give_id(call: Call, _body: NoBody | None = None) -> GivenId:
+async def give_id(context: RequestContext, _body: NoBody | None = None) -> GivenId:
     """An id for rows to come. It is a completion once its first row has come."""
-    return GivenId.made(completionID=str(uuid.uuid4()), organizationSlug=call.organization.slug)
+    return GivenId.made(completionID=str(uuid.uuid4()), organizationSlug=context.organization.slug)
 
 
 @router.post("/{completionId:id}")
-async def log(completion_id: CompletionId, body: LogEntry, call: Call) -> Completion:
+async def log(completion_id: CompletionId, body: LogEntry, context: RequestContext) -> Completion:
     """Add what a row says; it may come in any order, and more than once."""
-    entry = Entry(checked_id(completion_id, call.limits), await call.prepared(body.meaning))
-    return Completion.of(await call.record(completions.record, entry))
+    entry = Entry(checked_id(completion_id, context.limits), await context.prepared(body.meaning))
+    return Completion.of(await context.record(completions.record, entry))
 
 
 @router.get("/{completionId:id}")
-async def get(completion_id: CompletionId, call: Call) -> LogRowAnswer:
+async def get(completion_id: CompletionId, context: RequestContext) -> LogRowAnswer:
     """Fetch a row."""
-    return LogRowAnswer.made(data=(await call.read(lambda tx: _rows(tx, [completions.get(tx, completion_id)])))[0])
+    return LogRowAnswer.made(data=(await context.read(lambda tx: _rows(tx, [completions.get(tx, completion_id)])))[0])
 
 
 @router.get("")
-async def list_rows(query: Annotated[RowsQuery, Query()], call: Call) -> LogRows:
+async def list_rows(query: Annotated[RowsQuery, Query()], context: RequestContext) -> LogRows:
     """List rows, newest first, with how many match in all."""
     filters, limit = _filters(query), min(query.limit, MOST)
 
     def read(tx: Tx) -> tuple[list[LogRow], int]:
         return _rows(tx, completions.list_from(tx, filters, query.offset, limit)), completions.count(tx, filters)
 
-    rows, total = await call.read(read)
+    rows, total = await context.read(read)
     return LogRows.made(data=rows, total=total)
 
 

@@ -1,4 +1,4 @@
-"""`GET /api/metrics/modelStats`: the tokens of each model on each day (contract 2). `v1/usage` tells more."""
+"""`GET /api/metrics/modelStats`: the tokens of each model on each day (docs/api.md, "The calls of log10-io"). `v1/usage` tells more."""
 
 import re
 from datetime import date, timedelta
@@ -8,11 +8,11 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, BeforeValidator
 from pydantic_core import PydanticCustomError
 
+from log10_server.runtime.runtime import LONG_TIMEOUT_SECONDS
 from log10_server.services import usage
 from log10_server.store.usage import Tokens
+from log10_server.web.http.endpoint import RequestContext, Route
 from log10_server.web.http.fields import QueryText, Wire
-from log10_server.runtime.runtime import LONG_PATIENCE
-from log10_server.web.http.endpoint import Call, Route
 
 router = APIRouter(prefix="/api/metrics", route_class=Route, include_in_schema=False)
 
@@ -69,10 +69,11 @@ class StatsQuery(BaseModel):
 
 
 @router.get("/modelStats")
-async def model_stats(query: Annotated[StatsQuery, Query()], call: Call) -> ModelStats:
+async def model_stats(query: Annotated[StatsQuery, Query()], context: RequestContext) -> ModelStats:
     """Tokens of each model on each UTC day, the newest day first."""
     tags = [tag for part in query.tags for tag in part.split(",") if tag.strip()]
-    rows = await call.read(
-        lambda tx: usage.tokens_per_model_per_day(tx, tags, query.startDate, query.endDate), patience=LONG_PATIENCE
+    rows = await context.read(
+        lambda tx: usage.tokens_per_model_per_day(tx, tags, query.startDate, query.endDate),
+        timeout=LONG_TIMEOUT_SECONDS,
     )
     return ModelStats.made(data=[ModelDay.of(row) for row in rows])

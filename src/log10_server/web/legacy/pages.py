@@ -1,4 +1,4 @@
-"""Two lists of the versioned API in the envelope that `log10-io` pages through (contract 3.3)."""
+"""Two lists of the versioned API in the envelope that `log10-io` pages through (docs/api.md, "Envelopes")."""
 
 from typing import Annotated, Any
 
@@ -8,14 +8,14 @@ from starlette.routing import Match
 from starlette.types import Scope
 
 from log10_server.clock import utc
+from log10_server.db.transaction import Tx
 from log10_server.services import feedback, feedback_tasks
 from log10_server.services.feedback import Matched
 from log10_server.store.feedback import Filters
 from log10_server.store.feedback_tasks import FeedbackTaskRow
-from log10_server.db.transaction import Tx
 from log10_server.strict_json import JsonText, value, written
+from log10_server.web.http.endpoint import RequestContext, Route
 from log10_server.web.http.fields import JsonObject, Limit, Offset, QueryText, Wire, as_members
-from log10_server.web.http.endpoint import Call, Route
 from log10_server.web.v1.completions import DEFAULT_PAGE
 from log10_server.web.v1.feedback import Feedback, FeedbackQueryBody
 from log10_server.web.v1.feedback_tasks import ALL, Task
@@ -66,7 +66,7 @@ class TaskPageQuery(BaseModel):
 
 @router.get("/feedback")
 async def list_feedback(
-    query: Annotated[FeedbackPageQuery, Query()], call: Call, body: FeedbackQueryBody | None = None
+    query: Annotated[FeedbackPageQuery, Query()], context: RequestContext, body: FeedbackQueryBody | None = None
 ) -> Page:
     """Feedback with the names of its tasks, newest first."""
     asked = body or FeedbackQueryBody()
@@ -76,27 +76,27 @@ async def list_feedback(
         state="accepted",
     )
     offset = query.offset if query.offset is not None else asked.offset or 0
-    limit = min(query.limit or asked.limit or DEFAULT_PAGE, call.limits.page)
+    limit = min(query.limit or asked.limit or DEFAULT_PAGE, context.limits.page)
 
     def read(tx: Tx) -> tuple[list[tuple[Matched, str]], int]:
         given = feedback.list_newest(tx, filters, offset, limit)
         names = feedback_tasks.names(tx, [one.feedback.task_id for one in given])
         return [(one, names[one.feedback.task_id]) for one in given], feedback.count(tx, filters)
 
-    rows, total = await call.read(read)
+    rows, total = await context.read(read)
     data = [PagedFeedback.made(**as_members(Feedback.of(one)), task_name=name) for one, name in rows]
     return _page(data, total, offset, limit)
 
 
 @router.get("/feedback_task")
-async def list_tasks(query: Annotated[TaskPageQuery, Query()], call: Call) -> Page:
+async def list_tasks(query: Annotated[TaskPageQuery, Query()], context: RequestContext) -> Page:
     """Feedback tasks, newest first."""
-    limit = min(query.limit, call.limits.page)
+    limit = min(query.limit, context.limits.page)
 
     def read(tx: Tx) -> tuple[list[FeedbackTaskRow], int]:
         return feedback_tasks.list_newest(tx, None, query.offset, limit), feedback_tasks.count(tx, None)
 
-    rows, total = await call.read(read)
+    rows, total = await context.read(read)
     data = [
         PagedTask.made(
             **{**as_members(Task.of(row)), "json_schema": with_required(row.json_schema)},

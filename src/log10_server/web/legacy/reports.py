@@ -1,4 +1,4 @@
-"""The upload of a test run's report by `pytest --log10`: its address alone gives the right to it, once (contract 2).
+"""The upload of a test run's report by `pytest --log10`: its address alone gives the right to it, once (docs/api.md, "The calls of log10-io").
 
 It lies outside `/api` and needs no token. The address must appear in no log: `WithoutSecrets` sees to uvicorn's.
 """
@@ -11,10 +11,10 @@ from fastapi import APIRouter, Request
 from sqlalchemy import Connection
 from starlette.responses import Response
 
-from log10_server.services import test_runs
 from log10_server.db.transaction import Tx
+from log10_server.runtime.runtime import Runtime
+from log10_server.services import test_runs
 from log10_server.strict_json import decoded, written
-from log10_server.runtime.runtime import Machine
 from log10_server.web.http.endpoint import members_of, path_id, read_body
 from log10_server.web.v1.test_runs import REPORT_PATH
 
@@ -42,14 +42,14 @@ def keep_secrets() -> None:
 @router.put(REPORT_PATH)
 async def upload(request: Request) -> Response:
     """Store the report of a run. Nothing of the body is read before the address is known to be good."""
-    machine: Machine = request.app.state.machine
-    limits = machine.settings.limits
+    runtime: Runtime = request.app.state.runtime
+    limits = runtime.settings.limits
     organization_id, run_id, secret = (path_id(request.scope, name) for name in ("organization_id", "run_id", "secret"))
 
     def check(connection: Connection) -> None:
-        test_runs.may_upload(machine.database.tx(connection, organization_id), run_id, secret)
+        test_runs.may_upload(runtime.database.tx(connection, organization_id), run_id, secret)
 
-    await machine.read(check)
+    await runtime.read(check)
     body, media_type = await read_body(request.scope, request.receive, limits.body_bytes)
     said = await members_of(body, media_type, (), limits.nesting)
     text = decoded(body).strip()
@@ -58,5 +58,5 @@ async def upload(request: Request) -> Response:
     def store(tx: Tx) -> None:
         test_runs.store_report(tx, run_id, secret, report)
 
-    await machine.write(organization_id, store, size=len(body))
+    await runtime.write(organization_id, store, size=len(body))
     return Response(written({"id": run_id}), media_type="application/json")

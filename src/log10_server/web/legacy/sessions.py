@@ -3,8 +3,8 @@
 from fastapi import APIRouter
 
 from log10_server.services import sessions
+from log10_server.web.http.endpoint import NoBody, RequestContext, Route
 from log10_server.web.http.fields import Wire
-from log10_server.web.http.endpoint import Call, NoBody, Route
 
 router = APIRouter(prefix="/api/sessions", route_class=Route, include_in_schema=False)
 
@@ -14,6 +14,6 @@ class GivenSession(Wire):
 
 
 @router.post("")
-async def create(call: Call, _body: NoBody | None = None) -> GivenSession:
+async def create(context: RequestContext, _body: NoBody | None = None) -> GivenSession:
     """Make a session."""
-    return GivenSession.made(sessionID=await call.write(sessions.create))
+    return GivenSession.made(sessionID=await context.write(sessions.create))

@@ -6,8 +6,8 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel
 
 from log10_server.services import tags
+from log10_server.web.http.endpoint import RequestContext, Route
 from log10_server.web.http.fields import QueryText, Wire
-from log10_server.web.http.endpoint import Call, Route
 
 router = APIRouter(prefix="/api/tags", route_class=Route, include_in_schema=False)
 
@@ -26,7 +26,7 @@ class TagQuery(BaseModel):
 
 
 @router.get("/search")
-async def search(query: Annotated[TagQuery, Query()], call: Call) -> FoundTags:
+async def search(query: Annotated[TagQuery, Query()], context: RequestContext) -> FoundTags:
     """Tags whose name contains the query; those used last for a blank one."""
-    rows = await call.read(lambda tx: tags.search(tx, query.query))
+    rows = await context.read(lambda tx: tags.search(tx, query.query))
     return FoundTags.made(data=[FoundTag.made(id=str(row.id), name=row.name) for row in rows])

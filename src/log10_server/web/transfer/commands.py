@@ -10,13 +10,13 @@ from typing import BinaryIO, TypeVar, cast
 
 import click
 
+from log10_server.db.database import Database
+from log10_server.db.transaction import Tx
 from log10_server.errors import Refusal
 from log10_server.services import feedback_tasks, transfer
 from log10_server.services.filters import FilterError, parsed
 from log10_server.settings import Limits
-from log10_server.store.completions import Place
-from log10_server.db.database import Database
-from log10_server.db.transaction import Tx
+from log10_server.store.completions import Cursor
 from log10_server.web.transfer.exporting import Asked, Piece, first_piece, next_piece, training_piece
 from log10_server.web.transfer.importing import Import, Refused, Tally
 
@@ -47,7 +47,7 @@ def export_training(
     _read(database, organization_id, lambda tx: feedback_tasks.get(tx, task_id))
     until = _read(database, organization_id, transfer.begin).until
     counts: Counter[str] = Counter()
-    after: Place | None = None
+    after: Cursor | None = None
     with _written_to(output) as file:
         while True:
             piece = _read(

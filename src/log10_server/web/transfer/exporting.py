@@ -3,11 +3,11 @@
 from collections import Counter
 from typing import NamedTuple
 
+from log10_server.db.transaction import Tx
 from log10_server.services import training, transfer
 from log10_server.services.filters import Test
 from log10_server.services.transfer import Progress
-from log10_server.store.completions import Place
-from log10_server.db.transaction import Tx
+from log10_server.store.completions import Cursor
 from log10_server.web.transfer.lines import header, line_of
 
 
@@ -39,11 +39,11 @@ class Asked(NamedTuple):
 class TrainingPiece(NamedTuple):
     lines: bytes
     counts: Counter[str]  # `rows` and `left_out`
-    after: Place | None
+    after: Cursor | None
 
 
-def training_piece(tx: Tx, asked: Asked, after: Place | None, until: int) -> TrainingPiece:
+def training_piece(tx: Tx, asked: Asked, after: Cursor | None, until: int) -> TrainingPiece:
     """Rows of completions behind `after`, as JSON Lines; at the end there is no place to go on from."""
-    rows, left_out, next_place = training.page(tx, asked.task_id, asked.satisfied, after, until)
+    rows, left_out, next_cursor = training.page(tx, asked.task_id, asked.satisfied, after, until)
     lines = "".join(row + "\n" for row in rows).encode()
-    return TrainingPiece(lines, Counter(rows=len(rows), left_out=left_out), next_place)
+    return TrainingPiece(lines, Counter(rows=len(rows), left_out=left_out), next_cursor)

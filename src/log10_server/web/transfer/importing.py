@@ -10,13 +10,13 @@ from typing import BinaryIO, NamedTuple, cast
 
 from sqlalchemy.exc import DBAPIError
 
-from log10_server.errors import Invalid, Malformed, Refusal, TooLarge
-from log10_server.validation import json_schemas
-from log10_server.services.transfer import RESTORERS, KeptTask, Outcome
-from log10_server.settings import Limits
 from log10_server.db.database import Database
 from log10_server.db.failures import is_clash
 from log10_server.db.writer import TRIES
+from log10_server.errors import Invalid, Malformed, Refusal, TooLarge
+from log10_server.services.transfer import RESTORERS, KeptTask, Outcome
+from log10_server.settings import Limits
+from log10_server.validation import json_schemas
 from log10_server.web.http.json_rows import Lines, Row
 from log10_server.web.transfer.reading import Kept, NotThisFormat, read
 

@@ -17,8 +17,8 @@ from log10_server.services.transfer import KeptFeedback, KeptSession, KeptTask, 
 from log10_server.settings import Limits
 from log10_server.strict_json import members
 from log10_server.web.http.fields import AnyText, Id, JsonObject, LongText, MatchedIds, Name, SessionId, Tags, Wire
-from log10_server.web.legacy.completions import LogEntry
 from log10_server.web.http.json_rows import validated
+from log10_server.web.legacy.completions import LogEntry
 from log10_server.web.transfer.lines import FORMAT, VERSION
 from log10_server.web.v1.completions import CompletionUpload
 from log10_server.web.v1.feedback import State

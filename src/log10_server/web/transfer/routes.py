@@ -7,15 +7,15 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 from starlette.responses import StreamingResponse
 
+from log10_server.db.transaction import Tx
 from log10_server.errors import Invalid
+from log10_server.runtime.runtime import Context
 from log10_server.services import transfer
 from log10_server.services.filters import FilterError, Test, parsed
 from log10_server.services.transfer import Progress
-from log10_server.store.completions import Place
-from log10_server.db.transaction import Tx
+from log10_server.store.completions import Cursor
+from log10_server.web.http.endpoint import RequestContext, Route
 from log10_server.web.http.fields import QueryText
-from log10_server.runtime.runtime import CallOf
-from log10_server.web.http.endpoint import Call, Route
 from log10_server.web.transfer.exporting import Asked, Piece, TrainingPiece, first_piece, next_piece, training_piece
 
 router = APIRouter(prefix="/api/v1/export", tags=["Transfer"], route_class=Route)
@@ -40,25 +40,25 @@ _LINES: dict[int | str, dict[str, Any]] = {
 
 
 @router.get("", operation_id="exportData", response_class=JsonLines, responses=_LINES)
-async def export_data(call: Call) -> JsonLines:
+async def export_data(context: RequestContext) -> JsonLines:
     """Export everything of the organization as JSON Lines, in the order in which an import can take it."""
-    first = await call.read(first_piece)
-    return JsonLines(_all(call, first), headers=_named("log10-export.jsonl"))
+    first = await context.read(first_piece)
+    return JsonLines(_all(context, first), headers=_named("log10-export.jsonl"))
 
 
 @router.get("/training", operation_id="exportTrainingData", response_class=JsonLines, responses=_LINES)
-async def export_training_data(query: Annotated[TrainingQuery, Query()], call: Call) -> JsonLines:
+async def export_training_data(query: Annotated[TrainingQuery, Query()], context: RequestContext) -> JsonLines:
     """Export chat fine-tuning rows in OpenAI's format, from completions with accepted feedback that passes a filter.
 
     Completions without a usable response are left out. An unknown task has no rows.
     """
     asked = Asked(query.task_id, _test(query.filter))
-    until = (await call.read(transfer.begin)).until
-    first = await call.read(lambda tx: training_piece(tx, asked, None, until))
-    return JsonLines(_training(call, asked, until, first), headers=_named("log10-training.jsonl"))
+    until = (await context.read(transfer.begin)).until
+    first = await context.read(lambda tx: training_piece(tx, asked, None, until))
+    return JsonLines(_training(context, asked, until, first), headers=_named("log10-training.jsonl"))
 
 
-async def _all(call: CallOf, piece: Piece) -> AsyncIterator[bytes]:
+async def _all(context: Context, piece: Piece) -> AsyncIterator[bytes]:
     yield piece.lines
     progress = piece.progress
     while progress is not None:
@@ -66,12 +66,12 @@ async def _all(call: CallOf, piece: Piece) -> AsyncIterator[bytes]:
         def read(tx: Tx, at: Progress = progress) -> Piece:
             return next_piece(tx, at)
 
-        lines, progress = await call.read(read)
+        lines, progress = await context.read(read)
         if lines:
             yield lines
 
 
-async def _training(call: CallOf, asked: Asked, until: int, piece: TrainingPiece) -> AsyncIterator[bytes]:
+async def _training(context: Context, asked: Asked, until: int, piece: TrainingPiece) -> AsyncIterator[bytes]:
     while True:
         if piece.lines:
             yield piece.lines
@@ -79,10 +79,10 @@ async def _training(call: CallOf, asked: Asked, until: int, piece: TrainingPiece
         if after is None:
             return
 
-        def read(tx: Tx, after: Place = after) -> TrainingPiece:
+        def read(tx: Tx, after: Cursor = after) -> TrainingPiece:
             return training_piece(tx, asked, after, until)
 
-        piece = await call.read(read)
+        piece = await context.read(read)
 
 
 def _test(filter: str | None) -> Test:

@@ -7,13 +7,13 @@ from typing import Any
 from fastapi import APIRouter
 from pydantic import Field
 
-from log10_server.errors import Fault, Forbidden, Invalid, TooLarge, WrongMediaType
+from log10_server.db.transaction import Tx
+from log10_server.errors import FieldError, Forbidden, Invalid, TooLarge, WrongMediaType
+from log10_server.runtime.runtime import Context
 from log10_server.services import completions
 from log10_server.services.completions import Entry
-from log10_server.db.transaction import Tx
+from log10_server.web.http.endpoint import RequestContext, Route, Stream, check_organization, says_json
 from log10_server.web.http.fields import Wire
-from log10_server.runtime.runtime import CallOf
-from log10_server.web.http.endpoint import Call, Route, Stream, check_organization, says_json
 from log10_server.web.http.json_rows import Elements, Lines, Row, Splitter, validated
 from log10_server.web.v1.completions import CompletionUpload
 
@@ -55,23 +55,23 @@ class StoredRows(Wire):
 
 
 @router.post("/batch", operation_id="createBatch", status_code=201, openapi_extra={"requestBody": _BODY})
-async def create_batch(body: Stream, call: Call) -> StoredRows:
+async def create_batch(body: Stream, context: RequestContext) -> StoredRows:
     """Log many rows at once: all of them are stored, or none. Rows that name the same id are merged in their order.
 
     A refusal names each fault by its row, counted from 0: `/17/tags/0`. The first 100 are listed.
     """
-    body.check_length(call.limits.batch_bytes)
-    reading = _Reading(call, _splitter(body.media_type, call.limits.body_bytes))
+    body.check_length(context.limits.batch_bytes)
+    reading = _Reading(context, _splitter(body.media_type, context.limits.body_bytes))
     piece = bytearray()
-    with call.machine.holding() as hold:
-        async for part in body.parts(call.limits.batch_bytes):
+    with context.runtime.holding() as hold:
+        async for part in body.parts(context.limits.batch_bytes):
             hold(len(part))
-            call.size += len(part)
+            context.size += len(part)
             piece += part
             if len(piece) >= _PIECE:
                 await asyncio.to_thread(reading.take, bytes(piece))
                 piece.clear()
-        if call.size <= _SHORT:
+        if context.size <= _SHORT:
             reading.take(bytes(piece))
             entries = reading.end()
         else:
@@ -80,7 +80,7 @@ async def create_batch(body: Stream, call: Call) -> StoredRows:
         def record(tx: Tx) -> list[str]:
             return completions.record_all(tx, entries)
 
-        ids = await call.write(record, alone=len(entries) > _FEW_ROWS or call.size > _PIECE)
+        ids = await context.write(record, alone=len(entries) > _FEW_ROWS or context.size > _PIECE)
     return StoredRows.made(rows=len(ids), ids=ids)
 
 
@@ -101,13 +101,13 @@ def _splitter(media_type: str | None, most: int) -> Splitter:
 class _Reading:
     """What has been read of a batch. Once a row was refused, only faults are kept."""
 
-    def __init__(self, call: CallOf, splitter: Splitter) -> None:
-        self._organization = call.organization
-        self._limits = call.limits
+    def __init__(self, context: Context, splitter: Splitter) -> None:
+        self._organization = context.organization
+        self._limits = context.limits
         self._splitter = splitter
         self._entries: list[Entry] = []
         self._forbidden: Forbidden | None = None
-        self._faults: list[Fault] = []
+        self._faults: list[FieldError] = []
         self._more_faults = 0
 
     def take(self, piece: bytes) -> None:

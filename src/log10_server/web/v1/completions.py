@@ -13,7 +13,8 @@ from log10_server.services import completions, provider_payloads, ungraded
 from log10_server.services.completions import Entry
 from log10_server.services.merging import CompletionFields
 from log10_server.settings import Limits
-from log10_server.store.completions import CompletionRow, Filters, Place
+from log10_server.store.completions import CompletionRow, Cursor, Filters
+from log10_server.web.http.endpoint import RequestContext, Route
 from log10_server.web.http.fields import (
     Id,
     JsonArray,
@@ -33,7 +34,6 @@ from log10_server.web.http.fields import (
     as_it_is,
     fits_id,
 )
-from log10_server.web.http.endpoint import Call, Route
 
 router = APIRouter(prefix="/api/v1/completions", tags=["Completions"], route_class=Route)
 
@@ -80,7 +80,7 @@ class Completion(Wire):
 
     @classmethod
     def of(cls, row: CompletionRow) -> "Completion":
-        """Shows the defaults of what no row has said (contract 3.4). Its members are given in their order: pages are
+        """Shows the defaults of what no row has said (docs/api.md, "Completions"). Its members are given in their order: pages are
         made of many, and names take longer."""
         (
             owner,
@@ -195,13 +195,13 @@ CompletionId = Annotated[str, Path(alias="completionId", description="The comple
 
 
 @router.post("", operation_id="create", status_code=201)
-async def create(body: CompletionUpload, call: Call) -> Completion:
+async def create(body: CompletionUpload, context: RequestContext) -> Completion:
     """Create a completion. Under an id that is known already, the row is merged into what is stored."""
-    return Completion.of(await call.record(completions.record, Entry(body.id, await call.prepared(body.meaning))))
+    return Completion.of(await context.record(completions.record, Entry(body.id, await context.prepared(body.meaning))))
 
 
 @router.get("", operation_id="listCompletions")
-async def list_completions(query: Annotated[CompletionQuery, Query()], call: Call) -> CompletionPage:
+async def list_completions(query: Annotated[CompletionQuery, Query()], context: RequestContext) -> CompletionPage:
     """List completions, newest first. The cursor stays right while rows are added."""
     filters = Filters(
         session_id=query.session_id,
@@ -211,55 +211,57 @@ async def list_completions(query: Annotated[CompletionQuery, Query()], call: Cal
         created_from=query.created_from,
         created_to=query.created_to,
     )
-    after, limit = place(query.cursor), min(query.limit, call.limits.page)
-    rows, next_place = await call.read(lambda tx: completions.list_newest(tx, query.tag, filters, after, limit))
-    return CompletionPage.made(completions=[Completion.of(row) for row in rows], next_cursor=cursor(next_place))
+    after, limit = decode_cursor(query.cursor), min(query.limit, context.limits.page)
+    rows, next_cursor = await context.read(lambda tx: completions.list_newest(tx, query.tag, filters, after, limit))
+    return CompletionPage.made(completions=[Completion.of(row) for row in rows], next_cursor=encode_cursor(next_cursor))
 
 
 @router.get("/ungraded", operation_id="listUngraded")
-async def list_ungraded(query: Annotated[UngradedQuery, Query()], call: Call) -> UngradedPage:
+async def list_ungraded(query: Annotated[UngradedQuery, Query()], context: RequestContext) -> UngradedPage:
     """List completions that some feedback task wants feedback on and that have none, newest first."""
-    limit = min(query.limit, call.limits.page)
-    rows = await call.read(lambda tx: ungraded.list_newest(tx, query.task_id, query.offset, limit))
+    limit = min(query.limit, context.limits.page)
+    rows = await context.read(lambda tx: ungraded.list_newest(tx, query.task_id, query.offset, limit))
     return UngradedPage.made(completions=[Completion.of(row) for row in rows])
 
 
 @router.get("/{completionId:id}", operation_id="getCompletion")
-async def get(completion_id: CompletionId, call: Call) -> Completion:
+async def get(completion_id: CompletionId, context: RequestContext) -> Completion:
     """Fetch a completion."""
-    return Completion.of(await call.read(lambda tx: completions.get(tx, completion_id)))
+    return Completion.of(await context.read(lambda tx: completions.get(tx, completion_id)))
 
 
 @router.post("/{completionId:id}", operation_id="update")
-async def update(completion_id: CompletionId, body: CompletionUpload, call: Call) -> Completion:
+async def update(completion_id: CompletionId, body: CompletionUpload, context: RequestContext) -> Completion:
     """Add what a row says to a completion; it is created when it is not there."""
-    checked_id(completion_id, call.limits)
+    checked_id(completion_id, context.limits)
     if body.id is not None and body.id != completion_id:
         raise Invalid.at("/id", "Differs from the id in the path.")
-    return Completion.of(await call.record(completions.record, Entry(completion_id, await call.prepared(body.meaning))))
+    return Completion.of(
+        await context.record(completions.record, Entry(completion_id, await context.prepared(body.meaning)))
+    )
 
 
 @router.delete("/{completionId:id}", operation_id="deleteCompletion", status_code=204)
-async def delete(completion_id: CompletionId, call: Call) -> None:
+async def delete(completion_id: CompletionId, context: RequestContext) -> None:
     """Delete a completion. Feedback on it stays, but no longer names it."""
-    await call.write(lambda tx: completions.delete(tx, completion_id))
+    await context.write(lambda tx: completions.delete(tx, completion_id))
 
 
 def checked_id(id: str, limits: Limits) -> str:
-    """An id that a path gives to something new. Raises Invalid for what can't be one (contract 3.10)."""
+    """An id that a path gives to something new. Raises Invalid for what can't be one (docs/api.md, "Limits")."""
     if not fits_id(id) or len(id.encode()) > limits.id_bytes:
         raise Invalid.at("/id", f"The id in the path can't be one: at most {limits.id_bytes} bytes, none of , ? # \\.")
     return id
 
 
-def cursor(next_place: Place | None) -> str | None:
+def encode_cursor(next_cursor: Cursor | None) -> str | None:
     """A place in a list, as an opaque word."""
-    if next_place is None:
+    if next_cursor is None:
         return None
-    return base64.urlsafe_b64encode(f"{next_place.created_at}:{next_place.id}".encode()).decode().rstrip("=")
+    return base64.urlsafe_b64encode(f"{next_cursor.created_at}:{next_cursor.id}".encode()).decode().rstrip("=")
 
 
-def place(cursor: str | None) -> Place | None:
+def decode_cursor(cursor: str | None) -> Cursor | None:
     """Raises Invalid for a word that `cursor` did not make."""
     if cursor is None:
         return None
@@ -268,6 +270,6 @@ def place(cursor: str | None) -> Place | None:
         created_at, colon, id = base64.b64decode(whole, altchars=b"-_", validate=True).decode().partition(":")
         if not colon or "\0" in id or not (created_at.isascii() and created_at.isdecimal()) or len(created_at) > 18:
             raise ValueError
-        return Place(int(created_at), id)
+        return Cursor(int(created_at), id)
     except (ValueError, binascii.Error):
         raise Invalid.at("/query/cursor", "Is not a `next_cursor` of this list.") from None

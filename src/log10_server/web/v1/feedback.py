@@ -6,13 +6,14 @@ from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict
 
-from log10_server.errors import Fault, Invalid
+from log10_server.db.transaction import Tx
+from log10_server.errors import FieldError, Invalid
 from log10_server.services import feedback
 from log10_server.services.feedback import Matched, NewFeedback
 from log10_server.services.filters import FilterError, Test, parsed
 from log10_server.services.selectors import Listed, Selector
 from log10_server.store.feedback import Filters
-from log10_server.db.transaction import Tx
+from log10_server.web.http.endpoint import NoBody, RequestContext, Route
 from log10_server.web.http.fields import (
     AnyText,
     AtLeastOne,
@@ -33,7 +34,6 @@ from log10_server.web.http.fields import (
     answered_in_order,
     as_it_is,
 )
-from log10_server.web.http.endpoint import Call, NoBody, Route
 from log10_server.web.http.problems import documented
 from log10_server.web.v1.completions import DEFAULT_PAGE
 
@@ -125,7 +125,9 @@ class FeedbackUpload(Wire):
             tags = None
         if (tags is None) == (ids is None):
             rule = "Give exactly one of `completion_tags_selector` and `completion_ids`."
-            raise Invalid([Fault("/completion_tags_selector", rule), Fault("/completion_ids", rule)], detail=rule)
+            raise Invalid(
+                [FieldError("/completion_tags_selector", rule), FieldError("/completion_ids", rule)], detail=rule
+            )
         if ids is not None:
             if not ids:
                 raise Invalid.at("/completion_ids", "Must name at least one completion.")
@@ -188,7 +190,7 @@ FeedbackId = Annotated[str, Path(alias="feedbackId", description="The feedback's
 
 @router.get("", operation_id="list", response_model=FeedbackPage)
 async def list_feedback(
-    query: Annotated[FeedbackQuery, Query()], call: Call, body: FeedbackQueryBody | None = None
+    query: Annotated[FeedbackQuery, Query()], context: RequestContext, body: FeedbackQueryBody | None = None
 ) -> Reply:
     """List feedback, newest first. What narrows it stands in the query, or in a JSON body."""
     asked = body or FeedbackQueryBody()
@@ -200,7 +202,7 @@ async def list_feedback(
         created_to=query.created_to,
     )
     offset = query.offset if query.offset is not None else asked.offset or 0
-    limit = min(query.limit or asked.limit or DEFAULT_PAGE, call.limits.page)
+    limit = min(query.limit or asked.limit or DEFAULT_PAGE, context.limits.page)
 
     test = query.test()
 
@@ -211,50 +213,50 @@ async def list_feedback(
         rows = feedback.list_newest(tx, filters, offset, limit)
         return rows, feedback.count(tx, filters) if query.total else None
 
-    rows, total = await call.read(read)
+    rows, total = await context.read(read)
     page = FeedbackPage.made(feedback=[Feedback.of(given) for given in rows])
     return Reply(page, {} if total is None else {"X-Total-Count": str(total)})
 
 
 @router.post("", operation_id="upload", responses=documented(409))
-async def upload(body: FeedbackUpload, call: Call) -> Feedback:
+async def upload(body: FeedbackUpload, context: RequestContext) -> Feedback:
     """Upload a piece of feedback. With an `id` of your own making it can be repeated."""
-    asked = await call.prepared(lambda: body.meaning(call.limits.matched_completions))
+    asked = await context.prepared(lambda: body.meaning(context.limits.matched_completions))
     try:
-        await call.validated(asked.task_id, asked.json_values)
+        await context.validated(asked.task_id, asked.json_values)
     except Invalid:
         # A repeat is answered as it is stored, even when the schema would refuse it: an import validates nothing.
-        given = await call.read(lambda tx: feedback.repeated(tx, asked)) if asked.id is not None else None
+        given = await context.read(lambda tx: feedback.repeated(tx, asked)) if asked.id is not None else None
         if given is None:
             raise
         return Feedback.of(given)
-    return Feedback.of(await call.record(feedback.record, asked))
+    return Feedback.of(await context.record(feedback.record, asked))
 
 
 @router.get("/{feedbackId:id}", operation_id="get")
-async def get(feedback_id: FeedbackId, call: Call) -> Feedback:
+async def get(feedback_id: FeedbackId, context: RequestContext) -> Feedback:
     """Fetch a piece of feedback."""
-    return Feedback.of(await call.read(lambda tx: feedback.get(tx, feedback_id)))
+    return Feedback.of(await context.read(lambda tx: feedback.get(tx, feedback_id)))
 
 
 @router.delete("/{feedbackId:id}", operation_id="deleteFeedback", status_code=204)
-async def delete(feedback_id: FeedbackId, call: Call) -> None:
+async def delete(feedback_id: FeedbackId, context: RequestContext) -> None:
     """Delete a piece of feedback. What it graded is ungraded again."""
-    await call.write(lambda tx: feedback.delete(tx, feedback_id))
+    await context.write(lambda tx: feedback.delete(tx, feedback_id))
 
 
 @router.post("/{feedbackId:id}/accept", operation_id="acceptFeedback", responses=documented(409))
-async def accept(feedback_id: FeedbackId, call: Call, body: Decision | None = None) -> Feedback:
+async def accept(feedback_id: FeedbackId, context: RequestContext, body: Decision | None = None) -> Feedback:
     """Accept a proposal, with edited values if need be. From then on it grades."""
     values = None if body is None or body.json_values is None else str(body.json_values)
     task_id = None
     if values is not None:
-        task_id = (await call.read(lambda tx: feedback.get(tx, feedback_id))).feedback.task_id
-        await call.validated(task_id, values)
-    return Feedback.of(await call.write(lambda tx: feedback.accept(tx, feedback_id, values, task_id)))
+        task_id = (await context.read(lambda tx: feedback.get(tx, feedback_id))).feedback.task_id
+        await context.validated(task_id, values)
+    return Feedback.of(await context.write(lambda tx: feedback.accept(tx, feedback_id, values, task_id)))
 
 
 @router.post("/{feedbackId:id}/reject", operation_id="rejectFeedback", responses=documented(409))
-async def reject(feedback_id: FeedbackId, call: Call, _body: NoBody | None = None) -> Feedback:
+async def reject(feedback_id: FeedbackId, context: RequestContext, _body: NoBody | None = None) -> Feedback:
     """Reject a proposal. It is kept, and grades nothing."""
-    return Feedback.of(await call.write(lambda tx: feedback.reject(tx, feedback_id)))
+    return Feedback.of(await context.write(lambda tx: feedback.reject(tx, feedback_id)))

@@ -6,11 +6,12 @@ from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.config import JsonDict
 
+from log10_server.db.transaction import Tx
 from log10_server.services import feedback_tasks
 from log10_server.services.feedback_tasks import Changes, NewFeedbackTask
 from log10_server.store.feedback_tasks import FeedbackTaskRow
-from log10_server.db.transaction import Tx
 from log10_server.strict_json import JsonText
+from log10_server.web.http.endpoint import RequestContext, Route
 from log10_server.web.http.fields import (
     Flag,
     Id,
@@ -23,12 +24,11 @@ from log10_server.web.http.fields import (
     SelectorTags,
     Wire,
 )
-from log10_server.web.http.endpoint import Call, Route
 from log10_server.web.http.problems import documented
 
 router = APIRouter(prefix="/api/v1/feedback_task", tags=["FeedbackTasks"], route_class=Route)
 
-# No client pages through tasks (contract 3.9).
+# No client pages through tasks (docs/api.md, "Lists").
 ALL = 1000
 
 _SCHEMA_EXAMPLE: JsonDict = {
@@ -78,7 +78,7 @@ def _no_tags(said: Any) -> Any:
     return [] if said == {} and isinstance(said, dict) else said
 
 
-# The published document types the selector as an object by mistake: an empty one means no tags (contract 1).
+# The published document types the selector as an object by mistake: an empty one means no tags (docs/api.md, "The versioned API").
 SelectorOrNone = Annotated[SelectorTags | None, BeforeValidator(_no_tags)]
 
 
@@ -145,38 +145,38 @@ TaskId = Annotated[str, Path(alias="taskId", description="The feedback task's id
 
 
 @router.get("", operation_id="listFeedbackTasks", response_model=list[Task])
-async def list_tasks(query: Annotated[TaskQuery, Query()], call: Call) -> Reply:
+async def list_tasks(query: Annotated[TaskQuery, Query()], context: RequestContext) -> Reply:
     """List feedback tasks, newest first."""
-    limit = min(query.limit, call.limits.page)
+    limit = min(query.limit, context.limits.page)
 
     def read(tx: Tx) -> tuple[list[FeedbackTaskRow], int | None]:
         rows = feedback_tasks.list_newest(tx, query.archived, query.offset, limit)
         return rows, feedback_tasks.count(tx, query.archived) if query.total else None
 
-    rows, total = await call.read(read)
+    rows, total = await context.read(read)
     return Reply([Task.of(row) for row in rows], {} if total is None else {"X-Total-Count": str(total)})
 
 
 @router.post("", operation_id="createFeedbackTask", responses=documented(409))
-async def create(body: TaskUpload, call: Call) -> Task:
+async def create(body: TaskUpload, context: RequestContext) -> Task:
     """Create a feedback task. Its selector counts for completions that are there already, too."""
-    asked = await call.prepared(body.meaning)
-    await call.checked(asked.json_schema)
-    made = await call.write(lambda tx: feedback_tasks.create(tx, asked))
-    call.machine.backfill.look()
+    asked = await context.prepared(body.meaning)
+    await context.checked(asked.json_schema)
+    made = await context.write(lambda tx: feedback_tasks.create(tx, asked))
+    context.runtime.backfill.look()
     return Task.of(made)
 
 
 @router.get("/{taskId:id}", operation_id="getFeedbackTask")
-async def get(task_id: TaskId, call: Call) -> Task:
+async def get(task_id: TaskId, context: RequestContext) -> Task:
     """Fetch a feedback task."""
-    return Task.of(await call.read(lambda tx: feedback_tasks.get(tx, task_id)))
+    return Task.of(await context.read(lambda tx: feedback_tasks.get(tx, task_id)))
 
 
 @router.patch("/{taskId:id}", operation_id="updateFeedbackTask", responses=documented(409))
-async def change(task_id: TaskId, body: TaskChanges, call: Call) -> Task:
+async def change(task_id: TaskId, body: TaskChanges, context: RequestContext) -> Task:
     """Change a task's name, instruction or selector, or archive it."""
     changes = body.meaning()
-    changed = await call.write(lambda tx: feedback_tasks.change(tx, task_id, changes))
-    call.machine.backfill.look()
+    changed = await context.write(lambda tx: feedback_tasks.change(tx, task_id, changes))
+    context.runtime.backfill.look()
     return Task.of(changed)

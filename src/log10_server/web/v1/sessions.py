@@ -5,13 +5,13 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, Field
 
-from log10_server.services import completions, sessions
-from log10_server.store.completions import CompletionRow, Place
-from log10_server.store.sessions import SessionRow
 from log10_server.db.transaction import Tx
+from log10_server.services import completions, sessions
+from log10_server.store.completions import CompletionRow, Cursor
+from log10_server.store.sessions import SessionRow
+from log10_server.web.http.endpoint import NoBody, RequestContext, Route
 from log10_server.web.http.fields import Limit, QueryText, Wire
-from log10_server.web.http.endpoint import Call, NoBody, Route
-from log10_server.web.v1.completions import DEFAULT_PAGE, Completion, cursor, place
+from log10_server.web.v1.completions import DEFAULT_PAGE, Completion, decode_cursor, encode_cursor
 
 router = APIRouter(prefix="/api/v1/sessions", tags=["Sessions"], route_class=Route)
 
@@ -41,26 +41,26 @@ class SessionQuery(BaseModel):
 
 
 @router.post("", operation_id="createSession", status_code=201)
-async def create(call: Call, _body: NoBody | None = None) -> NewSession:
+async def create(context: RequestContext, _body: NoBody | None = None) -> NewSession:
     """Create a session. It needs no body."""
-    return NewSession.made(session=Session.made(id=await call.write(sessions.create)))
+    return NewSession.made(session=Session.made(id=await context.write(sessions.create)))
 
 
 @router.get("/{sessionId:text}", operation_id="getSession")
 async def get(
     session_id: Annotated[str, Path(alias="sessionId", description="The session's id.", examples=["session-1"])],
     query: Annotated[SessionQuery, Query()],
-    call: Call,
+    context: RequestContext,
 ) -> SessionPage:
     """Fetch a session with its completions, the oldest first."""
-    after, limit = place(query.cursor), min(query.limit, call.limits.page)
+    after, limit = decode_cursor(query.cursor), min(query.limit, context.limits.page)
 
-    def read(tx: Tx) -> tuple[SessionRow, list[CompletionRow], Place | None]:
+    def read(tx: Tx) -> tuple[SessionRow, list[CompletionRow], Cursor | None]:
         return sessions.get(tx, session_id), *completions.list_of_session(tx, session_id, after, limit)
 
-    session, rows, next_place = await call.read(read)
+    session, rows, next_cursor = await context.read(read)
     return SessionPage.made(
         session=Session.made(id=session.id, created_at_ms=session.created_at // 1000),
         completions=[Completion.of(row) for row in rows],
-        next_cursor=cursor(next_place),
+        next_cursor=encode_cursor(next_cursor),
     )

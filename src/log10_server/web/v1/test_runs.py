@@ -6,18 +6,18 @@ from urllib.parse import quote
 from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, Field
 
+from log10_server.db.transaction import Tx
 from log10_server.services import test_runs
 from log10_server.services.test_runs import TestOutcome
 from log10_server.store.test_runs import TestRunRow
-from log10_server.db.transaction import Tx
+from log10_server.web.http.endpoint import RequestContext, Route
 from log10_server.web.http.fields import Flag, JsonObject, Limit, Offset, Reply, Wire, as_members
-from log10_server.web.http.endpoint import Call, Route
 from log10_server.web.v1.completions import DEFAULT_PAGE
 
 router = APIRouter(prefix="/api/v1/test_runs", tags=["TestRuns"], route_class=Route)
 
 
-# Where `pytest --log10` puts its report: outside `/api`, since the address itself gives the right (contract 2).
+# Where `pytest --log10` puts its report: outside `/api`, since the address itself gives the right (docs/api.md, "The calls of log10-io").
 REPORT_PATH = "/test_runs/{organization_id:id}/{run_id:id}/{secret:id}/report"
 
 
@@ -95,27 +95,27 @@ TestRunId = Annotated[str, Path(alias="testRunId", description="The test run's i
 
 
 @router.get("", operation_id="listTestRuns", response_model=TestRunPage)
-async def list_test_runs(query: Annotated[TestRunQuery, Query()], call: Call) -> Reply:
+async def list_test_runs(query: Annotated[TestRunQuery, Query()], context: RequestContext) -> Reply:
     """List test runs, newest first, without their reports."""
-    limit = min(query.limit, call.limits.page)
+    limit = min(query.limit, context.limits.page)
 
     def read(tx: Tx) -> tuple[list[TestRunRow], int | None]:
         return test_runs.list_newest(tx, query.offset, limit), test_runs.count(tx) if query.total else None
 
-    rows, total = await call.read(read)
+    rows, total = await context.read(read)
     page = TestRunPage.made(test_runs=[TestRun.of(row) for row in rows])
     return Reply(page, {} if total is None else {"X-Total-Count": str(total)})
 
 
 @router.get("/{testRunId:id}", operation_id="getTestRun")
-async def get(test_run_id: TestRunId, call: Call) -> TestRunWithTests:
+async def get(test_run_id: TestRunId, context: RequestContext) -> TestRunWithTests:
     """Fetch a test run with its report, and with the completions of each test."""
 
     def read(tx: Tx) -> tuple[TestRunRow, list[TestOutcome]]:
         row = test_runs.get(tx, test_run_id)
         return row, test_runs.outcomes(tx, row)
 
-    row, tests = await call.read(read)
+    row, tests = await context.read(read)
     return TestRunWithTests.made(
         **as_members(TestRun.of(row)),
         tests=[TestOfRun.of(test) for test in tests],

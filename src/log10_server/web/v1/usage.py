@@ -7,12 +7,12 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict
 
+from log10_server.runtime.runtime import LONG_TIMEOUT_SECONDS
 from log10_server.services import usage
 from log10_server.services.usage import Question
 from log10_server.store.usage import Group, Sums
+from log10_server.web.http.endpoint import RequestContext, Route
 from log10_server.web.http.fields import Limit, Moment, QueryText, Wire
-from log10_server.runtime.runtime import LONG_PATIENCE
-from log10_server.web.http.endpoint import Call, Route
 
 router = APIRouter(prefix="/api/v1/usage", tags=["Usage"], route_class=Route)
 
@@ -81,11 +81,11 @@ class UsageQuery(BaseModel):
 
 
 @router.get("", operation_id="getUsage")
-async def get(query: Annotated[UsageQuery, Query()], call: Call) -> Usage:
+async def get(query: Annotated[UsageQuery, Query()], context: RequestContext) -> Usage:
     """Sum up completions: the newest days first, of other groups those with the most calls."""
     asked = Question(query.group_by, query.tag, query.model, query.created_from, query.created_to)
-    limit = min(query.limit, call.limits.page)
-    lines, total = await call.read(lambda tx: usage.of(tx, asked, limit), patience=LONG_PATIENCE)
+    limit = min(query.limit, context.limits.page)
+    lines, total = await context.read(lambda tx: usage.of(tx, asked, limit), timeout=LONG_TIMEOUT_SECONDS)
     return Usage.made(
         usage=[Line.made(group=_shown(line), **_figures(line)) for line in lines], total=Figures.made(**_figures(total))
     )
