@@ -266,6 +266,9 @@ def test_a_busy_port_is_one_clear_line_and_makes_no_database(on_sqlite: Program)
         ran = on_sqlite.run("serve", LOG10_SERVER_PORT=port)
 
     is_one_clear_line(ran, port, "in use")
+    (free,) = re.findall(r"`LOG10_SERVER_PORT=(\d+) make serve`", ran.stderr)
+    assert int(port) < int(free) <= int(port) + 20
+    assert f"serve --port {free}`" in ran.stderr
     assert list(on_sqlite.folder.iterdir()) == []
 
 

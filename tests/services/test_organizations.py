@@ -163,8 +163,8 @@ def test_a_value_is_issued_once_even_after_it_was_revoked(
 
 
 def test_only_an_empty_database_gets_a_first_organization(database: Database, connection: Connection) -> None:
-    issued = organizations.first(connection, database.clock, None, None)
-    again = organizations.first(connection, database.clock, None, None)
+    issued = organizations.create_first(connection, database.clock, None, None)
+    again = organizations.create_first(connection, database.clock, None, None)
 
     assert issued is not None
     assert again is None

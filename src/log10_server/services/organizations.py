@@ -25,31 +25,37 @@ class Issued(NamedTuple):
     value: str
 
 
-def create(connection: Connection, clock: Clock, id: str | None = None, slug: str | None = None) -> OrganizationRow:
-    """Make an organization; without an id it gets one, without a slug its id serves as one.
+def create(
+    connection: Connection, clock: Clock, organization_id: str | None = None, slug: str | None = None
+) -> OrganizationRow:
+    """Create an organization. An id that is left out is generated; a slug that is left out is the id.
 
-    Raises Invalid for a name that can't be one, Conflict for one that is taken.
+    Raises Invalid for an id or slug that is not allowed, Conflict for one that is taken.
     """
     at = clock.now()
-    row = OrganizationRow(id or uuid7(at), slug or id or f"organization-{at}", at)
+    row = OrganizationRow(organization_id or uuid7(at), slug or organization_id or f"organization-{at}", at)
     for option, name in (("id", row.id), ("slug", row.slug)):
         if not _is_name(name):
-            raise Invalid.at(f"/{option}", f"{name!r} can't be the {option} of an organization.")
+            raise Invalid.at(
+                f"/{option}",
+                f"{name!r} can't be the {option} of an organization: it has 1 to {_MOST_NAME_BYTES} printable ASCII "
+                'characters, without spaces and / , ? # \\ ", and is not one of the words `.`, `..` and `None`.',
+            )
         if store.find(connection, name) is not None:
             raise Conflict(f"There is an organization {name!r} already.")
     store.add(connection, row)
     return row
 
 
-def first(connection: Connection, clock: Clock, id: str | None, token: str | None) -> Issued | None:
-    """Make an organization and its token in a database that has none; None when there is one already."""
+def create_first(connection: Connection, clock: Clock, organization_id: str | None, token: str | None) -> Issued | None:
+    """Create an organization and its token in a database that has none; None when there is one already."""
     if next(store.every(connection), None) is not None:
         return None
-    return issue_token(connection, clock, create(connection, clock, id, "default").id, token)
+    return issue_token(connection, clock, create(connection, clock, organization_id, "default").id, token)
 
 
 def get(connection: Connection, id_or_slug: str) -> OrganizationRow:
-    """Raises NotFound."""
+    """The organization of that id or slug. Raises NotFound."""
     row = store.find(connection, id_or_slug)
     if row is None:
         raise NotFound(f"There is no organization {id_or_slug!r}.")
@@ -57,9 +63,9 @@ def get(connection: Connection, id_or_slug: str) -> OrganizationRow:
 
 
 def issue_token(connection: Connection, clock: Clock, organization_id: str, value: str | None = None) -> Issued:
-    """Make a token of the organization; `value` keeps the one that programs have already.
+    """Issue a token for the organization. A `value` is a token that programs already have and keep.
 
-    Raises Invalid for a value that can't travel in a header, Conflict for one that was issued before.
+    Raises Invalid for a value that can't be sent in a header, Conflict for one that was issued before.
     """
     if value is None:
         value = secrets.token_urlsafe(32)
@@ -74,7 +80,7 @@ def issue_token(connection: Connection, clock: Clock, organization_id: str, valu
 
 
 def revoke_token(connection: Connection, clock: Clock, token_id: str) -> None:
-    """Raises NotFound when there is no such token that is still good."""
+    """Revoke a token. Raises NotFound when there is no such token, or it is revoked already."""
     if not store.revoke_token(connection, token_id, clock.now()):
         raise NotFound(f"There is no token {token_id!r} to revoke.")
 
@@ -85,11 +91,12 @@ def reached_by(connection: Connection, token: str) -> OrganizationRow | None:
 
 
 def digest(token: str) -> str:
+    """What is stored of a token, and looked up for each call."""
     return sha256(token.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def _is_name(name: str) -> bool:
-    """Something that can stand in a header, a path and a query as it is, and names something (docs/api.md, "Tokens and organizations")."""
+    """Whether the name can stand unquoted in a header, a path and a query (docs/api.md, "Tokens and organizations")."""
     return (
         0 < len(name.encode("utf-8", "replace")) <= _MOST_NAME_BYTES
         and name.isascii()

@@ -1,0 +1,35 @@
+"""`log10-server migrate` and `log10-server openapi`: the schema of the database, and the description of the API."""
+
+import json
+import os
+
+import click
+
+from log10_server.cli.databases import open_as_it_is
+from log10_server.cli.errors import reports_errors
+from log10_server.db import migrations
+from log10_server.db.database import Database
+from log10_server.settings import Settings
+
+
+@click.command()
+@click.option("--down-to", metavar="REVISION", help="Go down to this revision instead; `base` empties the database.")
+@reports_errors
+def migrate(down_to: str | None) -> None:
+    """Migrate the database to the schema of this program."""
+    with open_as_it_is(Settings.from_environment(os.environ)) as database:
+        if down_to is None:
+            migrations.migrate(database)
+        else:
+            migrations.downgrade(database, down_to)
+        with database.reading() as connection:
+            click.echo(f"The database has the schema {migrations.current(connection) or 'base'}.")
+
+
+@click.command()
+def openapi() -> None:
+    """Print the OpenAPI document of the API. Needs no database."""
+    from log10_server.web.app import create_app  # takes long to import, and other commands don't need it
+
+    app = create_app(Settings(), Database("sqlite:///never-opened.db"))
+    click.echo(json.dumps(app.openapi(), indent=2, ensure_ascii=False))

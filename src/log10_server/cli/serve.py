@@ -1,0 +1,145 @@
+"""`log10-server serve`: migrate the database, create the first organization and token, and serve."""
+
+import errno
+import logging
+import os
+import shlex
+import socket
+import sys
+
+import click
+from sqlalchemy import Connection
+
+from log10_server import __version__
+from log10_server.cli.databases import open_migrated
+from log10_server.cli.errors import reports_errors
+from log10_server.db.database import Database
+from log10_server.errors import Invalid
+from log10_server.services import organizations
+from log10_server.services.organizations import Issued
+from log10_server.settings import Settings, SettingsError
+from log10_server.store import organizations as directory
+from log10_server.store.organizations import OrganizationRow
+
+
+@click.command()
+@click.option("--host", help="Address to listen on, instead of LOG10_SERVER_HOST.")
+@click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on, instead of LOG10_SERVER_PORT.")
+@reports_errors
+def serve(host: str | None, port: int | None) -> None:
+    """Migrate the database and serve. The first start creates an organization and a token."""
+    settings = Settings.from_environment(os.environ)
+    # The port is taken first: a busy one is reported before anything is created.
+    listening = _listen(host or settings.host, settings.port if port is None else port)
+    with open_migrated(settings) as database:
+        with database.writing() as connection:
+            database.exclusively(connection, "organizations")
+            first = _create_first(settings, database, connection)
+            oldest = next(directory.every(connection))
+        from log10_server.cli import server as running  # takes long to import, and other commands don't need it
+
+        server, runtime = running.build(settings, database)
+        _welcome(settings, database, _address(settings, listening), first, oldest)
+        server.run(sockets=[listening])
+        if not server.started:
+            raise click.ClickException("The server could not start.")
+        if runtime.is_stuck:
+            # A thread still waits for a database that doesn't answer, and Python would wait for that thread.
+            logging.getLogger(__name__).warning("ended without waiting longer for the database, which did not answer")
+            logging.shutdown()
+            os._exit(0)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """Bind a socket and listen on it. Raises ClickException when the address can't be used."""
+    listening = None
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listening = socket.socket(family, socket.SOCK_STREAM)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+        # Several sockets may be bound to one port until one of them listens: a second server fails here, not later.
+        # Clients that connect before the server accepts wait in this queue.
+        listening.listen(2048)
+        return listening
+    except OSError as error:
+        if listening is not None:
+            listening.close()
+        if error.errno == errno.EADDRINUSE:
+            raise click.ClickException(_port_in_use(host, port)) from None
+        raise click.ClickException(f"Can't listen on {host}, port {port}: {error.strerror}.") from None
+
+
+def _port_in_use(host: str, port: int) -> str:
+    free = _free_port_near(host, port)
+    return (
+        f"Port {port} on {host} is in use by another program. Use another port: `LOG10_SERVER_PORT={free} make serve` "
+        f"in a checkout, or `{_program()} serve --port {free}`."
+    )
+
+
+def _free_port_near(host: str, port: int) -> int:
+    """The first free port of the next twenty; the next one when none is free. It may be taken a moment later."""
+    candidates = [candidate for candidate in range(port + 1, port + 21) if candidate <= 65535] or [port - 1]
+    for candidate in candidates:
+        family, _, _, _, address = socket.getaddrinfo(host, candidate, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(address)
+            except OSError:
+                continue
+            return candidate
+    return candidates[0]
+
+
+def _address(settings: Settings, listening: socket.socket) -> str:
+    """The URL at which programs reach the server."""
+    if settings.public_url:
+        return settings.public_url.rstrip("/")
+    host, port = listening.getsockname()[:2]
+    if host in ("0.0.0.0", "::"):
+        host = "127.0.0.1"
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _create_first(settings: Settings, database: Database, connection: Connection) -> Issued | None:
+    """Create the first organization and its token. Raises SettingsError when a setting for them can't be used."""
+    try:
+        return organizations.create_first(
+            connection, database.clock, settings.first_organization_id or None, settings.first_token or None
+        )
+    except Invalid as error:
+        is_token = error.faults[0].path == "/value"
+        variable = "LOG10_SERVER_FIRST_TOKEN" if is_token else "LOG10_SERVER_FIRST_ORGANIZATION_ID"
+        raise SettingsError(f"{variable} can't be used. {error.faults[0].message}") from None
+
+
+def _welcome(
+    settings: Settings, database: Database, address: str, first: Issued | None, organization: OrganizationRow
+) -> None:
+    """Print where the server listens, and how a program gets a token."""
+    lines = [f"log10-server {__version__} on {address} ({database.described()})", ""]
+    if first is not None and not settings.first_token:
+        lines += [
+            "This first start created an organization and a token. The token is shown only now:",
+            "",
+            f"export LOG10_URL={address}",
+            f"export LOG10_TOKEN={first.value}",
+            f"export LOG10_ORG_ID={first.row.organization_id}",
+            "",
+            "Try it:",
+            "",
+            'curl -s -H "X-Log10-Token: $LOG10_TOKEN" "$LOG10_URL/api/v1/feedback_task"',
+        ]
+    elif first is not None:
+        lines += [f"This first start created the organization {organization.id}; its token is the one you set."]
+    else:
+        lines += [f"To get a new token: {_program()} token issue {organization.slug}"]
+    click.echo("\n".join([*lines, "", f"Swagger UI: {address}/docs", "Stop with Ctrl-C.", ""]))
+    sys.stdout.flush()
+
+
+def _program() -> str:
+    """How this program was called, so that a printed command can be pasted."""
+    return shlex.quote(sys.argv[0]) if os.sep in sys.argv[0] else "log10-server"

@@ -1,0 +1,58 @@
+"""`log10-server export` and `log10-server import`."""
+
+import os
+
+import click
+
+from log10_server.cli.databases import find_organization, open_migrated
+from log10_server.cli.errors import reports_errors
+from log10_server.settings import Settings
+
+
+@click.command("export")
+@click.argument("organization", required=False)
+@click.option(
+    "--output", type=click.Path(dir_okay=False), help="Write to this file; compressed when its name ends in .gz."
+)
+@click.option("--training", is_flag=True, help="Only chat fine-tuning rows in OpenAI's format, chosen by feedback.")
+@click.option("--task", "task_id", help="With --training: the feedback task whose accepted feedback chooses.")
+@click.option(
+    "--filter", "filter_text", help="With --training: a condition on the feedback's values, such as 'grade >= 4'."
+)
+@reports_errors
+def export_data(
+    organization: str | None, output: str | None, training: bool, task_id: str | None, filter_text: str | None
+) -> None:
+    """Export everything of ORGANIZATION as JSON Lines.
+
+    ORGANIZATION is an id or a slug; leave it out when there is only one organization.
+    """
+    from log10_server.web.transfer import commands  # takes long to import, and other commands don't need it
+
+    if training != (task_id is not None) or (filter_text is not None and not training):
+        raise click.UsageError("--training needs --task and the other way round; --filter can be added to both.")
+    with open_migrated() as database:
+        owner = find_organization(database, organization)
+        if task_id is None:
+            commands.export_all(database, owner.id, output)
+        else:
+            commands.export_training(database, owner.id, task_id, filter_text, output)
+
+
+@click.command("import")
+@click.argument("files", nargs=-1, required=True, metavar="FILE...", type=click.Path(exists=True, dir_okay=False))
+@click.option(
+    "--organization", help="Id or slug of the organization; leave it out when there is only one organization."
+)
+@reports_errors
+def import_data(files: tuple[str, ...], organization: str | None) -> None:
+    """Import each FILE that `log10-server export`, `log10 completions download` or `log10 feedback download` wrote.
+
+    Ids, times, tags and links are kept. A file may be imported again: what is stored already stays as it is, so an
+    import that was interrupted continues when it is started again. Import completions before the feedback on them.
+    """
+    from log10_server.web.transfer import commands  # takes long to import, and other commands don't need it
+
+    settings = Settings.from_environment(os.environ)
+    with open_migrated(settings) as database:
+        commands.import_files(database, find_organization(database, organization).id, settings.limits, files)
