@@ -1,6 +1,6 @@
 # Every task in this repository. `make serve` and `make test` set up what they need; they require Python 3.11 or newer with venv.
 
-.PHONY: help serve test format openapi wheel constraints clean bench bench-scale bench-charts
+.PHONY: help serve picture test format openapi wheel constraints clean bench bench-scale bench-charts
 .DEFAULT_GOAL := help
 
 # Variables that an activated environment has set must not change which Python and which packages are used here.
@@ -26,6 +26,7 @@ help:
 	@echo "make test         check format, lint, imports and types, and run all tests (PYTEST_ARGS='-k tags' for some)"
 	@echo "make format       format the code and fix what ruff can fix"
 	@echo "make openapi      write openapi/log10-server.json from the code"
+	@echo "make picture      write docs/images/swagger-ui.png, the picture in the README (needs Chromium)"
 	@echo "make wheel        build dist/log10_server-*.whl"
 	@echo "make bench        throughput and latency against a bare endpoint (needs wrk; ROUNDS=5 SECONDS=4 ONLY= DATABASES=)"
 	@echo "make bench-scale  cost of each operation as history grows (SIZE=1000000 BYTES=2500 DATABASES=)"
@@ -55,6 +56,9 @@ openapi: .venv/.runtime
 	@mkdir -p build openapi
 	$(bin)/log10-server openapi > build/openapi.json
 	mv build/openapi.json openapi/log10-server.json
+
+picture: .venv/.runtime
+	@$(bin)/python docs/images/swagger_ui.py
 
 wheel: .venv/.runtime
 	@$(bin)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
