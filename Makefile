@@ -16,10 +16,10 @@ pip_install := $(bin)/python -m pip install --progress-bar off -c constraints.tx
 # code, which becomes the exit code of the pipe. When pip fails, everything that it printed is shown.
 show_progress := awk ' \
   { output = output $$0 "\n" } \
-  /^Collecting / { sub(/[^A-Za-z0-9._-].*/, "", $$2); printf "%s%s", count++ ? " " : "  reading: ", $$2; fflush() } \
-  /^Installing collected/ { printf "\n  installing %d packages …", NF - 3; fflush() } \
+  /^Collecting / { sub(/[^A-Za-z0-9._-].*/, "", $$2); printf "%s%s", line ? " " : "  reading: ", $$2; line = 1; fflush() } \
+  /^Installing collected/ { if (line) print ""; printf "  installing: %d", NF - 3; line = 1; fflush() } \
   /^exit code / { code = $$3 } \
-  END { if (count) print ""; if (code) printf "%s", output; exit code }'
+  END { if (line) print ""; if (code) printf "%s", output; exit code }'
 
 help:
 	@echo "make serve        run the server on 127.0.0.1:8000, with a SQLite file in this folder"
