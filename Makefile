@@ -17,7 +17,7 @@ pip_install := $(bin)/python -m pip install --progress-bar off -c constraints.tx
 show_progress := awk ' \
   { output = output $$0 "\n" } \
   /^Collecting / { sub(/[^A-Za-z0-9._-].*/, "", $$2); printf "%s%s", line ? " " : "  reading: ", $$2; line = 1; fflush() } \
-  /^Installing collected/ { if (line) print ""; printf "  installing: %d", NF - 3; line = 1; fflush() } \
+  /^Installing collected/ { if (line) print ""; printf "  packages to install: %d", NF - 3; line = 1; fflush() } \
   /^exit code / { code = $$3 } \
   END { if (line) print ""; if (code) printf "%s", output; exit code }'
 
