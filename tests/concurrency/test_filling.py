@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 import pytest
 
 from log10_server.db.database import Database
-from log10_server.store.ungraded import not_whole
+from log10_server.store.ungraded import list_unfinished_backfills
 from tests.concurrency.wanted import client_of, everything_agrees, ungraded
 from tests.running import Program
 
@@ -24,7 +24,7 @@ def database(program: Program) -> Iterator[Database]:
 
 def is_whole(database: Database) -> bool:
     with database.reading() as connection:
-        return not not_whole(connection, 1)
+        return not list_unfinished_backfills(connection, 1)
 
 
 def until_whole(database: Database) -> None:

@@ -126,17 +126,17 @@ def test_a_statement_that_is_built_once_looks_up_odd_texts_exactly(tx: Tx) -> No
     stored = ODD[::2]
     tx.insert_many(completion, [row(tx, id) for id in stored])
 
-    assert store.completions.existing(tx, ODD) == set(stored)
+    assert store.completions.find_existing_ids(tx, ODD) == set(stored)
 
 
 def test_what_is_inserted_together_is_found_by_what_is_asked_meanwhile_and_at_the_end(tx: Tx) -> None:
     with tx.buffered_inserts():
         tx.insert_many(session, [SessionRow(tx.organization_id, "s", 1)])
         store.completions.add(tx, [row(tx, "a", session_id="s"), row(tx, "b", session_id="s")])
-        assert store.completions.existing(tx, "abc") == {"a", "b"}
+        assert store.completions.find_existing_ids(tx, "abc") == {"a", "b"}
         store.completions.add(tx, [row(tx, "c", session_id="s")])
 
-    assert store.completions.existing(tx, "abc") == {"a", "b", "c"}
+    assert store.completions.find_existing_ids(tx, "abc") == {"a", "b", "c"}
 
 
 def test_what_is_inserted_together_and_linked_to_nothing_is_refused_as_a_whole(tx: Tx) -> None:
@@ -148,7 +148,7 @@ def test_what_is_inserted_together_and_linked_to_nothing_is_refused_as_a_whole(t
     with pytest.raises(IntegrityError):
         insert()
 
-    assert store.completions.existing(tx, "ab") == set()
+    assert store.completions.find_existing_ids(tx, "ab") == set()
 
 
 def test_on_postgres_nothing_is_gathered_inside_of_what_is_gathered(tx: Tx) -> None:
@@ -164,7 +164,7 @@ def test_on_postgres_nothing_is_gathered_inside_of_what_is_gathered(tx: Tx) -> N
     else:
         insert()
 
-    assert store.completions.existing(tx, "ab") == (set() if tx.database.is_postgres else {"a", "b"})
+    assert store.completions.find_existing_ids(tx, "ab") == (set() if tx.database.is_postgres else {"a", "b"})
 
 
 def test_what_was_to_be_inserted_together_is_forgotten_when_that_fails(tx: Tx) -> None:
@@ -177,7 +177,7 @@ def test_what_was_to_be_inserted_together_is_forgotten_when_that_fails(tx: Tx) -
         fail()
     store.completions.add(tx, [row(tx, "b")])
 
-    assert store.completions.existing(tx, "ab") == {"b"}
+    assert store.completions.find_existing_ids(tx, "ab") == {"b"}
 
 
 @pytest.mark.parametrize("rows", [1, 2, 7])

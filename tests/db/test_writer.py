@@ -456,7 +456,7 @@ def test_a_tag_whose_key_another_process_has_taken_gets_another_one(
 
     asyncio.run(story())
     with database.reading() as connection:
-        keys = store.tags.known(database.tx(connection, organization.id), ["ours"])
+        keys = store.tags.find_keys(database.tx(connection, organization.id), ["ours"])
     assert keys["ours"] == soon + 5
 
 

@@ -26,10 +26,10 @@ FEW, MANY = 300, 3000
 QUESTIONS: dict[str, Callable[[Tx], object]] = {
     "completions with two common tags": lambda tx: completions.list_from(tx, of_tags(tx, "a", "b"), 0, 10),
     "completions with a common and a rare tag": lambda tx: completions.list_from(tx, of_tags(tx, "a", "rare"), 0, 10),
-    "common tags that are rare together": lambda tx: store.completion_tags.having_all_tags(
+    "common tags that are rare together": lambda tx: store.completion_tags.list_with_all_tags(
         tx, ids(tx, "even", "odd"), 10
     ),
-    "the newest of a selector": lambda tx: store.completion_tags.having_all_tags(tx, ids(tx, "b", "a"), 10),
+    "the newest of a selector": lambda tx: store.completion_tags.list_with_all_tags(tx, ids(tx, "b", "a"), 10),
     "what all tasks want": lambda tx: ungraded.list_newest(tx, None, 0, 10),
     "what a task wants": lambda tx: ungraded.list_newest(tx, "graded", 0, 10),
     "feedback": lambda tx: listed(tx),
@@ -38,7 +38,7 @@ QUESTIONS: dict[str, Callable[[Tx], object]] = {
     "feedback of a task on a completion": lambda tx: listed(tx, completion_id="c7", task_id="graded", state=ACCEPTED),
     "proposals": lambda tx: listed(tx, state=PROPOSED),
     "proposals of a task": lambda tx: listed(tx, state=PROPOSED, task_id="graded"),
-    "what is known of a completion's tags": lambda tx: store.feedback_tasks.known_tags(tx, ["a", "rare"]),
+    "what is known of a completion's tags": lambda tx: store.feedback_tasks.find_known_tags(tx, ["a", "rare"]),
     "the proposal for a completion": lambda tx: feedback.proposal_for(tx, "c7"),
 }
 

@@ -67,7 +67,7 @@ def test_a_name_that_is_taken_as_an_id_or_as_a_slug_is_refused(
     with pytest.raises(Conflict):
         organizations.create(connection, database.clock, id, slug)
 
-    assert len(list(store.every(connection))) == 1
+    assert len(store.list_all(connection)) == 1
 
 
 @pytest.mark.parametrize("name", NO_NAMES)
@@ -108,7 +108,7 @@ def test_an_unknown_token_reaches_nothing(
 def test_the_value_of_a_token_is_not_stored(
     database: Database, organization: Organization, connection: Connection
 ) -> None:
-    rows = store.tokens(connection, organization.id)
+    rows = store.list_tokens(connection, organization.id)
 
     assert organization.token not in str(rows)
     assert rows[0].digest == organizations.digest(organization.token)
@@ -168,4 +168,4 @@ def test_only_an_empty_database_gets_a_first_organization(database: Database, co
 
     assert issued is not None
     assert again is None
-    assert [row.slug for row in store.every(connection)] == ["default"]
+    assert [row.slug for row in store.list_all(connection)] == ["default"]

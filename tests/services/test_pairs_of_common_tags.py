@@ -156,9 +156,9 @@ def test_a_crowd_of_tags_has_a_row_for_each_tag_and_no_pairs(tx: Tx) -> None:
     completions.record(tx, [Entry(f"crowd {number}", {"tags": many}) for number in range(5)])
     completions.record(tx, [Entry("two", {"tags": many[:2]})])
 
-    keys = store.tags.known(tx, many)
+    keys = store.tags.find_keys(tx, many)
     assert len(rows(tx, "completion_tag_pair", "completion_id")) == 5 * 200 + 1
-    assert store.completion_tags.having_all_tags(tx, [keys["tag 0"], keys["tag 1"]], 3) == ["two", "crowd 4", "crowd 3"]
+    assert store.completion_tags.list_with_all_tags(tx, [keys["tag 0"], keys["tag 1"]], 3) == ["two", "crowd 4", "crowd 3"]
     completions.record(tx, [Entry("crowd 4", {"tags": many[1:3]}), Entry("two", {"tags": many[1:]})])
-    assert store.completion_tags.having_all_tags(tx, [keys["tag 2"], keys["tag 1"]], 3) == ["two", "crowd 4", "crowd 3"]
+    assert store.completion_tags.list_with_all_tags(tx, [keys["tag 2"], keys["tag 1"]], 3) == ["two", "crowd 4", "crowd 3"]
     assert_pairs_kept(tx)

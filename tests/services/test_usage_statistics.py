@@ -35,7 +35,7 @@ def keep(tx: Tx, *rows: CompletionRow) -> None:
     links = [
         CompletionTagRow(row.organization_id, row.id, keys[t], row.created_at) for row in rows for t in tags_of(row)
     ]
-    store.completion_tags.index_tags(tx, links)
+    store.completion_tags.add_tags(tx, links)
 
 
 def row(tx: Tx, id: str, created_at: int = TODAY * DAY, tags: Iterable[str] = (), **said: Any) -> CompletionRow:

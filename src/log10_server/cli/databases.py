@@ -36,7 +36,7 @@ def open_migrated(settings: Settings | None = None) -> Iterator[Database]:
 def find_organization(database: Database, id_or_slug: str | None) -> OrganizationRow:
     """The organization of that id or slug; without one, the only organization that there is."""
     with database.reading() as connection:
-        return choose_organization(list(directory.every(connection)), id_or_slug)
+        return choose_organization(directory.list_all(connection), id_or_slug)
 
 
 def choose_organization(organizations: list[OrganizationRow], id_or_slug: str | None) -> OrganizationRow:

@@ -31,5 +31,5 @@ def create_organization(organization_id: str | None, slug: str | None) -> None:
 def list_organizations() -> None:
     """List the organizations: id, slug, and when each was created."""
     with open_migrated() as database, database.reading() as connection:
-        for row in directory.every(connection):
+        for row in directory.list_all(connection):
             click.echo(f"{row.id}  {row.slug}  {as_time(row.created_at)}")

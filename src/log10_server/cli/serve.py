@@ -35,7 +35,7 @@ def serve(host: str | None, port: int | None) -> None:
         with database.writing() as connection:
             database.exclusively(connection, "organizations")
             first = _create_first(settings, database, connection)
-            oldest = next(directory.every(connection))
+            oldest = directory.list_all(connection)[0]
         from log10_server.cli import server as running  # takes long to import, and other commands don't need it
 
         server, runtime = running.build(settings, database)

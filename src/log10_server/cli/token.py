@@ -27,7 +27,7 @@ def issue_token(organization: str | None, value_from_stdin: bool) -> None:
     """
     value = sys.stdin.readline().strip("\r\n") if value_from_stdin else None
     with open_migrated() as database, database.writing() as connection:
-        owner = choose_organization(list(directory.every(connection)), organization)
+        owner = choose_organization(directory.list_all(connection), organization)
         issued = organizations.issue_token(connection, database.clock, owner.id, value)
     if value_from_stdin:
         click.echo(f"Organization {owner.id} now accepts the token that you gave. The token's id:", err=True)
@@ -45,7 +45,7 @@ def list_tokens(organization: str | None) -> None:
     with open_migrated() as database:
         owner = find_organization(database, organization)
         with database.reading() as connection:
-            for row in directory.tokens(connection, owner.id):
+            for row in directory.list_tokens(connection, owner.id):
                 revoked = "good" if row.revoked_at is None else f"revoked {as_time(row.revoked_at)}"
                 click.echo(f"{row.id}  {as_time(row.created_at)}  {revoked}")
 

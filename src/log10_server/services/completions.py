@@ -38,7 +38,7 @@ def record(tx: Tx, entries: Sequence[Entry]) -> list[CompletionRow | Refusal]:
     instants = tx.database.clock.several(len(entries))
     ids = [entry.id or uuid7(at) for at, entry in zip(instants, entries, strict=True)]
     store.sessions.ensure(tx, {entry.fields["session_id"] for entry in entries if "session_id" in entry.fields})
-    before = store.completions.found_among(tx, [entry.id for entry in entries if entry.id is not None])
+    before = store.completions.find_many(tx, [entry.id for entry in entries if entry.id is not None])
     results: list[CompletionRow | Refusal] = []
     for id, at, entry in zip(ids, instants, entries, strict=True):
         row = known.get(id) or before.get(id)
@@ -47,7 +47,7 @@ def record(tx: Tx, entries: Sequence[Entry]) -> list[CompletionRow | Refusal]:
     store.completions.replace(tx, [row for id, row in known.items() if id in before and row != before[id]])
     changed = [row for row in known.values() if row.tags != (before[row.id].tags if row.id in before else None)]
     tags = {row.id: ungraded_index.tags_of(row) for row in changed}
-    known_tags = store.feedback_tasks.known_tags(tx, set().union(*tags.values()))
+    known_tags = store.feedback_tasks.find_known_tags(tx, set().union(*tags.values()))
     graded = _untag(tx, [row.id for row in changed if row.id in before])
     with tx.buffered_inserts():
         store.completions.add(tx, [row for id, row in known.items() if id not in before])
@@ -86,7 +86,7 @@ def _slices(entries: Sequence[Entry]) -> Iterator[Sequence[Entry]]:
 
 def tell_something(tx: Tx, entries: Sequence[Entry]) -> list[bool]:
     """Whether each of these entries, which have ids, says something that is not stored, nor said by one before it."""
-    known = store.completions.found_among(tx, {entry.id for entry in entries if entry.id is not None})
+    known = store.completions.find_many(tx, {entry.id for entry in entries if entry.id is not None})
     told = []
     for entry in entries:
         id = entry.id or ""
@@ -110,10 +110,10 @@ def find(tx: Tx, completion_id: str) -> CompletionRow | None:
 
 def delete(tx: Tx, completion_id: str) -> None:
     """It is gone from every list and from what feedback matched; that feedback stays. Raises NotFound."""
-    if not store.completions.existing(tx, [completion_id]):
+    if not store.completions.find_existing_ids(tx, [completion_id]):
         raise NotFound(f"There is no completion {completion_id!r}.")
-    store.ungraded.remove_of_completions(tx, [completion_id])
-    store.feedback.forget_completion(tx, completion_id)
+    store.ungraded.remove_completions(tx, [completion_id])
+    store.feedback.unlink_completion(tx, completion_id)
     store.completions.remove(tx, completion_id)
 
 
@@ -123,12 +123,12 @@ def list_newest(
     """A page of completions that have all of `tags` (none: any) and pass the filters, and where the next one begins."""
     if tags:
         filters = filters._replace(tag_ids=selectors.tag_ids(tx, tags))
-    return paged(store.completions.page(tx, filters, after, limit + 1), limit)
+    return paged(store.completions.list_after(tx, filters, after, limit + 1), limit)
 
 
 def list_from(tx: Tx, filters: Filters, offset: int, limit: int) -> list[CompletionRow]:
     """Completions that pass the filters, newest first, behind the first `offset`."""
-    return store.completions.page_from(tx, filters, offset, limit)
+    return store.completions.list_page(tx, filters, offset, limit)
 
 
 def count(tx: Tx, filters: Filters) -> int:
@@ -139,7 +139,7 @@ def list_of_session(
     tx: Tx, session_id: str, after: Cursor | None, limit: int
 ) -> tuple[list[CompletionRow], Cursor | None]:
     """A page of a session's completions in the order in which they began, and where the next one begins."""
-    return paged(store.completions.in_session(tx, session_id, after, limit + 1), limit)
+    return paged(store.completions.list_in_session(tx, session_id, after, limit + 1), limit)
 
 
 def paged(rows: list[CompletionRow], limit: int) -> tuple[list[CompletionRow], Cursor | None]:
@@ -188,9 +188,9 @@ def _untag(tx: Tx, completion_ids: Sequence[str]) -> set[tuple[str, str]]:
     """Take these completions out of the index over tags and of what is wanted; gives what is graded of them."""
     if not completion_ids:
         return set()
-    store.ungraded.remove_of_completions(tx, completion_ids)
-    store.completion_tags.unindex_tags(tx, completion_ids)
-    return store.feedback.graded(tx, completion_ids)
+    store.ungraded.remove_completions(tx, completion_ids)
+    store.completion_tags.remove_tags(tx, completion_ids)
+    return store.feedback.find_graded_pairs(tx, completion_ids)
 
 
 def _tag(
@@ -203,7 +203,7 @@ def _tag(
     """Put these completions into the index over tags, and into what is wanted, by the tags that each has now."""
     keys = store.tags.add_missing(tx, set().union(*tags.values()), known.keys)
     tag_ids = {id: {keys[tag] for tag in its} for id, its in tags.items()}
-    store.completion_tags.index_tags(
+    store.completion_tags.add_tags(
         tx,
         [
             CompletionTagRow(row.organization_id, row.id, tag_id, row.created_at)

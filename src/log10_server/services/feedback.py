@@ -57,7 +57,7 @@ def record(tx: Tx, uploads: Sequence[NewFeedback]) -> list[Matched | Refusal]:
 
 def repeated(tx: Tx, new: NewFeedback) -> Matched | None:
     """What is stored under its id, when that was uploaded with the same content."""
-    row = store.feedback.found_among(tx, [new.id]).get(new.id) if new.id is not None else None
+    row = store.feedback.find_many(tx, [new.id]).get(new.id) if new.id is not None else None
     if row is None or row.content_digest != (new.content_digest or digest(new)):
         return None
     return with_matches(tx, [row])[0]
@@ -65,7 +65,7 @@ def repeated(tx: Tx, new: NewFeedback) -> Matched | None:
 
 def get(tx: Tx, feedback_id: str) -> Matched:
     """Raises NotFound."""
-    row = store.feedback.found_among(tx, [feedback_id]).get(feedback_id)
+    row = store.feedback.find_many(tx, [feedback_id]).get(feedback_id)
     if row is None:
         raise NotFound(f"There is no feedback {feedback_id!r}.")
     return with_matches(tx, [row])[0]
@@ -82,7 +82,7 @@ def delete(tx: Tx, feedback_id: str) -> None:
 
 def list_newest(tx: Tx, filters: Filters, offset: int, limit: int) -> list[Matched]:
     """A page of feedback that passes the filters, newest first."""
-    return with_matches(tx, store.feedback.page(tx, filters, offset, limit))
+    return with_matches(tx, store.feedback.list_page(tx, filters, offset, limit))
 
 
 def list_satisfying(tx: Tx, filters: Filters, test: Test, offset: int, limit: int) -> tuple[list[Matched], int]:
@@ -92,12 +92,12 @@ def list_satisfying(tx: Tx, filters: Filters, test: Test, offset: int, limit: in
     """
     wanted: list[str] = []
     total = 0
-    for id, json_values in store.feedback.every_value(tx, filters):
+    for id, json_values in store.feedback.iterate_values(tx, filters):
         if test(value(json_values)):
             if offset <= total < offset + limit:
                 wanted.append(id)
             total += 1
-    rows = store.feedback.found_among(tx, wanted)
+    rows = store.feedback.find_many(tx, wanted)
     return with_matches(tx, [rows[id] for id in wanted if id in rows]), total
 
 
@@ -137,7 +137,7 @@ def reject(tx: Tx, feedback_id: str) -> Matched:
 
 def proposal_for(tx: Tx, completion_id: str) -> Matched | None:
     """The newest proposal on a completion that nobody has decided on."""
-    found = store.feedback.page(tx, Filters(completion_id=completion_id, state=PROPOSED), 0, 1)
+    found = store.feedback.list_page(tx, Filters(completion_id=completion_id, state=PROPOSED), 0, 1)
     return with_matches(tx, found)[0] if found else None
 
 
@@ -147,14 +147,14 @@ def count(tx: Tx, filters: Filters) -> int:
 
 def with_matches(tx: Tx, rows: Iterable[FeedbackRow]) -> list[Matched]:
     rows = list(rows)
-    matched = store.feedback.matched(tx, [row.id for row in rows])
+    matched = store.feedback.list_completion_ids(tx, [row.id for row in rows])
     return [Matched(row, matched.get(row.id, [])) for row in rows]
 
 
 def _record_each_id_once(tx: Tx, uploads: Mapping[int, NewFeedback]) -> dict[int, Matched | Refusal]:
     """As `record`, by number."""
-    tasks = store.feedback_tasks.found_among(tx, {new.task_id for new in uploads.values()})
-    stored = store.feedback.found_among(tx, {new.id for new in uploads.values() if new.id is not None})
+    tasks = store.feedback_tasks.find_many(tx, {new.task_id for new in uploads.values()})
+    stored = store.feedback.find_many(tx, {new.id for new in uploads.values() if new.id is not None})
     digests = {number: new.content_digest or digest(new) for number, new in uploads.items()}
     results: dict[int, Matched | Refusal] = {}
     repeats = {number: row for number, new in uploads.items() if (row := stored.get(new.id or "")) is not None}
@@ -199,7 +199,7 @@ def _connect(tx: Tx, given: Collection[Matched]) -> None:
         for row, completion_ids in given
         for position, completion_id in enumerate(completion_ids)
     ]
-    store.feedback.connect(tx, links)
+    store.feedback.link_completions(tx, links)
     by_task: dict[str, set[str]] = {}
     for row, completion_ids in given:
         if row.state == ACCEPTED:

@@ -118,17 +118,17 @@ def unknown(task_id: str) -> Invalid:
 
 def names(tx: Tx, task_ids: Sequence[str]) -> dict[str, str]:
     """What these tasks are called."""
-    return {id: row.name for id, row in store.feedback_tasks.found_among(tx, task_ids).items()}
+    return {id: row.name for id, row in store.feedback_tasks.find_many(tx, task_ids).items()}
 
 
 def found_among(tx: Tx, task_ids: Sequence[str]) -> dict[str, FeedbackTaskRow]:
     """Those of these tasks that are there."""
-    return store.feedback_tasks.found_among(tx, task_ids)
+    return store.feedback_tasks.find_many(tx, task_ids)
 
 
 def list_newest(tx: Tx, archived: bool | None, offset: int, limit: int) -> list[FeedbackTaskRow]:
     """Newest first; `archived` narrows to those that are, or are not."""
-    return store.feedback_tasks.page(tx, archived, offset, limit)
+    return store.feedback_tasks.list_page(tx, archived, offset, limit)
 
 
 def count(tx: Tx, archived: bool | None) -> int:
@@ -136,7 +136,7 @@ def count(tx: Tx, archived: bool | None) -> int:
 
 
 def _select(tx: Tx, row: FeedbackTaskRow, selector: Sequence[str]) -> None:
-    store.feedback_tasks.select_by(tx, row.id, store.tags.ensure(tx, selector).values())
+    store.feedback_tasks.replace_selector_tags(tx, row.id, store.tags.ensure(tx, selector).values())
     ungraded_index.task_changed(tx, row)
 
 

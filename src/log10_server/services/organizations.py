@@ -49,7 +49,7 @@ def create(
 
 def create_first(connection: Connection, clock: Clock, organization_id: str | None, token: str | None) -> Issued | None:
     """Create an organization and its token in a database that has none; None when there is one already."""
-    if next(store.every(connection), None) is not None:
+    if store.list_all(connection):
         return None
     return issue_token(connection, clock, create(connection, clock, organization_id, "default").id, token)
 
@@ -87,7 +87,7 @@ def revoke_token(connection: Connection, clock: Clock, token_id: str) -> None:
 
 def reached_by(connection: Connection, token: str) -> OrganizationRow | None:
     """The organization whose token this is; None for a token that is unknown or revoked."""
-    return store.reached_by(connection, digest(token))
+    return store.find_by_token_digest(connection, digest(token))
 
 
 def digest(token: str) -> str:

@@ -27,7 +27,7 @@ class Listed(NamedTuple):
 def tag_ids(tx: Tx, tags: Iterable[str]) -> list[int]:
     """The keys of `tags`, each once; none when one of them is no tag, as nothing can have them all."""
     names = set(tags)
-    keys = store.tags.known(tx, names)
+    keys = store.tags.find_keys(tx, names)
     return list(keys.values()) if len(keys) == len(names) else []
 
 
@@ -37,8 +37,8 @@ def resolve(tx: Tx, targets: Sequence[Selector | Listed]) -> list[list[str] | In
     Invalid stands in the place of a target with an unknown id (it says which), no match, or more than `at_most`
     matches (it says how many).
     """
-    keys = store.tags.known(tx, {tag for target in targets if isinstance(target, Selector) for tag in target.tags})
-    there = store.completions.existing(
+    keys = store.tags.find_keys(tx, {tag for target in targets if isinstance(target, Selector) for tag in target.tags})
+    there = store.completions.find_existing_ids(
         tx, {id for target in targets if isinstance(target, Listed) for id in target.completion_ids}
     )
     singles = _of_single_tags(tx, [target for target in targets if isinstance(target, Selector)], keys)
@@ -52,7 +52,7 @@ def resolve(tx: Tx, targets: Sequence[Selector | Listed]) -> list[list[str] | In
         if len(tag_ids) == 1:
             ids = singles.get(tag_ids[0], [])[: target.at_most + 1]
         else:
-            ids = store.completion_tags.having_all_tags(tx, tag_ids, target.at_most + 1)
+            ids = store.completion_tags.list_with_all_tags(tx, tag_ids, target.at_most + 1)
         found.append(_selected(tx, target, tag_ids, ids))
     return found
 
@@ -63,7 +63,7 @@ def _of_single_tags(tx: Tx, selectors: Sequence[Selector], keys: Mapping[str, in
     if not single:
         return {}
     tag_ids = sorted({keys[selector.tags[0]] for selector in single})
-    return store.completion_tags.newest_having(tx, tag_ids, max(selector.at_most for selector in single) + 1)
+    return store.completion_tags.list_with_each_tag(tx, tag_ids, max(selector.at_most for selector in single) + 1)
 
 
 def _listed(ids: Sequence[str], there: Container[str]) -> list[str] | Invalid:
@@ -81,7 +81,7 @@ def _selected(tx: Tx, selector: Selector, keys: Sequence[int], found: list[str])
     at = "/completion_tags_selector"
     if len(found) > selector.at_most:
         most = max(COUNTED, selector.at_most)
-        counted = len(store.completion_tags.having_all_tags(tx, keys, most + 1))
+        counted = len(store.completion_tags.list_with_all_tags(tx, keys, most + 1))
         many = f"more than {most}" if counted > most else str(counted)
         return Invalid.at(
             at,

@@ -17,8 +17,8 @@ def summarized(tx: Tx, targets: Sequence[Sequence[str]]) -> list[str]:
 
     It names how many, which models, and the start of the last user message of the first.
     """
-    models = store.completions.models(tx, {id for ids in targets for id in ids})
-    requests = store.completions.short_requests(tx, {ids[0] for ids in targets if ids})
+    models = store.completions.find_models(tx, {id for ids in targets for id in ids})
+    requests = store.completions.find_short_requests(tx, {ids[0] for ids in targets if ids})
     return [_line(ids, models, requests) for ids in targets]
 
 

@@ -14,12 +14,12 @@ def search(tx: Tx, query: str) -> list[TagRow]:
     A blank query gives those that were used last.
     """
     if not query.strip():
-        return store.completion_tags.tags_used_last(tx, _MOST_FOUND)
+        return store.completion_tags.list_recently_used_tags(tx, _MOST_FOUND)
     if len(query) > _LONGEST_QUERY:
         return []
-    return store.completion_tags.tags_containing(tx, query, _MOST_FOUND)
+    return store.completion_tags.search_tags(tx, query, _MOST_FOUND)
 
 
 def keys_of(tx: Tx, names: set[str]) -> dict[str, int]:
     """The keys of these tags."""
-    return store.tags.known(tx, names)
+    return store.tags.find_keys(tx, names)

@@ -57,7 +57,7 @@ def get(tx: Tx, run_id: str) -> TestRunRow:
 
 def list_newest(tx: Tx, offset: int, limit: int) -> list[TestRunRow]:
     """Newest first, without their reports."""
-    return store.test_runs.page(tx, offset, limit)
+    return store.test_runs.list_page(tx, offset, limit)
 
 
 def count(tx: Tx) -> int:
@@ -66,13 +66,13 @@ def count(tx: Tx) -> int:
 
 def may_upload(tx: Tx, run_id: str, secret: str) -> None:
     """Raises NotFound for an unknown run or a wrong secret, which look the same; Conflict when a report has come."""
-    _check(store.test_runs.find_listed(tx, run_id), secret)
+    _check(store.test_runs.find_without_report(tx, run_id), secret)
 
 
 def store_report(tx: Tx, run_id: str, secret: str, report: Report) -> None:
     """Use up the right to upload. Raises as `may_upload`."""
-    _check(store.test_runs.find_listed(tx, run_id), secret)
-    store.test_runs.put_report(tx, run_id, tx.now(), report.summary, report.text)
+    _check(store.test_runs.find_without_report(tx, run_id), secret)
+    store.test_runs.store_report(tx, run_id, tx.now(), report.summary, report.text)
 
 
 def _check(row: TestRunRow | None, secret: str) -> None:
@@ -114,7 +114,7 @@ def completions_of(tx: Tx, selectors: Sequence[Sequence[str]]) -> list[list[str]
     The tests of a run share one tag and each adds one of its own, so selectors that differ in one tag are looked up
     together: a report costs a few statements, however many tests it has. What would cost many finds nothing.
     """
-    keys = store.tags.known(tx, {tag for selector in selectors for tag in selector if _can_be_tag(tag)})
+    keys = store.tags.find_keys(tx, {tag for selector in selectors for tag in selector if _can_be_tag(tag)})
     common = _common(selectors)
     groups: dict[frozenset[int], set[int]] = {}  # by the tags that selectors share: each one's own
     places: list[tuple[frozenset[int], int] | None] = []
@@ -127,7 +127,7 @@ def completions_of(tx: Tx, selectors: Sequence[Sequence[str]]) -> list[list[str]
         else:
             places.append(None)
     found = {
-        shared: store.completion_tags.newest_with_each(tx, sorted(own), sorted(shared), COMPLETIONS_OF_A_TEST)
+        shared: store.completion_tags.list_with_all_tags_and_each(tx, sorted(own), sorted(shared), COMPLETIONS_OF_A_TEST)
         for shared, own in list(groups.items())[:_GROUPS_LOOKED_UP]
     }
     return [[] if place is None else found.get(place[0], {}).get(place[1], []) for place in places]

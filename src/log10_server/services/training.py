@@ -32,7 +32,7 @@ def page(tx: Tx, task_id: str, satisfied: Test, after: Cursor | None, until: int
 
     Each completion is there once. An unknown task has none.
     """
-    about = store.transfer.completions_with_feedback(tx, task_id, Window(after, until))
+    about = store.transfer.list_completions_with_feedback(tx, task_id, Window(after, until))
     if not about:
         return TrainingPage([], 0, None)
     good = _satisfying(tx, task_id, satisfied, about)
@@ -43,11 +43,11 @@ def page(tx: Tx, task_id: str, satisfied: Test, after: Cursor | None, until: int
 
 def _satisfying(tx: Tx, task_id: str, satisfied: Test, about: list[CompletionRow]) -> set[str]:
     """Those of the completions that satisfying feedback is about; the values are read a few at a time."""
-    given = store.transfer.accepted(tx, task_id, [one.id for one in about])
+    given = store.transfer.list_accepted_feedback(tx, task_id, [one.id for one in about])
     good: set[str] = set()
     ids = sorted(given)
     for start in range(0, len(ids), _VALUES_AT_ONCE):
-        for id, row in store.feedback.found_among(tx, ids[start : start + _VALUES_AT_ONCE]).items():
+        for id, row in store.feedback.find_many(tx, ids[start : start + _VALUES_AT_ONCE]).items():
             if satisfied(value(row.json_values)):
                 good.update(given[id])
     return good

@@ -34,7 +34,7 @@ class Progress(NamedTuple):
 
 def begin(tx: Tx) -> Progress:
     """An export of what is stored now; what comes while it runs is left out."""
-    return Progress(0, None, max(tx.now(), store.transfer.newest(tx)))
+    return Progress(0, None, max(tx.now(), store.transfer.newest_instant(tx)))
 
 
 def page(tx: Tx, progress: Progress) -> tuple[list[Any], Progress | None]:
@@ -58,16 +58,16 @@ def _ended(rows: list[Any]) -> Paged:
 
 
 def _feedback_page(tx: Tx, window: Window) -> Paged:
-    rows, last = _ended(store.transfer.feedbacks(tx, window))
+    rows, last = _ended(store.transfer.list_feedback(tx, window))
     return feedback.with_matches(tx, rows), last
 
 
 PARTS: list[Callable[[Tx, Window], Paged]] = [
-    lambda tx, window: _ended(store.transfer.sessions(tx, window)),
-    lambda tx, window: _ended(store.transfer.tasks(tx, window)),
-    lambda tx, window: _ended(store.transfer.completions(tx, window)),
+    lambda tx, window: _ended(store.transfer.list_sessions(tx, window)),
+    lambda tx, window: _ended(store.transfer.list_tasks(tx, window)),
+    lambda tx, window: _ended(store.transfer.list_completions(tx, window)),
     _feedback_page,
-    lambda tx, window: _ended(store.transfer.test_runs(tx, window)),
+    lambda tx, window: _ended(store.transfer.list_test_runs(tx, window)),
 ]
 
 # In
@@ -151,9 +151,9 @@ def restore_feedback(tx: Tx, kept: Sequence[KeptFeedback]) -> list[Outcome]:
 
     Refused is an id that is taken by other content: Conflict.
     """
-    before = store.feedback.found_among(tx, {_id(one) for one in kept})
-    linked = {id: set(ids) for id, ids in store.feedback.matched(tx, sorted(before)).items()}
-    there = store.completions.existing(tx, {id for one in kept for id in _named(one)})
+    before = store.feedback.find_many(tx, {_id(one) for one in kept})
+    linked = {id: set(ids) for id, ids in store.feedback.list_completion_ids(tx, sorted(before)).items()}
+    there = store.completions.find_existing_ids(tx, {id for one in kept for id in _named(one)})
     outcomes: list[Outcome] = []
     rows = dict(before)
     links: list[FeedbackCompletionRow] = []
@@ -195,13 +195,13 @@ def _store_feedback(
     decided = [row for id, row in rows.items() if id in before and row != before[id]]
     for row in decided:
         store.feedback.replace(tx, row)
-    store.feedback.connect(tx, links)
+    store.feedback.link_completions(tx, links)
     graded: dict[str, set[str]] = {}
     for link in links:
         if rows[link.feedback_id].state == ACCEPTED:
             graded.setdefault(link.task_id, set()).add(link.completion_id)
     accepted = {row.id: row.task_id for row in decided if row.state == ACCEPTED}
-    for id, completion_ids in store.feedback.matched(tx, sorted(accepted)).items():
+    for id, completion_ids in store.feedback.list_completion_ids(tx, sorted(accepted)).items():
         graded.setdefault(accepted[id], set()).update(completion_ids)
     for task_id in sorted(graded):
         ungraded_index.graded(tx, task_id, sorted(graded[task_id]))
@@ -260,7 +260,7 @@ def _restored_test_run(tx: Tx, one: KeptTestRun) -> Outcome:
         if one.report is None or (stored.report is not None and canonical(stored.report) == canonical(one.report)):
             return "unchanged"
         if stored.report is None:
-            store.test_runs.put_report(tx, one.id, one.uploaded_at or at, one.summary or "{}", one.report)
+            store.test_runs.store_report(tx, one.id, one.uploaded_at or at, one.summary or "{}", one.report)
             return "stored"
     return Conflict(f"The test run {one.id!r} is there already, with other content.")
 
@@ -270,7 +270,7 @@ def _make_missing_tasks(tx: Tx, kept: Sequence[KeptFeedback]) -> None:
     wanted: dict[str, KeptFeedback] = {}
     for one in kept:
         wanted.setdefault(one.given.task_id, one)
-    for id in sorted(wanted.keys() - store.feedback_tasks.found_among(tx, wanted).keys()):
+    for id in sorted(wanted.keys() - store.feedback_tasks.find_many(tx, wanted).keys()):
         one = wanted[id]
         new = NewFeedbackTask(id, one.task_name or id, "", "{}", ())
         store.feedback_tasks.add(tx, feedback_tasks.row_of(tx, new, _at(tx, one.created_at))._replace(archived=True))

@@ -13,7 +13,7 @@ _MOST = 2**63 - 1
 def list_newest(tx: Tx, task_id: str | None, offset: int, limit: int) -> list[CompletionRow]:
     """Newest first, each completion once; of one task when `task_id` is given."""
     while True:  # a task may become whole between two looks, and another one may be changed
-        rows = store.ungraded.page(tx, task_id, offset, limit)
+        rows = store.ungraded.list_page(tx, task_id, offset, limit)
         if rows is None:
             rows = _while_filling(tx, task_id, offset, limit)
         if rows is not None:
@@ -27,14 +27,14 @@ def _while_filling(tx: Tx, task_id: str | None, offset: int, limit: int) -> list
     The notes are read first: what is filled meanwhile is then found twice rather than not at all. None when all are whole.
     """
     most = min(offset + limit, _MOST)
-    notes = store.ungraded.notes(tx, task_id)
+    notes = store.ungraded.list_backfill_progress(tx, task_id)
     if not notes:  # whole by now
         return None
     wanted: set[Cursor] = set()
-    for id, task in store.feedback_tasks.found_among(tx, notes).items():
-        behind = store.ungraded.newest_behind(tx, id, ungraded_index.wanted_by(tx, task), notes[id], most)
+    for id, task in store.feedback_tasks.find_many(tx, notes).items():
+        behind = store.ungraded.list_by_query(tx, id, ungraded_index.wanted_by(tx, task), notes[id], most)
         wanted = set(heapq.nlargest(most, wanted | behind))
-    wanted.update(store.ungraded.newest_kept(tx, task_id, notes, most))
+    wanted.update(store.ungraded.list_indexed(tx, task_id, notes, most))
     ids = [place.id for place in heapq.nlargest(most, wanted)[offset:]]
-    rows = store.completions.found_among(tx, ids)
+    rows = store.completions.find_many(tx, ids)
     return [rows[id] for id in ids if id in rows]

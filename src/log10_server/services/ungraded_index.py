@@ -43,15 +43,15 @@ def task_changed(tx: Tx, task: FeedbackTaskRow) -> None:
 
     The newest completions are looked at now, those behind them by and by (`runtime/ungraded_backfill`).
     """
-    store.ungraded.note(tx, task.id, _filled(tx, task, None))
+    store.ungraded.store_backfill_progress(tx, task.id, _filled(tx, task, None))
 
 
 def fill_on(tx: Tx, task_id: str) -> None:
     """Fill the next piece of a task that is not whole yet."""
-    behind = store.ungraded.notes(tx, task_id).get(task_id)
+    behind = store.ungraded.list_backfill_progress(tx, task_id).get(task_id)
     task = store.feedback_tasks.find(tx, task_id)
     if behind is not None and task is not None:
-        store.ungraded.note(tx, task_id, _filled(tx, task, behind))
+        store.ungraded.store_backfill_progress(tx, task_id, _filled(tx, task, behind))
 
 
 def wanted_by(tx: Tx, task: FeedbackTaskRow) -> list[int]:
@@ -60,24 +60,24 @@ def wanted_by(tx: Tx, task: FeedbackTaskRow) -> list[int]:
 
 
 def _filled(tx: Tx, task: FeedbackTaskRow, behind: Cursor | None) -> Cursor | None:
-    return store.ungraded.fill(tx, task.id, wanted_by(tx, task), behind, tx.database.filled_at_once)
+    return store.ungraded.backfill(tx, task.id, wanted_by(tx, task), behind, tx.database.filled_at_once)
 
 
 def graded(tx: Tx, task_id: str, completion_ids: Sequence[str]) -> None:
     """Feedback of this task on these completions was stored."""
     if completion_ids:
-        store.ungraded.remove_pairs(tx, task_id, completion_ids)
+        store.ungraded.remove_graded(tx, task_id, completion_ids)
 
 
 def feedback_removed(tx: Tx, task_id: str, completion_ids: Sequence[str]) -> None:
     """Accepted feedback of this task on these completions is gone; others may still grade them."""
     if not completion_ids:
         return
-    rows = list(store.completions.found_among(tx, completion_ids).values())
-    known = store.feedback_tasks.known_tags(tx, {tag for row in rows for tag in tags_of(row)})
+    rows = list(store.completions.find_many(tx, completion_ids).values())
+    known = store.feedback_tasks.find_known_tags(tx, {tag for row in rows for tag in tags_of(row)})
     tag_ids = {row.id: {known.keys[tag] for tag in tags_of(row)} for row in rows}
     its = {id: selector for id, selector in known.selectors.items() if id == task_id}
-    tagged(tx, rows, tag_ids, its, store.feedback.graded(tx, completion_ids))
+    tagged(tx, rows, tag_ids, its, store.feedback.find_graded_pairs(tx, completion_ids))
 
 
 def tags_of(row: CompletionRow) -> list[str]:

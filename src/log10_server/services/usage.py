@@ -29,7 +29,7 @@ def of(tx: Tx, asked: Question, limit: int) -> tuple[list[Sums], Sums]:
     A completion with several tags is in the group of each, and once in the total.
     """
     filters = _filters(tx, asked.tags, asked.created_from, asked.created_to)
-    groups, total = store.usage.summed(tx, filters, asked.model, asked.group_by, limit)
+    groups, total = store.usage.sum_usage(tx, filters, asked.model, asked.group_by, limit)
     return groups if asked.group_by else [total], total
 
 
@@ -43,7 +43,7 @@ def tokens_per_model_per_day(tx: Tx, tags: Sequence[str], first_day: int | None,
     """The newest day first, then by model. Days count from 1970, and both ends are inclusive."""
     created_from = None if first_day is None else first_day * DAY
     created_to = None if last_day is None else (last_day + 1) * DAY - 1
-    return store.usage.tokens_per_day_and_model(tx, _filters(tx, tags, created_from, created_to))
+    return store.usage.sum_tokens_per_day_and_model(tx, _filters(tx, tags, created_from, created_to))
 
 
 def _filters(tx: Tx, tags: Sequence[str], created_from: int | None, created_to: int | None) -> Filters:

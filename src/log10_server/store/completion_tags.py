@@ -100,7 +100,7 @@ class AllTagged(NamedTuple):
     looked_at: Select[Any]
 
 
-def index_tags(tx: Tx, rows: Iterable[CompletionTagRow], common: Collection[int] = ()) -> None:
+def add_tags(tx: Tx, rows: Iterable[CompletionTagRow], common: Collection[int] = ()) -> None:
     """Add all tags of some completions to the index; `common` are those of the tags that are marked as common."""
     ordered = sorted(rows)
     tx.insert_many(completion_tag, ordered)
@@ -108,23 +108,23 @@ def index_tags(tx: Tx, rows: Iterable[CompletionTagRow], common: Collection[int]
     _mark_common(tx, ordered, common)
 
 
-def unindex_tags(tx: Tx, completion_ids: Iterable[str]) -> None:
+def remove_tags(tx: Tx, completion_ids: Iterable[str]) -> None:
     rows, common = _tags_of(tx, sorted(completion_ids))
     tx.remove_many(completion_tag_pair, sorted(_pairs(rows, common, tx.database.common.max_tags_for_pairs)))
     tx.remove_many(completion_tag, sorted(rows))
 
 
-def having_all_tags(tx: Tx, tag_ids: Sequence[int], limit: int) -> list[str]:
+def list_with_all_tags(tx: Tx, tag_ids: Sequence[int], limit: int) -> list[str]:
     """Ids of the completions that have every one of `tag_ids`, newest first, `limit` at most. No tags: none."""
     if len(tag_ids) < 2:
-        return [id for tag_id in tag_ids for id in newest_having(tx, [tag_id], limit).get(tag_id, [])]
-    found, by, _ = with_all_tags(tx, tag_ids)
+        return [id for tag_id in tag_ids for id in list_with_each_tag(tx, [tag_id], limit).get(tag_id, [])]
+    found, by, _ = select_with_all_tags(tx, tag_ids)
     at, id = by.c.created_at, by.c.completion_id
     newest = found.with_only_columns(id, at).order_by(at.desc(), id.desc()).limit(limit)
     return list(tx.connection.scalars(newest))
 
 
-def newest_having(tx: Tx, tag_ids: Sequence[int], limit: int) -> dict[int, list[str]]:
+def list_with_each_tag(tx: Tx, tag_ids: Sequence[int], limit: int) -> dict[int, list[str]]:
     """For each of `tag_ids` the ids of the completions that have it, newest first, `limit` at most for each."""
     found: dict[int, list[str]] = {}
     for tag_id, completion_id in tx.fetch_each(_HAVING, "tag_id", tag_ids, limit=limit):
@@ -132,7 +132,7 @@ def newest_having(tx: Tx, tag_ids: Sequence[int], limit: int) -> dict[int, list[
     return found
 
 
-def with_all_tags(tx: Tx, tag_ids: Sequence[int]) -> AllTagged:
+def select_with_all_tags(tx: Tx, tag_ids: Sequence[int]) -> AllTagged:
     """A row for each completion that has every one of `tag_ids` (one at least).
 
     Driven from the rarest tag or pair: its rows are few, and each other tag is one look into an index. A scalar
@@ -148,12 +148,12 @@ def with_all_tags(tx: Tx, tag_ids: Sequence[int]) -> AllTagged:
     return AllTagged(found, by, looked_at)
 
 
-def newest_with_each(tx: Tx, tag_ids: Sequence[int], besides: Sequence[int], limit: int) -> dict[int, list[str]]:
+def list_with_all_tags_and_each(tx: Tx, tag_ids: Sequence[int], besides: Sequence[int], limit: int) -> dict[int, list[str]]:
     """For each of `tag_ids` the ids of those completions that have it and all of `besides` (one at least).
 
     Newest first, `limit` at most for each tag; a tag that none has is left out. One statement for any number of tags.
     """
-    all_tagged = with_all_tags(tx, besides)
+    all_tagged = select_with_all_tags(tx, besides)
     theirs = all_tagged.found.with_only_columns(
         all_tagged.by.c.organization_id, all_tagged.by.c.completion_id
     ).subquery()
@@ -220,7 +220,7 @@ def _of_pair(tx: Tx, first: int, second: int) -> FromClause:
     return union_all(*(select(each) for each in ordered)).subquery("of_pair")
 
 
-def tags_containing(tx: Tx, query: str, limit: int) -> list[TagRow]:
+def search_tags(tx: Tx, query: str, limit: int) -> list[TagRow]:
     """Tags whose name contains `query`, ignoring case: the exact name first, then the shortest."""
     found = tx.rows(tag).where(tag.c.name.icontains(query, autoescape=True))
     closest = found.order_by(
@@ -229,7 +229,7 @@ def tags_containing(tx: Tx, query: str, limit: int) -> list[TagRow]:
     return [TagRow(*row) for row in tx.connection.execute(closest)]
 
 
-def tags_used_last(tx: Tx, limit: int) -> list[TagRow]:
+def list_recently_used_tags(tx: Tx, limit: int) -> list[TagRow]:
     """Tags by the newest completion that has them, the newest first; then those that none has."""
     used_at = (
         tx.rows(completion_tag, "created_at")

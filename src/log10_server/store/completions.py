@@ -27,7 +27,7 @@ from sqlalchemy.schema import ExecutableDDLElement
 from log10_server.db.schema import Instant, Key, Payload, link, order, owned, same_columns
 from log10_server.db.statements import QueryBuilder, Statement
 from log10_server.db.transaction import Tx
-from log10_server.store.completion_tags import unindex_tags, with_all_tags
+from log10_server.store.completion_tags import remove_tags, select_with_all_tags
 
 completion = owned(
     "completion",
@@ -96,10 +96,10 @@ _MODELS = Statement(lambda asked: asked.found(asked.rows(completion, "id", "mode
 
 
 def find(tx: Tx, completion_id: str) -> CompletionRow | None:
-    return found_among(tx, [completion_id]).get(completion_id)
+    return find_many(tx, [completion_id]).get(completion_id)
 
 
-def found_among(tx: Tx, ids: Iterable[str]) -> dict[str, CompletionRow]:
+def find_many(tx: Tx, ids: Iterable[str]) -> dict[str, CompletionRow]:
     """Those of `ids` that are stored."""
     wanted = sorted(set(ids))
     if not wanted:
@@ -117,16 +117,16 @@ def replace(tx: Tx, rows: Sequence[CompletionRow]) -> None:
 
 
 def remove(tx: Tx, completion_id: str) -> None:
-    unindex_tags(tx, [completion_id])
+    remove_tags(tx, [completion_id])
     tx.connection.execute(tx.delete(completion).where(completion.c.id == completion_id))
 
 
-def existing(tx: Tx, ids: Iterable[str]) -> set[str]:
+def find_existing_ids(tx: Tx, ids: Iterable[str]) -> set[str]:
     wanted = sorted(set(ids))
     return {id for (id,) in tx.fetch(_EXISTING, ids=wanted)} if wanted else set()
 
 
-def models(tx: Tx, ids: Iterable[str]) -> dict[str, str | None]:
+def find_models(tx: Tx, ids: Iterable[str]) -> dict[str, str | None]:
     """The model of each of these completions."""
     return dict(tx.fetch(_MODELS, ids=sorted(ids)))
 
@@ -138,7 +138,7 @@ _SHORT_REQUESTS = Statement(
 )
 
 
-def short_requests(tx: Tx, ids: Iterable[str]) -> dict[str, str]:
+def find_short_requests(tx: Tx, ids: Iterable[str]) -> dict[str, str]:
     """The requests of these completions; those that take long to read are left out."""
     return dict(tx.fetch(_SHORT_REQUESTS, ids=sorted(ids)))
 
@@ -163,13 +163,13 @@ class Cursor(NamedTuple):
     id: str
 
 
-def page(tx: Tx, filters: Filters, after: Cursor | None, limit: int) -> list[CompletionRow]:
+def list_after(tx: Tx, filters: Filters, after: Cursor | None, limit: int) -> list[CompletionRow]:
     """Completions that pass the filters, newest first, those behind `after`."""
     if filters.ids is None and filters.tag_ids is None:
         return _plain_page(
             tx, filters, {} if after is None else {"last_at": after.created_at, "last_id": after.id}, limit
         )
-    found, at, id = narrowed(tx, filters)
+    found, at, id = filtered(tx, filters)
     if after is not None:
         found = found.where(tuple_(at, id) < tuple_(*map(literal, after)))
     return _listed(tx, found, at, id, 0, limit)
@@ -209,9 +209,9 @@ _PLAIN = {
 }
 
 
-def page_from(tx: Tx, filters: Filters, offset: int, limit: int) -> list[CompletionRow]:
+def list_page(tx: Tx, filters: Filters, offset: int, limit: int) -> list[CompletionRow]:
     """Completions that pass the filters, newest first, behind the first `offset`."""
-    return _listed(tx, *narrowed(tx, filters), offset, limit)
+    return _listed(tx, *filtered(tx, filters), offset, limit)
 
 
 def _listed(
@@ -223,11 +223,11 @@ def _listed(
 
 
 def count(tx: Tx, filters: Filters) -> int:
-    found, _, id = narrowed(tx, filters)
+    found, _, id = filtered(tx, filters)
     return tx.connection.scalar(select(func.count()).select_from(found.with_only_columns(id).subquery())) or 0
 
 
-def narrowed(tx: Tx, filters: Filters) -> tuple[Select[Any], ColumnElement[int], ColumnElement[str]]:
+def filtered(tx: Tx, filters: Filters) -> tuple[Select[Any], ColumnElement[int], ColumnElement[str]]:
     """The completions that pass, and the columns that give their order."""
     found: Select[Any]
     at: ColumnElement[int]
@@ -238,7 +238,7 @@ def narrowed(tx: Tx, filters: Filters) -> tuple[Select[Any], ColumnElement[int],
         found, at, id = tx.rows(completion).where(false()), completion.c.created_at, completion.c.id
     else:
         # The index over tags has the order of the list, so the page ends as soon as it is full.
-        all_tagged, by, _ = with_all_tags(tx, filters.tag_ids)
+        all_tagged, by, _ = select_with_all_tags(tx, filters.tag_ids)
         at, id = by.c.created_at, by.c.completion_id
         theirs = (completion.c.organization_id == by.c.organization_id) & (completion.c.id == id)
         found = all_tagged.join(completion, theirs).with_only_columns(*completion.c)
@@ -254,7 +254,7 @@ def narrowed(tx: Tx, filters: Filters) -> tuple[Select[Any], ColumnElement[int],
     return found, at, id
 
 
-def in_session(tx: Tx, session_id: str, after: Cursor | None, limit: int) -> list[CompletionRow]:
+def list_in_session(tx: Tx, session_id: str, after: Cursor | None, limit: int) -> list[CompletionRow]:
     """The completions of a session in the order in which they began, those behind `after`."""
     found = tx.rows(completion).where(completion.c.session_id == session_id)
     if after is not None:

@@ -115,12 +115,12 @@ def add(tx: Tx, rows: Sequence[FeedbackRow]) -> None:
     tx.insert_many(feedback, rows)
 
 
-def connect(tx: Tx, rows: Iterable[FeedbackCompletionRow]) -> None:
+def link_completions(tx: Tx, rows: Iterable[FeedbackCompletionRow]) -> None:
     """Say which completions feedback is about."""
     tx.insert_many(feedback_completion, list(rows))
 
 
-def found_among(tx: Tx, ids: Iterable[str]) -> dict[str, FeedbackRow]:
+def find_many(tx: Tx, ids: Iterable[str]) -> dict[str, FeedbackRow]:
     """Those of `ids` that are stored."""
     wanted = sorted(set(ids))
     if not wanted:
@@ -128,7 +128,7 @@ def found_among(tx: Tx, ids: Iterable[str]) -> dict[str, FeedbackRow]:
     return {row.id: row for row in map(FeedbackRow._make, tx.fetch(_AMONG, ids=wanted))}
 
 
-def matched(tx: Tx, ids: Sequence[str]) -> dict[str, list[str]]:
+def list_completion_ids(tx: Tx, ids: Sequence[str]) -> dict[str, list[str]]:
     """The completions, in their order, of each feedback in `ids`; those with none are left out."""
     if not ids:
         return {}
@@ -144,12 +144,12 @@ def remove(tx: Tx, feedback_id: str) -> bool:
     return tx.connection.execute(tx.delete(feedback).where(feedback.c.id == feedback_id)).rowcount > 0
 
 
-def forget_completion(tx: Tx, completion_id: str) -> None:
+def unlink_completion(tx: Tx, completion_id: str) -> None:
     """Take a completion out of all feedback that is about it; the feedback stays."""
     tx.connection.execute(tx.delete(feedback_completion).where(feedback_completion.c.completion_id == completion_id))
 
 
-def graded(tx: Tx, completion_ids: Sequence[str]) -> set[tuple[str, str]]:
+def find_graded_pairs(tx: Tx, completion_ids: Sequence[str]) -> set[tuple[str, str]]:
     """The pairs (task, completion) of these completions that have accepted feedback."""
     if not completion_ids:
         return set()
@@ -175,13 +175,13 @@ class Filters(NamedTuple):
 _AT_ONCE = 200
 
 
-def page(tx: Tx, filters: Filters, offset: int, limit: int) -> list[FeedbackRow]:
+def list_page(tx: Tx, filters: Filters, offset: int, limit: int) -> list[FeedbackRow]:
     """Feedback that passes the filters, newest first."""
     given = _given(filters)
     return list(map(FeedbackRow._make, tx.fetch(_page(*given), **given, offset=offset, limit=limit)))
 
 
-def every_value(tx: Tx, filters: Filters) -> Iterator[tuple[str, str]]:
+def iterate_values(tx: Tx, filters: Filters) -> Iterator[tuple[str, str]]:
     """The ids and the values of all feedback that passes the filters, newest first, read some at a time."""
     given = _given(filters)
     last: dict[str, Any] = {}

@@ -84,7 +84,7 @@ def replace(tx: Tx, row: FeedbackTaskRow) -> None:
     tx.connection.execute(tx.update(feedback_task).where(feedback_task.c.id == row.id).values(values))
 
 
-def select_by(tx: Tx, task_id: str, tag_ids: Iterable[int]) -> None:
+def replace_selector_tags(tx: Tx, task_id: str, tag_ids: Iterable[int]) -> None:
     """Make `tag_ids` the tags that the selector of this task names."""
     tx.connection.execute(tx.delete(feedback_task_tag).where(feedback_task_tag.c.task_id == task_id))
     tx.insert_many(
@@ -93,16 +93,16 @@ def select_by(tx: Tx, task_id: str, tag_ids: Iterable[int]) -> None:
 
 
 def find(tx: Tx, task_id: str) -> FeedbackTaskRow | None:
-    return found_among(tx, [task_id]).get(task_id)
+    return find_many(tx, [task_id]).get(task_id)
 
 
-def found_among(tx: Tx, task_ids: Iterable[str]) -> dict[str, FeedbackTaskRow]:
+def find_many(tx: Tx, task_ids: Iterable[str]) -> dict[str, FeedbackTaskRow]:
     """Those of `task_ids` that there are."""
     found = map(FeedbackTaskRow._make, tx.fetch(_AMONG, ids=sorted(set(task_ids))))
     return {row.id: row._replace(archived=bool(row.archived)) for row in found}
 
 
-def page(tx: Tx, archived: bool | None, offset: int, limit: int) -> list[FeedbackTaskRow]:
+def list_page(tx: Tx, archived: bool | None, offset: int, limit: int) -> list[FeedbackTaskRow]:
     """Tasks, newest first; `archived` narrows to those that are or are not."""
     newest = _narrowed(tx.rows(feedback_task), archived).order_by(
         feedback_task.c.created_at.desc(), feedback_task.c.id.desc()
@@ -130,7 +130,7 @@ class KnownTags(NamedTuple):
     selectors: dict[str, set[int]]
 
 
-def known_tags(tx: Tx, names: Iterable[str]) -> KnownTags:
+def find_known_tags(tx: Tx, names: Iterable[str]) -> KnownTags:
     """By one look-up."""
     by_name = digests(names)
     known = KnownTags({}, set(), {})

@@ -1,6 +1,5 @@
 """Organizations and the tokens that reach them: the directory, which belongs to no organization's transaction."""
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
 from sqlalchemy import Column, Connection, ForeignKey, Index, PrimaryKeyConstraint, Table, insert, select, update
@@ -61,10 +60,10 @@ def find(connection: Connection, id_or_slug: str) -> OrganizationRow | None:
     return None
 
 
-def every(connection: Connection) -> Iterator[OrganizationRow]:
+def list_all(connection: Connection) -> list[OrganizationRow]:
     """All organizations, the oldest first."""
-    for row in connection.execute(select(organization).order_by(organization.c.created_at, organization.c.id)):
-        yield OrganizationRow(*row)
+    oldest_first = select(organization).order_by(organization.c.created_at, organization.c.id)
+    return [OrganizationRow(*row) for row in connection.execute(oldest_first)]
 
 
 def add_token(connection: Connection, row: TokenRow) -> None:
@@ -76,7 +75,7 @@ def find_token(connection: Connection, digest: str) -> TokenRow | None:
     return TokenRow(*found) if found is not None else None
 
 
-def tokens(connection: Connection, organization_id: str) -> list[TokenRow]:
+def list_tokens(connection: Connection, organization_id: str) -> list[TokenRow]:
     """The tokens of an organization, the oldest first."""
     mine = select(token).where(token.c.organization_id == organization_id).order_by(token.c.created_at, token.c.id)
     return [TokenRow(*row) for row in connection.execute(mine)]
@@ -93,7 +92,7 @@ _caller = (
 )
 
 
-def reached_by(connection: Connection, digest: str) -> OrganizationRow | None:
+def find_by_token_digest(connection: Connection, digest: str) -> OrganizationRow | None:
     """The organization that the token of this digest reaches, while it is good."""
     found = connection.execute(_caller.where(token.c.digest == digest)).first()
     return OrganizationRow(*found) if found is not None else None

@@ -38,7 +38,7 @@ same_columns(TagRow, tag)
 _KNOWN = Statement(lambda asked: asked.found(asked.rows(tag, "name_digest", "id"), tag.c.name_digest, "digests"))
 
 
-def known(tx: Tx, names: Iterable[str]) -> dict[str, int]:
+def find_keys(tx: Tx, names: Iterable[str]) -> dict[str, int]:
     """The keys of those names that are tags already."""
     by_digest = digests(names)
     found = tx.fetch(_KNOWN, digests=sorted(by_digest)) if by_digest else []
@@ -48,7 +48,7 @@ def known(tx: Tx, names: Iterable[str]) -> dict[str, int]:
 def ensure(tx: Tx, names: Iterable[str]) -> dict[str, int]:
     """The keys of all `names`; those that are not tags yet become tags."""
     wanted = set(names)
-    return add_missing(tx, wanted, known(tx, wanted))
+    return add_missing(tx, wanted, find_keys(tx, wanted))
 
 
 def add_missing(tx: Tx, names: Iterable[str], known: Mapping[str, int]) -> dict[str, int]:

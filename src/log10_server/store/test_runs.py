@@ -49,17 +49,17 @@ def find(tx: Tx, id: str) -> TestRunRow | None:
     return TestRunRow(*found) if found is not None else None
 
 
-def find_listed(tx: Tx, id: str) -> TestRunRow | None:
+def find_without_report(tx: Tx, id: str) -> TestRunRow | None:
     """The run without its report."""
     return _first(tx, _listed(tx).where(test_run.c.id == id))
 
 
-def put_report(tx: Tx, id: str, at: int, summary: str, report: str) -> None:
+def store_report(tx: Tx, id: str, at: int, summary: str, report: str) -> None:
     values = {"uploaded_at": at, "summary": summary, "report": report}
     tx.connection.execute(tx.update(test_run).where(test_run.c.id == id).values(values))
 
 
-def page(tx: Tx, offset: int, limit: int) -> list[TestRunRow]:
+def list_page(tx: Tx, offset: int, limit: int) -> list[TestRunRow]:
     """Newest first, without their reports."""
     newest = _listed(tx).order_by(test_run.c.created_at.desc(), test_run.c.id.desc())
     return [TestRunRow(*(*row, None)) for row in tx.connection.execute(newest.offset(offset).limit(limit))]

@@ -24,7 +24,7 @@ class Window(NamedTuple):
     until: int
 
 
-def newest(tx: Tx) -> int:
+def newest_instant(tx: Tx) -> int:
     """The instant of the newest row of all that is read here; 0 when there is none."""
     return max(
         tx.connection.scalar(tx.rows(table, "created_at").order_by(table.c.created_at.desc()).limit(1)) or 0
@@ -32,11 +32,11 @@ def newest(tx: Tx) -> int:
     )
 
 
-def sessions(tx: Tx, window: Window) -> list[SessionRow]:
+def list_sessions(tx: Tx, window: Window) -> list[SessionRow]:
     return [SessionRow(*row) for row in _page(tx, session, window, literal(0))]
 
 
-def tasks(tx: Tx, window: Window) -> list[FeedbackTaskRow]:
+def list_tasks(tx: Tx, window: Window) -> list[FeedbackTaskRow]:
     weight = func.length(feedback_task.c.json_schema) + func.length(feedback_task.c.instruction)
     return [FeedbackTaskRow(*row) for row in _page(tx, feedback_task, window, weight)]
 
@@ -47,11 +47,11 @@ _completion_weight: ColumnElement[int] = sum(
 )
 
 
-def completions(tx: Tx, window: Window) -> list[CompletionRow]:
+def list_completions(tx: Tx, window: Window) -> list[CompletionRow]:
     return [CompletionRow(*row) for row in _page(tx, completion, window, _completion_weight)]
 
 
-def completions_with_feedback(tx: Tx, task_id: str, window: Window) -> list[CompletionRow]:
+def list_completions_with_feedback(tx: Tx, task_id: str, window: Window) -> list[CompletionRow]:
     """Completions that some feedback of the task is about."""
     about = (
         tx.rows(feedback_completion, "task_id")
@@ -62,7 +62,7 @@ def completions_with_feedback(tx: Tx, task_id: str, window: Window) -> list[Comp
     return [CompletionRow(*row) for row in _page(tx, completion, window, _completion_weight, about)]
 
 
-def feedbacks(tx: Tx, window: Window) -> list[FeedbackRow]:
+def list_feedback(tx: Tx, window: Window) -> list[FeedbackRow]:
     links = (
         select(func.count())
         .where(
@@ -76,12 +76,12 @@ def feedbacks(tx: Tx, window: Window) -> list[FeedbackRow]:
     return [FeedbackRow(*row) for row in _page(tx, feedback, window, weight)]
 
 
-def test_runs(tx: Tx, window: Window) -> list[TestRunRow]:
+def list_test_runs(tx: Tx, window: Window) -> list[TestRunRow]:
     weight = func.coalesce(func.length(test_run.c.report), 0)
     return [TestRunRow(*row) for row in _page(tx, test_run, window, weight)]
 
 
-def accepted(tx: Tx, task_id: str, completion_ids: Iterable[str]) -> dict[str, list[str]]:
+def list_accepted_feedback(tx: Tx, task_id: str, completion_ids: Iterable[str]) -> dict[str, list[str]]:
     """The ids of the accepted feedback of the task that is about these completions, and which of them it is about."""
     links = (
         tx.rows(feedback_completion, "feedback_id", "completion_id")

@@ -33,7 +33,7 @@ from sqlalchemy import (
 from log10_server.db.schema import Instant, Key, link, order, owned, same_columns
 from log10_server.db.statements import QueryBuilder, Statement
 from log10_server.db.transaction import Tx
-from log10_server.store.completion_tags import with_all_tags
+from log10_server.store.completion_tags import select_with_all_tags
 from log10_server.store.completions import CompletionRow, Cursor, completion
 from log10_server.store.feedback import feedback, feedback_completion, is_linked
 
@@ -91,7 +91,7 @@ def add(tx: Tx, rows: Iterable[UngradedRow]) -> None:
     tx.insert_missing(ungraded, sorted(rows))
 
 
-def fill(tx: Tx, task_id: str, tag_ids: Sequence[int], behind: Cursor | None, most: int) -> Cursor | None:
+def backfill(tx: Tx, task_id: str, tag_ids: Sequence[int], behind: Cursor | None, most: int) -> Cursor | None:
     """Bring the rows of a task behind that place (None: from the newest on) to what the query finds; gives how far.
 
     `most` bounds what is looked at, so what it costs; None is given when all is done. No tags: nothing is wanted.
@@ -99,7 +99,7 @@ def fill(tx: Tx, task_id: str, tag_ids: Sequence[int], behind: Cursor | None, mo
     kept = tx.rows(ungraded).where(ungraded.c.task_id == task_id)
     ends = [_end(tx, kept, ungraded, behind, most)]
     if tag_ids:
-        found, by, looked_at = with_all_tags(tx, tag_ids)
+        found, by, looked_at = select_with_all_tags(tx, tag_ids)
         ends.append(_end(tx, looked_at, by, behind, most))
     end = max((end for end in ends if end is not None), default=None)
     gone = tx.delete(ungraded).where(ungraded.c.task_id == task_id)
@@ -112,14 +112,14 @@ def fill(tx: Tx, task_id: str, tag_ids: Sequence[int], behind: Cursor | None, mo
     return end
 
 
-def note(tx: Tx, task_id: str, end: Cursor | None) -> None:
+def store_backfill_progress(tx: Tx, task_id: str, end: Cursor | None) -> None:
     """Remember how far a task is filled; None when it is whole."""
     tx.connection.execute(tx.delete(ungraded_backfill).where(ungraded_backfill.c.task_id == task_id))
     if end is not None:
         tx.insert_many(ungraded_backfill, [BackfillRow(tx.organization_id, task_id, *end)])
 
 
-def notes(tx: Tx, task_id: str | None = None) -> dict[str, Cursor]:
+def list_backfill_progress(tx: Tx, task_id: str | None = None) -> dict[str, Cursor]:
     """How far each task is filled of those that are not whole; of the one given."""
     found = tx.rows(ungraded_backfill, "task_id", "created_at", "completion_id")
     if task_id is not None:
@@ -127,14 +127,14 @@ def notes(tx: Tx, task_id: str | None = None) -> dict[str, Cursor]:
     return {row.task_id: Cursor(row.created_at, row.completion_id) for row in tx.connection.execute(found)}
 
 
-def not_whole(connection: Connection, most: int) -> list[tuple[str, str]]:
+def list_unfinished_backfills(connection: Connection, most: int) -> list[tuple[str, str]]:
     """Tasks of any organization that are not whole, with their organization before them."""
     table = ungraded_backfill
     some = select(table.c.organization_id, table.c.task_id).order_by(table.c.organization_id, table.c.task_id)
     return [(row.organization_id, row.task_id) for row in connection.execute(some.limit(most))]
 
 
-def newest_kept(tx: Tx, task_id: str | None, besides: Mapping[str, Cursor], most: int) -> list[Cursor]:
+def list_indexed(tx: Tx, task_id: str | None, besides: Mapping[str, Cursor], most: int) -> list[Cursor]:
     """Completions that are kept as wanted, of tasks in `besides` only down to their place; newest first, each once."""
     its = ungraded
     wanted = tx.rows(its, "created_at", "completion_id")
@@ -147,25 +147,25 @@ def newest_kept(tx: Tx, task_id: str | None, besides: Mapping[str, Cursor], most
     return heapq.nlargest(most, found)
 
 
-def newest_behind(tx: Tx, task_id: str, tag_ids: Sequence[int], behind: Cursor, most: int) -> set[Cursor]:
+def list_by_query(tx: Tx, task_id: str, tag_ids: Sequence[int], behind: Cursor, most: int) -> set[Cursor]:
     """What the query finds behind that place: completions with all of `tag_ids` and no feedback of the task."""
     if not tag_ids:
         return set()
-    found, by, _ = with_all_tags(tx, tag_ids)
+    found, by, _ = select_with_all_tags(tx, tag_ids)
     wanted = found.where(_is_wanted(by, task_id)).with_only_columns(by.c.created_at, by.c.completion_id)
     return _newest(tx, _between(wanted, by, behind, None), by, most)
 
 
-def remove_of_completions(tx: Tx, completion_ids: Sequence[str]) -> None:
+def remove_completions(tx: Tx, completion_ids: Sequence[str]) -> None:
     tx.run(_REMOVE_OF_COMPLETIONS, ids=list(completion_ids))
 
 
-def remove_pairs(tx: Tx, task_id: str, completion_ids: Sequence[str]) -> None:
+def remove_graded(tx: Tx, task_id: str, completion_ids: Sequence[str]) -> None:
     """What a feedback of the task has graded."""
     tx.run(_REMOVE_PAIRS, task_id=task_id, ids=list(completion_ids))
 
 
-def page(tx: Tx, task_id: str | None, offset: int, limit: int) -> list[CompletionRow] | None:
+def list_page(tx: Tx, task_id: str | None, offset: int, limit: int) -> list[CompletionRow] | None:
     """Completions that some task (or the one given) wants feedback on, newest first, each once.
 
     None when such a task is not whole yet. That is asked in the same statement: it may become so any moment.

@@ -27,7 +27,7 @@ from log10_server.clock import MICROSECONDS
 from log10_server.db.schema import Key
 from log10_server.db.transaction import Tx
 from log10_server.store.completion_tags import completion_tag
-from log10_server.store.completions import Filters, completion, narrowed, shown_status
+from log10_server.store.completions import Filters, completion, filtered, shown_status
 from log10_server.store.tags import tag
 
 Group = Literal["day", "model", "tag", "status"]
@@ -68,7 +68,7 @@ class Tokens(NamedTuple):
     output_tokens: int
 
 
-def summed(tx: Tx, filters: Filters, model: str | None, by: Group | None, limit: int) -> tuple[list[Sums], Sums]:
+def sum_usage(tx: Tx, filters: Filters, model: str | None, by: Group | None, limit: int) -> tuple[list[Sums], Sums]:
     """The groups of the completions that pass, and all of them together.
 
     Days: the newest first. Others: those with the most completions first, then by name. With `by` None there is no
@@ -88,9 +88,9 @@ def summed(tx: Tx, filters: Filters, model: str | None, by: Group | None, limit:
     return others, first
 
 
-def tokens_per_day_and_model(tx: Tx, filters: Filters) -> list[Tokens]:
+def sum_tokens_per_day_and_model(tx: Tx, filters: Filters) -> list[Tokens]:
     """The newest day first, then by the model's name."""
-    calls = narrowed(tx, filters)[0].with_only_columns(
+    calls = filtered(tx, filters)[0].with_only_columns(
         _day.label("day"), shown_model.label("model"), completion.c.input_tokens, completion.c.output_tokens
     )
     found = calls.subquery()
@@ -122,7 +122,7 @@ _groups_by: dict[Group | None, ColumnElement[Any]] = {
 
 def _calls(tx: Tx, filters: Filters, model: str | None, by: Group | None) -> CTE:
     """The completions that pass, as the few columns that matter. It is read twice, so both databases keep it meanwhile."""
-    found = narrowed(tx, filters)[0]
+    found = filtered(tx, filters)[0]
     if model is not None:
         found = found.where(shown_model == model)
     return found.with_only_columns(

@@ -45,7 +45,7 @@ def at_midnight(database: Database, organization: Organization) -> None:
             [CompletionRow(**{**nothing, **known, "id": str(at), "created_at": at, "model": "m"}) for at in instants],
         )
         key = store.tags.ensure(tx, ["a"])["a"]
-        store.completion_tags.index_tags(tx, [CompletionTagRow(organization.id, str(at), key, at) for at in instants])
+        store.completion_tags.add_tags(tx, [CompletionTagRow(organization.id, str(at), key, at) for at in instants])
 
 
 def test_a_line_is_as_log10_documents_it(api: Api, at_midnight: None) -> None:
