@@ -86,7 +86,7 @@ def costs(tx: Tx) -> dict[str, list[int]]:
     """What each question costs with few, and with many."""
     if tx.database.is_postgres:
         pytest.skip("only SQLite counts what it does; Postgres would need its statistics to be made first")
-    before, tx.database.common = tx.database.common, CommonTags(above=50, one_in=1)
+    before, tx.database.common_tags = tx.database.common_tags, CommonTags(min_completions=50, sample_one_in=1)
     feedback_tasks.create(tx, NewFeedbackTask("graded", "a task", "", "{}", ("a",)))
     grown(tx, 0, FEW)
     completions.record(tx, [Entry(f"both {number}", {"tags": ["even", "odd", "rare", "a"]}) for number in range(10)])
@@ -94,7 +94,7 @@ def costs(tx: Tx) -> dict[str, list[int]]:
     few = {name: steps(tx, ask) for name, ask in QUESTIONS.items()}
     grown(tx, FEW, MANY)
     found = {name: [few[name], steps(tx, ask)] for name, ask in QUESTIONS.items()}
-    tx.database.common = before
+    tx.database.common_tags = before
     return found
 
 

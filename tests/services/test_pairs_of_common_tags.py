@@ -22,9 +22,12 @@ from tests.services.test_ungraded import World, assert_kept, rows
 @pytest.fixture(autouse=True)
 def common(database: Database) -> Iterator[CommonTags]:
     """A tag is common when it is on more than three completions, and a crowd has more than three tags."""
-    before, database.common = database.common, CommonTags(above=3, one_in=1, max_tags_for_pairs=3)
-    yield database.common
-    database.common = before
+    before, database.common_tags = (
+        database.common_tags,
+        CommonTags(min_completions=3, sample_one_in=1, max_tags_for_pairs=3),
+    )
+    yield database.common_tags
+    database.common_tags = before
 
 
 def marked(tx: Tx) -> set[str]:
@@ -45,7 +48,9 @@ def assert_pairs_kept(tx: Tx) -> None:
         tags = set(json.loads(str(said or "[]")))
         its = tags & marked(tx)
         pairs = (
-            [(tag, None) for tag in its] if len(tags) > tx.database.common.max_tags_for_pairs else combinations(its, 2)
+            [(tag, None) for tag in its]
+            if len(tags) > tx.database.common_tags.max_tags_for_pairs
+            else combinations(its, 2)
         )
         expected.update((id, at, frozenset(pair)) for pair in pairs)
     assert kept == expected
@@ -103,7 +108,7 @@ def test_a_common_tag_stays_so(tx: Tx) -> None:
 
 
 def test_of_many_completions_some_are_enough_to_find_a_common_tag(tx: Tx) -> None:
-    tx.database.common = CommonTags(above=3, one_in=8, max_tags_for_pairs=3)
+    tx.database.common_tags = CommonTags(min_completions=3, sample_one_in=8, max_tags_for_pairs=3)
 
     for number in range(100):
         completions.record(tx, [Entry(f"c{number}", {"tags": ["a", "b"]})])
@@ -150,7 +155,7 @@ def test_tests_and_tasks_find_what_a_look_at_each_completion_finds(tx: Tx, seed:
 
 
 def test_a_crowd_of_tags_has_a_row_for_each_tag_and_no_pairs(tx: Tx) -> None:
-    tx.database.common = CommonTags(above=3, one_in=1, max_tags_for_pairs=20)
+    tx.database.common_tags = CommonTags(min_completions=3, sample_one_in=1, max_tags_for_pairs=20)
     many = [f"tag {number}" for number in range(200)]
 
     completions.record(tx, [Entry(f"crowd {number}", {"tags": many}) for number in range(5)])
@@ -158,7 +163,15 @@ def test_a_crowd_of_tags_has_a_row_for_each_tag_and_no_pairs(tx: Tx) -> None:
 
     keys = store.tags.find_keys(tx, many)
     assert len(rows(tx, "completion_tag_pair", "completion_id")) == 5 * 200 + 1
-    assert store.completion_tags.list_with_all_tags(tx, [keys["tag 0"], keys["tag 1"]], 3) == ["two", "crowd 4", "crowd 3"]
+    assert store.completion_tags.list_with_all_tags(tx, [keys["tag 0"], keys["tag 1"]], 3) == [
+        "two",
+        "crowd 4",
+        "crowd 3",
+    ]
     completions.record(tx, [Entry("crowd 4", {"tags": many[1:3]}), Entry("two", {"tags": many[1:]})])
-    assert store.completion_tags.list_with_all_tags(tx, [keys["tag 2"], keys["tag 1"]], 3) == ["two", "crowd 4", "crowd 3"]
+    assert store.completion_tags.list_with_all_tags(tx, [keys["tag 2"], keys["tag 1"]], 3) == [
+        "two",
+        "crowd 4",
+        "crowd 3",
+    ]
     assert_pairs_kept(tx)

@@ -171,9 +171,9 @@ class World:
 @pytest.fixture
 def filled_by_ones(database: Database) -> Iterator[None]:
     """A task that is changed is filled by one completion at a time."""
-    before, database.filled_at_once = database.filled_at_once, 1
+    before, database.backfill_batch_size = database.backfill_batch_size, 1
     yield
-    database.filled_at_once = before
+    database.backfill_batch_size = before
 
 
 @pytest.mark.parametrize("seed", range(6))

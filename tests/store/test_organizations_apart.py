@@ -164,4 +164,4 @@ def test_a_read_that_takes_too_long_ends_by_itself(database: Database, organizat
     gave_up = time.monotonic() - 1
 
     with pytest.raises(Exception, match="took too long"), database.reading(gave_up) as connection:
-        database.tx(connection, organization.id).check_time()
+        database.tx(connection, organization.id).check_deadline()

@@ -22,7 +22,7 @@ def create_organization(organization_id: str | None, slug: str | None) -> None:
     """Create an organization and print its id."""
     with open_migrated() as database, database.writing() as connection:
         # Otherwise two commands at once could give one name to two organizations: as an id and as a slug.
-        database.exclusively(connection, "organizations")
+        database.lock_exclusively(connection, "organizations")
         click.echo(organizations.create(connection, database.clock, organization_id, slug).id)
 
 

@@ -33,7 +33,7 @@ def serve(host: str | None, port: int | None) -> None:
     listening = _listen(host or settings.host, settings.port if port is None else port)
     with open_migrated(settings) as database:
         with database.writing() as connection:
-            database.exclusively(connection, "organizations")
+            database.lock_exclusively(connection, "organizations")
             first = _create_first(settings, database, connection)
             oldest = directory.list_all(connection)[0]
         from log10_server.cli import server as running  # takes long to import, and other commands don't need it
@@ -119,7 +119,7 @@ def _welcome(
     settings: Settings, database: Database, address: str, first: Issued | None, organization: OrganizationRow
 ) -> None:
     """Print where the server listens, and how a program gets a token."""
-    lines = [f"log10-server {__version__} on {address} ({database.described()})", ""]
+    lines = [f"log10-server {__version__} on {address} ({database.describe()})", ""]
     if first is not None and not settings.first_token:
         lines += [
             "This first start created an organization and a token. The token is shown only now:",

@@ -17,7 +17,7 @@ from sqlalchemy.exc import DBAPIError
 
 from log10_server.clock import Clock
 from log10_server.db import engines
-from log10_server.db.failures import refused, was_lost
+from log10_server.db.failures import is_connection_lost, refused
 from log10_server.db.statements import Statement
 from log10_server.db.transaction import Tx
 from log10_server.errors import Refusal, Unavailable
@@ -31,8 +31,8 @@ T = TypeVar("T")
 class CommonTags(NamedTuple):
     """When a tag counts as common, and how that is found out (`store/completion_tags`). Tests lower these."""
 
-    above: int = 1000  # completions that have it
-    one_in: int = 256  # of how many completions one is looked at
+    min_completions: int = 1000  # completions that have it
+    sample_one_in: int = 256  # of how many completions one is looked at
     max_tags_for_pairs: int = 24  # tags of one completion, beyond which their pairs are not kept
 
 
@@ -58,8 +58,8 @@ class Database:
         else:
             self.engine = self._reads = engines.sqlite(self.url, readers + 2)
             self._writes = engines.sqlite(self.url, 2).execution_options(log10_writes=True)
-        self.common = CommonTags()
-        self.filled_at_once = 1000  # completions that are looked at when a task is filled (`store/ungraded`)
+        self.common_tags = CommonTags()
+        self.backfill_batch_size = 1000  # completions that are looked at when a task is filled (`store/ungraded`)
         self._idle_readers: list[Connection] = []
         self._idle_writers: list[Connection] = []
         self._inserted: dict[str, int] = {}
@@ -70,7 +70,7 @@ class Database:
     def reading(self, give_up: float | None = None) -> Iterator[Connection]:
         """A connection to read with.
 
-        After `give_up` (of `time.monotonic`) SQLite ends its statement, and `Tx.check_time` raises; Postgres has its
+        After `give_up` (of `time.monotonic`) SQLite ends its statement, and `Tx.check_deadline` raises; Postgres has its
         own time-out. Raises Unavailable then, and while the database can't be reached.
         """
         try:
@@ -213,12 +213,12 @@ class Database:
         raised: Any = DBAPIError.instance(None, None, error, self.driver_error, connection_invalidated=lost)
         return cast(DBAPIError, raised)
 
-    def exclusively(self, connection: Connection, what: str) -> None:
+    def lock_exclusively(self, connection: Connection, what: str) -> None:
         """Until the transaction ends, no other process does `what`. SQLite has one writer at a time anyway."""
         if self.is_postgres:
             connection.execute(_EXCLUSIVELY, {"what": f"log10-server: {what}"})
 
-    def described(self) -> str:
+    def describe(self) -> str:
         """Which database this is, for an operator; no password."""
         if self.is_postgres:
             return f"Postgres: {self.url.database} on {self.url.host or 'a local socket'}"
@@ -245,7 +245,7 @@ class Database:
             with self.reading(give_up) as connection:
                 return work(connection)
         except Unavailable as refusal:
-            if not was_lost(refusal):
+            if not is_connection_lost(refusal):
                 raise
         with self.reading(give_up) as connection:
             return work(connection)

@@ -26,12 +26,12 @@ def refused(error: Exception) -> Exception:
     return Unavailable("The database can't be reached or is busy. Try again.") if away else error
 
 
-def was_lost(refusal: Refusal) -> bool:
+def is_connection_lost(refusal: Refusal) -> bool:
     """Whether an open connection was lost on the way: on a new one the same work may succeed."""
     return bool(getattr(refusal.__cause__, "connection_invalidated", False))
 
 
-def is_clash(error: Exception) -> bool:
+def is_conflict(error: Exception) -> bool:
     """Whether another transaction was in the way, so that doing the same work again may succeed."""
     raised = error.orig if isinstance(error, DBAPIError) else error
     state = getattr(raised, "sqlstate", None)

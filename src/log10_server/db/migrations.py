@@ -89,7 +89,7 @@ def _locked(database: Database) -> Iterator[Connection]:
         with database.writing() as connection:
             connection.execute(text("SET LOCAL lock_timeout = '120s'"))
             connection.execute(text("SET LOCAL statement_timeout = 0"))
-            database.exclusively(connection, "migration")
+            database.lock_exclusively(connection, "migration")
             connection.execute(text("SET LOCAL lock_timeout = '10s'"))
             yield connection
         return

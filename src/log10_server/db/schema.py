@@ -36,7 +36,7 @@ Instant = BigInteger
 Digest = Key
 
 
-def owned(name: str, key: tuple[str, ...], *items: SchemaItem, links_only: bool = False) -> Table:
+def owned_table(name: str, key: tuple[str, ...], *items: SchemaItem, links_only: bool = False) -> Table:
     """A table whose rows belong to an organization: `organization_id` comes first in its primary key, before `key`.
 
     `links_only` tables are nothing but keys: SQLite stores them once, inside the index of the primary key, and what
@@ -52,19 +52,19 @@ def owned(name: str, key: tuple[str, ...], *items: SchemaItem, links_only: bool 
     )
 
 
-def link(column: str, table: str) -> ForeignKeyConstraint:
+def foreign_key(column: str, table: str) -> ForeignKeyConstraint:
     """A reference to an owned row of the same organization; the database refuses one across organizations."""
     return ForeignKeyConstraint(["organization_id", column], [f"{table}.organization_id", f"{table}.id"])
 
 
-def order(table: Table, *columns: str, unique: bool = False, only: ColumnElement[bool] | None = None) -> Index:
+def ordered_index(table: Table, *columns: str, unique: bool = False, only: ColumnElement[bool] | None = None) -> Index:
     """An index of an owned table, the organization first; of some rows `only`. Newest-first lists read it backwards."""
     name = f"ix_{table.name}_{'_'.join(columns)}"
     its = [table.c.organization_id, *(table.c[column] for column in columns)]
     return Index(name, *its, unique=unique, sqlite_where=only, postgresql_where=only)
 
 
-def same_columns(row: Any, table: Table) -> None:
+def check_columns(row: Any, table: Table) -> None:
     """Fail at import when a row type and its table have drifted apart."""
     if tuple(table.columns.keys()) != row._fields:
         raise TypeError(f"{row.__name__} and the table {table.name} differ")

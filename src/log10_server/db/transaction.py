@@ -53,7 +53,7 @@ class Tx:
         """An instant that no other call of this process gets."""
         return self.database.clock.now()
 
-    def check_time(self) -> None:
+    def check_deadline(self) -> None:
         """Raises Unavailable when the caller has given up: for work that goes on outside of statements."""
         give_up = self.connection.info.get("log10_give_up")
         if give_up is not None and time.monotonic() > give_up:

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from log10_server.db.database import Database
-from log10_server.db.failures import is_clash, was_lost
+from log10_server.db.failures import is_conflict, is_connection_lost
 from log10_server.db.transaction import Tx
 from log10_server.errors import InternalError, Refusal, Unavailable, source_of
 
@@ -101,7 +101,7 @@ class Writer:
         Raises the work's own refusal, and Unavailable when too much waits, nothing could be stored, or no answer has
         come after `timeout` seconds.
         """
-        result: T = await answered(self._stand(organization_id, work, _A_WORK, size, alone), timeout)
+        result: T = await wait_for_result(self._stand(organization_id, work, _A_WORK, size, alone), timeout)
         return result
 
     async def record(
@@ -117,7 +117,7 @@ class Writer:
         Waiting entries of one organization go to `recorder` together. It gives a result or a refusal for each, in
         their order, and leaves nothing behind of those that it refuses.
         """
-        result: R = await answered(self._stand(organization_id, recorder, entry, size, False), timeout)
+        result: R = await wait_for_result(self._stand(organization_id, recorder, entry, size, False), timeout)
         return result
 
     def _stand(
@@ -223,8 +223,8 @@ class Writer:
                         raise _AllUndone
                 done = True
         except Refusal as refusal:
-            if done or (isinstance(refusal, Unavailable) and not was_lost(refusal)):
-                _fail(mine, _unknown() if done and was_lost(refusal) else refusal)
+            if done or (isinstance(refusal, Unavailable) and not is_connection_lost(refusal)):
+                _fail(mine, _unknown() if done and is_connection_lost(refusal) else refusal)
                 return put_off
             if len(groups) == 1 and not isinstance(refusal, Unavailable):
                 _refused(groups[0], refusal, again)
@@ -248,11 +248,11 @@ class Writer:
                     done = True
                 return
             except Refusal as refusal:
-                waiting.outcome = _unknown() if done and was_lost(refusal) else refusal
-                if done or not was_lost(refusal):
+                waiting.outcome = _unknown() if done and is_connection_lost(refusal) else refusal
+                if done or not is_connection_lost(refusal):
                     return
             except Exception as error:
-                if not is_clash(error):
+                if not is_conflict(error):
                     log.error("write: %s at %s", type(error).__name__, source_of(error))
                     waiting.outcome = InternalError("The write failed.")
                     return
@@ -290,7 +290,7 @@ def _refused(group: list[_Waiting], refusal: Refusal, again: list[_Waiting]) -> 
         again += group
 
 
-async def answered(waiting: asyncio.Future[T], timeout: float | None) -> T:
+async def wait_for_result(waiting: asyncio.Future[T], timeout: float | None) -> T:
     """What comes; raises Unavailable after `timeout` seconds. A timer costs less than `asyncio.timeout`."""
     if timeout is None:
         return await waiting

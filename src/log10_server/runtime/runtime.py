@@ -15,7 +15,7 @@ from starlette.types import Scope
 
 from log10_server.db.database import Database
 from log10_server.db.transaction import Tx
-from log10_server.db.writer import Writer, answered
+from log10_server.db.writer import Writer, wait_for_result
 from log10_server.errors import Refusal, Unavailable
 from log10_server.runtime.ungraded_backfill import Backfill
 from log10_server.services import feedback_tasks
@@ -104,7 +104,7 @@ class Runtime:
                 loop.call_soon_threadsafe(self._has_read, reading, outcome)
 
         threads.submit(read).add_done_callback(partial(self._was_dropped, loop, reading))
-        return await answered(reading, timeout)
+        return await wait_for_result(reading, timeout)
 
     def _was_dropped(
         self, loop: asyncio.AbstractEventLoop, reading: asyncio.Future[Any], submitted: concurrent.futures.Future[None]

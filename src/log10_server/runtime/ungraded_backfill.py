@@ -62,7 +62,9 @@ class Backfill:
     async def _fill(self) -> bool:
         """Fill a piece of each task that is not whole; gives whether there was any, and one of them could be filled."""
         filled = False
-        for organization_id, task_id in await self._read(partial(store.ungraded.list_unfinished_backfills, most=_TASKS_AT_ONCE)):
+        for organization_id, task_id in await self._read(
+            partial(store.ungraded.list_unfinished_backfills, most=_TASKS_AT_ONCE)
+        ):
             began = asyncio.get_running_loop().time()
             try:
                 await self._writer.write(organization_id, partial(ungraded_index.fill_on, task_id=task_id))

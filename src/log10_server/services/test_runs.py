@@ -127,7 +127,9 @@ def completions_of(tx: Tx, selectors: Sequence[Sequence[str]]) -> list[list[str]
         else:
             places.append(None)
     found = {
-        shared: store.completion_tags.list_with_all_tags_and_each(tx, sorted(own), sorted(shared), COMPLETIONS_OF_A_TEST)
+        shared: store.completion_tags.list_with_all_tags_and_each(
+            tx, sorted(own), sorted(shared), COMPLETIONS_OF_A_TEST
+        )
         for shared, own in list(groups.items())[:_GROUPS_LOOKED_UP]
     }
     return [[] if place is None else found.get(place[0], {}).get(place[1], []) for place in places]

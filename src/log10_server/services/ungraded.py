@@ -18,7 +18,7 @@ def list_newest(tx: Tx, task_id: str | None, offset: int, limit: int) -> list[Co
             rows = _while_filling(tx, task_id, offset, limit)
         if rows is not None:
             return rows
-        tx.check_time()
+        tx.check_deadline()
 
 
 def _while_filling(tx: Tx, task_id: str | None, offset: int, limit: int) -> list[CompletionRow] | None:

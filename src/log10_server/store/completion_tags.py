@@ -5,7 +5,7 @@ on half of a million completions, and together on ten, would cost half a million
 more than a thousand completions is marked as common, for good, and for each completion a row is kept for every pair
 of its common tags. For two tags that are both marked these rows are complete.
 
-A completion may have a thousand tags, and half a million pairs. One with more than `Common.max_tags_for_pairs` tags has no pairs
+A completion may have a thousand tags, and half a million pairs. One with more than `CommonTags.max_tags_for_pairs` tags has no pairs
 but one row for each of its common tags, with NO_SECOND_TAG in the place of the second: a pair's completions are its own rows,
 and those rows of its first tag that turn out to have the second too.
 """
@@ -33,32 +33,32 @@ from sqlalchemy import (
     update,
 )
 
-from log10_server.db.schema import Instant, Key, link, order, owned, same_columns
+from log10_server.db.schema import Instant, Key, check_columns, foreign_key, ordered_index, owned_table
 from log10_server.db.statements import QueryBuilder, Statement
 from log10_server.db.transaction import Tx
 from log10_server.store.tags import TagRow, tag
 
-completion_tag = owned(
+completion_tag = owned_table(
     "completion_tag",
     ("completion_id", "tag_id"),
     Column("completion_id", Key),
     Column("tag_id", BigInteger, autoincrement=False),
     Column("created_at", Instant, nullable=False),
-    link("completion_id", "completion"),
-    link("tag_id", "tag"),
+    foreign_key("completion_id", "completion"),
+    foreign_key("tag_id", "tag"),
     links_only=True,
 )
-order(completion_tag, "tag_id", "created_at", "completion_id")
+ordered_index(completion_tag, "tag_id", "created_at", "completion_id")
 
 # No link to the completion: the database would look through the whole table for each completion that is deleted.
-completion_tag_pair = owned(
+completion_tag_pair = owned_table(
     "completion_tag_pair",
     ("first_tag_id", "second_tag_id", "created_at", "completion_id"),
     Column("first_tag_id", BigInteger, autoincrement=False),
     Column("second_tag_id", BigInteger, autoincrement=False),
     Column("created_at", Instant, autoincrement=False),
     Column("completion_id", Key),
-    link("first_tag_id", "tag"),
+    foreign_key("first_tag_id", "tag"),
     links_only=True,
 )
 
@@ -82,8 +82,8 @@ class CompletionTagPairRow(NamedTuple):
     completion_id: str
 
 
-same_columns(CompletionTagRow, completion_tag)
-same_columns(CompletionTagPairRow, completion_tag_pair)
+check_columns(CompletionTagRow, completion_tag)
+check_columns(CompletionTagPairRow, completion_tag_pair)
 
 NO_SECOND_TAG = 0
 
@@ -104,13 +104,13 @@ def add_tags(tx: Tx, rows: Iterable[CompletionTagRow], common: Collection[int] =
     """Add all tags of some completions to the index; `common` are those of the tags that are marked as common."""
     ordered = sorted(rows)
     tx.insert_many(completion_tag, ordered)
-    tx.insert_many(completion_tag_pair, sorted(_pairs(ordered, common, tx.database.common.max_tags_for_pairs)))
+    tx.insert_many(completion_tag_pair, sorted(_pairs(ordered, common, tx.database.common_tags.max_tags_for_pairs)))
     _mark_common(tx, ordered, common)
 
 
 def remove_tags(tx: Tx, completion_ids: Iterable[str]) -> None:
     rows, common = _tags_of(tx, sorted(completion_ids))
-    tx.remove_many(completion_tag_pair, sorted(_pairs(rows, common, tx.database.common.max_tags_for_pairs)))
+    tx.remove_many(completion_tag_pair, sorted(_pairs(rows, common, tx.database.common_tags.max_tags_for_pairs)))
     tx.remove_many(completion_tag, sorted(rows))
 
 
@@ -148,7 +148,9 @@ def select_with_all_tags(tx: Tx, tag_ids: Sequence[int]) -> AllTagged:
     return AllTagged(found, by, looked_at)
 
 
-def list_with_all_tags_and_each(tx: Tx, tag_ids: Sequence[int], besides: Sequence[int], limit: int) -> dict[int, list[str]]:
+def list_with_all_tags_and_each(
+    tx: Tx, tag_ids: Sequence[int], besides: Sequence[int], limit: int
+) -> dict[int, list[str]]:
     """For each of `tag_ids` the ids of those completions that have it and all of `besides` (one at least).
 
     Newest first, `limit` at most for each tag; a tag that none has is left out. One statement for any number of tags.
@@ -285,13 +287,13 @@ def _mark_common(tx: Tx, rows: Sequence[CompletionTagRow], common: Collection[in
     A count for each row would cost too much, and it is not urgent: a few completions are looked at, chosen by their
     ids. Which tags are marked, and when, changes what a question costs and never what it finds.
     """
-    some = tx.database.common.one_in
+    some = tx.database.common_tags.sample_one_in
     unmarked = {
         row.tag_id for row in rows if row.tag_id not in common and zlib.crc32(row.completion_id.encode()) % some == 0
     }
     if not unmarked:
         return
-    for (tag_id,) in tx.fetch(_MANY, ids=sorted(unmarked), above=tx.database.common.above):
+    for (tag_id,) in tx.fetch(_MANY, ids=sorted(unmarked), above=tx.database.common_tags.min_completions):
         _make_common(tx, tag_id)
 
 
@@ -299,8 +301,8 @@ _AT_ONCE = 200  # completions, each with a few tags
 
 
 def _make_common(tx: Tx, tag_id: int) -> None:
-    """Mark the tag, and keep its pairs with the other common tags. It is on little more than `Common.above`."""
-    max_tags_for_pairs = tx.database.common.max_tags_for_pairs
+    """Mark the tag, and keep its pairs with the other common tags. It is on little more than `CommonTags.min_completions`."""
+    max_tags_for_pairs = tx.database.common_tags.max_tags_for_pairs
     tx.run(_MARK, tag_id=tag_id)
     its = [CompletionTagRow(tx.organization_id, id, tag_id, at) for id, at in tx.fetch(_ITS, tag_id=tag_id)]
     crowded = {

@@ -24,12 +24,12 @@ from sqlalchemy import (
 )
 from sqlalchemy.schema import ExecutableDDLElement
 
-from log10_server.db.schema import Instant, Key, Payload, link, order, owned, same_columns
+from log10_server.db.schema import Instant, Key, Payload, check_columns, foreign_key, ordered_index, owned_table
 from log10_server.db.statements import QueryBuilder, Statement
 from log10_server.db.transaction import Tx
 from log10_server.store.completion_tags import remove_tags, select_with_all_tags
 
-completion = owned(
+completion = owned_table(
     "completion",
     ("id",),
     Column("id", Key),
@@ -47,7 +47,7 @@ completion = owned(
     Column("request", Payload),
     Column("response", Payload),
     Column("stacktrace", Payload),
-    link("session_id", "session"),
+    foreign_key("session_id", "session"),
 )
 # Postgres would compress large payloads, at ten times the cost of all else. Rows of up to 4 KB stay in one piece.
 _AS_THEY_ARE: ExecutableDDLElement = DDL(  # type: ignore[no-untyped-call]
@@ -55,8 +55,8 @@ _AS_THEY_ARE: ExecutableDDLElement = DDL(  # type: ignore[no-untyped-call]
     "ALTER COLUMN stacktrace SET STORAGE EXTERNAL, SET (toast_tuple_target = 4080)"
 )
 event.listen(completion, "after_create", _AS_THEY_ARE.execute_if(dialect="postgresql"))
-order(completion, "created_at", "id")
-order(completion, "session_id", "created_at", "id")
+ordered_index(completion, "created_at", "id")
+ordered_index(completion, "session_id", "created_at", "id")
 
 
 class CompletionRow(NamedTuple):
@@ -83,7 +83,7 @@ class CompletionRow(NamedTuple):
     stacktrace: str | None
 
 
-same_columns(CompletionRow, completion)
+check_columns(CompletionRow, completion)
 
 # What is shown where no row has said it (docs/api.md, "Completions").
 shown_kind = func.coalesce(completion.c.kind, "chat")

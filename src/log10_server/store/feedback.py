@@ -18,11 +18,11 @@ from sqlalchemy import (
     tuple_,
 )
 
-from log10_server.db.schema import Digest, Instant, Key, Payload, link, order, owned, same_columns
+from log10_server.db.schema import Digest, Instant, Key, Payload, check_columns, foreign_key, ordered_index, owned_table
 from log10_server.db.statements import QueryBuilder, Statement
 from log10_server.db.transaction import Tx
 
-feedback = owned(
+feedback = owned_table(
     "feedback",
     ("id",),
     Column("id", Key),
@@ -33,28 +33,28 @@ feedback = owned(
     Column("completions_summary", Text, nullable=False),
     Column("content_digest", Digest, nullable=False),
     Column("state", Key, nullable=False, server_default="accepted"),
-    link("task_id", "feedback_task"),
+    foreign_key("task_id", "feedback_task"),
 )
-order(feedback, "created_at", "id")
-order(feedback, "task_id", "created_at", "id")
+ordered_index(feedback, "created_at", "id")
+ordered_index(feedback, "task_id", "created_at", "id")
 # Nearly all feedback is accepted: what isn't is found by indexes of its own.
 _not_accepted = feedback.c.state != literal_column("'accepted'")
-order(feedback, "state", "created_at", "id", only=_not_accepted)
-order(feedback, "task_id", "state", "created_at", "id", only=_not_accepted)
+ordered_index(feedback, "state", "created_at", "id", only=_not_accepted)
+ordered_index(feedback, "task_id", "state", "created_at", "id", only=_not_accepted)
 
-feedback_completion = owned(
+feedback_completion = owned_table(
     "feedback_completion",
     ("feedback_id", "completion_id"),
     Column("feedback_id", Key),
     Column("completion_id", Key),
     Column("position", Integer, nullable=False),
     Column("task_id", Key, nullable=False),
-    link("feedback_id", "feedback"),
-    link("completion_id", "completion"),
-    link("task_id", "feedback_task"),
+    foreign_key("feedback_id", "feedback"),
+    foreign_key("completion_id", "completion"),
+    foreign_key("task_id", "feedback_task"),
     links_only=True,
 )
-order(feedback_completion, "completion_id", "task_id")
+ordered_index(feedback_completion, "completion_id", "task_id")
 
 
 is_linked = (feedback.c.organization_id == feedback_completion.c.organization_id) & (
@@ -89,8 +89,8 @@ class FeedbackCompletionRow(NamedTuple):
     task_id: str
 
 
-same_columns(FeedbackRow, feedback)
-same_columns(FeedbackCompletionRow, feedback_completion)
+check_columns(FeedbackRow, feedback)
+check_columns(FeedbackCompletionRow, feedback_completion)
 
 _AMONG = Statement(lambda asked: asked.found(asked.rows(feedback), feedback.c.id, "ids"))
 _MATCHED = Statement(
@@ -186,7 +186,7 @@ def iterate_values(tx: Tx, filters: Filters) -> Iterator[tuple[str, str]]:
     given = _given(filters)
     last: dict[str, Any] = {}
     while found := tx.fetch(_values(*given, *last), **given, **last):
-        tx.check_time()
+        tx.check_deadline()
         for _, feedback_id, json_values in found:
             yield feedback_id, json_values
         if len(found) < _AT_ONCE:

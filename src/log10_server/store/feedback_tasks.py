@@ -18,12 +18,12 @@ from sqlalchemy import (
     union_all,
 )
 
-from log10_server.db.schema import Digest, Instant, Key, Payload, link, order, owned, same_columns
+from log10_server.db.schema import Digest, Instant, Key, Payload, check_columns, foreign_key, ordered_index, owned_table
 from log10_server.db.statements import QueryBuilder, Statement
 from log10_server.db.transaction import Tx
 from log10_server.store.tags import digests, tag
 
-feedback_task = owned(
+feedback_task = owned_table(
     "feedback_task",
     ("id",),
     Column("id", Key),
@@ -35,18 +35,18 @@ feedback_task = owned(
     Column("archived", Boolean, nullable=False),
     Column("content_digest", Digest, nullable=False),
 )
-order(feedback_task, "created_at", "id")
+ordered_index(feedback_task, "created_at", "id")
 
-feedback_task_tag = owned(
+feedback_task_tag = owned_table(
     "feedback_task_tag",
     ("task_id", "tag_id"),
     Column("task_id", Key),
     Column("tag_id", BigInteger, autoincrement=False),
-    link("task_id", "feedback_task"),
-    link("tag_id", "tag"),
+    foreign_key("task_id", "feedback_task"),
+    foreign_key("tag_id", "tag"),
     links_only=True,
 )
-order(feedback_task_tag, "tag_id", "task_id")
+ordered_index(feedback_task_tag, "tag_id", "task_id")
 
 
 class FeedbackTaskRow(NamedTuple):
@@ -69,8 +69,8 @@ class FeedbackTaskTagRow(NamedTuple):
     tag_id: int
 
 
-same_columns(FeedbackTaskRow, feedback_task)
-same_columns(FeedbackTaskTagRow, feedback_task_tag)
+check_columns(FeedbackTaskRow, feedback_task)
+check_columns(FeedbackTaskTagRow, feedback_task_tag)
 
 _AMONG = Statement(lambda asked: asked.found(asked.rows(feedback_task), feedback_task.c.id, "ids"))
 

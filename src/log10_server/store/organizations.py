@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from sqlalchemy import Column, Connection, ForeignKey, Index, PrimaryKeyConstraint, Table, insert, select, update
 
-from log10_server.db.schema import Digest, Instant, Key, metadata, same_columns
+from log10_server.db.schema import Digest, Instant, Key, check_columns, metadata
 
 organization = Table(
     "organization",
@@ -43,8 +43,8 @@ class TokenRow(NamedTuple):
     revoked_at: int | None
 
 
-same_columns(OrganizationRow, organization)
-same_columns(TokenRow, token)
+check_columns(OrganizationRow, organization)
+check_columns(TokenRow, token)
 
 
 def add(connection: Connection, row: OrganizationRow) -> None:

@@ -5,11 +5,11 @@ from typing import NamedTuple
 
 from sqlalchemy import Column
 
-from log10_server.db.schema import Instant, Key, owned, same_columns
+from log10_server.db.schema import Instant, Key, check_columns, owned_table
 from log10_server.db.statements import Statement
 from log10_server.db.transaction import Tx
 
-session = owned("session", ("id",), Column("id", Key), Column("created_at", Instant, nullable=False))
+session = owned_table("session", ("id",), Column("id", Key), Column("created_at", Instant, nullable=False))
 
 
 class SessionRow(NamedTuple):
@@ -18,7 +18,7 @@ class SessionRow(NamedTuple):
     created_at: int
 
 
-same_columns(SessionRow, session)
+check_columns(SessionRow, session)
 
 _AMONG = Statement(lambda asked: asked.found(asked.rows(session, "id"), session.c.id, "ids"))
 

@@ -6,11 +6,11 @@ from typing import NamedTuple
 
 from sqlalchemy import BigInteger, Boolean, Column, Text, false
 
-from log10_server.db.schema import Digest, Instant, order, owned, same_columns
+from log10_server.db.schema import Digest, Instant, check_columns, ordered_index, owned_table
 from log10_server.db.statements import Statement
 from log10_server.db.transaction import Tx
 
-tag = owned(
+tag = owned_table(
     "tag",
     ("id",),
     Column("id", BigInteger, autoincrement=False),
@@ -19,7 +19,7 @@ tag = owned(
     Column("created_at", Instant, nullable=False),
     Column("is_common", Boolean, nullable=False, server_default=false()),
 )
-order(tag, "name_digest", unique=True)
+ordered_index(tag, "name_digest", unique=True)
 
 
 class TagRow(NamedTuple):
@@ -33,7 +33,7 @@ class TagRow(NamedTuple):
     is_common: bool
 
 
-same_columns(TagRow, tag)
+check_columns(TagRow, tag)
 
 _KNOWN = Statement(lambda asked: asked.found(asked.rows(tag, "name_digest", "id"), tag.c.name_digest, "digests"))
 

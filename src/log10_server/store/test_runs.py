@@ -4,10 +4,10 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Column, Select, Text, func, select
 
-from log10_server.db.schema import Digest, Instant, Key, Payload, order, owned, same_columns
+from log10_server.db.schema import Digest, Instant, Key, Payload, check_columns, ordered_index, owned_table
 from log10_server.db.transaction import Tx
 
-test_run = owned(
+test_run = owned_table(
     "test_run",
     ("id",),
     Column("id", Key),
@@ -18,7 +18,7 @@ test_run = owned(
     Column("summary", Payload),
     Column("report", Payload),
 )
-order(test_run, "created_at", "id")
+ordered_index(test_run, "created_at", "id")
 
 
 class TestRunRow(NamedTuple):
@@ -37,7 +37,7 @@ class TestRunRow(NamedTuple):
     report: str | None
 
 
-same_columns(TestRunRow, test_run)
+check_columns(TestRunRow, test_run)
 
 
 def add(tx: Tx, row: TestRunRow) -> None:

@@ -30,34 +30,34 @@ from sqlalchemy import (
     tuple_,
 )
 
-from log10_server.db.schema import Instant, Key, link, order, owned, same_columns
+from log10_server.db.schema import Instant, Key, check_columns, foreign_key, ordered_index, owned_table
 from log10_server.db.statements import QueryBuilder, Statement
 from log10_server.db.transaction import Tx
 from log10_server.store.completion_tags import select_with_all_tags
 from log10_server.store.completions import CompletionRow, Cursor, completion
 from log10_server.store.feedback import feedback, feedback_completion, is_linked
 
-ungraded = owned(
+ungraded = owned_table(
     "ungraded",
     ("completion_id", "task_id"),
     Column("completion_id", Key),
     Column("task_id", Key),
     Column("created_at", Instant, nullable=False),
-    link("completion_id", "completion"),
-    link("task_id", "feedback_task"),
+    foreign_key("completion_id", "completion"),
+    foreign_key("task_id", "feedback_task"),
     links_only=True,
 )
-order(ungraded, "created_at", "completion_id")
-order(ungraded, "task_id", "created_at", "completion_id")
+ordered_index(ungraded, "created_at", "completion_id")
+ordered_index(ungraded, "task_id", "created_at", "completion_id")
 
 
-ungraded_backfill = owned(
+ungraded_backfill = owned_table(
     "ungraded_backfill",
     ("task_id",),
     Column("task_id", Key),
     Column("created_at", Instant, nullable=False),
     Column("completion_id", Key, nullable=False),
-    link("task_id", "feedback_task"),
+    foreign_key("task_id", "feedback_task"),
 )
 
 
@@ -82,8 +82,8 @@ class BackfillRow(NamedTuple):
     completion_id: str
 
 
-same_columns(UngradedRow, ungraded)
-same_columns(BackfillRow, ungraded_backfill)
+check_columns(UngradedRow, ungraded)
+check_columns(BackfillRow, ungraded_backfill)
 
 
 def add(tx: Tx, rows: Iterable[UngradedRow]) -> None:

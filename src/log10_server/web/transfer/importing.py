@@ -11,7 +11,7 @@ from typing import BinaryIO, NamedTuple, cast
 from sqlalchemy.exc import DBAPIError
 
 from log10_server.db.database import Database
-from log10_server.db.failures import is_clash
+from log10_server.db.failures import is_conflict
 from log10_server.db.writer import TRIES
 from log10_server.errors import Invalid, Malformed, Refusal, TooLarge
 from log10_server.services.transfer import RESTORERS, KeptTask, Outcome
@@ -139,7 +139,7 @@ class Import:
                 with self.database.writing() as connection:
                     return restore(self.database.tx(connection, self.organization_id), kept)
             except DBAPIError as error:
-                if not is_clash(error) or not tries_left:
+                if not is_conflict(error) or not tries_left:
                     raise
             time.sleep(random.uniform(0, 0.05))
         raise AssertionError("the last try returns or raises")
