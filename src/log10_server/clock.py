@@ -1,45 +1,73 @@
-"""Time, and the ids that carry it.
+"""Instants in microseconds, the clock that gives them to new rows, and the version 7 ids made from them.
 
-An instant is kept as whole microseconds since 1970 in UTC, on both databases: it sorts, compares and
-groups by day as a number, and no time zone can be lost on the way.
+An instant is stored as whole microseconds since 1970 in UTC on both databases. A number sorts, compares and groups by
+day in the same way everywhere, and it has no time zone that could be lost.
 """
 
 import os
 import threading
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 MICROSECONDS = 1_000_000
+DAY = 86_400 * MICROSECONDS
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+# Time synchronization corrects a clock by less than this; a larger step back means that the clock was wrong.
+_LARGEST_ABSORBED_STEP = MICROSECONDS
 
 
 class Clock:
-    """Gives each instant once: strictly increasing microseconds, so what one process makes has an order."""
+    """Gives the instants at which rows are created (docs/api.md, "Completions").
 
-    def __init__(self) -> None:
+    Instants are unique and strictly increasing, so the rows of one process have an order, with one exception: when the
+    system clock steps back by more than a second, they continue from the new time. Otherwise a process that started
+    while the clock was an hour ahead would give every row a time in the future until that hour has passed. After such
+    a step new rows sort before older ones, and an instant may be given a second time, so nothing may rely on either.
+    """
+
+    def __init__(self, nanoseconds: Callable[[], int] = time.time_ns) -> None:
+        """`nanoseconds` reads the system clock: nanoseconds since 1970."""
+        self._nanoseconds = nanoseconds
         self._lock = threading.Lock()
-        self._last = 0
+        self._last = 0  # the last instant that was given
+        self._latest_reading = 0  # of the system clock, since its last step back
 
     def now(self) -> int:
+        """The current instant."""
         with self._lock:
-            self._last = max(self._last + 1, time.time_ns() // 1000)
-            return self._last
+            return self._take(1)
 
     def several(self, count: int) -> range:
-        """As many instants as one calls `now` for, in their order."""
+        """`count` instants in increasing order, as if `now` were called that many times."""
         with self._lock:
-            first = max(self._last + 1, time.time_ns() // 1000)
-            self._last = max(self._last, first + count - 1)
+            first = self._take(count)
             return range(first, first + count)
+
+    def _take(self, count: int) -> int:
+        """Take the next `count` instants and give the first of them. The caller holds the lock.
+
+        A step is recognized by comparing two readings. Comparing a reading with the last instant would be wrong, since
+        taking many instants at once can put that ahead of the system clock.
+        """
+        reading = self._nanoseconds() // 1000
+        if reading > self._latest_reading:
+            self._latest_reading = reading
+        elif reading < self._latest_reading - _LARGEST_ABSORBED_STEP:
+            self._latest_reading = reading
+            self._last = reading - 1
+        first = max(self._last + 1, reading)
+        self._last = first + count - 1
+        return first
 
 
 def uuid7(at: int) -> str:
-    """A version 7 UUID (RFC 9562) of the instant `at`, in microseconds.
+    """A version 7 UUID (RFC 9562) for the instant `at`, in microseconds.
 
-    The 12 bits behind the millisecond carry its microseconds, so ids of one process sort as they were made.
+    The 12 bits after the milliseconds hold the fraction of a millisecond, so ids sort in the order of their instants.
     """
-    milliseconds, microseconds = divmod(at, 1000)
-    fraction = microseconds * 4096 // 1000
+    milliseconds, rest = divmod(at, 1000)
+    fraction = rest * 4096 // 1000
     tail = int.from_bytes(os.urandom(8)) & 0x3FFF_FFFF_FFFF_FFFF | 0x8000_0000_0000_0000
     text = f"{milliseconds:012x}{0x7000 | fraction:04x}{tail:016x}"
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
@@ -52,8 +80,8 @@ def utc(at: int) -> datetime:
 
 
 def microseconds(moment: datetime) -> int:
-    """The instant of `moment`; one without a zone is UTC (docs/api.md, "Lists")."""
+    """The instant of `moment`, in microseconds since 1970. Without a time zone it is UTC (docs/api.md, "Lists")."""
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
     since = moment - _EPOCH
-    return (since.days * 86_400 + since.seconds) * MICROSECONDS + since.microseconds
+    return since.days * DAY + since.seconds * MICROSECONDS + since.microseconds

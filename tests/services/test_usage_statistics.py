@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 
 from log10_server import store
+from log10_server.clock import DAY
 from log10_server.db.database import Database
 from log10_server.db.transaction import Tx
 from log10_server.services import usage
 from log10_server.services.usage import Question
 from log10_server.store.completion_tags import CompletionTagRow
 from log10_server.store.completions import CompletionRow
-from log10_server.store.usage import DAY, Group, Sums, Tokens
+from log10_server.store.usage import Group, Sums, Tokens
 from log10_server.strict_json import value, written
 from tests.conftest import new_organization
 

@@ -14,7 +14,17 @@ from log10_server.clock import Clock, microseconds, utc, uuid7
 YEAR_9999 = 253_402_300_799_999_999
 
 
-def test_each_instant_is_given_once_and_later_than_the_one_before() -> None:
+class SystemClock:
+    """A system clock that a test sets by hand. It stands still until then."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+
+    def __call__(self) -> int:
+        return round(self.seconds * 1_000_000) * 1000
+
+
+def test_instants_are_strictly_increasing() -> None:
     clock = Clock()
 
     instants = [clock.now() for _ in range(20_000)]
@@ -22,7 +32,7 @@ def test_each_instant_is_given_once_and_later_than_the_one_before() -> None:
     assert instants == sorted(set(instants))
 
 
-def test_several_instants_are_as_many_that_were_asked_for_one_by_one() -> None:
+def test_several_instants_are_in_order_with_those_taken_before_and_after() -> None:
     clock = Clock()
 
     instants = [at for count in (1, 500, 0, 3) for at in [clock.now(), *clock.several(count), clock.now()]]
@@ -33,15 +43,15 @@ def test_several_instants_are_as_many_that_were_asked_for_one_by_one() -> None:
 
 def test_threads_never_get_the_same_instant() -> None:
     clock = Clock()
-    given: list[int] = []
+    instants: list[int] = []
 
-    threads = [threading.Thread(target=lambda: given.extend(clock.now() for _ in range(2000))) for _ in range(4)]
+    threads = [threading.Thread(target=lambda: instants.extend(clock.now() for _ in range(2000))) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
 
-    assert len(set(given)) == 8000
+    assert len(set(instants)) == 8000
 
 
 def test_an_instant_is_microseconds_since_1970() -> None:
@@ -50,6 +60,77 @@ def test_an_instant_is_microseconds_since_1970() -> None:
     now = Clock().now()
 
     assert before <= now <= time.time_ns() // 1000 + 1
+
+
+@pytest.mark.parametrize("step", [0.000_001, 0.5, 1])
+def test_a_step_back_of_up_to_a_second_is_absorbed(step: float) -> None:
+    system = SystemClock(1000)
+    clock = Clock(system)
+
+    before = clock.now()
+    system.seconds -= step
+    after = [clock.now(), *clock.several(2), clock.now()]
+
+    assert [before, *after] == list(range(1_000_000_000, 1_000_000_005))
+
+
+@pytest.mark.parametrize("step", [1.000_001, 2, 3600])
+def test_after_a_larger_step_back_instants_continue_from_the_clock(step: float) -> None:
+    system = SystemClock(10_000)
+    clock = Clock(system)
+
+    clock.now()
+    system.seconds -= step
+    after = [clock.now(), *clock.several(2), clock.now()]
+
+    restart = round((10_000 - step) * 1_000_000)
+    assert after == list(range(restart, restart + 4))
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_a_larger_step_back_is_seen_by_several_instants_too(count: int) -> None:
+    system = SystemClock(10_000)
+    clock = Clock(system)
+
+    clock.now()
+    system.seconds = 5000
+    instants = [*clock.several(count), clock.now()]
+
+    assert instants == list(range(5_000_000_000, 5_000_000_001 + count))
+
+
+def test_small_steps_back_are_not_absorbed_once_they_add_up_to_more_than_a_second() -> None:
+    system = SystemClock(1000)
+    clock = Clock(system)
+
+    clock.now()
+    instants = []
+    for _ in range(3):
+        system.seconds -= 0.4
+        instants.append(clock.now())
+
+    assert instants == [1_000_000_001, 1_000_000_002, 998_800_000]
+
+
+def test_many_instants_at_once_are_not_taken_for_a_step_back_of_the_clock() -> None:
+    system = SystemClock(1000)
+    clock = Clock(system)
+
+    many = clock.several(5_000_000)  # five seconds ahead of the system clock
+    system.seconds += 0.001
+    later = clock.now()
+
+    assert later == many[-1] + 1
+
+
+def test_instants_follow_the_clock_again_once_it_has_passed_them() -> None:
+    system = SystemClock(1000)
+    clock = Clock(system)
+
+    clock.several(5)
+    system.seconds += 1
+
+    assert clock.now() == 1_001_000_000
 
 
 @given(st.integers(0, YEAR_9999))

@@ -42,11 +42,11 @@ _STEPS_BETWEEN_LOOKS = 100_000  # of SQLite's machine; some milliseconds
 class Database:
     """One database, SQLite or Postgres, for all organizations. Opening it opens no connection yet."""
 
-    def __init__(self, url: str, readers: int = 4) -> None:
-        """Raises SettingsError for a URL of another kind."""
+    def __init__(self, url: str, readers: int = 4, clock: Clock | None = None) -> None:
+        """Raises SettingsError for a URL of another kind. Without a `clock`, the system's clock is used."""
         self.url = engines.database_url(url)
         self.is_postgres = self.url.get_backend_name() == "postgresql"
-        self.clock = Clock()
+        self.clock = clock or Clock()
         # Readers and writers keep connections of their own: they differ in what each is told when it opens.
         if self.is_postgres:
             self.engine, self._reads = (

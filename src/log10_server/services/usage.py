@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from log10_server import store
+from log10_server.clock import DAY
 from log10_server.db.transaction import Tx
 from log10_server.services import selectors
 from log10_server.store.completions import Filters
-from log10_server.store.usage import DAY, Group, Sums, Tokens
+from log10_server.store.usage import Group, Sums, Tokens
 
 
 class Question(NamedTuple):

@@ -23,7 +23,7 @@ from sqlalchemy import (
     union_all,
 )
 
-from log10_server.clock import MICROSECONDS
+from log10_server.clock import DAY
 from log10_server.db.schema import Key
 from log10_server.db.transaction import Tx
 from log10_server.store.completion_tags import completion_tag
@@ -32,7 +32,6 @@ from log10_server.store.tags import tag
 
 Group = Literal["day", "model", "tag", "status"]
 
-DAY = 86_400 * MICROSECONDS
 
 # What is shown where no payload names a model.
 shown_model = func.coalesce(completion.c.model, "unknown")

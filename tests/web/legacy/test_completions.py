@@ -165,6 +165,21 @@ def test_rows_are_narrowed_by_tags_ids_and_dates(api: Api) -> None:
     assert listed(api, createdFilter="{}", tagFilter="", ids="") == (ids, 5)
 
 
+def test_a_date_as_the_end_of_the_created_filter_means_the_whole_day(api: Api) -> None:
+    ids = numbered(api)
+    first, last = (row(api, id)["created_at"][:10] for id in (ids[-1], ids[0]))
+
+    assert listed(api, createdFilter=json.dumps({"from": first, "to": last})) == (ids, 5)
+    assert listed(api, createdFilter=json.dumps({"to": f"{first}T00:00"})) == ([], 0)
+
+
+@pytest.mark.parametrize("nothing", ["null", " null ", "", "None", '{"from": null, "to": ""}'])
+def test_a_created_filter_of_null_counts_as_not_given(api: Api, nothing: str) -> None:
+    ids = numbered(api)
+
+    assert listed(api, createdFilter=nothing) == (ids, 5)
+
+
 @pytest.mark.parametrize("created", ["x", "[]", '{"from": "x"}', '{"from": 5}', '{"to": true}', '{"from": 1e30}', "{"])
 def test_a_created_filter_that_cant_be_read_is_refused(api: Api, created: str) -> None:
     answer = call(api, "GET", "completions", params={"createdFilter": created})

@@ -1,7 +1,7 @@
 """The list of completions: filters, order, pages (docs/api.md, "Lists")."""
 
 import base64
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -239,13 +239,29 @@ def test_a_time_may_be_spelled_in_every_usual_way(
     assert listed(api, created_from=text, created_to=text) == ["b"]
 
 
-def test_a_date_alone_is_its_first_instant_in_utc(api: Api) -> None:
+@pytest.mark.parametrize("spelling", ["%Y-%m-%d", "%Y%m%d", "%G-W%V-%u", "%GW%V%u"])
+def test_a_date_without_a_time_stands_for_the_whole_day_in_utc(
+    api: Api, database: Database, organization: Organization, spelling: str
+) -> None:
     log(api, "a")
-    today = datetime.now(UTC).date()
+    day = began(database, organization, "a").date()
+    before, today, after = ((day + timedelta(days)).strftime(spelling) for days in (-1, 0, 1))
 
-    assert listed(api, created_from=today.isoformat()) == ["a"]
-    assert listed(api, created_from=(today + timedelta(days=1)).isoformat()) == []
-    assert listed(api, created_to=(today + timedelta(days=1)).isoformat()) == ["a"]
+    assert listed(api, created_from=today) == ["a"]
+    assert listed(api, created_from=after) == []
+    assert listed(api, created_to=today) == ["a"]
+    assert listed(api, created_to=before) == []
+    assert listed(api, created_from=today, created_to=today) == ["a"]
+
+
+def test_midnight_as_the_end_of_a_range_is_an_instant_and_no_whole_day(
+    api: Api, database: Database, organization: Organization
+) -> None:
+    log(api, "a")
+    day = began(database, organization, "a").date()
+
+    assert listed(api, created_to=f"{day}T00:00") == []
+    assert listed(api, created_to=f"{day + timedelta(1)}T00:00") == ["a"]
 
 
 @pytest.mark.parametrize("moment", ["0001-01-01", "0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59.999999-23:59"])
@@ -256,7 +272,8 @@ def test_the_ends_of_time_are_times(api: Api, moment: str) -> None:
 
 
 NO_MOMENTS = ["x", "2026", "2026-02-30", "2026-01-01T25:00", "yesterday", "1", "0", "-1", "1.5", "1769846400", "2026-01-01T00:00:00+99:99",
-     "10000-01-01", "0000-01-01", "2026-01-01T00:00:00 +00:00x", "T", "\0", "9" * 400, "NaN", "2026-01-01T00:00:00+24:00"]  # fmt: skip
+     "10000-01-01", "0000-01-01", "2026-W05", "2026W05", "2026-01-31+02:00", "2026-01-31Z", "2026-01-31_08:00", "2026-01-31T",
+     "2026-01-01T00:00:00 +00:00x", "T", "\0", "9" * 400, "NaN", "2026-01-01T00:00:00+24:00"]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", ["created_from", "created_to"])

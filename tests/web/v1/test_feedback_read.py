@@ -208,6 +208,13 @@ def test_the_ends_of_the_time_are_inclusive(api: Api, given: list[int], name: st
     assert found == (["a", "b", "c"] if name == "created_from" else ["c", "d", "e"])
 
 
+def test_a_date_as_the_end_of_the_time_means_the_whole_day(api: Api, given: list[int]) -> None:
+    first, last = iso(given[0])[:10], iso(given[-1])[:10]
+
+    assert listed(api, created_from=first, created_to=last) == ALL
+    assert listed(api, created_to=f"{first}T00:00") == []
+
+
 def test_both_ends_of_the_time_narrow_the_list(api: Api, given: list[int]) -> None:
     found = listed(api, created_from=iso(given[1]), created_to=iso(given[3]), task_id="t1")
 

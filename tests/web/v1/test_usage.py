@@ -109,6 +109,14 @@ def test_what_is_counted_can_be_narrowed(api: Api) -> None:
     assert calls(created_to="9999-12-31T23:59:59") == 3
 
 
+def test_a_date_as_the_end_of_the_time_means_the_whole_day(api: Api) -> None:
+    log(api, "gpt-4o", (9, 3))
+    day = usage(api, group_by="day")["usage"][0]["group"]
+
+    assert usage(api, created_from=day, created_to=day)["total"]["calls"] == 1
+    assert usage(api, created_to=f"{day}T00:00")["total"]["calls"] == 0
+
+
 def test_a_completion_counts_with_what_is_known_of_it_now(api: Api) -> None:
     api.completion(id="c", status="started", request={"model": "gpt-4o"})
     assert usage(api, group_by="status")["usage"][0]["group"] == "started"

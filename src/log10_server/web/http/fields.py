@@ -25,7 +25,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError, core_schema
 
-from log10_server.clock import microseconds
+from log10_server.clock import DAY, microseconds
 from log10_server.settings import Limits
 from log10_server.strict_json import JsonText, value, written
 
@@ -268,19 +268,38 @@ def _whole_number(text: Any) -> Any:
     return text
 
 
-_LOST_PLUS = re.compile(r"(:[0-9]{2}(?:\.[0-9]+)?) ([0-9]{2}:?[0-9]{2})$")
+# A calendar or week date that names a day, and perhaps a time after it. Python by itself would take a week without a
+# day for its Monday, and any character for the "T": of `2026-01-31+02:00` it would read 02:00 in UTC.
+_DATE_AND_TIME = re.compile(
+    r"(?P<date>[0-9]{4}-[0-9]{2}-[0-9]{2}|[0-9]{8}|[0-9]{4}-W[0-9]{2}-[0-9]|[0-9]{4}W[0-9]{3})(?:[T ](?P<time>.+))?"
+)
+# The plus sign before a time zone, which a URL turns into a space unless the client escapes it.
+_LOST_PLUS = re.compile(r"(?P<seconds>:[0-9]{2}(?:\.[0-9]+)?) (?P<zone>[0-9]{2}:?[0-9]{2})$")
 
 
-def _moment(text: Any) -> Any:
-    """Microseconds since 1970 from ISO 8601. A `+` that a URL has turned into a space is one."""
-    if isinstance(text, str):
-        try:
-            return microseconds(datetime.fromisoformat(_LOST_PLUS.sub(r"\1+\2", text.strip())))
-        except (ValueError, OverflowError):
-            raise PydanticCustomError(
-                "moment", "Must be a date or a time in ISO 8601, such as 2026-01-31T08:00:00+00:00."
-            ) from None
-    return text
+def _instant(text: str) -> tuple[int, bool]:
+    """Microseconds since 1970 from ISO 8601, and whether `text` is a date without a time, which means its first instant."""
+    parts = _DATE_AND_TIME.fullmatch(_LOST_PLUS.sub(r"\g<seconds>+\g<zone>", text.strip()))
+    try:
+        if parts is None:
+            raise ValueError
+        time = parts["time"]
+        return microseconds(datetime.fromisoformat(f"{parts['date']}T{time or '00:00'}")), time is None
+    except (ValueError, OverflowError):
+        raise PydanticCustomError(
+            "moment", "Must be a date or a time in ISO 8601, such as 2026-01-31 or 2026-01-31T08:00:00+00:00."
+        ) from None
+
+
+def _range_start(text: Any) -> Any:
+    return _instant(text)[0] if isinstance(text, str) else text
+
+
+def _range_end(text: Any) -> Any:
+    if not isinstance(text, str):
+        return text
+    instant, is_whole_day = _instant(text)
+    return instant + DAY - 1 if is_whole_day else instant
 
 
 def _flag(text: Any) -> Any:
@@ -298,6 +317,9 @@ def _in_query(kind: str, **more: Any) -> WithJsonSchema:
 
 Offset = Annotated[int, BeforeValidator(_whole_number), Field(ge=0), _in_query("integer", minimum=0)]
 Limit = Annotated[int, BeforeValidator(_whole_number), Field(ge=1), _in_query("integer", minimum=1)]
-Moment = Annotated[int, BeforeValidator(_moment), _in_query("string", format="date-time")]
+# The inclusive ends of a range of time, in microseconds. A date without a time stands for the whole day in UTC: as the
+# start it means the first instant of that day, as the end the last (docs/api.md, "Lists").
+RangeStart = Annotated[int, BeforeValidator(_range_start), _in_query("string", format="date-time")]
+RangeEnd = Annotated[int, BeforeValidator(_range_end), _in_query("string", format="date-time")]
 Flag = Annotated[bool, BeforeValidator(_flag), _in_query("boolean")]
 QueryText = AnyText

@@ -25,10 +25,11 @@ from log10_server.web.http.fields import (
     JsonObject,
     Limit,
     LongText,
-    Moment,
     Name,
     Offset,
     QueryText,
+    RangeEnd,
+    RangeStart,
     Seconds,
     SessionId,
     Tags,
@@ -153,8 +154,8 @@ class RowsQuery(BaseModel):
 
 
 class CreatedFilter(BaseModel):
-    start: Moment | None = Field(None, alias="from")
-    end: Moment | None = Field(None, alias="to")
+    start: RangeStart | None = Field(None, alias="from")
+    end: RangeEnd | None = Field(None, alias="to")
 
 
 @router.post("")
@@ -209,6 +210,8 @@ def _created(text: str | None) -> CreatedFilter:
         said = value(text)
     except Malformed as error:
         raise Invalid.at(at, error.detail) from None
+    if said is None:
+        return CreatedFilter()
     if not isinstance(said, dict):
         raise Invalid.at(at, "Must be a JSON object with `from`, `to` or both.")
     if wrong := [name for name in ("from", "to") if not isinstance(said.get(name), str | None)]:

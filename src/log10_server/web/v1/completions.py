@@ -21,10 +21,11 @@ from log10_server.web.http.fields import (
     JsonObject,
     Limit,
     LongText,
-    Moment,
     Name,
     Offset,
     QueryText,
+    RangeEnd,
+    RangeStart,
     Seconds,
     SelectorTags,
     SessionId,
@@ -179,8 +180,10 @@ class CompletionQuery(BaseModel):
     status: Status | None = Field(None, description="Only completions of this status.")
     kind: Kind | None = Field(None, description="Only completions of this kind.")
     model: QueryText | None = Field(None, description="Only completions of this model, by the name it was asked by.")
-    created_from: Moment | None = Field(None, description="Only completions that began then or later.")
-    created_to: Moment | None = Field(None, description="Only completions that began then or earlier.")
+    created_from: RangeStart | None = Field(None, description="Only completions that began then or later.")
+    created_to: RangeEnd | None = Field(
+        None, description="Only completions that began then or earlier; a date without a time includes that whole day."
+    )
     limit: Limit = Field(DEFAULT_PAGE, description="How many at most; more than 1000 means 1000.")
     cursor: QueryText | None = Field(None, description="`next_cursor` of the page before.")
 

@@ -25,9 +25,10 @@ from log10_server.web.http.fields import (
     Limit,
     LongText,
     MaybeText,
-    Moment,
     Offset,
     QueryText,
+    RangeEnd,
+    RangeStart,
     Reply,
     SelectorTags,
     Wire,
@@ -158,8 +159,10 @@ class FeedbackQuery(BaseModel):
     state: Literal["proposed", "accepted", "rejected", "all"] = Field(
         "accepted", description="Only feedback in this state."
     )
-    created_from: Moment | None = Field(None, description="Only feedback stored then or later.")
-    created_to: Moment | None = Field(None, description="Only feedback stored then or earlier.")
+    created_from: RangeStart | None = Field(None, description="Only feedback stored then or later.")
+    created_to: RangeEnd | None = Field(
+        None, description="Only feedback stored then or earlier; a date without a time includes that whole day."
+    )
     filter: QueryText | None = Field(
         None,
         description="Only feedback whose values satisfy this: comparisons (`=` `!=` `<` `<=` `>` `>=`) of a field with a "

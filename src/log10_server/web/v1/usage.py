@@ -12,7 +12,7 @@ from log10_server.services import usage
 from log10_server.services.usage import Question
 from log10_server.store.usage import Group, Sums
 from log10_server.web.http.endpoint import RequestContext, Route
-from log10_server.web.http.fields import Limit, Moment, QueryText, Wire
+from log10_server.web.http.fields import Limit, QueryText, RangeEnd, RangeStart, Wire
 
 router = APIRouter(prefix="/api/v1/usage", tags=["Usage"], route_class=Route)
 
@@ -71,8 +71,10 @@ class UsageQuery(BaseModel):
         None,
         description="What to group by; else there is one line. With `tag`, a call counts under each of its tags.",
     )
-    created_from: Moment | None = Field(None, description="Only completions that began then or later.")
-    created_to: Moment | None = Field(None, description="Only completions that began then or earlier.")
+    created_from: RangeStart | None = Field(None, description="Only completions that began then or later.")
+    created_to: RangeEnd | None = Field(
+        None, description="Only completions that began then or earlier; a date without a time includes that whole day."
+    )
     tag: list[QueryText] = Field([], description="A tag that the completion must have; repeat it for several.")
     model: QueryText | None = Field(
         None, description="Only completions of this model, by the name it was asked by; `unknown`: that name none."
