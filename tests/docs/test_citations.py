@@ -1,4 +1,4 @@
-"""Sections of docs/api.md that the code cites, and links between the documents, lead somewhere."""
+"""What the code and the documents refer to exists: sections of docs/api.md, linked pages, files, codes of errors."""
 
 import re
 from collections.abc import Iterator
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from log10_server.web.http.problems import TITLES
 from tests.running import CHECKOUT
 
 API = CHECKOUT / "docs" / "api.md"
@@ -77,6 +78,29 @@ def test_every_link_between_documents_leads_to_a_file_and_a_heading() -> None:
                 broken.append((document.name, target))
 
     assert broken == []
+
+
+def test_every_module_that_a_document_names_exists() -> None:
+    """The CHANGELOG is left out, because it tells of files as they were. `datasets` is CONTRIBUTING's example."""
+    missing = {
+        (document.name, path)
+        for document in DOCUMENTS
+        if document.name != "CHANGELOG.md"
+        for path in re.findall(r"`((?:[a-z_0-9]+/)+[a-z_0-9]+\.py)`", document.read_text())
+        if not path.endswith("/datasets.py")
+        and not any((root / path).is_file() for root in (CHECKOUT, CHECKOUT / "src" / "log10_server"))
+    }
+
+    assert missing == set()
+
+
+def test_the_table_of_error_codes_is_that_of_the_code() -> None:
+    (section,) = re.findall(r"^## Errors$(.*?)^## ", API.read_text(), re.M | re.S)
+    documented = [
+        code for cell in re.findall(r"^\| \d+ \| (.+?) \|", section, re.M) for code in re.findall(r"`(\w+)`", cell)
+    ]
+
+    assert sorted(documented) == sorted(TITLES)
 
 
 def test_the_api_rules_have_the_sections_that_docstrings_cite() -> None:
