@@ -6,7 +6,7 @@ from typing import Any, TypeVar, cast
 
 from benchmarks import bodies
 from log10_server.db.database import Database
-from log10_server.services import completions, feedback, provider_payloads
+from log10_server.services import completions, feedback
 from log10_server.services.completions import Entry
 from log10_server.services.feedback import NewFeedback
 from log10_server.services.merging import CompletionFields
@@ -23,12 +23,11 @@ def load_completions(
 ) -> None:
     """A completion for each number, with that number in its id and of `size` bytes."""
     texts = [tuple(map(written, bodies.payloads(size, seed))) for seed in range(97)]
-    derived = [provider_payloads.derive(*text) for text in texts]
 
     def entry(number: int) -> Entry:
         request, response = texts[number % len(texts)]
         said: dict[str, Any] = {"request": request, "response": response, "kind": "chat", "duration": 1.25}
-        fields = {**derived[number % len(texts)], **said, "tags": list(tags_of(number))}
+        fields = {**said, "tags": list(tags_of(number))}
         return Entry(completion_id(number), cast(CompletionFields, fields))
 
     for some in _in_pieces(map(entry, numbers)):

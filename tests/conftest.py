@@ -3,7 +3,7 @@
 import threading
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,8 @@ from log10_server.db.transaction import Tx
 from log10_server.services import organizations
 from log10_server.settings import Settings
 from log10_server.store.completions import completion
-from log10_server.web.app import create_app
+from log10_server.web.app import DIALECTS, create_app
+from log10_server.web.http.dialect import Dialect
 
 KINDS = ["sqlite", "postgres16", "postgres18"]
 
@@ -138,8 +139,8 @@ def serving(migrated: Database) -> Iterator[Served]:
     yield from serve(migrated, Settings())
 
 
-def serve(database: Database, settings: Settings) -> Iterator[Served]:
-    app = create_app(settings, database)
+def serve(database: Database, settings: Settings, dialects: Sequence[Dialect] = DIALECTS) -> Iterator[Served]:
+    app = create_app(settings, database, dialects)
     server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, lifespan="on"))
     thread = threading.Thread(target=server.run)
     thread.start()

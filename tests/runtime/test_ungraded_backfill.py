@@ -184,7 +184,7 @@ def test_another_selector_leaves_nothing_of_the_one_before(tx: Tx) -> None:
 async def filling(database: Database) -> AsyncIterator[tuple[Writer, Backfill]]:
     """A writer and the loop that fills, as a server has them."""
     writer = Writer(database, 1000, 1 << 20)
-    backfill = Backfill(lambda work: asyncio.to_thread(database.read, work), writer)
+    backfill = Backfill(lambda work: asyncio.to_thread(database.read, work), writer, ungraded_index.fill_on)
     writer.start()
     backfill.start()
     try:

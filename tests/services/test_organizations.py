@@ -92,17 +92,17 @@ def test_an_organization_that_is_not_there_is_not_found(database: Database, conn
 def test_a_token_reaches_its_organization(
     database: Database, organization: Organization, connection: Connection
 ) -> None:
-    row = organizations.reached_by(connection, organization.token)
+    caller = organizations.find_caller(connection, organization.token)
 
-    assert row is not None
-    assert row.id == organization.id
+    assert caller is not None
+    assert caller.organization.id == organization.id
 
 
 @pytest.mark.parametrize("token", ["", "unknown", "é", "\udcff", "x" * 100_000])
 def test_an_unknown_token_reaches_nothing(
     database: Database, organization: Organization, connection: Connection, token: str
 ) -> None:
-    assert organizations.reached_by(connection, token) is None
+    assert organizations.find_caller(connection, token) is None
 
 
 def test_the_value_of_a_token_is_not_stored(
@@ -121,8 +121,8 @@ def test_a_revoked_token_reaches_nothing_and_the_others_go_on(
 
     organizations.revoke_token(connection, database.clock, issued.row.id)
 
-    assert organizations.reached_by(connection, issued.value) is None
-    assert organizations.reached_by(connection, organization.token) is not None
+    assert organizations.find_caller(connection, issued.value) is None
+    assert organizations.find_caller(connection, organization.token) is not None
 
 
 def test_a_token_can_be_revoked_once(database: Database, organization: Organization, connection: Connection) -> None:
@@ -139,7 +139,7 @@ def test_a_value_that_programs_have_already_becomes_a_token(
     issued = organizations.issue_token(connection, database.clock, organization.id, "brought along")
 
     assert issued.value == "brought along"
-    assert organizations.reached_by(connection, "brought along") is not None
+    assert organizations.find_caller(connection, "brought along") is not None
 
 
 @pytest.mark.parametrize(

@@ -181,7 +181,7 @@ def log(tx: Tx, *ids: str, response: str | None = '{{"choices":[{{"message":{{"c
     entries = [Entry(id, {"request": '{"messages":[{"role":"user","content":"a"}]}'}) for id in ids]
     if response is not None:
         for entry in entries:
-            entry.fields["response"] = response.format(entry.id)
+            entry.fields["response"] = response.format(entry.completion_id)
     completions.record(tx, entries)
 
 

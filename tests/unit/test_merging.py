@@ -7,30 +7,30 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from log10_server.services.merging import FINAL, CompletionFields, merged
+from log10_server.services.merging import FINAL, KnownFields, merged
 
-OPENING: CompletionFields = {
+OPENING: KnownFields = {
     "status": "started",
     "request": '{"a":1}',
     "tags": ["a"],
     "session_id": "s",
     "kind": "chat",
 }
-CLOSING: CompletionFields = {"status": "finished", "response": '{"b":1}', "duration": 1.5, "tags": ["a"]}
-FAILING: CompletionFields = {"status": "failed", "failure_kind": "Timeout", "failure_reason": "too slow"}
-BARE: CompletionFields = {"status": "finished"}
-WHOLE: CompletionFields = {**OPENING, **CLOSING}
+CLOSING: KnownFields = {"status": "finished", "response": '{"b":1}', "duration": 1.5, "tags": ["a"]}
+FAILING: KnownFields = {"status": "failed", "failure_kind": "Timeout", "failure_reason": "too slow"}
+BARE: KnownFields = {"status": "finished"}
+WHOLE: KnownFields = {**OPENING, **CLOSING}
 
 
-def after(*rows: CompletionFields) -> CompletionFields:
-    nothing: CompletionFields = {}
+def after(*rows: KnownFields) -> KnownFields:
+    nothing: KnownFields = {}
     return reduce(merged, rows, nothing)
 
 
 @pytest.mark.parametrize("closing", [CLOSING, FAILING, BARE, WHOLE])
 @pytest.mark.parametrize("length", [2, 3, 4, 5])
 def test_one_opening_and_one_closing_row_give_the_same_in_any_order_and_repetition(
-    closing: CompletionFields, length: int
+    closing: KnownFields, length: int
 ) -> None:
     for rows in product([OPENING, closing], repeat=length):
         if OPENING in rows and closing in rows:
@@ -39,7 +39,7 @@ def test_one_opening_and_one_closing_row_give_the_same_in_any_order_and_repetiti
 
 @pytest.mark.parametrize("status", sorted(FINAL))
 def test_a_late_start_fills_gaps_only(status: str) -> None:
-    late: CompletionFields = {"status": "started", "request": "{}", "response": '{"late":1}', "duration": 9.0}
+    late: KnownFields = {"status": "started", "request": "{}", "response": '{"late":1}', "duration": 9.0}
 
     known = after({"status": status, "response": '{"b":1}', "duration": 1.5}, late)
 
@@ -80,14 +80,14 @@ def test_a_start_after_a_row_without_status_says_the_status() -> None:
 
 @pytest.mark.parametrize("rows", [*permutations([OPENING, CLOSING, {"kind": "prompt", "status": "finished"}])])
 def test_two_closing_rows_on_different_fields_and_an_opening_one_give_the_same_in_any_order(
-    rows: tuple[CompletionFields, ...],
+    rows: tuple[KnownFields, ...],
 ) -> None:
     assert after(*rows) == {**WHOLE, "kind": "prompt"}
 
 
 def test_what_is_merged_is_left_as_it_was() -> None:
-    stored: CompletionFields = {"status": "started"}
-    said: CompletionFields = {"status": "finished"}
+    stored: KnownFields = {"status": "started"}
+    said: KnownFields = {"status": "finished"}
 
     merged(stored, said)
 
@@ -106,7 +106,7 @@ fields = st.fixed_dictionaries(
 
 
 @given(stored=fields, said=fields)
-def test_every_field_comes_from_one_of_both_and_none_is_lost(stored: CompletionFields, said: CompletionFields) -> None:
+def test_every_field_comes_from_one_of_both_and_none_is_lost(stored: KnownFields, said: KnownFields) -> None:
     known = merged(stored, said)
 
     assert known.keys() == stored.keys() | said.keys()
@@ -114,7 +114,7 @@ def test_every_field_comes_from_one_of_both_and_none_is_lost(stored: CompletionF
 
 
 @given(stored=fields, said=fields)
-def test_the_same_row_again_changes_nothing(stored: CompletionFields, said: CompletionFields) -> None:
+def test_the_same_row_again_changes_nothing(stored: KnownFields, said: KnownFields) -> None:
     once = merged(stored, said)
 
     assert merged(once, said) == once

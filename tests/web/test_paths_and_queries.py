@@ -16,16 +16,16 @@ ENORMOUS = 10**30
 UNHEARD_OF = "9" * 5000
 
 METHODS = {
-    "/completions": "GET, POST",
-    "/completions/ungraded": "GET",
+    "/completions": "GET, HEAD, POST",
+    "/completions/ungraded": "GET, HEAD",
     "/completions/batch": "POST",
-    "/completions/one": "DELETE, GET, POST",
+    "/completions/one": "DELETE, GET, HEAD, POST",
     "/sessions": "POST",
-    "/sessions/one": "GET",
-    "/feedback": "GET, POST",
-    "/feedback/one": "DELETE, GET",
-    "/feedback_task": "GET, POST",
-    "/feedback_task/one": "GET, PATCH",
+    "/sessions/one": "GET, HEAD",
+    "/feedback": "GET, HEAD, POST",
+    "/feedback/one": "DELETE, GET, HEAD",
+    "/feedback_task": "GET, HEAD, POST",
+    "/feedback_task/one": "GET, HEAD, PATCH",
 }
 
 LISTS = ["/completions", "/completions/ungraded", "/feedback", "/feedback_task"]

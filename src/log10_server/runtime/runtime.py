@@ -1,39 +1,28 @@
-"""One call of a known organization: how a route reads, writes and validates."""
+"""What serves all calls of one process: its lanes for reading and writing, its background work, its validators."""
 
 import asyncio
 import concurrent.futures
 import time
-from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection
-from starlette.types import Scope
 
 from log10_server.db.database import Database
 from log10_server.db.transaction import Tx
 from log10_server.db.writer import Writer, wait_for_result
-from log10_server.errors import Refusal, Unavailable
-from log10_server.runtime.ungraded_backfill import Backfill
-from log10_server.services import feedback_tasks
-from log10_server.settings import Limits, Settings
-from log10_server.store.organizations import OrganizationRow
+from log10_server.errors import Unavailable
+from log10_server.runtime.schema_cache import SchemaCache
+from log10_server.runtime.ungraded_backfill import Backfill, FillNext
+from log10_server.settings import Settings
 from log10_server.validation.validators import Validators
 
 T = TypeVar("T")
-E = TypeVar("E")
-R = TypeVar("R")
 
 _MOST_WAITING_READS = 1000
-_SCHEMAS_KEPT = 256
-_LONGEST_SCHEMA_KEPT = 1 << 18
-
-
-# A body beyond this takes long to read, in bytes.
-LARGE_BODY = 1 << 18
 # Seconds until a database that doesn't answer counts as away; a frozen one keeps its connections open.
 TIMEOUT_SECONDS = 8.0
 LONG_TIMEOUT_SECONDS = 60.0
@@ -44,18 +33,19 @@ _SECONDS_TO_DRAIN = 8.0
 class Runtime:
     """What serves all calls of a process: the database, its writer, readers and validators."""
 
-    def __init__(self, settings: Settings, database: Database) -> None:
+    def __init__(self, settings: Settings, database: Database, fill_next: FillNext) -> None:
+        """`fill_next` fills the next piece of the ungraded index for a task; it is a rule of the services above."""
         self.settings = settings
         self.database = database
         self.writer = Writer(database, settings.waiting_writes, settings.waiting_bytes)
-        self.backfill = Backfill(self.read_at_the_door, self.writer)
+        self.backfill = Backfill(self.read_short, self.writer, fill_next)
         self.validators = Validators(settings.validators, settings.validation_ms / 1000)
         self._readers = ThreadPoolExecutor(settings.readers, "reader")
-        # Tokens and health: whoever keeps all readers busy must not lock the others out.
-        self._doorkeepers = ThreadPoolExecutor(1, "doorkeeper")
+        # Look-ups of tokens and health checks have a thread of their own, so that long reads of others never delay them.
+        self._short_lane = ThreadPoolExecutor(1, "short reads")
         self._reading = 0
         self.held_bytes = 0
-        self._schemas: OrderedDict[tuple[str, str], str] = OrderedDict()
+        self.schemas = SchemaCache()
 
     def start(self) -> None:
         """Begin to serve, in the running loop."""
@@ -68,7 +58,7 @@ class Runtime:
         await asyncio.to_thread(self.writer.close, _SECONDS_TO_DRAIN)
         await self.validators.close()
         self._readers.shutdown(wait=False, cancel_futures=True)
-        self._doorkeepers.shutdown(wait=False, cancel_futures=True)
+        self._short_lane.shutdown(wait=False, cancel_futures=True)
 
     @property
     def is_stuck(self) -> bool:
@@ -82,9 +72,9 @@ class Runtime:
         """
         return await self._read(self._readers, work, timeout)
 
-    async def read_at_the_door(self, work: Callable[[Connection], T]) -> T:
+    async def read_short(self, work: Callable[[Connection], T]) -> T:
         """As `read`, for the short questions that must be answered whatever all else is doing."""
-        return await self._read(self._doorkeepers, work, TIMEOUT_SECONDS)
+        return await self._read(self._short_lane, work, TIMEOUT_SECONDS)
 
     async def _read(self, threads: ThreadPoolExecutor, work: Callable[[Connection], T], timeout: float) -> T:
         if self._reading >= _MOST_WAITING_READS:
@@ -126,7 +116,7 @@ class Runtime:
             reading.set_result(outcome)
 
     @contextmanager
-    def holding(self) -> Iterator[Callable[[int], None]]:
+    def holding_bytes(self) -> Iterator[Callable[[int], None]]:
         """Keeps count of the bytes that a call holds before they stand in line: what it gives is told of each more.
 
         That raises Unavailable when others hold so much that there is no room for these.
@@ -149,72 +139,3 @@ class Runtime:
         """What `work` gives, once it is on disk. Raises Unavailable when no answer has come in time."""
         timeout = LONG_TIMEOUT_SECONDS if alone else TIMEOUT_SECONDS
         return await self.writer.write(organization_id, work, size=size, alone=alone, timeout=timeout)
-
-    async def schema_of(self, organization_id: str, task_id: str) -> str:
-        """The schema of a task; it never changes, so it is read once. Raises Invalid for an unknown task."""
-        key = organization_id, task_id
-        if key in self._schemas:
-            self._schemas.move_to_end(key)
-            return self._schemas[key]
-
-        def find(connection: Connection) -> str:
-            return feedback_tasks.named(self.database.tx(connection, organization_id), task_id).json_schema
-
-        schema = await self.read(find)
-        if len(schema) <= _LONGEST_SCHEMA_KEPT:
-            self._schemas[key] = schema
-            if len(self._schemas) > _SCHEMAS_KEPT:
-                self._schemas.popitem(last=False)
-        return schema
-
-
-class Context:
-    """A call that has been let in: what a route may do for it."""
-
-    __slots__ = ("organization", "runtime", "scope", "size")
-
-    def __init__(self, runtime: Runtime, organization: OrganizationRow, scope: Scope, size: int = 0) -> None:
-        self.runtime = runtime
-        self.organization = organization
-        self.scope = scope
-        self.size = size
-
-    @property
-    def limits(self) -> Limits:
-        return self.runtime.settings.limits
-
-    @property
-    def address(self) -> str:
-        """Where the caller reaches this server: the public URL where one is set, else what the call itself says."""
-        if self.runtime.settings.public_url:
-            return self.runtime.settings.public_url.rstrip("/")
-        host = next((content.decode("latin-1") for name, content in self.scope["headers"] if name == b"host"), "")
-        if not host:  # HTTP/1.0
-            host = ":".join(map(str, self.scope["server"]))
-        return f"{self.scope['scheme']}://{host}"
-
-    async def read(self, work: Callable[[Tx], T], *, timeout: float = TIMEOUT_SECONDS) -> T:
-        """What `work` gives on what is committed now; `timeout` is in seconds."""
-        database, organization_id = self.runtime.database, self.organization.id
-        return await self.runtime.read(lambda connection: work(database.tx(connection, organization_id)), timeout)
-
-    async def write(self, work: Callable[[Tx], T], *, alone: bool = False) -> T:
-        """What `work` gives, once it is on disk; `alone` for work that may take long."""
-        return await self.runtime.write(self.organization.id, work, size=self.size, alone=alone)
-
-    async def record(self, recorder: Callable[[Tx, Sequence[E]], Sequence[R | Refusal]], entry: E) -> R:
-        """What `recorder` gives for `entry`, once it is on disk; entries that wait are recorded together."""
-        return await self.runtime.writer.record(self.organization.id, recorder, entry, self.size, TIMEOUT_SECONDS)
-
-    async def prepared(self, work: Callable[[], T]) -> T:
-        """What `work` makes of the body; of a large one in a thread, so that other calls go on meanwhile."""
-        return await asyncio.to_thread(work) if self.size > LARGE_BODY else work()
-
-    async def checked(self, json_schema: str) -> None:
-        """Raises Invalid for what can't be a task's schema."""
-        await self.runtime.validators.check(json_schema)
-
-    async def validated(self, task_id: str, json_values: str) -> None:
-        """Raises Invalid for an unknown task, and for values that its schema refuses."""
-        schema = await self.runtime.schema_of(self.organization.id, task_id)
-        await self.runtime.validators.validate(schema, json_values)

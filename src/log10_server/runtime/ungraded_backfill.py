@@ -9,15 +9,23 @@ import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
+from typing import Protocol
 
 from sqlalchemy import Connection
 
 from log10_server import store
+from log10_server.db.transaction import Tx
 from log10_server.db.writer import Writer
 from log10_server.errors import Refusal, source_of
-from log10_server.services import ungraded_index
 
 log = logging.getLogger(__name__)
+
+
+class FillNext(Protocol):
+    """Fills the next piece of the ungraded index for a task that is not whole yet."""
+
+    def __call__(self, tx: Tx, task_id: str) -> None: ...
+
 
 Read = Callable[[Callable[[Connection], list[tuple[str, str]]]], Awaitable[list[tuple[str, str]]]]
 
@@ -28,9 +36,10 @@ _LOOK_AGAIN = 30.0  # seconds until what another process has left behind is seen
 class Backfill:
     """The loop of one process. It begins with whatever tasks of all organizations are not whole."""
 
-    def __init__(self, read: Read, writer: Writer) -> None:
+    def __init__(self, read: Read, writer: Writer, fill_next: FillNext) -> None:
         self._read = read
         self._writer = writer
+        self._fill_next = fill_next
         self._woken = asyncio.Event()
         self._running: asyncio.Task[None] | None = None
 
@@ -67,7 +76,7 @@ class Backfill:
         ):
             began = asyncio.get_running_loop().time()
             try:
-                await self._writer.write(organization_id, partial(ungraded_index.fill_on, task_id=task_id))
+                await self._writer.write(organization_id, partial(self._fill_next, task_id=task_id))
                 filled = True
             except Exception as error:  # the others are not to wait for this one
                 _tell(error)

@@ -1,14 +1,15 @@
 """Completions: recorded by rows that come in any order, read, listed and deleted (docs/api.md, "Completions")."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 from log10_server import store
 from log10_server.clock import uuid7
 from log10_server.db.transaction import Tx
-from log10_server.errors import NotFound, Refusal
+from log10_server.errors import NotFound
+from log10_server.runtime.context import Context
 from log10_server.services import selectors, ungraded_index
-from log10_server.services.merging import CompletionFields, merged
+from log10_server.services.merging import CompletionFields, DerivedFields, KnownFields, merged
 from log10_server.services.provider_payloads import derive
 from log10_server.store.completion_tags import CompletionTagRow
 from log10_server.store.completions import CompletionRow, Cursor, Filters
@@ -16,30 +17,61 @@ from log10_server.store.feedback_tasks import KnownTags
 from log10_server.strict_json import value, written_texts
 
 
-class Entry(NamedTuple):
-    """One row about a completion. Without an id it makes a new one.
+class Entry:
+    """One row about a completion, with what is derived from its payloads. Without an id it makes a new completion.
 
-    Only an import says `created_at`, in microseconds, which counts where the completion is new, and `fills_gaps`: it
-    is older than what is stored, and says only what that leaves unsaid.
+    `created_at` is in microseconds and counts where the completion is new. Only an import gives it, and `fills_gaps`:
+    its row is older than what is stored, and only sets what that leaves open. An import may also give `derived`: what
+    was derived where the row comes from.
     """
 
-    id: str | None
-    fields: CompletionFields
-    created_at: int | None = None
-    fills_gaps: bool = False
+    __slots__ = ("completion_id", "created_at", "fields", "fills_gaps")
+
+    def __init__(
+        self,
+        completion_id: str | None,
+        fields: CompletionFields,
+        created_at: int | None = None,
+        fills_gaps: bool = False,
+        derived: DerivedFields | None = None,
+    ) -> None:
+        derived = derived or derive(fields.get("request"), fields.get("response"))
+        self.completion_id = completion_id
+        self.fields: KnownFields = {**fields, **derived}
+        self.created_at = created_at
+        self.fills_gaps = fills_gaps
 
 
-def record(tx: Tx, entries: Sequence[Entry]) -> list[CompletionRow | Refusal]:
+async def log(context: Context, completion_id: str | None, fields: CompletionFields) -> CompletionRow:
+    """Record one row about a completion, and give what is known of it then. Without an id the completion is new."""
+    entry = await context.compute(lambda: Entry(completion_id, fields))
+    return await context.record(record, entry)
+
+
+async def log_batch(context: Context, entries: Sequence[Entry]) -> list[str]:
+    """Record many rows, all of them or none, and give the id of each row's completion, in their order."""
+    alone = len(entries) > _MAX_SHARED_ROWS or context.size > _MAX_SHARED_BYTES
+    return await context.write(lambda tx: record_all(tx, entries), alone=alone)
+
+
+# A batch beyond these does not share its transaction with the writes of others, which would wait for it.
+_MAX_SHARED_ROWS = 100
+_MAX_SHARED_BYTES = 1 << 18
+
+
+def record(tx: Tx, entries: Sequence[Entry]) -> list[CompletionRow]:
     """What is known of each completion after its entry; the entries count in their order.
 
     Many at once cost little more than one: whatever their number, each table is asked once.
     """
     known: dict[str, CompletionRow] = {}
     instants = tx.database.clock.several(len(entries))
-    ids = [entry.id or uuid7(at) for at, entry in zip(instants, entries, strict=True)]
+    ids = [entry.completion_id or uuid7(at) for at, entry in zip(instants, entries, strict=True)]
     store.sessions.ensure(tx, {entry.fields["session_id"] for entry in entries if "session_id" in entry.fields})
-    before = store.completions.find_many(tx, [entry.id for entry in entries if entry.id is not None])
-    results: list[CompletionRow | Refusal] = []
+    before = store.completions.find_many(
+        tx, [entry.completion_id for entry in entries if entry.completion_id is not None]
+    )
+    results: list[CompletionRow] = []
     for id, at, entry in zip(ids, instants, entries, strict=True):
         row = known.get(id) or before.get(id)
         known[id] = _new(tx, id, at, entry) if row is None else _row(row, _after(_fields(row), entry))
@@ -56,14 +88,8 @@ def record(tx: Tx, entries: Sequence[Entry]) -> list[CompletionRow | Refusal]:
 
 
 def record_all(tx: Tx, entries: Sequence[Entry]) -> list[str]:
-    """Record any number of entries, all or none; gives the id of each, in their order. Raises what `record` refuses."""
-    ids: list[str] = []
-    for some in _slices(entries):
-        for result in record(tx, some):
-            if isinstance(result, Refusal):
-                raise result
-            ids.append(result.id)
-    return ids
+    """Record any number of entries, and give the id of each entry's completion, in their order."""
+    return [row.id for part in _slices(entries) for row in record(tx, part)]
 
 
 # What is given to the database at once is copied on the way, so it is bounded.
@@ -86,10 +112,12 @@ def _slices(entries: Sequence[Entry]) -> Iterator[Sequence[Entry]]:
 
 def tell_something(tx: Tx, entries: Sequence[Entry]) -> list[bool]:
     """Whether each of these entries, which have ids, says something that is not stored, nor said by one before it."""
-    known = store.completions.find_many(tx, {entry.id for entry in entries if entry.id is not None})
+    known = store.completions.find_many(
+        tx, {entry.completion_id for entry in entries if entry.completion_id is not None}
+    )
     told = []
     for entry in entries:
-        id = entry.id or ""
+        id = entry.completion_id or ""
         row = known.get(id)
         known[id] = _new(tx, id, tx.now(), entry) if row is None else _row(row, _after(_fields(row), entry))
         told.append(row is None or known[id] != row)
@@ -157,14 +185,14 @@ def _new(tx: Tx, id: str, at: int, entry: Entry) -> CompletionRow:
     return CompletionRow(tx.organization_id, id, at, *map(said.get, CompletionRow._fields[3:]))
 
 
-def _fields(row: CompletionRow) -> CompletionFields:
+def _fields(row: CompletionRow) -> KnownFields:
     known = {name: said for name, said in zip(row._fields[3:], row[3:], strict=True) if said is not None}
     if row.tags is not None:
         known["tags"] = value(row.tags)
-    return cast(CompletionFields, known)
+    return cast(KnownFields, known)
 
 
-def _row(row: CompletionRow, fields: CompletionFields) -> CompletionRow:
+def _row(row: CompletionRow, fields: KnownFields) -> CompletionRow:
     said = dict(fields)
     if "tags" in fields:
         said["tags"] = written_texts(dict.fromkeys(fields["tags"]))
@@ -176,7 +204,7 @@ def _row(row: CompletionRow, fields: CompletionFields) -> CompletionRow:
     return now._replace(**{**unknown, **derive(now.request, now.response)})
 
 
-def _after(stored: CompletionFields, entry: Entry) -> CompletionFields:
+def _after(stored: KnownFields, entry: Entry) -> KnownFields:
     return {**entry.fields, **stored} if entry.fills_gaps else merged(stored, entry.fields)
 
 

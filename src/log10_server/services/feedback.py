@@ -8,6 +8,7 @@ from log10_server import store
 from log10_server.clock import uuid7
 from log10_server.db.transaction import Tx
 from log10_server.errors import Conflict, Invalid, NotFound, Refusal
+from log10_server.runtime.context import Actor, Context
 from log10_server.services import feedback_tasks, selectors, summaries, ungraded_index
 from log10_server.services.filters import Test
 from log10_server.services.selectors import Listed, Selector
@@ -28,6 +29,7 @@ class NewFeedback(NamedTuple):
     target: Selector | Listed
     state: str = ACCEPTED
     content_digest: str | None = None
+    author: Actor | None = None
 
 
 class Matched(NamedTuple):
@@ -35,6 +37,37 @@ class Matched(NamedTuple):
 
     feedback: FeedbackRow
     completion_ids: list[str]
+
+
+async def upload(context: Context, new: NewFeedback) -> Matched:
+    """Store feedback on the completions that `new.target` names (docs/api.md, "Uploading feedback").
+
+    The values are validated before the transaction begins, because a schema may take a second to check. A repeated
+    upload is answered with what is stored, even when the schema would refuse it now: an import validates nothing.
+    Raises Invalid for an unknown or archived task, values that its schema refuses, an unknown completion, no match, or
+    more than `at_most` matches; Conflict for an id that is taken by other content.
+    """
+    new = new._replace(author=context.actor)
+    try:
+        await feedback_tasks.validate(context, new.task_id, new.json_values)
+    except Invalid:
+        stored = await context.read(lambda tx: repeated(tx, new)) if new.id is not None else None
+        if stored is None:
+            raise
+        return stored
+    return await context.record(record, new)
+
+
+async def accept_proposal(context: Context, feedback_id: str, json_values: str | None) -> Matched:
+    """Make a proposal feedback that grades, with other values when they are given; these are validated first.
+
+    Raises as `accept`, and Invalid for values that the task's schema refuses.
+    """
+    if json_values is None:
+        return await context.write(lambda tx: accept(tx, feedback_id))
+    task_id = (await context.read(lambda tx: get(tx, feedback_id))).feedback.task_id
+    await feedback_tasks.validate(context, task_id, json_values)
+    return await context.write(lambda tx: accept(tx, feedback_id, json_values, task_id))
 
 
 def record(tx: Tx, uploads: Sequence[NewFeedback]) -> list[Matched | Refusal]:

@@ -8,6 +8,7 @@ from log10_server import store
 from log10_server.clock import uuid7
 from log10_server.db.transaction import Tx
 from log10_server.errors import Conflict, Invalid, NotFound
+from log10_server.runtime.context import Context
 from log10_server.services import ungraded_index
 from log10_server.store.feedback_tasks import FeedbackTaskRow
 from log10_server.strict_json import canonical, value, written
@@ -32,6 +33,34 @@ class Changes(NamedTuple):
     selector: tuple[str, ...] | None = None
     archived: bool | None = None
     json_schema: str | None = None
+
+
+async def create_task(context: Context, new: NewFeedbackTask) -> FeedbackTaskRow:
+    """Make a task, after its schema was checked. Older completions that it wants are looked for in the background.
+
+    Raises Invalid for what can't be a task's schema, and as `create`.
+    """
+    await context.runtime.validators.check(new.json_schema)
+    row = await context.write(lambda tx: create(tx, new))
+    context.runtime.backfill.look()
+    return row
+
+
+async def change_task(context: Context, task_id: str, changes: Changes) -> FeedbackTaskRow:
+    """Change a task. What that means for older completions is worked out in the background. Raises as `change`."""
+    row = await context.write(lambda tx: change(tx, task_id, changes))
+    context.runtime.backfill.look()
+    return row
+
+
+async def validate(context: Context, task_id: str, json_values: str) -> None:
+    """Raises Invalid for an unknown task, and for values that its schema refuses."""
+    schemas, organization_id = context.runtime.schemas, context.organization.id
+    json_schema = schemas.find(organization_id, task_id)
+    if json_schema is None:
+        json_schema = await context.read(lambda tx: named(tx, task_id).json_schema)
+        schemas.keep(organization_id, task_id, json_schema)
+    await context.runtime.validators.validate(json_schema, json_values)
 
 
 def create(tx: Tx, new: NewFeedbackTask) -> FeedbackTaskRow:

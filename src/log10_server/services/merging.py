@@ -15,9 +15,6 @@ class CompletionFields(TypedDict, total=False):
     session_id: str
     kind: str
     status: str
-    model: str
-    input_tokens: int
-    output_tokens: int
     duration: float
     failure_kind: str
     failure_reason: str
@@ -27,7 +24,19 @@ class CompletionFields(TypedDict, total=False):
     stacktrace: str
 
 
-def merged(stored: CompletionFields, said: CompletionFields) -> CompletionFields:
-    """What is known after `said`. A start that comes after the end only fills gaps."""
-    late_start = stored.get("status") in FINAL and said.get("status") == "started"
-    return {**said, **stored} if late_start else {**stored, **said}
+class DerivedFields(TypedDict, total=False):
+    """What is derived from the payloads of a completion; a key that is absent is unknown."""
+
+    model: str
+    input_tokens: int
+    output_tokens: int
+
+
+class KnownFields(CompletionFields, DerivedFields, total=False):
+    """All that is known of a completion."""
+
+
+def merged(stored: KnownFields, incoming: KnownFields) -> KnownFields:
+    """Merge a row into what is stored. A start that arrives after the end only fills gaps."""
+    late_start = stored.get("status") in FINAL and incoming.get("status") == "started"
+    return {**incoming, **stored} if late_start else {**stored, **incoming}

@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 
 from log10_server.clock import Clock, uuid7
 from log10_server.errors import Conflict, Invalid, NotFound
+from log10_server.runtime.context import Actor, Caller
 from log10_server.store import organizations as store
 from log10_server.store.organizations import OrganizationRow, TokenRow
 
@@ -85,9 +86,13 @@ def revoke_token(connection: Connection, clock: Clock, token_id: str) -> None:
         raise NotFound(f"There is no token {token_id!r} to revoke.")
 
 
-def reached_by(connection: Connection, token: str) -> OrganizationRow | None:
-    """The organization whose token this is; None for a token that is unknown or revoked."""
-    return store.find_by_token_digest(connection, digest(token))
+def find_caller(connection: Connection, token: str) -> Caller | None:
+    """Whom this token stands for; None for a token that is unknown or revoked."""
+    owner = store.find_owner(connection, digest(token))
+    if owner is None:
+        return None
+    organization, token_id = owner
+    return Caller(organization, Actor(token_id, token_id, "program"))
 
 
 def digest(token: str) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from log10_server.errors import Malformed
-from log10_server.services.merging import CompletionFields
+from log10_server.services.merging import DerivedFields
 from log10_server.strict_json import value
 
 _MAX_MODEL_BYTES = 255
@@ -85,14 +85,14 @@ _decode_response = msgspec.json.Decoder(_WireResponse).decode
 _decode_any = msgspec.json.Decoder().decode
 
 
-def derive(request: str | None, response: str | None) -> CompletionFields:
+def derive(request: str | None, response: str | None) -> DerivedFields:
     """`model`, `input_tokens` and `output_tokens`; a key is absent where the payloads tell nothing usable.
 
     The model of the request wins over the model of the response, because it is the name that the program knows. Token
     counts are totals, with cached and reasoning tokens in them. A count that is negative (a placeholder) or no whole
     number is unknown, and a 0 gives way to another count of the same thing.
     """
-    fields: CompletionFields = {}
+    fields: DerivedFields = {}
     sent = _NO_REQUEST if request is None else _read_request(request)
     received = _NO_RESPONSE if response is None else _read_response(response)
     if (model := _usable(sent.model) or _other_model(sent, received)) is not None:

@@ -87,12 +87,14 @@ def revoke_token(connection: Connection, token_id: str, at: int) -> bool:
     return connection.execute(update(token).where(still_good).values(revoked_at=at)).rowcount > 0
 
 
-_caller = (
-    select(organization).join(token, token.c.organization_id == organization.c.id).where(token.c.revoked_at.is_(None))
+_owner = (
+    select(organization, token.c.id)
+    .join(token, token.c.organization_id == organization.c.id)
+    .where(token.c.revoked_at.is_(None))
 )
 
 
-def find_by_token_digest(connection: Connection, digest: str) -> OrganizationRow | None:
-    """The organization that the token of this digest reaches, while it is good."""
-    found = connection.execute(_caller.where(token.c.digest == digest)).first()
-    return OrganizationRow(*found) if found is not None else None
+def find_owner(connection: Connection, digest: str) -> tuple[OrganizationRow, str] | None:
+    """The organization of the token with this digest, and the token's id; None unless the token is still good."""
+    row = connection.execute(_owner.where(token.c.digest == digest)).first()
+    return None if row is None else (OrganizationRow(*row[:-1]), row[-1])

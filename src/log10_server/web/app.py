@@ -1,12 +1,9 @@
-"""Puts the house together: routers in order, admission before them, start and end of what runs beside."""
+"""Puts the server together: its dialects in order, the middleware before them, the start and the end of the runtime."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
 
 from fastapi import FastAPI, Request, Response
-from fastapi.openapi.utils import get_openapi
-from pydantic import TypeAdapter
 from starlette.exceptions import HTTPException
 from starlette.middleware.errors import ServerErrorMiddleware
 
@@ -14,12 +11,15 @@ from log10_server import __version__
 from log10_server.db.database import Database
 from log10_server.errors import NotAllowed, NotFound
 from log10_server.runtime.runtime import Runtime
+from log10_server.services import ungraded_index
 from log10_server.settings import Settings
-from log10_server.web import docs, graphql, health, legacy, v1
-from log10_server.web.http.endpoint import Door
-from log10_server.web.http.problems import Problem, problem
+from log10_server.web.http.authentication import AuthenticationMiddleware, Dialects, routes_of
+from log10_server.web.http.dialect import Dialect
+from log10_server.web.http.openapi import openapi
+from log10_server.web.http.problems import problem
 from log10_server.web.legacy import reports
-from log10_server.web.transfer import routes as transfer
+from log10_server.web.log10 import GRAPHQL, LOG10
+from log10_server.web.public import PUBLIC
 
 _DESCRIPTION = """\
 Log **completions** (one LLM request and its response, with tags and a session), say with **feedback tasks** what
@@ -42,9 +42,15 @@ _TAGS = [
 ]
 
 
-def create_app(settings: Settings, database: Database) -> FastAPI:
-    """The server on a database that has been migrated. Its lifespan starts the writer, and drains it at the end."""
-    runtime = Runtime(settings, database)
+DIALECTS = (LOG10, GRAPHQL, PUBLIC)
+
+
+def create_app(settings: Settings, database: Database, dialects: Sequence[Dialect] = DIALECTS) -> FastAPI:
+    """The server on a database that has been migrated. Its lifespan starts the writer, and drains it at the end.
+
+    The first dialect also refuses what belongs to none.
+    """
+    runtime = Runtime(settings, database, ungraded_index.fill_on)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -66,17 +72,17 @@ def create_app(settings: Settings, database: Database) -> FastAPI:
         servers=[{"url": settings.public_url}] if settings.public_url else None,
     )
     app.state.runtime = runtime
+    app.state.dialects = dialects
     reports.keep_secrets()
-    # The same paths belong to two dialects: the older one takes its own calls first. Routes are taken over as they
-    # are; FastAPI's `include_router` would wrap each in a router of its own.
-    for router in (*legacy.ROUTERS, *graphql.ROUTERS, *v1.ROUTERS, transfer.router, health.router, docs.router):
-        app.router.routes.extend(router.routes)
+    # Routes are taken over as they are; FastAPI's `include_router` would wrap each in a router of its own.
+    for dialect in dialects:
+        app.router.routes.extend(routes_of(dialect))
     app.add_exception_handler(HTTPException, _no_route)
-    app.add_middleware(Door, server=app, runtime=runtime)
+    app.add_middleware(AuthenticationMiddleware, server=app, runtime=runtime, dialects=Dialects(dialects))
     stack = app.build_middleware_stack()
     assert isinstance(stack, ServerErrorMiddleware)
-    app.middleware_stack = stack.app  # the door itself, which answers errors too
-    app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
+    app.middleware_stack = stack.app  # the authentication middleware itself, which answers errors too
+    app.openapi = lambda: openapi(app, dialects)  # type: ignore[method-assign]
     return app
 
 
@@ -87,43 +93,3 @@ async def _no_route(request: Request, error: Exception) -> Response:
         allow = (error.headers or {}).get("Allow", "") if isinstance(error, HTTPException) else ""
         return problem(NotAllowed(f"The path has no method {request.method}.", allow=allow))
     return problem(NotFound("There is no such path."))
-
-
-def _openapi(app: FastAPI) -> dict[str, Any]:
-    """FastAPI's document, with the shape of refusals."""
-    if app.openapi_schema is None:
-        document = get_openapi(
-            title=app.title,
-            version=app.version,
-            description=app.description,
-            routes=app.routes,
-            tags=app.openapi_tags,
-            servers=app.servers or None,
-        )
-        shape = TypeAdapter(Problem).json_schema(ref_template="#/components/schemas/{model}")
-        _without_fastapis_own_refusals(document)
-        _with_examples_of_parameters(document)
-        schemas = document["components"]["schemas"]
-        schemas |= shape.pop("$defs")
-        schemas["Problem"] = shape
-        app.openapi_schema = document
-    return app.openapi_schema
-
-
-def _without_fastapis_own_refusals(document: dict[str, Any]) -> None:
-    """FastAPI adds a 422 of its own to operations with parameters; ours never sends that."""
-    for path in document["paths"].values():
-        for operation in path.values():
-            if "application/json" in operation["responses"].get("422", {}).get("content", {}):
-                del operation["responses"]["422"]
-    for shape in ("HTTPValidationError", "ValidationError"):
-        document["components"]["schemas"].pop(shape, None)
-
-
-def _with_examples_of_parameters(document: dict[str, Any]) -> None:
-    """Swagger UI fills in the example of a parameter, and overlooks that of its schema, where FastAPI puts it."""
-    for path in document["paths"].values():
-        for operation in path.values():
-            for parameter in operation.get("parameters", []):
-                if examples := parameter["schema"].pop("examples", None):
-                    parameter["example"] = examples[0]

@@ -23,6 +23,6 @@ async def health(request: Request) -> JSONResponse:
     """Tell whether the server is alive and reaches its database."""
     runtime: Runtime = request.app.state.runtime
 
-    await runtime.read_at_the_door(lambda connection: connection.execute(text("SELECT 1")).close())
+    await runtime.read_short(lambda connection: connection.execute(text("SELECT 1")).close())
     kind = "postgresql" if runtime.database.is_postgres else "sqlite"
     return JSONResponse({"status": "ok", "database": kind, "version": __version__})

@@ -507,7 +507,7 @@ def test_bodies_are_read_as_everywhere(graph: Graph) -> None:
         "/variables",
         "/operationName",
     ]
-    assert graph.put("/graphql", content=query).headers["Allow"] == "GET, POST"
+    assert graph.put("/graphql", content=query).headers["Allow"] == "GET, HEAD, POST"
     problem(graph.put("/graphql", content=query), 405)
 
 

@@ -12,17 +12,17 @@ import pytest
 
 from log10_server.db.database import Database
 from log10_server.services import organizations
-from log10_server.web.http.endpoint import Route
+from log10_server.web.http.endpoint import Endpoint
 from tests.conftest import Api, Organization, Served, problem
 
 IDS = {"completionId": "completion", "taskId": "task", "feedbackId": "feedback", "sessionId": "session"}
 HEADERS = ["X-Log10-Organization", "X-Log10-Organization-Id"]
 
 
-def operations(served: Served) -> Iterator[tuple[str, str, Route]]:
+def operations(served: Served) -> Iterator[tuple[str, str, Endpoint]]:
     """Method, path and route of every operation that wants a token."""
     for route in served.app.routes:
-        if isinstance(route, Route) and route.path.startswith("/api/"):
+        if isinstance(route, Endpoint) and route.path.startswith("/api/"):
             for method in sorted(route.methods or ()):
                 yield method, route.path_format, route
 

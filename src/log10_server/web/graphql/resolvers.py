@@ -21,7 +21,8 @@ from log10_server.store.organizations import OrganizationRow
 from log10_server.strict_json import JsonText
 from log10_server.web.graphql.cost import fields_of
 from log10_server.web.graphql.schema import SDL
-from log10_server.web.http.endpoint import check_organization, faults_of
+from log10_server.web.http.call import check_organization
+from log10_server.web.http.endpoint import field_errors
 from log10_server.web.http.fields import AnyText, Name
 from log10_server.web.v1.completions import DEFAULT_PAGE, Completion
 from log10_server.web.v1.test_runs import report_path
@@ -177,7 +178,7 @@ def _checked(kind: TypeAdapter[str], at: str, said: str, context: GraphQLContext
     try:
         return kind.validate_python(said, strict=True, context=context.limits)
     except ValidationError as error:
-        raise Invalid(faults_of(error, at)) from None
+        raise Invalid(field_errors(error, at)) from None
 
 
 _any_text: TypeAdapter[str] = TypeAdapter(AnyText)

@@ -24,14 +24,15 @@ from pydantic import BaseModel, Field
 
 from log10_server.db.transaction import Tx
 from log10_server.errors import Conflict, Invalid, Malformed, NotAllowed, NotFound, Refusal
-from log10_server.runtime.runtime import Context
 from log10_server.strict_json import JsonText, value
 from log10_server.web.graphql.cost import MOST_TOKENS, too_large
 from log10_server.web.graphql.resolvers import SCHEMA, GraphQLContext
-from log10_server.web.http.endpoint import GRAPHQL, RequestContext, Route
+from log10_server.web.http.call import Call, RequestCall, base_url
+from log10_server.web.http.endpoint import Endpoint
 from log10_server.web.http.fields import QueryText, Wire, json_of
 
-router = APIRouter(prefix=GRAPHQL, route_class=Route, include_in_schema=False)
+PATH = "/graphql"
+router = APIRouter(prefix=PATH, route_class=Endpoint, include_in_schema=False)
 
 MOST_CHARACTERS = 100_000
 _MOST_ERRORS = 20
@@ -53,18 +54,18 @@ class AskedInQuery(BaseModel):
 
 
 @router.post("")
-async def post(body: Asked, context: RequestContext) -> Any:
+async def post(body: Asked, call: RequestCall) -> Any:
     """Execute a query or a mutation."""
-    return await _answer(body, context, may_write=True)
+    return await _answer(body, call, may_write=True)
 
 
 @router.get("")
-async def get(query: Annotated[AskedInQuery, Query()], context: RequestContext) -> Any:
+async def get(query: Annotated[AskedInQuery, Query()], call: RequestCall) -> Any:
     """Execute a query."""
     asked = Asked.model_construct(
         query=query.query, variables=_variables(query.variables), operationName=query.operationName
     )
-    return await _answer(asked, context, may_write=False)
+    return await _answer(asked, call, may_write=False)
 
 
 def _variables(text: str | None) -> dict[str, Any] | None:
@@ -78,11 +79,12 @@ def _variables(text: str | None) -> dict[str, Any] | None:
     return said
 
 
-async def _answer(asked: Asked, context: Context, *, may_write: bool) -> JsonText:
+async def _answer(asked: Asked, call: Call, *, may_write: bool) -> JsonText:
     document = await asyncio.to_thread(_prepared, asked.query)
     if not isinstance(document, DocumentNode):
         return _written(None, document)
-    address = context.address
+    context = call.context
+    address = base_url(call.scope, context.runtime.settings)
 
     def execute(tx: Tx) -> JsonText:
         return _executed(document, asked, GraphQLContext(tx, context.organization, context.limits, address))

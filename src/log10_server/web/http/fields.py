@@ -198,7 +198,8 @@ def _check_text(limit: str) -> AfterValidator:
 
 _DEFAULT_LIMITS = Limits()
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
-_NEVER_IDS = frozenset({".", "..", "ungraded", "batch"})
+# Words that stand for something else in a path, so that no completion, task or feedback may be called so.
+RESERVED_IDS = frozenset({".", "..", "ungraded", "batch"})
 _NEVER_IN_IDS = frozenset("/,?#\\")
 
 
@@ -206,7 +207,7 @@ def fits_id(text: str) -> bool:
     """Whether `text` can be a client-made id (docs/api.md, "Limits"), whatever its length."""
     return (
         bool(text)
-        and text not in _NEVER_IDS
+        and text not in RESERVED_IDS
         and _NEVER_IN_IDS.isdisjoint(text)
         and (text.isprintable() or all(ord(character) >= 32 and not 127 <= ord(character) < 160 for character in text))
     )

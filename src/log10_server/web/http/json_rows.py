@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from log10_server.errors import FieldError, Invalid, Malformed, TooLarge, pointer
 from log10_server.settings import Limits
 from log10_server.strict_json import decoded, members, value
-from log10_server.web.http.endpoint import faults_of
+from log10_server.web.http.endpoint import field_errors
 from log10_server.web.http.fields import Wire
 
 M = TypeVar("M", bound=Wire)
@@ -72,7 +72,7 @@ def validated(model: type[M], said: dict[str, Any], limits: Limits) -> M:
         # What `model_validate` calls, at four fifths of its price.
         return cast(M, model.__pydantic_validator__.validate_python(said, context=limits))
     except ValidationError as error:
-        raise Invalid(faults_of(error)) from None
+        raise Invalid(field_errors(error)) from None
 
 
 class Splitter(Protocol):

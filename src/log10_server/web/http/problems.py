@@ -1,6 +1,6 @@
 """The one table from refusals to HTTP: `application/problem+json` by RFC 9457 (docs/api.md, "Errors")."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Literal
 
 from pydantic import BaseModel, Field
@@ -105,9 +105,14 @@ class Problem(BaseModel):
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """These refusals as the OpenAPI document says them."""
+    """The responses of these statuses for the OpenAPI document, as an endpoint declares them."""
     content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
     return {status: {"description": MEANINGS[status], "content": content} for status in statuses}
+
+
+def describe_refusals(statuses: Collection[int]) -> Mapping[str, Any]:
+    """The responses of these statuses for the OpenAPI document."""
+    return {str(status): response for status, response in documented(*sorted(statuses)).items()}
 
 
 def problem(refusal: Refusal) -> Response:

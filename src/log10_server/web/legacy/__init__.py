@@ -1,6 +1,6 @@
 """The dialect of `log10-io` (docs/api.md, "The calls of log10-io"), where it goes beyond the document."""
 
-from log10_server.web.legacy import autoprompt, completions, metrics, pages, reports, sessions, tags
+from log10_server.web.legacy import autoprompt, completions, metrics, pages, sessions, tags
 
 ROUTERS = [
     completions.router,
@@ -9,5 +9,4 @@ ROUTERS = [
     pages.router,
     metrics.router,
     autoprompt.router,
-    reports.router,
 ]

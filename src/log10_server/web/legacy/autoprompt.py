@@ -5,9 +5,10 @@ from typing import NoReturn
 from fastapi import APIRouter
 
 from log10_server.errors import NotOffered
-from log10_server.web.http.endpoint import NoBody, RequestContext, Route
+from log10_server.web.http.call import RequestContext
+from log10_server.web.http.endpoint import Endpoint, NoBody
 
-router = APIRouter(prefix="/api/experimental/autoprompt", route_class=Route, include_in_schema=False)
+router = APIRouter(prefix="/api/experimental/autoprompt", route_class=Endpoint, include_in_schema=False)
 
 
 @router.post("/convert", response_model=None)

@@ -13,13 +13,13 @@ from pydantic_core import PydanticCustomError
 from log10_server.clock import utc
 from log10_server.db.transaction import Tx
 from log10_server.errors import Invalid, Malformed
-from log10_server.services import completions, provider_payloads, tags, ungraded_index
-from log10_server.services.completions import Entry
+from log10_server.services import completions, tags, ungraded_index
 from log10_server.services.merging import CompletionFields
 from log10_server.settings import Limits
 from log10_server.store.completions import CompletionRow, Filters
 from log10_server.strict_json import JsonText, check_nesting, value
-from log10_server.web.http.endpoint import NoBody, RequestContext, Route, faults_of
+from log10_server.web.http.call import RequestContext
+from log10_server.web.http.endpoint import Endpoint, NoBody, field_errors
 from log10_server.web.http.fields import (
     JsonArray,
     JsonObject,
@@ -38,7 +38,7 @@ from log10_server.web.http.fields import (
 )
 from log10_server.web.v1.completions import DEFAULT_PAGE, Completion, CompletionId, checked_id
 
-router = APIRouter(prefix="/api/completions", route_class=Route, include_in_schema=False)
+router = APIRouter(prefix="/api/completions", route_class=Endpoint, include_in_schema=False)
 
 # The command line asks once for all that it wants (docs/api.md, "Lists").
 MOST = 10_000
@@ -124,7 +124,8 @@ class LogEntry(Wire):
     failure_kind: Name | None = None
     failure_reason: LongText | None = None
 
-    def meaning(self) -> CompletionFields:
+    def to_fields(self) -> CompletionFields:
+        """What the row says, in the words of the services."""
         said = {
             "status": self.status,
             "kind": "prompt" if self.kind == "completion" else self.kind,
@@ -142,7 +143,7 @@ class LogEntry(Wire):
             for name, known in said.items()
             if known is not None
         }
-        return cast(CompletionFields, {**provider_payloads.derive(self.request, self.response), **fields})
+        return cast(CompletionFields, fields)
 
 
 class RowsQuery(BaseModel):
@@ -167,8 +168,8 @@ async def give_id(context: RequestContext, _body: NoBody | None = None) -> Given
 @router.post("/{completionId:id}")
 async def log(completion_id: CompletionId, body: LogEntry, context: RequestContext) -> Completion:
     """Add what a row says; it may come in any order, and more than once."""
-    entry = Entry(checked_id(completion_id, context.limits), await context.prepared(body.meaning))
-    return Completion.of(await context.record(completions.record, entry))
+    checked_id(completion_id, context.limits)
+    return Completion.of(await completions.log(context, completion_id, body.to_fields()))
 
 
 @router.get("/{completionId:id}")
@@ -219,7 +220,7 @@ def _created(text: str | None) -> CreatedFilter:
     try:
         return CreatedFilter.model_validate({name: end for name, end in said.items() if end not in (None, "")})
     except ValidationError as error:
-        raise Invalid(faults_of(error, at)) from None
+        raise Invalid(field_errors(error, at)) from None
 
 
 def _milliseconds(seconds: float | None) -> float | None:

@@ -11,10 +11,11 @@ from pydantic_core import PydanticCustomError
 from log10_server.runtime.runtime import LONG_TIMEOUT_SECONDS
 from log10_server.services import usage
 from log10_server.store.usage import Tokens
-from log10_server.web.http.endpoint import RequestContext, Route
+from log10_server.web.http.call import RequestContext
+from log10_server.web.http.endpoint import Endpoint
 from log10_server.web.http.fields import QueryText, Wire
 
-router = APIRouter(prefix="/api/metrics", route_class=Route, include_in_schema=False)
+router = APIRouter(prefix="/api/metrics", route_class=Endpoint, include_in_schema=False)
 
 _EPOCH = date(1970, 1, 1)
 

@@ -14,21 +14,22 @@ from log10_server.services.feedback import Matched
 from log10_server.store.feedback import Filters
 from log10_server.store.feedback_tasks import FeedbackTaskRow
 from log10_server.strict_json import JsonText, value, written
-from log10_server.web.http.endpoint import RequestContext, Route
+from log10_server.web.http.call import RequestContext, call_of
+from log10_server.web.http.endpoint import Endpoint
 from log10_server.web.http.fields import JsonObject, Limit, Offset, QueryText, Wire, as_members
 from log10_server.web.v1.completions import DEFAULT_PAGE
 from log10_server.web.v1.feedback import Feedback, FeedbackQueryBody
 from log10_server.web.v1.feedback_tasks import ALL, Task
 
 
-class Paged(Route):
+class Paged(Endpoint):
     """Takes the calls whose query carries `organization_id`, blank or not: only `log10-io`'s do."""
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         found = super().matches(scope)
         if found[0] is not Match.FULL:
             return Match.NONE, {}
-        named = any(name == "organization_id" for name, _ in scope["log10"].query)
+        named = any(name == "organization_id" for name, _ in call_of(scope).query)
         return found if named else (Match.NONE, {})
 
 

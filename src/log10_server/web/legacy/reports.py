@@ -15,7 +15,8 @@ from log10_server.db.transaction import Tx
 from log10_server.runtime.runtime import Runtime
 from log10_server.services import test_runs
 from log10_server.strict_json import decoded, written
-from log10_server.web.http.endpoint import members_of, path_id, read_body
+from log10_server.web.http.body import RequestBody, parse_members, require_json
+from log10_server.web.http.routing import path_parameter
 from log10_server.web.v1.test_runs import REPORT_PATH
 
 router = APIRouter(include_in_schema=False)
@@ -44,14 +45,18 @@ async def upload(request: Request) -> Response:
     """Store the report of a run. Nothing of the body is read before the address is known to be good."""
     runtime: Runtime = request.app.state.runtime
     limits = runtime.settings.limits
-    organization_id, run_id, secret = (path_id(request.scope, name) for name in ("organization_id", "run_id", "secret"))
+    organization_id, run_id, secret = (
+        path_parameter(request.scope, name) for name in ("organization_id", "run_id", "secret")
+    )
 
     def check(connection: Connection) -> None:
         test_runs.may_upload(runtime.database.tx(connection, organization_id), run_id, secret)
 
     await runtime.read(check)
-    body, media_type = await read_body(request.scope, request.receive, limits.body_bytes)
-    said = await members_of(body, media_type, (), limits.nesting)
+    request_body = RequestBody(request.scope, request.receive)
+    body = await request_body.read(limits.body_bytes)
+    require_json(request_body.media_type)
+    said = await parse_members(body, (), limits.nesting)
     text = decoded(body).strip()
     report = await asyncio.to_thread(test_runs.counted, text, said.get("summary"), said.get("tests"))
 

@@ -3,10 +3,11 @@
 from fastapi import APIRouter
 
 from log10_server.services import sessions
-from log10_server.web.http.endpoint import NoBody, RequestContext, Route
+from log10_server.web.http.call import RequestContext
+from log10_server.web.http.endpoint import Endpoint, NoBody
 from log10_server.web.http.fields import Wire
 
-router = APIRouter(prefix="/api/sessions", route_class=Route, include_in_schema=False)
+router = APIRouter(prefix="/api/sessions", route_class=Endpoint, include_in_schema=False)
 
 
 class GivenSession(Wire):

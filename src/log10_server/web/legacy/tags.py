@@ -6,10 +6,11 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel
 
 from log10_server.services import tags
-from log10_server.web.http.endpoint import RequestContext, Route
+from log10_server.web.http.call import RequestContext
+from log10_server.web.http.endpoint import Endpoint
 from log10_server.web.http.fields import QueryText, Wire
 
-router = APIRouter(prefix="/api/tags", route_class=Route, include_in_schema=False)
+router = APIRouter(prefix="/api/tags", route_class=Endpoint, include_in_schema=False)
 
 
 class FoundTag(Wire):

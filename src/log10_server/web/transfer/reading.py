@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 from pydantic_core import PydanticCustomError
@@ -11,7 +11,7 @@ from log10_server.clock import microseconds
 from log10_server.errors import Invalid
 from log10_server.services.completions import Entry
 from log10_server.services.feedback import ACCEPTED, NewFeedback
-from log10_server.services.merging import CompletionFields
+from log10_server.services.merging import DerivedFields
 from log10_server.services.selectors import Listed
 from log10_server.services.transfer import KeptFeedback, KeptSession, KeptTask, KeptTestRun
 from log10_server.settings import Limits
@@ -121,7 +121,7 @@ class TaskLine(TaskUpload, Line):
     content_digest: Digest | None = None
 
     def kept(self) -> KeptTask:
-        return KeptTask(self.meaning(), self.created_at, bool(self.archived), self.content_digest)
+        return KeptTask(self.to_new_task(), self.created_at, bool(self.archived), self.content_digest)
 
 
 class CompletionLine(CompletionUpload, Line):
@@ -134,13 +134,14 @@ class CompletionLine(CompletionUpload, Line):
     output_tokens: Count | None = None
 
     def kept(self) -> Entry:
-        fields = self.meaning()
-        counted = {"model": self.model, "input_tokens": self.input_tokens, "output_tokens": self.output_tokens}
-        said = {name: known for name, known in counted.items() if known is not None}
-        if said:
-            rest = {name: known for name, known in fields.items() if name not in counted}
-            fields = cast(CompletionFields, {**rest, **said})
-        return Entry(self.id, fields, self.created_at, fills_gaps=True)
+        derived: DerivedFields = {}
+        if self.model is not None:
+            derived["model"] = self.model
+        if self.input_tokens is not None:
+            derived["input_tokens"] = self.input_tokens
+        if self.output_tokens is not None:
+            derived["output_tokens"] = self.output_tokens
+        return Entry(self.id, self.to_fields(), self.created_at, fills_gaps=True, derived=derived)
 
 
 class DownloadedCompletion(LogEntry, Line):
@@ -153,7 +154,7 @@ class DownloadedCompletion(LogEntry, Line):
     tagResolved: Annotated[Tags | None, BeforeValidator(_names_of_tags)] = None
 
     def kept(self) -> Entry:
-        fields = self.meaning()
+        fields = self.to_fields()
         tags = self.tags if self.tagResolved is None else self.tagResolved
         if tags:
             fields["tags"] = tags

@@ -9,16 +9,17 @@ from starlette.responses import StreamingResponse
 
 from log10_server.db.transaction import Tx
 from log10_server.errors import Invalid
-from log10_server.runtime.runtime import Context
+from log10_server.runtime.context import Context
 from log10_server.services import transfer
 from log10_server.services.filters import FilterError, Test, parsed
 from log10_server.services.transfer import Progress
 from log10_server.store.completions import Cursor
-from log10_server.web.http.endpoint import RequestContext, Route
+from log10_server.web.http.call import RequestContext
+from log10_server.web.http.endpoint import Endpoint
 from log10_server.web.http.fields import QueryText
 from log10_server.web.transfer.exporting import Asked, Piece, TrainingPiece, first_piece, next_piece, training_piece
 
-router = APIRouter(prefix="/api/v1/export", tags=["Transfer"], route_class=Route)
+router = APIRouter(prefix="/api/v1/export", tags=["Transfer"], route_class=Endpoint)
 
 
 class JsonLines(StreamingResponse):

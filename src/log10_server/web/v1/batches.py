@@ -7,17 +7,18 @@ from typing import Any
 from fastapi import APIRouter
 from pydantic import Field
 
-from log10_server.db.transaction import Tx
 from log10_server.errors import FieldError, Forbidden, Invalid, TooLarge, WrongMediaType
-from log10_server.runtime.runtime import Context
+from log10_server.runtime.context import Context
 from log10_server.services import completions
 from log10_server.services.completions import Entry
-from log10_server.web.http.endpoint import RequestContext, Route, Stream, check_organization, says_json
+from log10_server.web.http.body import is_json
+from log10_server.web.http.call import EndpointBody, RequestContext, check_organization
+from log10_server.web.http.endpoint import Endpoint
 from log10_server.web.http.fields import Wire
 from log10_server.web.http.json_rows import Elements, Lines, Row, Splitter, validated
 from log10_server.web.v1.completions import CompletionUpload
 
-router = APIRouter(prefix="/api/v1/completions", tags=["Completions"], route_class=Route)
+router = APIRouter(prefix="/api/v1/completions", tags=["Completions"], route_class=Endpoint)
 
 JSON_LINES = "application/x-ndjson"
 _LINES = frozenset({JSON_LINES, "application/ndjson", "application/jsonl", "application/x-jsonlines"})
@@ -25,8 +26,6 @@ _MOST_FAULTS = 100
 # Bytes that are read at once, in a thread; fewer are read in place.
 _PIECE = 1 << 18
 _SHORT = 1 << 12
-# Rows that may share a transaction with others' writes.
-_FEW_ROWS = 100
 
 _EXAMPLES: list[dict[str, Any]] = [
     {"id": "greeting-2", "status": "started", "tags": ["greeting"], "request": {"model": "gpt-4o", "messages": []}},
@@ -55,15 +54,14 @@ class StoredRows(Wire):
 
 
 @router.post("/batch", operation_id="createBatch", status_code=201, openapi_extra={"requestBody": _BODY})
-async def create_batch(body: Stream, context: RequestContext) -> StoredRows:
+async def create_batch(body: EndpointBody, context: RequestContext) -> StoredRows:
     """Log many rows at once: all of them are stored, or none. Rows that name the same id are merged in their order.
 
     A refusal names each fault by its row, counted from 0: `/17/tags/0`. The first 100 are listed.
     """
-    body.check_length(context.limits.batch_bytes)
     reading = _Reading(context, _splitter(body.media_type, context.limits.body_bytes))
     piece = bytearray()
-    with context.runtime.holding() as hold:
+    with context.runtime.holding_bytes() as hold:
         async for part in body.parts(context.limits.batch_bytes):
             hold(len(part))
             context.size += len(part)
@@ -76,22 +74,16 @@ async def create_batch(body: Stream, context: RequestContext) -> StoredRows:
             entries = reading.end()
         else:
             entries = await asyncio.to_thread(reading.last, bytes(piece))
-
-        def record(tx: Tx) -> list[str]:
-            return completions.record_all(tx, entries)
-
-        ids = await context.write(record, alone=len(entries) > _FEW_ROWS or context.size > _PIECE)
+        ids = await completions.log_batch(context, entries)
     return StoredRows.made(rows=len(ids), ids=ids)
 
 
 def _splitter(media_type: str | None, most: int) -> Splitter:
     """Raises WrongMediaType for a body that says it is neither JSON nor JSON Lines."""
     main, _, parameters = (media_type or "").partition(";")
-    if main.strip().lower() in _LINES and says_json(
-        f"application/json;{parameters}"
-    ):  # of a charset that JSON may have
+    if main.strip().lower() in _LINES and is_json(f"application/json;{parameters}"):  # of a charset that JSON may have
         return Lines(most)
-    if not says_json(media_type):
+    if not is_json(media_type):
         raise WrongMediaType(
             f"The body must be a JSON array (application/json) or JSON Lines ({JSON_LINES}), not {media_type!r}."
         )
@@ -156,4 +148,4 @@ class _Reading:
             raise
         check_organization(self._organization, said.get("organization_id"))
         upload = validated(CompletionUpload, said, self._limits)
-        return Entry(upload.id, upload.meaning())
+        return Entry(upload.id, upload.to_fields())

@@ -9,12 +9,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict
 
 from log10_server.errors import Invalid
-from log10_server.services import completions, provider_payloads, ungraded
-from log10_server.services.completions import Entry
+from log10_server.services import completions, ungraded
 from log10_server.services.merging import CompletionFields
 from log10_server.settings import Limits
 from log10_server.store.completions import CompletionRow, Cursor, Filters
-from log10_server.web.http.endpoint import RequestContext, Route
+from log10_server.web.http.call import RequestContext
+from log10_server.web.http.endpoint import Endpoint
 from log10_server.web.http.fields import (
     Id,
     JsonArray,
@@ -36,7 +36,7 @@ from log10_server.web.http.fields import (
     fits_id,
 )
 
-router = APIRouter(prefix="/api/v1/completions", tags=["Completions"], route_class=Route)
+router = APIRouter(prefix="/api/v1/completions", tags=["Completions"], route_class=Endpoint)
 
 DEFAULT_PAGE = 50
 
@@ -144,7 +144,8 @@ class CompletionUpload(Wire):
     failure_kind: Name | None = Field(None, description="What kind of failure ended the call.")
     failure_reason: LongText | None = Field(None, description="Why the call failed.")
 
-    def meaning(self) -> CompletionFields:
+    def to_fields(self) -> CompletionFields:
+        """What the row says, in the words of the services."""
         said = {**self.__dict__, "session_id": self.session_id or None}
         if said["stacktrace"] is None:
             said["stacktrace"] = said["stack_trace"]
@@ -152,9 +153,7 @@ class CompletionUpload(Wire):
         for name in _PAYLOADS:
             if said[name] is not None:
                 fields[name] = str(said[name])  # of the very class `str`, of which a driver makes no copy
-        return cast(
-            CompletionFields, {**provider_payloads.derive(fields.get("request"), fields.get("response")), **fields}
-        )
+        return cast(CompletionFields, fields)
 
 
 _PLAIN = ("session_id", "kind", "status", "duration", "failure_kind", "failure_reason", "tags")
@@ -200,7 +199,7 @@ CompletionId = Annotated[str, Path(alias="completionId", description="The comple
 @router.post("", operation_id="create", status_code=201)
 async def create(body: CompletionUpload, context: RequestContext) -> Completion:
     """Create a completion. Under an id that is known already, the row is merged into what is stored."""
-    return Completion.of(await context.record(completions.record, Entry(body.id, await context.prepared(body.meaning))))
+    return Completion.of(await completions.log(context, body.id, body.to_fields()))
 
 
 @router.get("", operation_id="listCompletions")
@@ -239,9 +238,7 @@ async def update(completion_id: CompletionId, body: CompletionUpload, context: R
     checked_id(completion_id, context.limits)
     if body.id is not None and body.id != completion_id:
         raise Invalid.at("/id", "Differs from the id in the path.")
-    return Completion.of(
-        await context.record(completions.record, Entry(completion_id, await context.prepared(body.meaning)))
-    )
+    return Completion.of(await completions.log(context, completion_id, body.to_fields()))
 
 
 @router.delete("/{completionId:id}", operation_id="deleteCompletion", status_code=204)

@@ -13,7 +13,8 @@ from log10_server.services.feedback import Matched, NewFeedback
 from log10_server.services.filters import FilterError, Test, parsed
 from log10_server.services.selectors import Listed, Selector
 from log10_server.store.feedback import Filters
-from log10_server.web.http.endpoint import NoBody, RequestContext, Route
+from log10_server.web.http.call import RequestContext
+from log10_server.web.http.endpoint import Endpoint, NoBody
 from log10_server.web.http.fields import (
     AnyText,
     AtLeastOne,
@@ -38,7 +39,7 @@ from log10_server.web.http.fields import (
 from log10_server.web.http.problems import documented
 from log10_server.web.v1.completions import DEFAULT_PAGE
 
-router = APIRouter(prefix="/api/v1/feedback", tags=["Feedback"], route_class=Route)
+router = APIRouter(prefix="/api/v1/feedback", tags=["Feedback"], route_class=Endpoint)
 
 DEFAULT_MATCHES = 100
 
@@ -106,8 +107,8 @@ class FeedbackUpload(Wire):
     )
     matched_completion_ids: Any = Field(None, description="The server's answer; ignored in an upload.")
 
-    def meaning(self, most: int) -> NewFeedback:
-        """Raises Invalid for neither or both of a selector and ids."""
+    def to_new_feedback(self, most: int) -> NewFeedback:
+        """The upload in the words of the services. Raises Invalid for neither or both of a selector and ids."""
         new = NewFeedback(
             id=self.id,
             task_id=self.task_id,
@@ -224,16 +225,8 @@ async def list_feedback(
 @router.post("", operation_id="upload", responses=documented(409))
 async def upload(body: FeedbackUpload, context: RequestContext) -> Feedback:
     """Upload a piece of feedback. With an `id` of your own making it can be repeated."""
-    asked = await context.prepared(lambda: body.meaning(context.limits.matched_completions))
-    try:
-        await context.validated(asked.task_id, asked.json_values)
-    except Invalid:
-        # A repeat is answered as it is stored, even when the schema would refuse it: an import validates nothing.
-        given = await context.read(lambda tx: feedback.repeated(tx, asked)) if asked.id is not None else None
-        if given is None:
-            raise
-        return Feedback.of(given)
-    return Feedback.of(await context.record(feedback.record, asked))
+    new = await context.compute(lambda: body.to_new_feedback(context.limits.matched_completions))
+    return Feedback.of(await feedback.upload(context, new))
 
 
 @router.get("/{feedbackId:id}", operation_id="get")
@@ -252,11 +245,7 @@ async def delete(feedback_id: FeedbackId, context: RequestContext) -> None:
 async def accept(feedback_id: FeedbackId, context: RequestContext, body: Decision | None = None) -> Feedback:
     """Accept a proposal, with edited values if need be. From then on it grades."""
     values = None if body is None or body.json_values is None else str(body.json_values)
-    task_id = None
-    if values is not None:
-        task_id = (await context.read(lambda tx: feedback.get(tx, feedback_id))).feedback.task_id
-        await context.validated(task_id, values)
-    return Feedback.of(await context.write(lambda tx: feedback.accept(tx, feedback_id, values, task_id)))
+    return Feedback.of(await feedback.accept_proposal(context, feedback_id, values))
 
 
 @router.post("/{feedbackId:id}/reject", operation_id="rejectFeedback", responses=documented(409))

@@ -11,7 +11,8 @@ from log10_server.services import feedback_tasks
 from log10_server.services.feedback_tasks import Changes, NewFeedbackTask
 from log10_server.store.feedback_tasks import FeedbackTaskRow
 from log10_server.strict_json import JsonText
-from log10_server.web.http.endpoint import RequestContext, Route
+from log10_server.web.http.call import RequestContext
+from log10_server.web.http.endpoint import Endpoint
 from log10_server.web.http.fields import (
     Flag,
     Id,
@@ -26,7 +27,7 @@ from log10_server.web.http.fields import (
 )
 from log10_server.web.http.problems import documented
 
-router = APIRouter(prefix="/api/v1/feedback_task", tags=["FeedbackTasks"], route_class=Route)
+router = APIRouter(prefix="/api/v1/feedback_task", tags=["FeedbackTasks"], route_class=Endpoint)
 
 # No client pages through tasks (docs/api.md, "Lists").
 ALL = 1000
@@ -97,7 +98,8 @@ class TaskUpload(Wire):
         None, description="The task wants feedback on completions that have all of these tags; none: on nothing."
     )
 
-    def meaning(self) -> NewFeedbackTask:
+    def to_new_task(self) -> NewFeedbackTask:
+        """The task in the words of the services."""
         new = NewFeedbackTask(
             id=self.id,
             name=self.name,
@@ -123,7 +125,8 @@ class TaskChanges(Wire):
     archived: bool | None = Field(None, description="An archived task asks for nothing and takes no new feedback.")
     json_schema: JsonObject | None = Field(None, description="Never changes: another one is refused with 409.")
 
-    def meaning(self) -> Changes:
+    def to_changes(self) -> Changes:
+        """The changes in the words of the services."""
         selector = self.completion_tags_selector
         return Changes(
             name=self.name,
@@ -160,11 +163,8 @@ async def list_tasks(query: Annotated[TaskQuery, Query()], context: RequestConte
 @router.post("", operation_id="createFeedbackTask", responses=documented(409))
 async def create(body: TaskUpload, context: RequestContext) -> Task:
     """Create a feedback task. Its selector counts for completions that are there already, too."""
-    asked = await context.prepared(body.meaning)
-    await context.checked(asked.json_schema)
-    made = await context.write(lambda tx: feedback_tasks.create(tx, asked))
-    context.runtime.backfill.look()
-    return Task.of(made)
+    new = await context.compute(body.to_new_task)
+    return Task.of(await feedback_tasks.create_task(context, new))
 
 
 @router.get("/{taskId:id}", operation_id="getFeedbackTask")
@@ -176,7 +176,4 @@ async def get(task_id: TaskId, context: RequestContext) -> Task:
 @router.patch("/{taskId:id}", operation_id="updateFeedbackTask", responses=documented(409))
 async def change(task_id: TaskId, body: TaskChanges, context: RequestContext) -> Task:
     """Change a task's name, instruction or selector, or archive it."""
-    changes = body.meaning()
-    changed = await context.write(lambda tx: feedback_tasks.change(tx, task_id, changes))
-    context.runtime.backfill.look()
-    return Task.of(changed)
+    return Task.of(await feedback_tasks.change_task(context, task_id, body.to_changes()))

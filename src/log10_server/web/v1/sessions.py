@@ -9,11 +9,12 @@ from log10_server.db.transaction import Tx
 from log10_server.services import completions, sessions
 from log10_server.store.completions import CompletionRow, Cursor
 from log10_server.store.sessions import SessionRow
-from log10_server.web.http.endpoint import NoBody, RequestContext, Route
+from log10_server.web.http.call import RequestContext
+from log10_server.web.http.endpoint import Endpoint, NoBody
 from log10_server.web.http.fields import Limit, QueryText, Wire
 from log10_server.web.v1.completions import DEFAULT_PAGE, Completion, decode_cursor, encode_cursor
 
-router = APIRouter(prefix="/api/v1/sessions", tags=["Sessions"], route_class=Route)
+router = APIRouter(prefix="/api/v1/sessions", tags=["Sessions"], route_class=Endpoint)
 
 
 class Session(Wire):

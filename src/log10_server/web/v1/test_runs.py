@@ -10,11 +10,12 @@ from log10_server.db.transaction import Tx
 from log10_server.services import test_runs
 from log10_server.services.test_runs import TestOutcome
 from log10_server.store.test_runs import TestRunRow
-from log10_server.web.http.endpoint import RequestContext, Route
+from log10_server.web.http.call import RequestContext
+from log10_server.web.http.endpoint import Endpoint
 from log10_server.web.http.fields import Flag, JsonObject, Limit, Offset, Reply, Wire, as_members
 from log10_server.web.v1.completions import DEFAULT_PAGE
 
-router = APIRouter(prefix="/api/v1/test_runs", tags=["TestRuns"], route_class=Route)
+router = APIRouter(prefix="/api/v1/test_runs", tags=["TestRuns"], route_class=Endpoint)
 
 
 # Where `pytest --log10` puts its report: outside `/api`, since the address itself gives the right (docs/api.md, "The calls of log10-io").

@@ -11,10 +11,11 @@ from log10_server.runtime.runtime import LONG_TIMEOUT_SECONDS
 from log10_server.services import usage
 from log10_server.services.usage import Question
 from log10_server.store.usage import Group, Sums
-from log10_server.web.http.endpoint import RequestContext, Route
+from log10_server.web.http.call import RequestContext
+from log10_server.web.http.endpoint import Endpoint
 from log10_server.web.http.fields import Limit, QueryText, RangeEnd, RangeStart, Wire
 
-router = APIRouter(prefix="/api/v1/usage", tags=["Usage"], route_class=Route)
+router = APIRouter(prefix="/api/v1/usage", tags=["Usage"], route_class=Endpoint)
 
 MOST_GROUPS = 1000
 

@@ -1,0 +1,29 @@
+"""The schemas of feedback tasks that were used last; a task's schema never changes."""
+
+from collections import OrderedDict
+
+# Together they bound the cache to 64 million characters.
+_MAX_SCHEMAS = 256
+_MAX_CHARACTERS = 1 << 18
+
+
+class SchemaCache:
+    """Schemas as JSON text, by organization and task. When it is full, the one that was used longest ago goes."""
+
+    def __init__(self) -> None:
+        self._schemas: OrderedDict[tuple[str, str], str] = OrderedDict()
+
+    def find(self, organization_id: str, task_id: str) -> str | None:
+        """The schema of a task, if it is kept."""
+        key = organization_id, task_id
+        if key not in self._schemas:
+            return None
+        self._schemas.move_to_end(key)
+        return self._schemas[key]
+
+    def keep(self, organization_id: str, task_id: str, json_schema: str) -> None:
+        """Keep a schema, unless it is a very long one."""
+        if len(json_schema) <= _MAX_CHARACTERS:
+            self._schemas[organization_id, task_id] = json_schema
+            if len(self._schemas) > _MAX_SCHEMAS:
+                self._schemas.popitem(last=False)

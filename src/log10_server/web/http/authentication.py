@@ -1,0 +1,183 @@
+"""Authentication middleware: whose path it is, who calls, which route answers (docs/api.md, "Errors").
+
+It stands in front of everything that FastAPI and Starlette do with a request, and nothing gets past it by default: a
+path belongs to the dialect with the longest prefix, and what none of them owns is refused by the first dialect.
+"""
+
+import asyncio
+import hashlib
+import logging
+import time
+from collections.abc import Sequence
+
+from fastapi import FastAPI
+from starlette.routing import BaseRoute, Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from log10_server.errors import InternalError, Refusal, Unauthorized, source_of
+from log10_server.runtime.context import Caller, Context
+from log10_server.runtime.runtime import Runtime
+from log10_server.services import organizations
+from log10_server.web.http.call import Call
+from log10_server.web.http.dialect import Dialect
+from log10_server.web.http.endpoint import Endpoint
+from log10_server.web.http.routing import RouteIndex, route_pattern
+
+log = logging.getLogger(__name__)
+
+# A revoked token must be refused within a second (docs/api.md, "Tokens and organizations"), so what is known of a token
+# is asked for again after half a second.
+_TOKEN_SECONDS = 0.5
+_MAX_KNOWN_TOKENS = 10_000
+
+
+class Dialects:
+    """Which dialect owns a path, and the routes of each."""
+
+    def __init__(self, dialects: Sequence[Dialect]) -> None:
+        """Raises ValueError for a path with two owners, and for a route that lies under none of its dialect's paths."""
+        self.default = dialects[0]
+        self._by_prefix: dict[str, Dialect] = {}
+        self._by_path: dict[str, Dialect] = {}
+        self._routes: dict[str, RouteIndex] = {}
+        for dialect in dialects:
+            for owners, paths in ((self._by_prefix, dialect.prefixes), (self._by_path, dialect.paths)):
+                for path in paths:
+                    if path in owners:
+                        raise ValueError(f"{path} belongs to {owners[path].name} and to {dialect.name}")
+                    owners[path] = dialect
+        for dialect in dialects:
+            self._routes[dialect.name] = RouteIndex([_checked(route, dialect, self) for route in routes_of(dialect)])
+
+    def owner_of(self, path: str) -> Dialect:
+        """The dialect with the longest prefix of `path`; the first dialect where there is none."""
+        return self.declared_owner_of(path) or self.default
+
+    def declared_owner_of(self, path: str) -> Dialect | None:
+        """As `owner_of`; None where no dialect declares the path."""
+        if path in self._by_path:
+            return self._by_path[path]
+        while path:
+            if path in self._by_prefix:
+                return self._by_prefix[path]
+            path = path.rpartition("/")[0]
+        return None
+
+    def find_route(self, dialect: Dialect, scope: Scope) -> Route:
+        """Raises NotFound and NotAllowed."""
+        return self._routes[dialect.name].find(scope)
+
+
+def routes_of(dialect: Dialect) -> list[BaseRoute]:
+    """The routes of a dialect, in the order in which they are tried."""
+    return [route for router in dialect.routers for route in router.routes]
+
+
+def _checked(route: BaseRoute, dialect: Dialect, dialects: Dialects) -> BaseRoute:
+    path = getattr(route, "path", "")
+    if dialects.declared_owner_of(path.partition("/{")[0]) is not dialect:
+        raise ValueError(f"The route {path} lies under no path of the dialect {dialect.name}")
+    if not dialect.is_public and not isinstance(route, Endpoint):
+        raise ValueError(f"The route {path} of the dialect {dialect.name} must be an Endpoint")
+    return route
+
+
+class AuthenticationMiddleware:
+    """Lets in the calls of callers who proved who they are, and brings them to their endpoints."""
+
+    def __init__(self, app: ASGIApp, server: FastAPI, runtime: Runtime, dialects: Dialects) -> None:
+        """`app` is the rest of the middleware and the router of `server`; it answers lifespans and public paths."""
+        self._app = app
+        self._server = server
+        self._runtime = runtime
+        self._dialects = dialects
+        self._known: dict[bytes, tuple[float, Caller]] = {}
+        self._looking_up: dict[bytes, asyncio.Task[Caller | None]] = {}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request. Nothing but a defect of the connection itself is raised."""
+        scope["app"] = self._server
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        is_head = scope["method"] == "HEAD"
+        if is_head:  # is answered as GET; the server in front drops the body by the scope that it keeps
+            scope = {**scope, "method": "GET"}
+        started = False
+
+        async def observed_send(message: Message) -> None:
+            nonlocal started
+            started = True
+            if is_head and message["type"] == "http.response.body":
+                message = {**message, "body": b""}
+            await send(message)
+
+        dialect = self._dialects.default
+        try:
+            path: str = scope["path"]
+            if path.startswith("//"):  # LOG10_URL with a slash at its end
+                scope["path"] = path = "/" + path.lstrip("/")
+                scope["raw_path"] = b"/" + scope["raw_path"].lstrip(b"/")
+            dialect = self._dialects.owner_of(path)
+            if dialect.is_public:
+                await self._app(scope, receive, observed_send)
+                return
+            scope["log10"] = await self._authenticated(Call(dialect, scope, receive, is_head))
+            await self._dialects.find_route(dialect, scope).handle(scope, receive, observed_send)
+        except Exception as error:
+            refusal = error if isinstance(error, Refusal) else InternalError("The server has a defect; it was logged.")
+            if isinstance(refusal, InternalError):
+                log.error(
+                    "%s %s: %s at %s", scope["method"], route_pattern(scope), type(error).__name__, source_of(error)
+                )
+            if not started:
+                await dialect.refuse(refusal)(scope, receive, observed_send)
+
+    async def _authenticated(self, call: Call) -> Call:
+        """The call with its context. Raises Unauthorized, and Forbidden for what header or query name."""
+        credential = call.dialect.credential
+        assert credential is not None
+        headers = call.scope["headers"]
+        tokens = await credential.find_tokens(headers, call.body)
+        if not tokens:
+            raise Unauthorized(credential.explain_missing(headers))
+        if len(tokens) > 1:
+            raise Unauthorized("The call carries more than one token.")
+        (token,) = tokens
+        caller = await self._find_caller(token)
+        if caller is None:
+            raise Unauthorized("The token is unknown or revoked.")
+        call.context = Context(self._runtime, caller)
+        call.check_organization_of_head()
+        return call
+
+    async def _find_caller(self, token: str) -> Caller | None:
+        digest = hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
+        known = self._known.get(digest)
+        if known is not None and known[0] > time.monotonic():
+            return known[1]
+        looking_up = self._looking_up.get(digest)
+        if looking_up is None:  # the calls of one program that come at once share one look-up
+            looking_up = self._looking_up[digest] = asyncio.create_task(self._look_up(digest, token))
+            looking_up.add_done_callback(_retrieve_exception)
+        return await asyncio.shield(looking_up)
+
+    async def _look_up(self, digest: bytes, token: str) -> Caller | None:
+        began = time.monotonic()
+        try:
+            caller = await self._runtime.read_short(lambda connection: organizations.find_caller(connection, token))
+        finally:
+            del self._looking_up[digest]
+        if len(self._known) >= _MAX_KNOWN_TOKENS:
+            self._known.clear()
+        if caller is None:
+            self._known.pop(digest, None)
+        else:
+            self._known[digest] = began + _TOKEN_SECONDS, caller
+        return caller
+
+
+def _retrieve_exception(looking_up: asyncio.Task[Caller | None]) -> None:
+    """Retrieve an exception for which no caller waits any more; asyncio would log it with its stack."""
+    if not looking_up.cancelled():
+        looking_up.exception()

@@ -1,0 +1,88 @@
+"""One request on its way to its endpoint: what the authentication middleware has found out about it."""
+
+from typing import Annotated, Any
+from urllib.parse import parse_qsl
+
+from fastapi import Depends
+from starlette.types import Receive, Scope
+
+from log10_server.errors import Forbidden
+from log10_server.runtime.context import Context
+from log10_server.settings import Settings
+from log10_server.store.organizations import OrganizationRow
+from log10_server.web.http.body import RequestBody
+from log10_server.web.http.dialect import Dialect
+
+
+class Call:
+    """A request of a dialect, with the context that its use case is given.
+
+    `query` holds the names and values of the query in their order. `is_head` says that the body of the answer is dropped.
+    """
+
+    __slots__ = ("body", "context", "dialect", "is_head", "query", "receive", "scope")
+
+    context: Context
+
+    def __init__(self, dialect: Dialect, scope: Scope, receive: Receive, is_head: bool) -> None:
+        self.dialect = dialect
+        self.scope = scope
+        self.receive = receive
+        self.is_head = is_head
+        self.body = RequestBody(scope, receive, dialect.content_encodings)
+        self.query: list[tuple[str, str]] = []
+        if scope["query_string"]:
+            self.query = parse_qsl(scope["query_string"].decode("utf-8", "replace"), keep_blank_values=True)
+
+    def check_organization_of_head(self) -> None:
+        """Raises Forbidden when a header or the query names another organization than the token's."""
+        names = self.dialect.organization_names
+        if names is None:
+            return
+        organization = self.context.organization
+        for header, content in self.scope["headers"]:
+            if header in names.headers:
+                check_organization(organization, content.decode("latin-1"))
+        for parameter, content in self.query:
+            if parameter == names.query:
+                check_organization(organization, content)
+
+    def check_organization_of_body(self, members: dict[str, Any]) -> None:
+        """Raises Forbidden when the members of a body name another organization than the token's."""
+        names = self.dialect.organization_names
+        if names is not None:
+            check_organization(self.context.organization, members.get(names.body))
+
+
+def check_organization(organization: OrganizationRow, name: Any) -> None:
+    """Raises Forbidden when `name` names another organization; null, blank and the word `None` name none."""
+    if name is None or (isinstance(name, str) and name.strip() in {"", "None", organization.id, organization.slug}):
+        return
+    raise Forbidden("The call names an organization that is not the one of its token.")
+
+
+def base_url(scope: Scope, settings: Settings) -> str:
+    """The address at which the caller reaches this server: the public URL where one is set, else what the call says."""
+    if settings.public_url:
+        return settings.public_url.rstrip("/")
+    host = next((content.decode("latin-1") for name, content in scope["headers"] if name == b"host"), "")
+    if not host:  # an HTTP/1.0 request needs no Host
+        address, port = scope["server"]
+        host = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+    return f"{scope['scheme']}://{host}"
+
+
+def call_of(scope: Scope) -> Call:
+    """The call that the authentication middleware has let in."""
+    call: Call = scope["log10"]
+    return call
+
+
+def _documented_elsewhere() -> Any:
+    """FastAPI asks each argument of an endpoint how to document it. `Endpoint` fills in those marked with this one."""
+    raise NotImplementedError
+
+
+RequestContext = Annotated[Context, Depends(_documented_elsewhere)]
+RequestCall = Annotated[Call, Depends(_documented_elsewhere)]
+EndpointBody = Annotated[RequestBody, Depends(_documented_elsewhere)]

@@ -1,0 +1,83 @@
+"""Which route answers a call, and what its path may hold."""
+
+from collections.abc import Sequence
+from urllib.parse import unquote_to_bytes
+
+from starlette.convertors import Convertor, register_url_convertor
+from starlette.routing import BaseRoute, Match, Route
+from starlette.types import Scope
+
+from log10_server.errors import NotAllowed, NotFound
+from log10_server.web.http.fields import RESERVED_IDS
+
+
+class _IdConvertor(Convertor[str]):
+    """An id in a path. Reserved words are left to paths of their own."""
+
+    regex = rf"(?!(?:{'|'.join(word.replace('.', '[.]') for word in sorted(RESERVED_IDS))})(?:/|$))[^/]+"
+
+    def convert(self, value: str) -> str:
+        return value
+
+    def to_string(self, value: str) -> str:
+        return value
+
+
+class _TextConvertor(_IdConvertor):
+    """Any text to the end of a path, line breaks included: Starlette's own `path` stops at a line break."""
+
+    regex = r"[\s\S]+"
+
+
+register_url_convertor("id", _IdConvertor())
+register_url_convertor("text", _TextConvertor())
+
+
+class RouteIndex:
+    """The routes of one dialect by the fixed beginning of their paths; Starlette would try every route in turn."""
+
+    def __init__(self, routes: Sequence[BaseRoute]) -> None:
+        self._by_beginning: dict[str, list[Route]] = {}
+        for route in routes:
+            if not isinstance(route, Route):
+                raise TypeError(f"{route!r} is not a route")
+            self._by_beginning.setdefault(route.path.partition("/{")[0], []).append(route)
+
+    def find(self, scope: Scope) -> Route:
+        """The route of a call; `scope` then holds its path parameters. Longer beginnings are tried first.
+
+        Raises NotAllowed where the path has routes of other methods only, NotFound where it has none.
+        """
+        methods: set[str] = set()
+        beginning: str = scope["path"]
+        while beginning:
+            for route in self._by_beginning.get(beginning, ()):
+                match, child_scope = route.matches(scope)
+                if match is Match.FULL:
+                    scope.update(child_scope)
+                    return route
+                if match is Match.PARTIAL:
+                    methods |= route.methods or set()
+            beginning = beginning.rpartition("/")[0]
+        if not methods:
+            raise NotFound("There is no such path.")
+        if "GET" in methods:
+            methods.add("HEAD")
+        raise NotAllowed(f"The path has no method {scope['method']}.", allow=", ".join(sorted(methods)))
+
+
+def path_parameter(scope: Scope, name: str) -> str:
+    """An id in the path. Raises NotFound for bytes that are not UTF-8, and for what can't be an id."""
+    parameter: str = scope["path_params"][name]
+    try:
+        unquote_to_bytes(scope["raw_path"]).decode()
+    except UnicodeDecodeError:
+        raise NotFound("The path is not UTF-8.") from None
+    if "\0" in parameter:
+        raise NotFound("There is nothing of this id.")
+    return parameter
+
+
+def route_pattern(scope: Scope) -> str:
+    """The pattern of the route that was found, for a log: it names no ids."""
+    return getattr(scope.get("route"), "path", "a path without a route")
