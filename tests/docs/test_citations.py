@@ -66,10 +66,10 @@ def test_a_citation_is_found_in_any_layout(text: str, sections: list[str]) -> No
     assert cited_sections(text) == sections
 
 
-def test_every_link_between_documents_leads_to_a_file_and_a_heading() -> None:
+def test_every_link_and_picture_of_a_document_leads_to_a_file_and_a_heading() -> None:
     broken = []
     for document in DOCUMENTS:
-        for target in re.findall(r"\]\(([^)\s]+)\)", document.read_text()):
+        for target in re.findall(r"(?:\]\(|\bsrc=\")([^)\"\s]+)[)\"]", document.read_text()):
             if re.match(r"[a-z]+:", target):
                 continue
             name, _, fragment = target.partition("#")

@@ -7,6 +7,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
 import pytest
 
 from log10_server.settings import described
@@ -86,6 +87,29 @@ def test_the_tour_works_when_pasted(shell: str, on_sqlite: Program, tmp_path: Pa
     assert len(answers) == len(shown), "\n".join(lines)
     for expected, printed in zip(shown, answers, strict=True):
         assert matches(expected, printed), f"{shell} prints\n{printed}\nand the README shows\n{expected}"
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_the_commands_for_coming_from_log10_keep_organization_and_token(
+    shell: str, on_sqlite: Program, tmp_path: Path
+) -> None:
+    require(shell)
+    section = README.read_text().split("## Coming from Log10")[1]
+    block = re.search(r"^```sh\n(.*?)^log10-server serve\n```", section, re.M | re.S)
+    assert block is not None
+    variables = {"LOG10_ORG_ID": "old-organization", "LOG10_TOKEN": "old-token", "TERM": "dumb"}
+
+    paste(shell, block[1] + "exit\n", on_sqlite.environment | variables, on_sqlite.folder)
+
+    served = on_sqlite.serve()
+    answer = httpx.post(
+        f"{served.url}/api/completions",
+        headers={"X-Log10-Token": "old-token"},
+        json={"organization_id": "old-organization"},
+        trust_env=False,
+    )
+    assert answer.status_code == 200, answer.text
+    assert served.exported() == {}, "the first start has no reason to make another organization"
 
 
 def test_the_tour_visits_what_the_server_is_for() -> None:
