@@ -208,7 +208,9 @@ def test_training_rows_come_out_with_what_was_left_out(program: Program) -> None
 
     said = {"messages": [*chat["request"]["messages"], {"role": "assistant", "content": "b"}]}
     assert json.loads(ran.stdout) == said
-    assert ran.stderr == "Rows: 1; left out for want of a usable response: 1.\n"
+    assert ran.stderr == (
+        "Rows: 1; completions left out: 1.\n  1: the response has no answer (it failed, is empty or still open).\n"
+    )
 
 
 @pytest.mark.parametrize(

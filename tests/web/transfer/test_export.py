@@ -2,6 +2,7 @@
 
 import json
 import tracemalloc
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +16,9 @@ from log10_server.services import completions
 from log10_server.services.completions import Entry
 from log10_server.settings import Settings
 from tests.conftest import Api, Organization, Served, new_organization, paths, problem, serve
+from tests.fine_tuning_format import faults_of
 from tests.moving import exported, fill, fresh, in_tx, pieces, taken
+from tests.payload_corpus import CORPUS
 
 
 def test_the_export_is_the_organizations_as_json_lines(
@@ -90,6 +93,55 @@ def test_an_unknown_task_has_no_rows_and_neither_has_anothers(api: Api, other_ap
 
     assert other_api.get("/export/training?task_id=t").content == b""
     assert api.get("/export/training?task_id=unknown").content == b""
+
+
+def log_corpus(database: Database, organization: Organization) -> None:
+    """Store the corpus of payloads, each with accepted feedback of the task `t`."""
+    lines = [{"type": "feedback_task", "id": "t", "name": "T", "json_schema": {}}]
+    for number, case in enumerate(CORPUS):
+        about = {"id": f"c-{number}", "created_at": f"2024-03-01T00:00:00.{number:06}Z"}
+        lines.append({"type": "completion", **about, "request": case.request, "response": case.response})
+    ids = [f"c-{number}" for number in range(len(CORPUS))]
+    lines.append({"type": "feedback", "id": "f", "task_id": "t", "json_values": {}, "matched_completion_ids": ids})
+    taken(database, organization.id, "".join(json.dumps(line) + "\n" for line in lines).encode())
+
+
+def test_every_training_row_is_in_openais_format(api: Api, database: Database, organization: Organization) -> None:
+    """Providers' shapes came out as they were: OpenAI refused one row in nine, and Responses-API rows were missing."""
+    log_corpus(database, organization)
+
+    lines = api.get("/export/training?task_id=t").text.splitlines()
+
+    assert len(lines) == sum(case.reason is None for case in CORPUS)
+    assert {line: faults for line in lines if (faults := faults_of(line))} == {}
+
+
+def test_the_summary_counts_what_was_left_out_by_reason(
+    api: Api, database: Database, organization: Organization
+) -> None:
+    log_corpus(database, organization)
+    reasons = Counter(str(case.reason) for case in CORPUS if case.reason is not None)
+
+    *rows, last = api.get("/export/training?task_id=t&summary=true").text.splitlines()
+
+    assert rows == api.get("/export/training?task_id=t").text.splitlines()
+    summary = json.loads(last)["summary"]
+    assert summary.pop("rows_without_provider_tools") > 0
+    assert summary == {"rows": len(rows), "left_out": reasons.total(), "left_out_by_reason": reasons}
+
+
+def test_a_summary_of_nothing_is_a_line_of_zeros(api: Api) -> None:
+    answer = api.get("/export/training?task_id=unknown&summary=true")
+
+    nothing = {"rows": 0, "left_out": 0, "left_out_by_reason": {}, "rows_without_provider_tools": 0}
+    assert answer.json() == {"summary": nothing}
+
+
+def test_a_blank_or_false_summary_asks_for_none_and_any_other_word_is_refused(api: Api) -> None:
+    for summary in ("", "None", "false"):
+        assert api.get("/export/training", params={"task_id": "t", "summary": summary}).content == b""
+
+    assert paths(api.get("/export/training?task_id=t&summary=maybe")) == ["/query/summary"]
 
 
 def test_a_filter_that_can_not_be_read_says_where(api: Api) -> None:

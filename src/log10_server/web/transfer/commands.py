@@ -3,7 +3,6 @@
 import gzip
 import os
 import sys
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import BinaryIO, TypeVar, cast
@@ -15,9 +14,10 @@ from log10_server.db.transaction import Tx
 from log10_server.errors import Refusal
 from log10_server.services import feedback_tasks, transfer
 from log10_server.services.filters import FilterError, parsed
+from log10_server.services.training import TrainingSummary
 from log10_server.settings import Limits
 from log10_server.store.completions import Cursor
-from log10_server.web.transfer.exporting import Asked, Piece, first_piece, next_piece, training_piece
+from log10_server.web.transfer.exporting import Piece, TrainingSelection, first_piece, next_piece, training_piece
 from log10_server.web.transfer.importing import Import, Refused, Tally
 
 T = TypeVar("T")
@@ -36,31 +36,30 @@ def export_all(database: Database, organization_id: str, output: str | None) -> 
 def export_training(
     database: Database, organization_id: str, task_id: str, filter: str | None, output: str | None
 ) -> None:
-    """Write fine-tuning rows, and say on standard error how many there are and how many were left out.
+    """Write fine-tuning rows. Standard error tells how many there are, and how many were left out for which reason.
 
     Raises NotFound for an unknown task.
     """
     try:
-        asked = Asked(task_id, (lambda _values: True) if filter is None else parsed(filter))
+        selection = TrainingSelection(task_id, (lambda _values: True) if filter is None else parsed(filter))
     except FilterError as error:
         raise click.ClickException(f"{error}.") from None
     _read(database, organization_id, lambda tx: feedback_tasks.get(tx, task_id))
     until = _read(database, organization_id, transfer.begin).until
-    counts: Counter[str] = Counter()
+    summary = TrainingSummary()
     after: Cursor | None = None
     with _written_to(output) as file:
         while True:
             piece = _read(
                 database,
                 organization_id,
-                lambda tx, after=after: training_piece(tx, asked, after, until),  # type: ignore[misc]
+                lambda tx, after=after: training_piece(tx, selection, after, until),  # type: ignore[misc]
             )
             file.write(piece.lines)
-            counts += piece.counts
-            if (after := piece.after) is None:
+            summary.add(piece.summary)
+            if (after := piece.next_cursor) is None:
                 break
-    left_out = f"; left out for want of a usable response: {counts['left_out']}" if counts["left_out"] else ""
-    click.echo(f"Rows: {counts['rows']}{left_out}.", err=True)
+    click.echo(summary.to_text(), err=True)
 
 
 def import_files(database: Database, organization_id: str, limits: Limits, files: Sequence[str]) -> None:

@@ -1,4 +1,7 @@
-"""Exports over HTTP. When the database fails on the way, the connection is cut: a client must not take a part for all."""
+"""Exports over HTTP.
+
+When the database fails halfway, the connection is cut, so that no client takes a part of an export for the whole.
+"""
 
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
@@ -12,12 +15,21 @@ from log10_server.errors import Invalid
 from log10_server.runtime.context import Context
 from log10_server.services import transfer
 from log10_server.services.filters import FilterError, Test, parsed
+from log10_server.services.training import TrainingSummary
 from log10_server.services.transfer import Progress
 from log10_server.store.completions import Cursor
+from log10_server.strict_json import written
 from log10_server.web.http.call import RequestContext
 from log10_server.web.http.endpoint import Endpoint
-from log10_server.web.http.fields import QueryText
-from log10_server.web.transfer.exporting import Asked, Piece, TrainingPiece, first_piece, next_piece, training_piece
+from log10_server.web.http.fields import Flag, QueryText
+from log10_server.web.transfer.exporting import (
+    Piece,
+    TrainingPiece,
+    TrainingSelection,
+    first_piece,
+    next_piece,
+    training_piece,
+)
 
 router = APIRouter(prefix="/api/v1/export", tags=["Transfer"], route_class=Endpoint)
 
@@ -32,6 +44,11 @@ class TrainingQuery(BaseModel):
     )
     filter: QueryText | None = Field(
         None, description="What its values must satisfy, such as `grade >= 4 and not flags.spam = true`. Default: any."
+    )
+    summary: Flag = Field(
+        False,
+        description="Whether the last line is a summary: how many rows there are, and how many completions were left out "
+        "for which reason. That line is no training row; take it off before you upload the file.",
     )
 
 
@@ -51,12 +68,14 @@ async def export_data(context: RequestContext) -> JsonLines:
 async def export_training_data(query: Annotated[TrainingQuery, Query()], context: RequestContext) -> JsonLines:
     """Export chat fine-tuning rows in OpenAI's format, from completions with accepted feedback that passes a filter.
 
-    Completions without a usable response are left out. An unknown task has no rows.
+    A completion that the format can't express is left out; `summary=true` counts those by reason in a last line.
+    An unknown task has no rows.
     """
-    asked = Asked(query.task_id, _test(query.filter))
+    selection = TrainingSelection(query.task_id, _test(query.filter))
     until = (await context.read(transfer.begin)).until
-    first = await context.read(lambda tx: training_piece(tx, asked, None, until))
-    return JsonLines(_training(context, asked, until, first), headers=_named("log10-training.jsonl"))
+    first = await context.read(lambda tx: training_piece(tx, selection, None, until))
+    lines = _training(context, selection, until, first, with_summary=query.summary)
+    return JsonLines(lines, headers=_named("log10-training.jsonl"))
 
 
 async def _all(context: Context, piece: Piece) -> AsyncIterator[bytes]:
@@ -72,18 +91,24 @@ async def _all(context: Context, piece: Piece) -> AsyncIterator[bytes]:
             yield lines
 
 
-async def _training(context: Context, asked: Asked, until: int, piece: TrainingPiece) -> AsyncIterator[bytes]:
+async def _training(
+    context: Context, selection: TrainingSelection, until: int, piece: TrainingPiece, with_summary: bool
+) -> AsyncIterator[bytes]:
+    summary = TrainingSummary()
     while True:
+        summary.add(piece.summary)
         if piece.lines:
             yield piece.lines
-        after = piece.after
+        after = piece.next_cursor
         if after is None:
-            return
+            break
 
         def read(tx: Tx, after: Cursor = after) -> TrainingPiece:
-            return training_piece(tx, asked, after, until)
+            return training_piece(tx, selection, after, until)
 
         piece = await context.read(read)
+    if with_summary:
+        yield f"{written({'summary': summary.to_json()})}\n".encode()
 
 
 def _test(filter: str | None) -> Test:

@@ -1,0 +1,68 @@
+"""Translates a completion into a fine-tuning row: what the request holds, then the answer, with the tools offered."""
+
+from typing import Any, NamedTuple
+
+from log10_server.errors import Malformed
+from log10_server.services.fine_tuning.answers import read_answer
+from log10_server.services.fine_tuning.conversation import Conversation, Reason, UntranslatableError
+from log10_server.services.fine_tuning.requests import Assistant, read_request
+from log10_server.services.fine_tuning.tools import read_tools
+from log10_server.strict_json import value, written
+
+
+class Row(NamedTuple):
+    """A fine-tuning row, and whether tools that only the provider runs were left out of its `tools`."""
+
+    content: dict[str, Any]
+    lacks_provider_tools: bool
+
+
+class JsonRow(NamedTuple):
+    """The same with the row as JSON text."""
+
+    text: str
+    lacks_provider_tools: bool
+
+
+def json_row(request: str | None, response: str | None) -> JsonRow:
+    """The row of payloads that are JSON texts.
+
+    Raises UntranslatableError, also for numbers that no JSON reader can hold and for nesting without end.
+    """
+    if response is None:
+        raise UntranslatableError(Reason.NO_ANSWER)
+    if request is None:
+        raise UntranslatableError(Reason.NO_MESSAGES)
+    try:
+        row = translate(value(request), value(response))
+        return JsonRow(written(row.content), row.lacks_provider_tools)
+    except (Malformed, ValueError, RecursionError):
+        raise UntranslatableError(Reason.UNREADABLE) from None
+
+
+def translate(request: Any, response: Any) -> Row:
+    """The row of payloads of any provider. Raises UntranslatableError where there is nothing to learn, or no such row."""
+    if not isinstance(response, dict):
+        raise UntranslatableError(Reason.NO_ANSWER)
+    if not isinstance(request, dict):
+        raise UntranslatableError(Reason.NO_MESSAGES)
+    answer = read_answer(response)
+    conversation = read_request(request)
+    tools = read_tools(request)
+    if isinstance(response.get("content"), list | str):
+        _join_beginning(conversation, answer)
+    answer.move_to(conversation)
+    content: dict[str, Any] = {"messages": conversation.messages}
+    if tools.functions:
+        content["tools"] = tools.functions
+        if isinstance(parallel := request.get("parallel_tool_calls"), bool):
+            content["parallel_tool_calls"] = parallel
+    return Row(content, tools.has_provider_tools)
+
+
+def _join_beginning(conversation: Conversation, answer: Assistant) -> None:
+    """Anthropic continues an assistant's message that ends the request, so both are one message."""
+    last = conversation.messages[-1]
+    if last["role"] == "assistant" and "tool_calls" not in last:
+        conversation.messages.pop()
+        answer.text = last["content"] + (answer.text or "")
