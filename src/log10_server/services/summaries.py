@@ -1,4 +1,4 @@
-"""One plain line that tells a reader of feedback what was graded."""
+"""Writes the one line that tells a reader of feedback which completions it is about."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -15,28 +15,59 @@ _SHOWN_MODELS = 3
 def summarized(tx: Tx, targets: Sequence[Sequence[str]]) -> list[str]:
     """A line for each list of completion ids, such as `2 completions (gpt-4o): "What is the capital of…"`.
 
-    It names how many, which models, and the start of the last user message of the first.
+    It tells how many completions there are, their models, and how the last user message of the first one begins.
     """
-    models = store.completions.find_models(tx, {id for ids in targets for id in ids})
+    models = store.completions.find_models(tx, {completion_id for ids in targets for completion_id in ids})
     requests = store.completions.find_short_requests(tx, {ids[0] for ids in targets if ids})
     return [_line(ids, models, requests) for ids in targets]
 
 
 def last_user_message(request: str) -> str | None:
-    """What the user said last in a request of OpenAI's or Anthropic's shape, or its prompt."""
+    """The text of the last user message, or the prompt; None when the request has neither in a known shape.
+
+    OpenAI's chat, Anthropic, Bedrock, Ollama and Cohere's second API have `messages`, Gemini has `contents`, OpenAI's
+    Responses API `input`, Cohere's first API `message`, text completions `prompt`. A message that only holds images or
+    the results of tools is passed over.
+    """
     try:
-        asked = value(request)
-    except Malformed:
+        parsed = value(request)
+        if not isinstance(parsed, dict):
+            return None
+        return (
+            _last_text(parsed.get("messages"))
+            or _last_text(parsed.get("contents"), plain_texts=True)
+            or _last_text(parsed.get("input"), plain_texts=True)
+            or _text(parsed.get("message"))
+            or _text(parsed.get("prompt"))
+        )
+    except (Malformed, RecursionError):
         return None
-    messages = asked.get("messages")
-    if isinstance(messages, list):
-        for message in reversed(messages):
-            if isinstance(message, dict) and message.get("role") == "user":
-                return " ".join(_texts(message.get("content"))) or None
-    return " ".join(_texts(asked.get("prompt"))) or None
+
+
+def _last_text(messages: Any, *, plain_texts: bool = False) -> str | None:
+    """The text of the last user message. With `plain_texts` a message may be a text alone."""
+    for message in reversed(messages) if isinstance(messages, list) else [messages]:
+        text = None
+        if isinstance(message, str):
+            text = message if plain_texts else None
+        elif isinstance(message, dict) and (message.get("role") == "user" or _is_gemini_user(message)):
+            text = _text(message.get("content")) or _text(message.get("parts"))
+        if text:
+            return text
+    return None
+
+
+def _is_gemini_user(message: Mapping[str, Any]) -> bool:
+    """Whether this is a content of Gemini's without a role, which means that it is the user's."""
+    return "parts" in message and message.get("role") is None
+
+
+def _text(content: Any) -> str | None:
+    return " ".join(_texts(content)) or None
 
 
 def _texts(content: Any) -> Iterator[str]:
+    """The texts of a content, which is a text or a list of texts and of parts with a `text`."""
     if isinstance(content, str):
         yield content
     elif isinstance(content, list):
@@ -48,12 +79,13 @@ def _line(ids: Sequence[str], models: Mapping[str, str | None], requests: Mappin
     if not ids:
         return "no completions"
     line = "1 completion" if len(ids) == 1 else f"{len(ids)} completions"
-    named = list(dict.fromkeys(_start(model) for id in ids if (model := models.get(id)) is not None))
-    if named:
-        more = ", …" if len(named) > _SHOWN_MODELS else ""
-        line += f" ({', '.join(named[:_SHOWN_MODELS])}{more})"
-    said = _start(last_user_message(requests[ids[0]]) or "") if ids[0] in requests else ""
-    return f'{line}: "{said}"' if said else line
+    known_models = (model for completion_id in ids if (model := models.get(completion_id)) is not None)
+    names = list(dict.fromkeys(map(_start, known_models)))
+    if names:
+        more = ", …" if len(names) > _SHOWN_MODELS else ""
+        line += f" ({', '.join(names[:_SHOWN_MODELS])}{more})"
+    message = _start(last_user_message(requests[ids[0]]) or "") if ids[0] in requests else ""
+    return f'{line}: "{message}"' if message else line
 
 
 def _start(text: str) -> str:
