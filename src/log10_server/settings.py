@@ -1,8 +1,13 @@
 """What an operator can set, read once from the environment and handed down as an argument."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
 from typing import Any
+
+PREFIX = "LOG10_SERVER_"
+NO_UPPER_BOUND = 2**31 - 1
 
 
 class SettingsError(Exception):
@@ -16,10 +21,11 @@ class Setting:
     variable: str
     meaning: str
     least: int = 0
-    most: int = 2**31 - 1
+    most: int = NO_UPPER_BOUND
 
 
-def setting(variable: str, meaning: str, default: Any, *, least: int = 0, most: int = 2**31 - 1) -> Any:
+def setting(variable: str, meaning: str, default: Any, *, least: int = 0, most: int = NO_UPPER_BOUND) -> Any:
+    """A field of a dataclass that is read from the environment."""
     return field(default=default, metadata={"setting": Setting(variable, meaning, least, most)})
 
 
@@ -88,44 +94,69 @@ class Settings:
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> "Settings":
-        """Raises SettingsError naming the variable that can't be read, or that is none of ours."""
-        known = {about.variable for about, _ in described()}
+        """Read the settings; variables that Kubernetes adds for a Service called `log10-server` are ignored.
+
+        Raises SettingsError naming the variable whose value can't be used, or that is not a setting.
+        """
+        environ = {name: value for name, value in environ.items() if not is_service_link(name, value)}
+        known = [about.variable for about, _ in described()]
         for variable in sorted(environ):
-            if variable.startswith("LOG10_SERVER_") and variable not in known:
-                raise SettingsError(f"{variable} is no setting of log10-server.")
+            if variable.startswith(PREFIX) and variable not in known:
+                nearest = get_close_matches(variable, known, 1)
+                raise SettingsError(
+                    f"{variable} is not a setting of log10-server."
+                    + (f" Did you mean {nearest[0]}?" if nearest else "")
+                    + " `log10-server serve --help` lists the settings."
+                )
         return cls(**_read(cls, environ), limits=Limits(**_read(Limits, environ)))
+
+
+# Kubernetes describes each Service of a namespace to its pods, in variables whose names begin with the Service's name:
+# those of a Service called `log10-server` begin as our settings do, and one of them is LOG10_SERVER_PORT.
+_SERVICE_LINK = re.compile(
+    rf"{PREFIX}(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT_[0-9]{{1,5}}_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)"
+)
+_SERVICE_URL = re.compile(r"(tcp|udp|sctp)://(\[[0-9A-Fa-f:.]+\]|[^][\s/:@]+):[0-9]{1,5}")
+
+
+def is_service_link(name: str, value: str) -> bool:
+    """Whether Kubernetes sets this variable for a Service called `log10-server`."""
+    if name == f"{PREFIX}PORT":
+        return _SERVICE_URL.fullmatch(value.strip()) is not None
+    return _SERVICE_LINK.fullmatch(name) is not None
 
 
 def described() -> list[tuple[Setting, Any]]:
     """Every setting with its default, in the order of the table in docs/settings.md."""
     return [
-        (one.metadata["setting"], one.default)
+        (member.metadata["setting"], member.default)
         for holder in (Settings, Limits)
-        for one in fields(holder)
-        if "setting" in one.metadata
+        for member in fields(holder)
+        if "setting" in member.metadata
     ]
 
 
-_WORDS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+_BOOLEANS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
 
 
 def _read(holder: type[Settings | Limits], environ: Mapping[str, str]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for one in fields(holder):
-        if "setting" not in one.metadata:
+    """The fields of `holder` that the environment sets. A blank variable counts as not set."""
+    values: dict[str, Any] = {}
+    for member in fields(holder):
+        if "setting" not in member.metadata:
             continue
-        about: Setting = one.metadata["setting"]
+        about: Setting = member.metadata["setting"]
         text = environ.get(about.variable, "").strip()
         if text:
-            found[one.name] = _value(about, one.default, text)
-    return found
+            values[member.name] = _value(about, member.default, text)
+    return values
 
 
 def _value(about: Setting, default: Any, text: str) -> Any:
     if isinstance(default, bool):
-        if text.lower() not in _WORDS:
+        if text.lower() not in _BOOLEANS:
             raise SettingsError(f"{about.variable} must be true or false, not {text!r}.")
-        return _WORDS[text.lower()]
+        return _BOOLEANS[text.lower()]
     if isinstance(default, int):
         number = int(text) if text.isascii() and text.isdigit() and len(text) < 19 else -1
         if not about.least <= number <= about.most:
