@@ -242,6 +242,48 @@ def test_while_postgres_is_away_reads_are_refused_too_and_the_next_one_after_suc
     assert back.status_code == 200
 
 
+def logged(served: Served, words: str) -> list[str]:
+    """The lines of the log that have these words."""
+    return [line for line in served.said().splitlines() if words in line]
+
+
+def test_each_outage_of_postgres_is_logged_in_one_line_at_its_start_and_one_at_its_end(
+    program_on: Callable[[str], Program], own_postgres: OwnPostgres
+) -> None:
+    """Not one line per refused call: a busy server would fill its disk while the database is away."""
+    served = program_on(own_postgres.url).serve()
+    with client_of(served, served.exported()["LOG10_TOKEN"]) as api:
+        for outage in (1, 2):
+            own_postgres.kill()
+            time.sleep(0.6)  # until a known token is looked up again
+            refused = [api.post("/completions", json={}).status_code for _ in range(5)]
+            refused += [api.get("/completions").status_code for _ in range(5)]
+            lost = logged(served, "database lost")
+            own_postgres.start()
+            wait_until(lambda: api.post("/completions", json={}).status_code == 201, 20, "it does not recover")
+            assert api.get("/completions").status_code == 200
+
+            assert refused == [503] * 10
+            assert len(lost) == len(logged(served, "database lost")) == outage
+            assert len(logged(served, "database back after")) == outage
+    assert "ERROR" in lost[0]
+    assert "Postgres: postgres on" in lost[0]
+
+
+def test_a_restart_of_postgres_between_two_calls_is_not_logged_as_an_outage(
+    program_on: Callable[[str], Program], own_postgres: OwnPostgres
+) -> None:
+    served = program_on(own_postgres.url).serve()
+    with client_of(served, served.exported()["LOG10_TOKEN"]) as api:
+        assert api.post("/completions", json={}).status_code == 201
+        own_postgres.kill()
+        own_postgres.start()
+        time.sleep(0.6)
+        assert api.post("/completions", json={}).status_code == 201
+
+    assert logged(served, "database lost") == logged(served, "database back") == []
+
+
 def test_a_restart_of_postgres_between_two_calls_is_not_noticed(
     program_on: Callable[[str], Program], own_postgres: OwnPostgres
 ) -> None:

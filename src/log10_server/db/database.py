@@ -12,12 +12,13 @@ from contextlib import contextmanager, suppress
 from itertools import compress
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
-from sqlalchemy import Connection, Engine, Table, text
+from sqlalchemy import Connection, Engine, Table, event, text
 from sqlalchemy.exc import DBAPIError
 
 from log10_server.clock import Clock
 from log10_server.db import engines
 from log10_server.db.failures import is_connection_lost, refused
+from log10_server.db.outage import Outage
 from log10_server.db.statements import Statement
 from log10_server.db.transaction import Tx
 from log10_server.errors import Refusal, Unavailable
@@ -58,6 +59,10 @@ class Database:
         else:
             self.engine = self._reads = engines.sqlite(self.url, readers + 2)
             self._writes = engines.sqlite(self.url, 2).execution_options(log10_writes=True)
+        self.outage = Outage(self.describe())
+        for pool in {self.engine.pool, self._reads.pool, self._writes.pool}:
+            # Registered after the listeners of `engines`: a connection that this one sees has already answered.
+            event.listen(pool, "connect", lambda *_: self.outage.connection_opened())
         self.common_tags = CommonTags()
         self.backfill_batch_size = 1000  # completions that are looked at when a task is filled (`store/ungraded`)
         self._idle_readers: list[Connection] = []
@@ -147,7 +152,7 @@ class Database:
         try:
             connection = idle.pop()
         except IndexError:  # another thread may have taken the last
-            connection = engine.connect()
+            connection = self._open(engine)
         try:
             yield connection
         except Refusal:
@@ -159,6 +164,15 @@ class Database:
             connection.close()
             raise
         idle.append(connection)
+        if self.outage.is_on:
+            self.outage.transaction_succeeded()
+
+    def _open(self, engine: Engine) -> Connection:
+        try:
+            return engine.connect()
+        except (DBAPIError, sqlite3.Error) as error:
+            self.outage.connection_failed(error)
+            raise
 
     def _close_idle(self) -> None:
         for idle in (self._idle_readers, self._idle_writers):
@@ -221,7 +235,8 @@ class Database:
     def describe(self) -> str:
         """Which database this is, for an operator; no password."""
         if self.is_postgres:
-            return f"Postgres: {self.url.database} on {self.url.host or 'a local socket'}"
+            port = f":{self.url.port}" if self.url.port else ""
+            return f"Postgres: {self.url.database} on {self.url.host or 'a local socket'}{port}"
         return f"SQLite: {os.path.abspath(str(self.url.database))}"
 
     def tx(self, connection: Connection, organization_id: str) -> Tx:
