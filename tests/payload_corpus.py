@@ -144,7 +144,7 @@ OPENAI_CHAT = [
     Case("spoken answer", {"messages": [QUESTION]}, chat(content=None, audio={"id": "a"}), Reason.UNSUPPORTED_CONTENT),
     Case("file", parts({"type": "file", "file": {"file_id": "f"}}), SUNNY, Reason.UNSUPPORTED_CONTENT),
     Case("image in storage", parts({"type": "image_url", "image_url": "gs://b/a.png"}), SUNNY, Reason.UNSUPPORTED_CONTENT),
-    Case("custom tool", {"messages": [QUESTION]}, chat(tool_calls=[{"type": "custom", "id": "a"}]), Reason.PROVIDER_TOOL),
+    Case("custom tool", {"messages": [QUESTION]}, chat(tool_calls=[{"type": "custom", "id": "a"}]), Reason.INVALID_TOOL),
     Case("cited pages", {"messages": [QUESTION]}, chat(content="Sunny.", annotations=[{"type": "url_citation"}]),
          Reason.PROVIDER_TOOL),
     Case("broken arguments", {"messages": [QUESTION]}, chat(tool_calls=[
@@ -206,6 +206,7 @@ OPENAI_RESPONSES = [
     Case("one turn in pieces", {"input": [QUESTION, said("Wait."), FUNCTION_CALL, OUTPUT]}, response(said("Sunny."))),
     Case("refusal", {"input": "Hello"}, response({**said(""), "content": [{"type": "refusal", "refusal": "No."}]})),
     Case("search", {"input": "Hello"}, response({"type": "web_search_call"}, said("Hi.")), Reason.PROVIDER_TOOL),
+    Case("custom tool", {"input": "Hello"}, response({"type": "custom_tool_call", "input": "a"}), Reason.INVALID_TOOL),
     Case("earlier search", {"input": [{"type": "web_search_call"}]}, response(said("Hi.")), Reason.PROVIDER_TOOL),
     Case("citations", {"input": "Hello"}, response(said("Hi.", annotations=[{"type": "file_citation"}])),
          Reason.PROVIDER_TOOL),

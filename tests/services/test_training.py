@@ -94,17 +94,18 @@ def test_more_than_a_page_is_read_to_its_end(tx: Tx) -> None:
 
 
 def test_a_summary_tells_each_reason_in_words_and_by_its_name() -> None:
-    summary = TrainingSummary(5, Counter({Reason.NO_ANSWER: 1, Reason.PROVIDER_TOOL: 2}), rows_without_provider_tools=3)
+    summary = TrainingSummary(5, Counter({Reason.NO_ANSWER: 1, Reason.PROVIDER_TOOL: 2}), rows_with_tools_left_out=3)
 
     assert summary.to_json() == {
         "rows": 5,
         "left_out": 3,
         "left_out_by_reason": {"no_answer": 1, "provider_tool": 2},
-        "rows_without_provider_tools": 3,
+        "rows_with_tools_left_out": 3,
     }
     assert summary.to_text().splitlines() == [
         "Rows: 5; completions left out: 3.",
         "  2: the provider ran a tool of its own, such as a web search.",
         "  1: the response has no answer (it failed, is empty or still open).",
-        "Rows whose request also offered tools that only its provider can run: 3. Those tools are not in the rows.",
+        "Rows whose request also offered tools that the format has no place for, such as a web search: 3. "
+        "Those tools are not in the rows.",
     ]

@@ -326,11 +326,11 @@ def test_coheres_history_becomes_messages() -> None:
         ([], False),
     ],
 )
-def test_a_providers_tool_that_was_not_used_is_left_out_and_told(tools: list[Any], lacks: bool) -> None:
+def test_a_tool_that_is_no_function_and_was_not_used_is_left_out_and_counted(tools: list[Any], lacks: bool) -> None:
     row = json_row(json.dumps({"messages": [HELLO], "tools": tools}), json.dumps(SUNNY))
 
     assert faults_of(row.text) == []
-    assert row.lacks_provider_tools is lacks
+    assert row.lacks_tools is lacks
 
 
 # Any JSON

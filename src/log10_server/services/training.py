@@ -22,12 +22,12 @@ class TrainingSummary:
 
     rows: int = 0
     left_out: Counter[Reason] = field(default_factory=Counter)
-    rows_without_provider_tools: int = 0
+    rows_with_tools_left_out: int = 0
 
     def add(self, other: "TrainingSummary") -> None:
         self.rows += other.rows
         self.left_out += other.left_out
-        self.rows_without_provider_tools += other.rows_without_provider_tools
+        self.rows_with_tools_left_out += other.rows_with_tools_left_out
 
     def to_json(self) -> dict[str, Any]:
         """The counts by name, as the last line of an export over HTTP has them."""
@@ -35,17 +35,17 @@ class TrainingSummary:
             "rows": self.rows,
             "left_out": self.left_out.total(),
             "left_out_by_reason": {str(reason): self.left_out[reason] for reason in Reason if self.left_out[reason]},
-            "rows_without_provider_tools": self.rows_without_provider_tools,
+            "rows_with_tools_left_out": self.rows_with_tools_left_out,
         }
 
     def to_text(self) -> str:
         """The counts in sentences, one a line."""
         lines = [f"Rows: {self.rows}; completions left out: {self.left_out.total()}."]
         lines += [f"  {count}: {EXPLANATIONS[reason]}." for reason, count in self.left_out.most_common()]
-        if self.rows_without_provider_tools:
+        if self.rows_with_tools_left_out:
             lines.append(
-                f"Rows whose request also offered tools that only its provider can run: "
-                f"{self.rows_without_provider_tools}. Those tools are not in the rows."
+                f"Rows whose request also offered tools that the format has no place for, such as a web search: "
+                f"{self.rows_with_tools_left_out}. Those tools are not in the rows."
             )
         return "\n".join(lines)
 
@@ -78,7 +78,7 @@ def page(tx: Tx, task_id: str, satisfied: Test, after: Cursor | None, until: int
             summary.left_out[error.reason] += 1
         else:
             rows.append(row.text)
-            summary.rows_without_provider_tools += row.lacks_provider_tools
+            summary.rows_with_tools_left_out += row.lacks_tools
     summary.rows = len(rows)
     return TrainingPage(rows, summary, Cursor(candidates[-1].created_at, candidates[-1].id))
 

@@ -126,14 +126,14 @@ def test_the_summary_counts_what_was_left_out_by_reason(
 
     assert rows == api.get("/export/training?task_id=t").text.splitlines()
     summary = json.loads(last)["summary"]
-    assert summary.pop("rows_without_provider_tools") > 0
+    assert summary.pop("rows_with_tools_left_out") > 0
     assert summary == {"rows": len(rows), "left_out": reasons.total(), "left_out_by_reason": reasons}
 
 
 def test_a_summary_of_nothing_is_a_line_of_zeros(api: Api) -> None:
     answer = api.get("/export/training?task_id=unknown&summary=true")
 
-    nothing = {"rows": 0, "left_out": 0, "left_out_by_reason": {}, "rows_without_provider_tools": 0}
+    nothing = {"rows": 0, "left_out": 0, "left_out_by_reason": {}, "rows_with_tools_left_out": 0}
     assert answer.json() == {"summary": nothing}
 
 

@@ -5,7 +5,12 @@ from typing import Any
 
 from log10_server.services.fine_tuning.blocks import read_blocks
 from log10_server.services.fine_tuning.conversation import Reason, UntranslatableError
-from log10_server.services.fine_tuning.requests import Assistant, add_assistant_item, is_assistant_item
+from log10_server.services.fine_tuning.requests import (
+    Assistant,
+    add_assistant_item,
+    is_assistant_item,
+    reason_against_item,
+)
 
 # The texts of OpenAI's and Anthropic's older completions, Cohere's first API, and Ollama's completions.
 _PLAIN_TEXTS = ("completion", "text", "response")
@@ -36,7 +41,8 @@ def _read_into(answer: Assistant, response: Mapping[str, Any]) -> None:
     elif isinstance(output, list):
         for item in output:
             if not is_assistant_item(item):
-                raise UntranslatableError(Reason.PROVIDER_TOOL)
+                kind = item.get("type") if isinstance(item, dict) else None
+                raise UntranslatableError(reason_against_item(kind))
             add_assistant_item(answer, item)
     elif isinstance(output, dict) and isinstance(message := output.get("message"), dict):  # Bedrock
         answer.add_message(message)

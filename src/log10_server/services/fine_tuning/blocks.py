@@ -73,8 +73,8 @@ def read_call(call: Any) -> Call:
     if not isinstance(call, dict):
         raise UntranslatableError(Reason.INVALID_TOOL)
     kind = call.get("type")
-    if kind not in (None, "", "function"):
-        raise UntranslatableError(Reason.PROVIDER_TOOL)
+    if kind not in (None, "", "function"):  # OpenAI's custom tools take any text.
+        raise UntranslatableError(Reason.INVALID_TOOL)
     function = call.get("function")
     if not isinstance(function, dict):
         function = call

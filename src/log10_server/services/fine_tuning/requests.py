@@ -22,6 +22,9 @@ from log10_server.services.fine_tuning.conversation import (
     UntranslatableError,
 )
 
+# Items of the Responses API that stand for messages which only OpenAI stores, and those of tools that OpenAI runs.
+_STORED_ITEMS = ("item_reference", "compaction")
+_PROVIDER_ITEMS = ("web_search_", "file_search_", "code_interpreter_", "image_generation_", "mcp_")
 _SYSTEM_ROLES = frozenset({"system", "developer"})
 _COHERE_ROLES = {"USER": "user", "CHATBOT": "assistant", "SYSTEM": "system", "TOOL": "tool"}
 
@@ -192,8 +195,7 @@ def _add_responses_input(conversation: Conversation, request: Mapping[str, Any])
         elif kind in (None, "message"):
             _add_message(conversation, item)
         else:
-            stored = kind in ("item_reference", "compaction")
-            raise UntranslatableError(Reason.EARLIER_CONVERSATION if stored else Reason.PROVIDER_TOOL)
+            raise UntranslatableError(reason_against_item(kind))
     assistant.move_to(conversation)
     if not conversation.messages:
         raise UntranslatableError(Reason.NO_MESSAGES)
@@ -205,6 +207,15 @@ def is_assistant_item(item: Any) -> bool:
         return False
     kind = item.get("type")
     return kind in ("function_call", "reasoning") or (kind in (None, "message") and item.get("role") == "assistant")
+
+
+def reason_against_item(kind: Any) -> Reason:
+    """Why a row can't hold an item of the Responses API that is neither a message nor a function's call or output."""
+    if not isinstance(kind, str):
+        return Reason.INVALID_MESSAGE
+    if kind in _STORED_ITEMS:
+        return Reason.EARLIER_CONVERSATION
+    return Reason.PROVIDER_TOOL if kind.startswith(_PROVIDER_ITEMS) else Reason.INVALID_TOOL
 
 
 def add_assistant_item(assistant: Assistant, item: Mapping[str, Any]) -> None:

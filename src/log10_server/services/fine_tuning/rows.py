@@ -11,17 +11,17 @@ from log10_server.strict_json import value, written
 
 
 class Row(NamedTuple):
-    """A fine-tuning row, and whether tools that only the provider runs were left out of its `tools`."""
+    """A fine-tuning row, and whether it lacks tools that the request offered and the format has no place for."""
 
     content: dict[str, Any]
-    lacks_provider_tools: bool
+    lacks_tools: bool
 
 
 class JsonRow(NamedTuple):
     """The same with the row as JSON text."""
 
     text: str
-    lacks_provider_tools: bool
+    lacks_tools: bool
 
 
 def json_row(request: str | None, response: str | None) -> JsonRow:
@@ -35,7 +35,7 @@ def json_row(request: str | None, response: str | None) -> JsonRow:
         raise UntranslatableError(Reason.NO_MESSAGES)
     try:
         row = translate(value(request), value(response))
-        return JsonRow(written(row.content), row.lacks_provider_tools)
+        return JsonRow(written(row.content), row.lacks_tools)
     except (Malformed, ValueError, RecursionError):
         raise UntranslatableError(Reason.UNREADABLE) from None
 
@@ -57,7 +57,7 @@ def translate(request: Any, response: Any) -> Row:
         content["tools"] = tools.functions
         if isinstance(parallel := request.get("parallel_tool_calls"), bool):
             content["parallel_tool_calls"] = parallel
-    return Row(content, tools.has_provider_tools)
+    return Row(content, tools.has_other_tools)
 
 
 def _join_beginning(conversation: Conversation, answer: Assistant) -> None:

@@ -9,25 +9,25 @@ _COHERE_TYPES = {"str": "string", "int": "integer", "float": "number", "bool": "
 
 
 class Tools(NamedTuple):
-    """Functions in OpenAI's form, and whether the request also offers tools that only its provider can run."""
+    """Functions in OpenAI's form, and whether the request also offers tools that the format has no place for."""
 
     functions: list[dict[str, Any]]
-    has_provider_tools: bool
+    has_other_tools: bool
 
 
 def read_tools(request: Mapping[str, Any]) -> Tools:
     """The tools of a request, the older `functions` among them.
 
-    A tool that only the provider runs (a web search) is left out of the row; where it was used, the answer shows it and
-    the row is refused there. Raises UntranslatableError for a function that OpenAI's format can't describe.
+    A tool that is no function, such as a web search that the provider runs, is left out of the row; where it was used,
+    the messages show it and are refused. Raises UntranslatableError for a function that OpenAI's format can't describe.
     """
     functions: list[dict[str, Any]] = []
-    has_provider_tools = False
+    has_other_tools = False
     for tool in _offered(request):
         described = list(_functions_of(tool))
         functions += described
-        has_provider_tools |= not described or _has_other_gemini_tools(tool)
-    return Tools(functions, has_provider_tools)
+        has_other_tools |= not described or _has_other_gemini_tools(tool)
+    return Tools(functions, has_other_tools)
 
 
 def _offered(request: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -44,7 +44,7 @@ def _offered(request: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _functions_of(tool: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """None when the tool is the provider's own."""
+    """The functions that a tool describes; none when it is another kind of tool."""
     kind = tool.get("type")
     declarations = tool.get("functionDeclarations", tool.get("function_declarations"))
     if isinstance(declarations, list):

@@ -1,4 +1,4 @@
-"""`log10-server export` and `import`: files, the terminal, and what is said at the end."""
+"""The work of `log10-server export` and `import`: reading and writing files, progress, and the summary at the end."""
 
 import gzip
 import os
@@ -63,7 +63,7 @@ def export_training(
 
 
 def import_files(database: Database, organization_id: str, limits: Limits, files: Sequence[str]) -> None:
-    """Take in files one after the other; every refused line is said on standard error, and a summary at the end.
+    """Import files one after the other. Standard error names every refused line, and ends with a summary.
 
     Exits with 1 when a line was refused.
     """
@@ -98,7 +98,7 @@ def _read(database: Database, organization_id: str, work: Callable[[Tx], T]) -> 
 
 @contextmanager
 def _written_to(output: str | None) -> Iterator[BinaryIO]:
-    """A file that has its name only once it is whole; or standard output."""
+    """Open a file that gets its name once it is complete, so that no reader finds a part; or standard output."""
     if output is None:
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
@@ -121,7 +121,10 @@ def _written_to(output: str | None) -> Iterator[BinaryIO]:
 
 @contextmanager
 def _bar(size: int | None) -> Iterator[Callable[[int | None], None]]:
-    """A progress bar over bytes, where there is a terminal: it is told the place in a file, None at a file's end."""
+    """Show a progress bar over bytes. Call what it yields with the position in a file, and with None at a file's end.
+
+    Without a size nothing is shown, because standard error is not a terminal.
+    """
     if size is None:
         yield lambda _place: None
         return
