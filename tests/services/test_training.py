@@ -15,6 +15,7 @@ from log10_server.services.fine_tuning.conversation import Reason
 from log10_server.services.selectors import Listed
 from log10_server.services.training import TrainingSummary
 from log10_server.services.transfer import begin
+from log10_server.store.feedback import State
 
 
 def chosen(tx: Tx, filter_text: str, task_id: str = "t") -> tuple[list[str], TrainingSummary]:
@@ -36,7 +37,7 @@ def log(tx: Tx, *ids: str, response: str | None = '{{"choices":[{{"message":{{"c
     completions.record(tx, entries)
 
 
-def grade(tx: Tx, values: str, *ids: str, state: str = "accepted", task_id: str = "t") -> None:
+def grade(tx: Tx, values: str, *ids: str, state: State = "accepted", task_id: str = "t") -> None:
     (given,) = feedback.record(tx, [NewFeedback(None, task_id, values, "", Listed(ids), state)])
     assert isinstance(given, feedback.Matched)
 

@@ -17,6 +17,7 @@ from log10_server.services.feedback import NewFeedback
 from log10_server.services.feedback_tasks import Changes, NewFeedbackTask
 from log10_server.services.merging import CompletionFields
 from log10_server.services.selectors import Listed, Selector
+from log10_server.store.feedback import State
 from tests.conftest import Organization, new_organization
 
 TAGS = ["a", "b", "c", "é"]
@@ -132,7 +133,7 @@ class World:
             by_tags = Selector(tuple(self.some_tags(1)), self.random.random() < 0.5, self.random.choice([1, 3, 100]))
             by_ids = Listed(tuple(self.random.choices(COMPLETIONS, k=self.random.randint(1, 3))))
             target: Selector | Listed = by_tags if self.random.random() < 0.5 else by_ids
-            state = self.random.choice([feedback.ACCEPTED, feedback.ACCEPTED, feedback.PROPOSED])
+            state: State = self.random.choice([feedback.ACCEPTED, feedback.ACCEPTED, feedback.PROPOSED])
             id = f"f{self.random.randint(0, 20)}"
             uploads.append(NewFeedback(id, self.random.choice(self.tasks), "{}", "", target, state))
         given = feedback.record(self.tx, uploads)
@@ -233,7 +234,7 @@ def asking(tx: Tx, *selector: str) -> str:
     return feedback_tasks.create(tx, NewFeedbackTask(None, "a task", "", "{}", selector)).id
 
 
-def grade(tx: Tx, task_id: str, *ids: str, state: str = feedback.ACCEPTED) -> str:
+def grade(tx: Tx, task_id: str, *ids: str, state: State = feedback.ACCEPTED) -> str:
     (given,) = feedback.record(tx, [NewFeedback(None, task_id, "{}", "", Listed(ids), state)])
     assert not isinstance(given, Refusal)
     return given.feedback.id

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from hashlib import sha256
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from log10_server import store
 from log10_server.clock import uuid7
@@ -12,11 +12,13 @@ from log10_server.runtime.context import Actor, Context
 from log10_server.services import feedback_tasks, selectors, summaries, ungraded_index
 from log10_server.services.filters import Test
 from log10_server.services.selectors import Listed, Selector
-from log10_server.store.feedback import FeedbackCompletionRow, FeedbackRow, Filters
+from log10_server.store.feedback import FeedbackCompletionRow, FeedbackRow, Filters, State
 from log10_server.store.feedback_tasks import FeedbackTaskRow
 from log10_server.strict_json import canonical, value, written
 
-PROPOSED, ACCEPTED, REJECTED = "proposed", "accepted", "rejected"
+PROPOSED: Final = "proposed"
+ACCEPTED: Final = "accepted"
+REJECTED: Final = "rejected"
 
 
 class NewFeedback(NamedTuple):
@@ -27,7 +29,7 @@ class NewFeedback(NamedTuple):
     json_values: str
     comment: str
     target: Selector | Listed
-    state: str = ACCEPTED
+    state: State = ACCEPTED
     content_digest: str | None = None
     author: Actor | None = None
 

@@ -10,6 +10,7 @@ from log10_server import store
 from log10_server.clock import uuid7
 from log10_server.db.transaction import Tx
 from log10_server.errors import Conflict, NotFound
+from log10_server.services import durations
 from log10_server.services.organizations import digest
 from log10_server.store.test_runs import TestRunRow
 from log10_server.strict_json import value, written
@@ -169,7 +170,7 @@ def _seconds(test: Mapping[str, Any]) -> float | None:
         stage["duration"] for name in _STAGES if isinstance(stage := test.get(name), dict) and "duration" in stage
     ]
     said = [seconds for seconds in stages or [test.get("duration")] if _is_number(seconds)]
-    return sum(said) if said else None
+    return durations.total(said) if said else None
 
 
 _STAGES = ("setup", "call", "teardown")

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from sqlalchemy import (
     DDL,
@@ -59,6 +59,10 @@ ordered_index(completion, "created_at", "id")
 ordered_index(completion, "session_id", "created_at", "id")
 
 
+Kind = Literal["chat", "prompt"]
+Status = Literal["started", "finished", "failed"]
+
+
 class CompletionRow(NamedTuple):
     """One LLM request and response; None is what no row has said yet.
 
@@ -69,8 +73,8 @@ class CompletionRow(NamedTuple):
     id: str
     created_at: int
     session_id: str | None
-    kind: str | None
-    status: str | None
+    kind: Kind | None
+    status: Status | None
     model: str | None
     input_tokens: int | None
     output_tokens: int | None

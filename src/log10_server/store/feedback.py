@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from sqlalchemy import (
     BigInteger,
@@ -62,6 +62,9 @@ is_linked = (feedback.c.organization_id == feedback_completion.c.organization_id
 )
 
 
+State = Literal["proposed", "accepted", "rejected"]
+
+
 class FeedbackRow(NamedTuple):
     """`content_digest` is of what was uploaded: a repeat under the same id must have the same.
 
@@ -76,7 +79,7 @@ class FeedbackRow(NamedTuple):
     comment: str
     completions_summary: str
     content_digest: str
-    state: str
+    state: State
 
 
 class FeedbackCompletionRow(NamedTuple):

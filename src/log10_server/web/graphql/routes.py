@@ -28,8 +28,9 @@ from log10_server.strict_json import JsonText, value
 from log10_server.web.graphql.cost import MOST_TOKENS, too_large
 from log10_server.web.graphql.resolvers import SCHEMA, GraphQLContext
 from log10_server.web.http.call import Call, RequestCall, base_url
+from log10_server.web.http.encoding import json_of
 from log10_server.web.http.endpoint import Endpoint
-from log10_server.web.http.fields import QueryText, Wire, json_of
+from log10_server.web.http.fields import QueryText, Wire
 
 PATH = "/graphql"
 router = APIRouter(prefix=PATH, route_class=Endpoint, include_in_schema=False)

@@ -19,9 +19,11 @@ from starlette.types import Receive, Scope, Send
 
 from log10_server.errors import FieldError, Invalid, pointer
 from log10_server.runtime.context import Context
+from log10_server.web.http.answers import Reply, answer_type, reference_to
 from log10_server.web.http.body import RequestBody, parse_members, wrong_media_type
 from log10_server.web.http.call import Call, call_of
-from log10_server.web.http.fields import Reply, Wire, body_of
+from log10_server.web.http.encoding import body_of
+from log10_server.web.http.fields import Wire
 from log10_server.web.http.routing import path_parameter
 
 # An answer with more rows than this is put together in a thread.
@@ -97,6 +99,12 @@ class Endpoint(APIRoute):
         refusals |= set() if "GET" in (options.get("methods") or ()) else {400, 413, 422}  # a body that is looked into
         refusals |= {404} if self.plan.paths else set()
         self.refusals = refusals
+        options["response_model"] = None  # FastAPI need not understand answers: it neither checks nor encodes them
+        self.answer = answer_type(endpoint)
+        if self.answer is not None:
+            content = {"application/json": {"schema": reference_to(self.answer)}}
+            success = {options.get("status_code") or 200: {"content": content}}
+            options["responses"] = {**(options.get("responses") or {}), **success}
         super().__init__(path, endpoint, **options)
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:

@@ -1,15 +1,13 @@
-"""Strict JSON out, and the words that all dialects share: texts, ids, offsets, limits, moments.
+"""The types of request members that all dialects share: texts, ids, offsets, limits, times, payloads.
 
-A payload stays text on its way: it comes as `JsonObject` or `JsonArray` out of the body, is stored, and is put into
-the answer as it is.
+A payload is never parsed and rebuilt: it is read from the body as `JsonObject` or `JsonArray`, stored as that text, and
+put into answers as that text.
 """
 
 import math
 import re
-from collections.abc import Callable, Mapping
 from datetime import datetime
-from json.encoder import encode_basestring_ascii
-from typing import Annotated, Any, ClassVar, NamedTuple, Self, cast, get_args
+from typing import Annotated, Any, ClassVar, Self, get_args
 
 import msgspec
 from pydantic import (
@@ -27,7 +25,7 @@ from pydantic_core import PydanticCustomError, core_schema
 
 from log10_server.clock import DAY, microseconds
 from log10_server.settings import Limits
-from log10_server.strict_json import JsonText, value, written
+from log10_server.strict_json import JsonText, value
 
 
 class JsonObject(JsonText):
@@ -80,99 +78,16 @@ _array_of_objects = msgspec.json.Decoder(list[dict[str, msgspec.Raw]]).decode
 
 
 class Wire(BaseModel):
-    """What one dialect sends or answers. Types are strict, unknown members are ignored, `null` is a member left out."""
+    """The base of request bodies. Types are strict, unknown members are ignored, and `null` means left out."""
 
     model_config = ConfigDict(strict=True, extra="ignore")
 
     payloads: ClassVar[frozenset[str]] = frozenset()
-    answer: ClassVar[type[msgspec.Struct]]
 
     @classmethod
     def __pydantic_init_subclass__(cls, **_kwargs: Any) -> None:
         names = {field.alias or name for name, field in cls.model_fields.items() if _is_payload(field.annotation)}
         cls.payloads = frozenset(names)
-        members = [(name, Any, None) for name in cls.model_fields]  # None is a member that is left out
-        cls.answer = msgspec.defstruct(cls.__name__, members, omit_defaults=True)
-
-    @classmethod
-    def made(cls, *in_order: Any, **members: Any) -> Self:
-        """An answer of these members, which are known to be right: a struct, which is written thirty times as fast."""
-        return cls.answer(*in_order, **members)  # type: ignore[return-value]
-
-
-def as_it_is(payload: str) -> Any:
-    """A payload as a member of an answer: its text is put in without a look at it."""
-    return msgspec.Raw(payload)
-
-
-def as_members(answer: Wire) -> dict[str, Any]:
-    """The members of what `Wire.made` made, those too that are None."""
-    return msgspec.structs.asdict(cast(msgspec.Struct, answer))
-
-
-def answered_in_order(model: type[Wire], *members: str) -> None:
-    """Fail at import when a model that is made by the order of its members has come to have another."""
-    if tuple(model.model_fields) != members:
-        raise TypeError(f"{model.__name__} has other members than are given to `made`")
-
-
-class Reply(NamedTuple):
-    """An answer with headers of its own."""
-
-    body: Any
-    headers: Mapping[str, str]
-
-
-def body_of(answer: Any) -> bytes:
-    """The JSON of an answer, as it is sent; see `json_of`."""
-    if isinstance(answer, msgspec.Struct):
-        try:
-            return _encoded(answer)
-        except UnicodeEncodeError:  # half of a surrogate pair in a text; the standard library writes its escape
-            pass
-    return json_of(answer).encode()
-
-
-def json_of(answer: Any) -> str:
-    """The JSON text of an answer: payloads are put in as they are. Members of an answer that are None are left out,
-    those of a dict are `null`."""
-    write = _WRITERS.get(type(answer))
-    if write is not None:
-        return write(answer)
-    if isinstance(answer, JsonText):
-        return answer
-    if isinstance(answer, msgspec.Struct):
-        members = msgspec.structs.asdict(answer).items()
-        return "{" + ",".join([f'"{name}":{json_of(member)}' for name, member in members if member is not None]) + "}"
-    return written(answer)
-
-
-def _of_dict(answer: dict[str, Any]) -> str:
-    return "{" + ",".join([f"{written(name)}:{json_of(member)}" for name, member in answer.items()]) + "}"
-
-
-def _of_list(answer: list[Any]) -> str:
-    return "[" + ",".join([json_of(item) for item in answer]) + "]"
-
-
-def _of_raw(text: msgspec.Raw) -> str:
-    return str(text, "utf-8")
-
-
-def _of_text(text: Any) -> msgspec.Raw:
-    if isinstance(text, JsonText):
-        return msgspec.Raw(str(text))  # of the very class `str`
-    raise NotImplementedError(f"{type(text).__name__} is no member of an answer")
-
-
-_encoded = msgspec.json.Encoder(enc_hook=_of_text).encode
-_WRITERS: dict[type, Callable[[Any], str]] = {
-    str: encode_basestring_ascii,
-    int: int.__repr__,
-    dict: _of_dict,
-    list: _of_list,
-    msgspec.Raw: _of_raw,
-}
 
 
 def _is_payload(annotation: Any) -> bool:

@@ -7,6 +7,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import TypeAdapter
 
+from log10_server.web.http.answers import component_schemas
 from log10_server.web.http.dialect import Dialect
 from log10_server.web.http.endpoint import Endpoint
 from log10_server.web.http.problems import Problem
@@ -31,6 +32,8 @@ def openapi(app: FastAPI, dialects: Sequence[Dialect]) -> dict[str, Any]:
         schemas = document["components"]["schemas"]
         schemas |= shape.pop("$defs")
         schemas["Problem"] = shape
+        documented = [route for route in app.routes if isinstance(route, Endpoint) and route.include_in_schema]
+        schemas |= component_schemas(endpoint.answer for endpoint in documented if endpoint.answer is not None)
         app.openapi_schema = document
     return app.openapi_schema
 

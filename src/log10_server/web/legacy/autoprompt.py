@@ -11,8 +11,8 @@ from log10_server.web.http.endpoint import Endpoint, NoBody
 router = APIRouter(prefix="/api/experimental/autoprompt", route_class=Endpoint, include_in_schema=False)
 
 
-@router.post("/convert", response_model=None)
-@router.post("/report", response_model=None)
-@router.post("/suggestions", response_model=None)
+@router.post("/convert")
+@router.post("/report")
+@router.post("/suggestions")
 async def refuse(_call: RequestContext, _body: NoBody | None = None) -> NoReturn:
     raise NotOffered("Autoprompt needs an LLM of its own, and this server calls none.")

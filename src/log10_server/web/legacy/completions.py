@@ -1,7 +1,6 @@
 """The unversioned completions of `log10-io`: ids given out, log rows, and the list of its command line (docs/api.md, "The calls of log10-io")."""
 
 import json
-import math
 import uuid
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, cast
@@ -13,11 +12,12 @@ from pydantic_core import PydanticCustomError
 from log10_server.clock import utc
 from log10_server.db.transaction import Tx
 from log10_server.errors import Invalid, Malformed
-from log10_server.services import completions, tags, ungraded_index
+from log10_server.services import completions, durations, tags, ungraded_index
 from log10_server.services.merging import CompletionFields
 from log10_server.settings import Limits
-from log10_server.store.completions import CompletionRow, Filters
+from log10_server.store.completions import CompletionRow, Filters, Status
 from log10_server.strict_json import JsonText, check_nesting, value
+from log10_server.web.http.answers import Answer, ObjectsText, ObjectText
 from log10_server.web.http.call import RequestContext
 from log10_server.web.http.endpoint import Endpoint, NoBody, field_errors
 from log10_server.web.http.fields import (
@@ -34,7 +34,6 @@ from log10_server.web.http.fields import (
     SessionId,
     Tags,
     Wire,
-    as_members,
 )
 from log10_server.web.v1.completions import DEFAULT_PAGE, Completion, CompletionId, checked_id
 
@@ -44,45 +43,67 @@ router = APIRouter(prefix="/api/completions", route_class=Endpoint, include_in_s
 MOST = 10_000
 
 
-class GivenId(Wire):
+class NewId(Answer, kw_only=True):
+    """The id for a completion that will be logged."""
+
     completionID: str
     organizationSlug: str
 
 
-class ResolvedTag(Wire):
+class ResolvedTag(Answer, kw_only=True):
+    """A tag of a log row."""
+
     id: str
     name: str
 
 
-class LogRow(Completion):
-    """A log row as it is answered: `duration` in milliseconds, `kind` `completion` for a prompt."""
+class LogRow(Answer, kw_only=True):
+    """A completion as `log10-io` reads it: `duration` is in milliseconds, and a prompt has the kind `completion`."""
 
+    id: str
+    organization_id: str
+    kind: Literal["chat", "completion"]
+    status: Status
+    request: ObjectText | None = None
+    response: ObjectText | None = None
+    stacktrace: ObjectsText | None = None
+    session_id: str | None = None
+    duration: float | None = None
+    failure_kind: str | None = None
+    failure_reason: str | None = None
     created_at: str
     tagResolved: list[ResolvedTag]
 
     @classmethod
-    def read(cls, row: CompletionRow, keys: Mapping[str, int]) -> "LogRow":
-        shown = Completion.of(row)
-        known = as_members(shown)
-        del known["created_at_ms"], known["tags"]
-        return cls.made(
-            **{
-                **known,
-                "kind": "completion" if shown.kind == "prompt" else shown.kind,
-                "duration": _milliseconds(row.duration),
-                "created_at": utc(row.created_at).isoformat(timespec="microseconds"),
-                "tagResolved": [
-                    ResolvedTag.made(id=str(keys[name]), name=name) for name in ungraded_index.tags_of(row)
-                ],
-            }
+    def of(cls, row: CompletionRow, keys: Mapping[str, int]) -> "LogRow":
+        """`keys` has the number of each tag of the row, by name."""
+        completion = Completion.of(row)
+        return cls(
+            id=completion.id,
+            organization_id=completion.organization_id,
+            kind="completion" if completion.kind == "prompt" else "chat",
+            status=completion.status,
+            request=completion.request,
+            response=completion.response,
+            stacktrace=completion.stacktrace,
+            session_id=completion.session_id,
+            duration=durations.milliseconds(row.duration),
+            failure_kind=completion.failure_kind,
+            failure_reason=completion.failure_reason,
+            created_at=utc(row.created_at).isoformat(timespec="microseconds"),
+            tagResolved=[ResolvedTag(id=str(keys[name]), name=name) for name in ungraded_index.tags_of(row)],
         )
 
 
-class LogRowAnswer(Wire):
+class LogRowAnswer(Answer, kw_only=True):
+    """One log row."""
+
     data: LogRow
 
 
-class LogRows(Wire):
+class LogRows(Answer, kw_only=True):
+    """A page of log rows, and how many match in all."""
+
     data: list[LogRow]
     total: int
 
@@ -131,7 +152,7 @@ class LogEntry(Wire):
             "kind": "prompt" if self.kind == "completion" else self.kind,
             "session_id": self.session_id or None,
             "tags": self.tags or None,
-            "duration": None if self.duration is None else self.duration / 1000,
+            "duration": None if self.duration is None else durations.seconds(self.duration),
             "failure_kind": self.failure_kind,
             "failure_reason": self.failure_reason,
             "request": self.request,
@@ -160,9 +181,9 @@ class CreatedFilter(BaseModel):
 
 
 @router.post("")
-async def give_id(context: RequestContext, _body: NoBody | None = None) -> GivenId:
+async def give_id(context: RequestContext, _body: NoBody | None = None) -> NewId:
     """An id for rows to come. It is a completion once its first row has come."""
-    return GivenId.made(completionID=str(uuid.uuid4()), organizationSlug=context.organization.slug)
+    return NewId(completionID=str(uuid.uuid4()), organizationSlug=context.organization.slug)
 
 
 @router.post("/{completionId:id}")
@@ -175,7 +196,7 @@ async def log(completion_id: CompletionId, body: LogEntry, context: RequestConte
 @router.get("/{completionId:id}")
 async def get(completion_id: CompletionId, context: RequestContext) -> LogRowAnswer:
     """Fetch a row."""
-    return LogRowAnswer.made(data=(await context.read(lambda tx: _rows(tx, [completions.get(tx, completion_id)])))[0])
+    return LogRowAnswer(data=(await context.read(lambda tx: _rows(tx, [completions.get(tx, completion_id)])))[0])
 
 
 @router.get("")
@@ -187,7 +208,7 @@ async def list_rows(query: Annotated[RowsQuery, Query()], context: RequestContex
         return _rows(tx, completions.list_from(tx, filters, query.offset, limit)), completions.count(tx, filters)
 
     rows, total = await context.read(read)
-    return LogRows.made(data=rows, total=total)
+    return LogRows(data=rows, total=total)
 
 
 def _filters(query: RowsQuery) -> Filters:
@@ -223,13 +244,6 @@ def _created(text: str | None) -> CreatedFilter:
         raise Invalid(field_errors(error, at)) from None
 
 
-def _milliseconds(seconds: float | None) -> float | None:
-    """As the client wants it; left out where a double does not hold it."""
-    if seconds is None or math.isinf(seconds * 1000):
-        return None
-    return round(seconds * 1000, 6)
-
-
 def _rows(tx: Tx, rows: Sequence[CompletionRow]) -> list[LogRow]:
     keys = tags.keys_of(tx, {name for row in rows for name in ungraded_index.tags_of(row)})
-    return [LogRow.read(row, keys) for row in rows]
+    return [LogRow.of(row, keys) for row in rows]

@@ -11,16 +11,19 @@ from pydantic_core import PydanticCustomError
 from log10_server.runtime.runtime import LONG_TIMEOUT_SECONDS
 from log10_server.services import usage
 from log10_server.store.usage import Tokens
+from log10_server.web.http.answers import Answer
 from log10_server.web.http.call import RequestContext
 from log10_server.web.http.endpoint import Endpoint
-from log10_server.web.http.fields import QueryText, Wire
+from log10_server.web.http.fields import QueryText
 
 router = APIRouter(prefix="/api/metrics", route_class=Endpoint, include_in_schema=False)
 
 _EPOCH = date(1970, 1, 1)
 
 
-class ModelDay(Wire):
+class ModelDay(Answer, kw_only=True):
+    """The tokens of one model on one day."""
+
     metric: str
     timestamp: str
     total_tokens: int
@@ -31,7 +34,8 @@ class ModelDay(Wire):
 
     @classmethod
     def of(cls, row: Tokens) -> "ModelDay":
-        return cls.made(
+        """The names are those that Log10 answers."""
+        return cls(
             metric="tokens_per_model_per_day",
             timestamp=f"{_EPOCH + timedelta(row.day)}T00:00:00.000Z",
             total_tokens=row.input_tokens + row.output_tokens,
@@ -42,7 +46,9 @@ class ModelDay(Wire):
         )
 
 
-class ModelStats(Wire):
+class ModelStats(Answer, kw_only=True):
+    """The tokens of each model on each day."""
+
     data: list[ModelDay]
 
 
@@ -77,4 +83,4 @@ async def model_stats(query: Annotated[StatsQuery, Query()], context: RequestCon
         lambda tx: usage.tokens_per_model_per_day(tx, tags, query.startDate, query.endDate),
         timeout=LONG_TIMEOUT_SECONDS,
     )
-    return ModelStats.made(data=[ModelDay.of(row) for row in rows])
+    return ModelStats(data=[ModelDay.of(row) for row in rows])

@@ -1,8 +1,9 @@
 """Two lists of the versioned API in the envelope that `log10-io` pages through (docs/api.md, "Envelopes")."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Query
+from msgspec import Raw
 from pydantic import BaseModel, Field
 from starlette.routing import Match
 from starlette.types import Scope
@@ -13,10 +14,11 @@ from log10_server.services import feedback, feedback_tasks
 from log10_server.services.feedback import Matched
 from log10_server.store.feedback import Filters
 from log10_server.store.feedback_tasks import FeedbackTaskRow
-from log10_server.strict_json import JsonText, value, written
+from log10_server.strict_json import value, written
+from log10_server.web.http.answers import Answer
 from log10_server.web.http.call import RequestContext, call_of
 from log10_server.web.http.endpoint import Endpoint
-from log10_server.web.http.fields import JsonObject, Limit, Offset, QueryText, Wire, as_members
+from log10_server.web.http.fields import Limit, Offset, QueryText
 from log10_server.web.v1.completions import DEFAULT_PAGE
 from log10_server.web.v1.feedback import Feedback, FeedbackQueryBody
 from log10_server.web.v1.feedback_tasks import ALL, Task
@@ -36,18 +38,64 @@ class Paged(Endpoint):
 router = APIRouter(prefix="/api/v1", route_class=Paged, include_in_schema=False)
 
 
-class PagedFeedback(Feedback):
+class PagedFeedback(Feedback, kw_only=True):
+    """Feedback with the name of its task."""
+
     task_name: str
 
+    @classmethod
+    def with_task(cls, matched: Matched, task_name: str) -> "PagedFeedback":
+        """All that the versioned API answers, and the name."""
+        feedback = Feedback.of(matched)
+        return cls(
+            id=feedback.id,
+            organization_id=feedback.organization_id,
+            created_at_ms=feedback.created_at_ms,
+            task_id=feedback.task_id,
+            json_values=feedback.json_values,
+            matched_completion_ids=feedback.matched_completion_ids,
+            comment=feedback.comment,
+            completions_summary=feedback.completions_summary,
+            state=feedback.state,
+            task_name=task_name,
+        )
 
-class PagedTask(Task):
+
+class PagedTask(Task, kw_only=True):
+    """A task with its creation time in ISO 8601; its schema always has `required`."""
+
     created_at: str
 
+    @classmethod
+    def of_row(cls, row: FeedbackTaskRow) -> "PagedTask":
+        """All that the versioned API answers, and the time."""
+        task = Task.of(row)
+        return cls(
+            id=task.id,
+            organization_id=task.organization_id,
+            created_at_ms=task.created_at_ms,
+            name=task.name,
+            instruction=task.instruction,
+            json_schema=with_required(row.json_schema),
+            completion_tags_selector=task.completion_tags_selector,
+            archived=task.archived,
+            created_at=utc(row.created_at).isoformat(timespec="microseconds"),
+        )
 
-class Page(Wire):
-    """`total` is what remains from `offset` on: that client asks for `total` rows and stops when it has them."""
 
-    data: list[Any]
+class FeedbackPage(Answer, kw_only=True):
+    """`total` counts what remains from `offset` on: the client asks for `total` rows and stops when it has them."""
+
+    data: list[PagedFeedback]
+    total: int
+    offset: int
+    limit: int
+
+
+class TaskPage(Answer, kw_only=True):
+    """As `FeedbackPage`, of feedback tasks."""
+
+    data: list[PagedTask]
     total: int
     offset: int
     limit: int
@@ -68,7 +116,7 @@ class TaskPageQuery(BaseModel):
 @router.get("/feedback")
 async def list_feedback(
     query: Annotated[FeedbackPageQuery, Query()], context: RequestContext, body: FeedbackQueryBody | None = None
-) -> Page:
+) -> FeedbackPage:
     """Feedback with the names of its tasks, newest first."""
     asked = body or FeedbackQueryBody()
     filters = Filters(
@@ -85,12 +133,12 @@ async def list_feedback(
         return [(one, names[one.feedback.task_id]) for one in given], feedback.count(tx, filters)
 
     rows, total = await context.read(read)
-    data = [PagedFeedback.made(**as_members(Feedback.of(one)), task_name=name) for one, name in rows]
-    return _page(data, total, offset, limit)
+    data = [PagedFeedback.with_task(matched, name) for matched, name in rows]
+    return FeedbackPage(data=data, total=max(total - offset, 0), offset=offset, limit=limit)
 
 
 @router.get("/feedback_task")
-async def list_tasks(query: Annotated[TaskPageQuery, Query()], context: RequestContext) -> Page:
+async def list_tasks(query: Annotated[TaskPageQuery, Query()], context: RequestContext) -> TaskPage:
     """Feedback tasks, newest first."""
     limit = min(query.limit, context.limits.page)
 
@@ -98,24 +146,14 @@ async def list_tasks(query: Annotated[TaskPageQuery, Query()], context: RequestC
         return feedback_tasks.list_newest(tx, None, query.offset, limit), feedback_tasks.count(tx, None)
 
     rows, total = await context.read(read)
-    data = [
-        PagedTask.made(
-            **{**as_members(Task.of(row)), "json_schema": with_required(row.json_schema)},
-            created_at=utc(row.created_at).isoformat(timespec="microseconds"),
-        )
-        for row in rows
-    ]
-    return _page(data, total, query.offset, limit)
+    data = [PagedTask.of_row(row) for row in rows]
+    return TaskPage(data=data, total=max(total - query.offset, 0), offset=query.offset, limit=limit)
 
 
-def with_required(json_schema: str) -> JsonText:
-    """The schema with `required`, which the `log10` command line reads of every task and dies without."""
+def with_required(json_schema: str) -> Raw:
+    """The schema with `required`: the `log10` command line reads it from every task, and fails where it is missing."""
     if "required" in value(json_schema):
-        return JsonObject(json_schema)
+        return Raw(json_schema)
     inside = json_schema.rstrip().removesuffix("}").rstrip()
     comma = "" if inside.endswith("{") else ","
-    return JsonObject(f"{inside}{comma}{written('required')}:[]}}")
-
-
-def _page(data: list[Any], total: int, offset: int, limit: int) -> Page:
-    return Page.made(data=data, total=max(total - offset, 0), offset=offset, limit=limit)
+    return Raw(f"{inside}{comma}{written('required')}:[]}}")

@@ -6,20 +6,25 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel
 
 from log10_server.services import tags
+from log10_server.web.http.answers import Answer
 from log10_server.web.http.call import RequestContext
 from log10_server.web.http.endpoint import Endpoint
-from log10_server.web.http.fields import QueryText, Wire
+from log10_server.web.http.fields import QueryText
 
 router = APIRouter(prefix="/api/tags", route_class=Endpoint, include_in_schema=False)
 
 
-class FoundTag(Wire):
+class Tag(Answer, kw_only=True):
+    """A tag, with the id that lists of log rows filter by."""
+
     id: str
     name: str
 
 
-class FoundTags(Wire):
-    data: list[FoundTag]
+class Tags(Answer, kw_only=True):
+    """The tags that match a search."""
+
+    data: list[Tag]
 
 
 class TagQuery(BaseModel):
@@ -27,7 +32,7 @@ class TagQuery(BaseModel):
 
 
 @router.get("/search")
-async def search(query: Annotated[TagQuery, Query()], context: RequestContext) -> FoundTags:
+async def search(query: Annotated[TagQuery, Query()], context: RequestContext) -> Tags:
     """Tags whose name contains the query; those used last for a blank one."""
     rows = await context.read(lambda tx: tags.search(tx, query.query))
-    return FoundTags.made(data=[FoundTag.made(id=str(row.id), name=row.name) for row in rows])
+    return Tags(data=[Tag(id=str(row.id), name=row.name) for row in rows])

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from log10_server.clock import utc
+from log10_server.services import durations
 from log10_server.services.feedback import Matched
 from log10_server.store.completions import CompletionRow
 from log10_server.store.feedback_tasks import FeedbackTaskRow
@@ -54,7 +55,7 @@ def _completion(row: CompletionRow) -> str:
         kind=row.kind,
         status=row.status,
         tags=_payload(row.tags),
-        duration=None if row.duration is None else row.duration + 0.0,  # SQLite has no -0.0
+        duration=durations.compact(row.duration),
         failure_kind=row.failure_kind,
         failure_reason=row.failure_reason,
         model=row.model,

@@ -15,13 +15,13 @@ from log10_server.services.merging import DerivedFields
 from log10_server.services.selectors import Listed
 from log10_server.services.transfer import KeptFeedback, KeptSession, KeptTask, KeptTestRun
 from log10_server.settings import Limits
+from log10_server.store.feedback import State
 from log10_server.strict_json import members
 from log10_server.web.http.fields import AnyText, Id, JsonObject, LongText, MatchedIds, Name, SessionId, Tags, Wire
 from log10_server.web.http.json_rows import validated
 from log10_server.web.legacy.completions import LogEntry
 from log10_server.web.transfer.lines import FORMAT, VERSION
 from log10_server.web.v1.completions import CompletionUpload
-from log10_server.web.v1.feedback import State
 from log10_server.web.v1.feedback_tasks import TaskUpload
 
 Kept = KeptSession | KeptTask | Entry | KeptFeedback | KeptTestRun

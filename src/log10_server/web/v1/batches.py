@@ -2,19 +2,19 @@
 
 import asyncio
 from json import dumps
-from typing import Any
+from typing import Annotated, Any
 
 from fastapi import APIRouter
-from pydantic import Field
+from msgspec import Meta
 
 from log10_server.errors import FieldError, Forbidden, Invalid, TooLarge, WrongMediaType
 from log10_server.runtime.context import Context
 from log10_server.services import completions
 from log10_server.services.completions import Entry
+from log10_server.web.http.answers import Answer
 from log10_server.web.http.body import is_json
 from log10_server.web.http.call import EndpointBody, RequestContext, check_organization
 from log10_server.web.http.endpoint import Endpoint
-from log10_server.web.http.fields import Wire
 from log10_server.web.http.json_rows import Elements, Lines, Row, Splitter, validated
 from log10_server.web.v1.completions import CompletionUpload
 
@@ -46,11 +46,11 @@ _BODY = {
 }
 
 
-class StoredRows(Wire):
-    """What became of a batch."""
+class StoredRows(Answer, kw_only=True):
+    """The result of a batch."""
 
-    rows: int = Field(description="How many rows were stored.")
-    ids: list[str] = Field(description="The id of each row's completion, in the order of the rows.")
+    rows: Annotated[int, Meta(description="How many rows were stored.")]
+    ids: Annotated[list[str], Meta(description="The id of each row's completion, in the order of the rows.")]
 
 
 @router.post("/batch", operation_id="createBatch", status_code=201, openapi_extra={"requestBody": _BODY})
@@ -75,7 +75,7 @@ async def create_batch(body: EndpointBody, context: RequestContext) -> StoredRow
         else:
             entries = await asyncio.to_thread(reading.last, bytes(piece))
         ids = await completions.log_batch(context, entries)
-    return StoredRows.made(rows=len(ids), ids=ids)
+    return StoredRows(rows=len(ids), ids=ids)
 
 
 def _splitter(media_type: str | None, most: int) -> Splitter:

@@ -2,17 +2,19 @@
 
 import base64
 import binascii
-from typing import Annotated, Literal, cast
+from typing import Annotated, cast
 
 from fastapi import APIRouter, Path, Query
+from msgspec import Meta, Raw
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict
 
 from log10_server.errors import Invalid
-from log10_server.services import completions, ungraded
+from log10_server.services import completions, durations, ungraded
 from log10_server.services.merging import CompletionFields
 from log10_server.settings import Limits
-from log10_server.store.completions import CompletionRow, Cursor, Filters
+from log10_server.store.completions import CompletionRow, Cursor, Filters, Kind, Status
+from log10_server.web.http.answers import Answer, ObjectsText, ObjectText, StringsText
 from log10_server.web.http.call import RequestContext
 from log10_server.web.http.endpoint import Endpoint
 from log10_server.web.http.fields import (
@@ -31,8 +33,6 @@ from log10_server.web.http.fields import (
     SessionId,
     Tags,
     Wire,
-    answered_in_order,
-    as_it_is,
     fits_id,
 )
 
@@ -40,8 +40,12 @@ router = APIRouter(prefix="/api/v1/completions", tags=["Completions"], route_cla
 
 DEFAULT_PAGE = 50
 
-Kind = Literal["chat", "prompt"]
-Status = Literal["started", "finished", "failed"]
+_KIND = "Whether the request holds chat messages or a prompt."
+_STATUS = "Whether the call has started, has finished, or has failed."
+_STACKTRACE = "Where in the program the call was made: `file`, `line`, `lineno` and `name` of each frame."
+_DURATION = "How long the call took, in seconds."
+_FAILURE_KIND = "What kind of failure ended the call."
+_FAILURE_REASON = "Why the call failed."
 
 _EXAMPLE: JsonDict = {
     "id": "greeting-1",
@@ -60,89 +64,73 @@ _EXAMPLE: JsonDict = {
 }
 
 
-class Completion(Wire):
+class Completion(Answer, kw_only=True):
     """One LLM request and its response."""
 
-    id: str = Field(description="The completion's id.")
-    organization_id: str = Field(description="The organization that the completion belongs to.")
-    created_at_ms: int = Field(description="When its first row arrived, in milliseconds since 1970.")
-    kind: Kind = Field(description="Whether the request holds chat messages or a prompt.")
-    status: Status = Field(description="How far the call is.")
-    tags: list[str] = Field(description="The tags, in the order given.")
-    request: JsonObject | None = Field(None, description="What was sent to the LLM, as it was sent.")
-    response: JsonObject | None = Field(None, description="What the LLM answered, as it came.")
-    stacktrace: JsonArray | None = Field(
-        None, description="Where in the program the call was made: `file`, `line`, `lineno` and `name` of each frame."
+    id: Annotated[str, Meta(description="The completion's id.")]
+    organization_id: Annotated[str, Meta(description="The organization that the completion belongs to.")]
+    created_at_ms: Annotated[int, Meta(description="When its first row arrived, in milliseconds since 1970 (UTC).")]
+    kind: Annotated[Kind, Meta(description=_KIND)]
+    status: Annotated[Status, Meta(description=_STATUS)]
+    tags: Annotated[StringsText, Meta(description="The tags, in the order in which they were sent.")]
+    request: Annotated[ObjectText | None, Meta(description="What was sent to the LLM, exactly as it was logged.")] = (
+        None
     )
-    session_id: str | None = Field(None, description="The session that the completion belongs to.")
-    duration: float | int | None = Field(None, description="How long the call took, in seconds.")
-    failure_kind: str | None = Field(None, description="What kind of failure ended the call.")
-    failure_reason: str | None = Field(None, description="Why the call failed.")
+    response: Annotated[ObjectText | None, Meta(description="What the LLM answered, exactly as it was logged.")] = None
+    stacktrace: Annotated[ObjectsText | None, Meta(description=_STACKTRACE)] = None
+    session_id: Annotated[str | None, Meta(description="The session that the completion belongs to.")] = None
+    duration: Annotated[float | None, Meta(description=_DURATION)] = None
+    failure_kind: Annotated[str | None, Meta(description=_FAILURE_KIND)] = None
+    failure_reason: Annotated[str | None, Meta(description=_FAILURE_REASON)] = None
 
     @classmethod
     def of(cls, row: CompletionRow) -> "Completion":
-        """Shows the defaults of what no row has said (docs/api.md, "Completions"). Its members are given in their order: pages are
-        made of many, and names take longer."""
-        (
-            owner,
-            id,
-            created_at,
-            session_id,
-            kind,
-            status,
-            _,
-            _,
-            _,
-            duration,
-            *failure,
-            tags,
-            request,
-            response,
-            frames,
-        ) = row
-        return cls.made(
-            id,
-            owner,
-            created_at // 1000,
-            kind or "chat",
-            status or ("started" if response is None else "finished"),
-            as_it_is(tags or "[]"),
-            None if request is None else as_it_is(request),
-            None if response is None else as_it_is(response),
-            None if frames is None else as_it_is(frames),
-            session_id,
-            duration if duration is None or duration % 1 else int(duration),
-            *failure,
+        """Kind and status have defaults where no row has set them (docs/api.md, "Completions")."""
+        return cls(
+            id=row.id,
+            organization_id=row.organization_id,
+            created_at_ms=row.created_at // 1000,
+            kind=row.kind or "chat",
+            status=row.status or ("started" if row.response is None else "finished"),
+            tags=Raw(row.tags or "[]"),
+            request=None if row.request is None else Raw(row.request),
+            response=None if row.response is None else Raw(row.response),
+            stacktrace=None if row.stacktrace is None else Raw(row.stacktrace),
+            session_id=row.session_id,
+            duration=durations.compact(row.duration),
+            failure_kind=row.failure_kind,
+            failure_reason=row.failure_reason,
         )
 
 
-answered_in_order(
-    Completion,
-    *("id", "organization_id", "created_at_ms", "kind", "status", "tags", "request", "response", "stacktrace"),
-    *("session_id", "duration", "failure_kind", "failure_reason"),
-)
-
-
 class CompletionUpload(Wire):
-    """A row about a completion. What is left out or `null` stays as it is."""
+    """What to log about a completion. A member that is left out or `null` keeps its stored value."""
 
     model_config = ConfigDict(json_schema_extra={"example": _EXAMPLE})
 
-    id: Id | None = Field(None, description="An id of your own making; else the server makes one.")
-    organization_id: str | None = Field(None, description="The token's organization, by id or slug. May be left out.")
-    kind: Kind | None = Field(None, description="Whether the request holds chat messages or a prompt.")
-    status: Status | None = Field(None, description="How far the call is.")
-    tags: Tags | None = Field(None, description="Tags by which selectors find the completion; `[]` clears them.")
-    request: JsonObject | None = Field(None, description="What is sent to the LLM. Comes back as it is.")
-    response: JsonObject | None = Field(None, description="What the LLM answered. Comes back as it is.")
-    stacktrace: JsonArray | None = Field(
-        None, description="Where the call was made: `file`, `line`, `lineno` and `name` of each frame."
+    id: Id | None = Field(
+        None, description="The completion's id, if you want to choose it; otherwise the server makes one."
     )
+    organization_id: str | None = Field(None, description="The token's organization, by id or slug. May be left out.")
+    kind: Kind | None = Field(None, description=_KIND)
+    status: Status | None = Field(None, description=_STATUS)
+    tags: Tags | None = Field(
+        None, description="Tags, by which selectors find the completion; `[]` removes the stored ones."
+    )
+    request: JsonObject | None = Field(
+        None, description="What is sent to the LLM. It is answered exactly as you send it."
+    )
+    response: JsonObject | None = Field(
+        None, description="What the LLM answered. It is answered exactly as you send it."
+    )
+    stacktrace: JsonArray | None = Field(None, description=_STACKTRACE)
     stack_trace: JsonArray | None = Field(None, description="Another spelling of `stacktrace`.", deprecated=True)
-    session_id: SessionId | None = Field(None, description="The session; it is made when it is not there.")
-    duration: Seconds | None = Field(None, description="How long the call took, in seconds.")
-    failure_kind: Name | None = Field(None, description="What kind of failure ended the call.")
-    failure_reason: LongText | None = Field(None, description="Why the call failed.")
+    session_id: SessionId | None = Field(
+        None, description="The session that the completion belongs to; it is created if it does not exist."
+    )
+    duration: Seconds | None = Field(None, description=_DURATION)
+    failure_kind: Name | None = Field(None, description=_FAILURE_KIND)
+    failure_reason: LongText | None = Field(None, description=_FAILURE_REASON)
 
     def to_fields(self) -> CompletionFields:
         """What the row says, in the words of the services."""
@@ -160,17 +148,22 @@ _PLAIN = ("session_id", "kind", "status", "duration", "failure_kind", "failure_r
 _PAYLOADS = ("request", "response", "stacktrace")
 
 
-class CompletionPage(Wire):
-    """Completions, newest first, and where the next page begins."""
-
-    completions: list[Completion] = Field(description="The completions of this page.")
-    next_cursor: str | None = Field(None, description="Give it as `cursor` for the next page; absent on the last.")
+NextCursor = Annotated[
+    str | None, Meta(description="Send it as `cursor` to get the next page. Absent on the last page.")
+]
 
 
-class UngradedPage(Wire):
-    """Completions that want feedback, newest first."""
+class CompletionPage(Answer, kw_only=True):
+    """A page of completions, newest first."""
 
-    completions: list[Completion] = Field(description="The completions of this page.")
+    completions: Annotated[list[Completion], Meta(description="The completions on this page.")]
+    next_cursor: NextCursor = None
+
+
+class UngradedPage(Answer, kw_only=True):
+    """A page of completions that still need feedback, newest first."""
+
+    completions: Annotated[list[Completion], Meta(description="The completions on this page.")]
 
 
 class CompletionQuery(BaseModel):
@@ -215,7 +208,7 @@ async def list_completions(query: Annotated[CompletionQuery, Query()], context: 
     )
     after, limit = decode_cursor(query.cursor), min(query.limit, context.limits.page)
     rows, next_cursor = await context.read(lambda tx: completions.list_newest(tx, query.tag, filters, after, limit))
-    return CompletionPage.made(completions=[Completion.of(row) for row in rows], next_cursor=encode_cursor(next_cursor))
+    return CompletionPage(completions=[Completion.of(row) for row in rows], next_cursor=encode_cursor(next_cursor))
 
 
 @router.get("/ungraded", operation_id="listUngraded")
@@ -223,7 +216,7 @@ async def list_ungraded(query: Annotated[UngradedQuery, Query()], context: Reque
     """List completions that some feedback task wants feedback on and that have none, newest first."""
     limit = min(query.limit, context.limits.page)
     rows = await context.read(lambda tx: ungraded.list_newest(tx, query.task_id, query.offset, limit))
-    return UngradedPage.made(completions=[Completion.of(row) for row in rows])
+    return UngradedPage(completions=[Completion.of(row) for row in rows])
 
 
 @router.get("/{completionId:id}", operation_id="getCompletion")

@@ -3,6 +3,7 @@
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Query
+from msgspec import Meta, Raw
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict
 
@@ -12,7 +13,8 @@ from log10_server.services import feedback
 from log10_server.services.feedback import Matched, NewFeedback
 from log10_server.services.filters import FilterError, Test, parsed
 from log10_server.services.selectors import Listed, Selector
-from log10_server.store.feedback import Filters
+from log10_server.store.feedback import Filters, State
+from log10_server.web.http.answers import Answer, ObjectText, Reply
 from log10_server.web.http.call import RequestContext
 from log10_server.web.http.endpoint import Endpoint, NoBody
 from log10_server.web.http.fields import (
@@ -30,11 +32,8 @@ from log10_server.web.http.fields import (
     QueryText,
     RangeEnd,
     RangeStart,
-    Reply,
     SelectorTags,
     Wire,
-    answered_in_order,
-    as_it_is,
 )
 from log10_server.web.http.problems import documented
 from log10_server.web.v1.completions import DEFAULT_PAGE
@@ -42,8 +41,6 @@ from log10_server.web.v1.completions import DEFAULT_PAGE
 router = APIRouter(prefix="/api/v1/feedback", tags=["Feedback"], route_class=Endpoint)
 
 DEFAULT_MATCHES = 100
-
-State = Literal["proposed", "accepted", "rejected"]
 
 _EXAMPLE: JsonDict = {
     "id": "feedback-1",
@@ -55,32 +52,34 @@ _EXAMPLE: JsonDict = {
 }
 
 
-class Feedback(Wire):
-    """What somebody or a program says of completions."""
+class Feedback(Answer, kw_only=True):
+    """What a person or a program says about completions."""
 
-    id: str = Field(description="The feedback's id.")
-    organization_id: str = Field(description="The organization that the feedback belongs to.")
-    created_at_ms: int = Field(description="When it was stored, in milliseconds since 1970.")
-    task_id: str = Field(description="The feedback task that it answers.")
-    json_values: JsonObject = Field(description="The values, which satisfy the task's schema, as they were given.")
-    matched_completion_ids: list[str] = Field(description="The completions that the feedback is about.")
-    comment: str = Field(description="What its giver adds in words.")
-    completions_summary: str = Field(description="One line that tells a reader what was graded.")
-    state: State = Field(description="A proposal grades nothing until it is accepted.")
+    id: Annotated[str, Meta(description="The feedback's id.")]
+    organization_id: Annotated[str, Meta(description="The organization that the feedback belongs to.")]
+    created_at_ms: Annotated[int, Meta(description="When the feedback was stored, in milliseconds since 1970 (UTC).")]
+    task_id: Annotated[str, Meta(description="The feedback task that the feedback answers.")]
+    json_values: Annotated[ObjectText, Meta(description="The values, exactly as they were sent.")]
+    matched_completion_ids: Annotated[list[str], Meta(description="The completions that the feedback is about.")]
+    comment: Annotated[str, Meta(description="A comment in words; empty when there is none.")]
+    completions_summary: Annotated[str, Meta(description="One line that shows a reader what was graded.")]
+    state: Annotated[State, Meta(description="A proposal grades nothing until it is accepted.")]
 
     @classmethod
-    def of(cls, given: Matched) -> "Feedback":
-        """Its members are given in their order, as those of a completion."""
-        owner, id, created_at, task_id, json_values, comment, summary, _, state = given.feedback
-        values = as_it_is(json_values)
-        return cls.made(id, owner, created_at // 1000, task_id, values, given.completion_ids, comment, summary, state)
-
-
-answered_in_order(
-    Feedback,
-    *("id", "organization_id", "created_at_ms", "task_id", "json_values", "matched_completion_ids", "comment"),
-    *("completions_summary", "state"),
-)
+    def of(cls, matched: Matched) -> "Feedback":
+        """`matched` is a row with the ids of its completions."""
+        row = matched.feedback
+        return cls(
+            id=row.id,
+            organization_id=row.organization_id,
+            created_at_ms=row.created_at // 1000,
+            task_id=row.task_id,
+            json_values=Raw(row.json_values),
+            matched_completion_ids=matched.completion_ids,
+            comment=row.comment,
+            completions_summary=row.completions_summary,
+            state=row.state,
+        )
 
 
 class FeedbackUpload(Wire):
@@ -146,10 +145,10 @@ class Decision(Wire):
     json_values: JsonObject | None = Field(None, description="Other values, in place of those proposed.")
 
 
-class FeedbackPage(Wire):
-    """Feedback, newest first."""
+class FeedbackPage(Answer, kw_only=True):
+    """A page of feedback, newest first."""
 
-    feedback: list[Feedback] = Field(description="The feedback of this page.")
+    feedback: Annotated[list[Feedback], Meta(description="The feedback on this page.")]
 
 
 class FeedbackQuery(BaseModel):
@@ -192,10 +191,10 @@ class FeedbackQueryBody(Wire):
 FeedbackId = Annotated[str, Path(alias="feedbackId", description="The feedback's id.", examples=["feedback-1"])]
 
 
-@router.get("", operation_id="list", response_model=FeedbackPage)
+@router.get("", operation_id="list")
 async def list_feedback(
     query: Annotated[FeedbackQuery, Query()], context: RequestContext, body: FeedbackQueryBody | None = None
-) -> Reply:
+) -> Reply[FeedbackPage]:
     """List feedback, newest first. What narrows it stands in the query, or in a JSON body."""
     asked = body or FeedbackQueryBody()
     filters = Filters(
@@ -218,7 +217,7 @@ async def list_feedback(
         return rows, feedback.count(tx, filters) if query.total else None
 
     rows, total = await context.read(read)
-    page = FeedbackPage.made(feedback=[Feedback.of(given) for given in rows])
+    page = FeedbackPage(feedback=[Feedback.of(row) for row in rows])
     return Reply(page, {} if total is None else {"X-Total-Count": str(total)})
 
 

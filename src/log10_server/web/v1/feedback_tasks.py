@@ -1,8 +1,9 @@
 """Feedback tasks: say what feedback is wanted, and on which completions."""
 
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query
+from msgspec import Meta, Raw
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.config import JsonDict
 
@@ -10,7 +11,7 @@ from log10_server.db.transaction import Tx
 from log10_server.services import feedback_tasks
 from log10_server.services.feedback_tasks import Changes, NewFeedbackTask
 from log10_server.store.feedback_tasks import FeedbackTaskRow
-from log10_server.strict_json import JsonText
+from log10_server.web.http.answers import Answer, ObjectText, Reply, StringsText
 from log10_server.web.http.call import RequestContext
 from log10_server.web.http.endpoint import Endpoint
 from log10_server.web.http.fields import (
@@ -21,7 +22,6 @@ from log10_server.web.http.fields import (
     LongText,
     Name,
     Offset,
-    Reply,
     SelectorTags,
     Wire,
 )
@@ -38,6 +38,10 @@ _SCHEMA_EXAMPLE: JsonDict = {
     "properties": {"grade": {"type": "integer", "minimum": 1, "maximum": 5}, "note": {"type": "string"}},
     "required": ["grade"],
 }
+_NAME = "What the task is called."
+_INSTRUCTION = "What a reviewer should do."
+_SELECTOR = "The task wants feedback on completions that have all of these tags. Without tags it wants none."
+
 _EXAMPLE: JsonDict = {
     "id": "greeting-quality",
     "name": "Greeting quality",
@@ -47,30 +51,31 @@ _EXAMPLE: JsonDict = {
 }
 
 
-class Task(Wire):
+class Task(Answer, kw_only=True):
     """What feedback is wanted, and on which completions."""
 
-    id: str = Field(description="The task's id.")
-    organization_id: str = Field(description="The organization that the task belongs to.")
-    created_at_ms: int = Field(description="When the task was made, in milliseconds since 1970.")
-    name: str = Field(description="What the task is called.")
-    instruction: str = Field(description="What a reviewer should do.")
-    json_schema: JsonObject = Field(description="The JSON Schema that feedback must satisfy, as it was given.")
-    completion_tags_selector: list[str] = Field(
-        description="The task wants feedback on completions that have all of these tags."
-    )
-    archived: bool = Field(description="An archived task asks for nothing and takes no new feedback.")
+    id: Annotated[str, Meta(description="The task's id.")]
+    organization_id: Annotated[str, Meta(description="The organization that the task belongs to.")]
+    created_at_ms: Annotated[int, Meta(description="When the task was created, in milliseconds since 1970 (UTC).")]
+    name: Annotated[str, Meta(description=_NAME)]
+    instruction: Annotated[str, Meta(description=_INSTRUCTION)]
+    json_schema: Annotated[
+        ObjectText, Meta(description="The JSON Schema that feedback must satisfy, exactly as it was sent.")
+    ]
+    completion_tags_selector: Annotated[StringsText, Meta(description=_SELECTOR)]
+    archived: Annotated[bool, Meta(description="An archived task wants no feedback and takes none.")]
 
     @classmethod
     def of(cls, row: FeedbackTaskRow) -> "Task":
-        return cls.made(
+        """The selector and the schema are answered as their stored text."""
+        return cls(
             id=row.id,
             organization_id=row.organization_id,
             created_at_ms=row.created_at // 1000,
             name=row.name,
             instruction=row.instruction,
-            json_schema=JsonObject(row.json_schema),
-            completion_tags_selector=cast(list[str], JsonText(row.selector)),
+            json_schema=Raw(row.json_schema),
+            completion_tags_selector=Raw(row.selector),
             archived=row.archived,
         )
 
@@ -88,15 +93,15 @@ class TaskUpload(Wire):
 
     model_config = ConfigDict(json_schema_extra={"example": _EXAMPLE})
 
-    id: Id | None = Field(None, description="An id of your own making: the same upload again answers the same task.")
-    name: Name = Field(description="What the task is called.")
+    id: Id | None = Field(
+        None, description="The task's id, if you want to choose it: then the same upload again answers the same task."
+    )
+    name: Name = Field(description=_NAME)
     instruction: LongText | None = Field(None, description="What a reviewer should do.")
     json_schema: JsonObject = Field(
         description="The JSON Schema (draft 4, 6, 7, 2019-09 or 2020-12) that feedback must satisfy."
     )
-    completion_tags_selector: SelectorOrNone = Field(
-        None, description="The task wants feedback on completions that have all of these tags; none: on nothing."
-    )
+    completion_tags_selector: SelectorOrNone = Field(None, description=_SELECTOR)
 
     def to_new_task(self) -> NewFeedbackTask:
         """The task in the words of the services."""
@@ -147,8 +152,8 @@ class TaskQuery(BaseModel):
 TaskId = Annotated[str, Path(alias="taskId", description="The feedback task's id.", examples=["greeting-quality"])]
 
 
-@router.get("", operation_id="listFeedbackTasks", response_model=list[Task])
-async def list_tasks(query: Annotated[TaskQuery, Query()], context: RequestContext) -> Reply:
+@router.get("", operation_id="listFeedbackTasks")
+async def list_tasks(query: Annotated[TaskQuery, Query()], context: RequestContext) -> Reply[list[Task]]:
     """List feedback tasks, newest first."""
     limit = min(query.limit, context.limits.page)
 

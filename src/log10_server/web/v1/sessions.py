@@ -3,37 +3,43 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
+from msgspec import Meta
 from pydantic import BaseModel, Field
 
 from log10_server.db.transaction import Tx
 from log10_server.services import completions, sessions
 from log10_server.store.completions import CompletionRow, Cursor
 from log10_server.store.sessions import SessionRow
+from log10_server.web.http.answers import Answer
 from log10_server.web.http.call import RequestContext
 from log10_server.web.http.endpoint import Endpoint, NoBody
-from log10_server.web.http.fields import Limit, QueryText, Wire
-from log10_server.web.v1.completions import DEFAULT_PAGE, Completion, decode_cursor, encode_cursor
+from log10_server.web.http.fields import Limit, QueryText
+from log10_server.web.v1.completions import DEFAULT_PAGE, Completion, NextCursor, decode_cursor, encode_cursor
 
 router = APIRouter(prefix="/api/v1/sessions", tags=["Sessions"], route_class=Endpoint)
 
 
-class Session(Wire):
-    """What a program did in one go."""
+class Session(Answer, kw_only=True):
+    """A group of completions that belong together, such as one run of a program."""
 
-    id: str = Field(description="The session's id.")
-    created_at_ms: int | None = Field(None, description="When it was first heard of, in milliseconds since 1970.")
-
-
-class NewSession(Wire):
-    session: Session = Field(description="The session that was made.")
+    id: Annotated[str, Meta(description="The session's id.")]
+    created_at_ms: Annotated[
+        int | None, Meta(description="When the session was first used, in milliseconds since 1970 (UTC).")
+    ] = None
 
 
-class SessionPage(Wire):
-    """A session and its completions in the order in which they began."""
+class NewSession(Answer, kw_only=True):
+    """A session that was just created."""
 
-    session: Session = Field(description="The session.")
-    completions: list[Completion] = Field(description="Its completions on this page.")
-    next_cursor: str | None = Field(None, description="Give it as `cursor` for the next page; absent on the last.")
+    session: Annotated[Session, Meta(description="The new session.")]
+
+
+class SessionPage(Answer, kw_only=True):
+    """A session and a page of its completions, oldest first."""
+
+    session: Annotated[Session, Meta(description="The session.")]
+    completions: Annotated[list[Completion], Meta(description="The session's completions on this page.")]
+    next_cursor: NextCursor = None
 
 
 class SessionQuery(BaseModel):
@@ -44,7 +50,7 @@ class SessionQuery(BaseModel):
 @router.post("", operation_id="createSession", status_code=201)
 async def create(context: RequestContext, _body: NoBody | None = None) -> NewSession:
     """Create a session. It needs no body."""
-    return NewSession.made(session=Session.made(id=await context.write(sessions.create)))
+    return NewSession(session=Session(id=await context.write(sessions.create)))
 
 
 @router.get("/{sessionId:text}", operation_id="getSession")
@@ -60,8 +66,8 @@ async def get(
         return sessions.get(tx, session_id), *completions.list_of_session(tx, session_id, after, limit)
 
     session, rows, next_cursor = await context.read(read)
-    return SessionPage.made(
-        session=Session.made(id=session.id, created_at_ms=session.created_at // 1000),
+    return SessionPage(
+        session=Session(id=session.id, created_at_ms=session.created_at // 1000),
         completions=[Completion.of(row) for row in rows],
         next_cursor=encode_cursor(next_cursor),
     )

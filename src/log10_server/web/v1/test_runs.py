@@ -4,15 +4,17 @@ from typing import Annotated
 from urllib.parse import quote
 
 from fastapi import APIRouter, Path, Query
+from msgspec import Meta, Raw
 from pydantic import BaseModel, Field
 
 from log10_server.db.transaction import Tx
-from log10_server.services import test_runs
+from log10_server.services import durations, test_runs
 from log10_server.services.test_runs import TestOutcome
 from log10_server.store.test_runs import TestRunRow
+from log10_server.web.http.answers import Answer, ObjectText, Reply
 from log10_server.web.http.call import RequestContext
 from log10_server.web.http.endpoint import Endpoint
-from log10_server.web.http.fields import Flag, JsonObject, Limit, Offset, Reply, Wire, as_members
+from log10_server.web.http.fields import Flag, Limit, Offset
 from log10_server.web.v1.completions import DEFAULT_PAGE
 
 router = APIRouter(prefix="/api/v1/test_runs", tags=["TestRuns"], route_class=Endpoint)
@@ -26,64 +28,93 @@ def report_path(row: TestRunRow, secret: str) -> str:
     return f"/test_runs/{quote(row.organization_id, safe='')}/{row.id}/{secret}/report"
 
 
-class TestRun(Wire):
-    """One run of `pytest --log10`. What comes with its report is absent until that is uploaded."""
+class TestRun(Answer, kw_only=True):
+    """One run of `pytest --log10`. Two members are absent until the run's report is uploaded."""
 
-    id: str = Field(description="The run's id; `NAME-ID` is the tag of all its completions.")
-    organization_id: str = Field(description="The organization that the run belongs to.")
-    name: str = Field(description="What the session is called.")
-    created_at_ms: int = Field(description="When the run began, in milliseconds since 1970.")
-    uploaded_at_ms: int | None = Field(None, description="When its report came, in milliseconds since 1970.")
-    summary: JsonObject | None = Field(
-        None, description="The counts of the report, by name: `passed`, `failed`, `total`, `collected` and others."
-    )
+    id: Annotated[str, Meta(description="The run's id; `NAME-ID` is a tag of all its completions.")]
+    organization_id: Annotated[str, Meta(description="The organization that the run belongs to.")]
+    name: Annotated[str, Meta(description="What the run is called.")]
+    created_at_ms: Annotated[int, Meta(description="When the run began, in milliseconds since 1970 (UTC).")]
+    uploaded_at_ms: Annotated[
+        int | None, Meta(description="When the report was uploaded, in milliseconds since 1970 (UTC).")
+    ] = None
+    summary: Annotated[
+        ObjectText | None,
+        Meta(description="The counts of the report, by name: `passed`, `failed`, `total`, `collected` and others."),
+    ] = None
 
     @classmethod
     def of(cls, row: TestRunRow) -> "TestRun":
-        return cls.made(
+        """The run as lists answer it, without its report."""
+        return cls(
             id=row.id,
             organization_id=row.organization_id,
             name=row.name,
             created_at_ms=row.created_at // 1000,
             uploaded_at_ms=None if row.uploaded_at is None else row.uploaded_at // 1000,
-            summary=None if row.summary is None else JsonObject(row.summary),
+            summary=None if row.summary is None else Raw(row.summary),
         )
 
 
-class TestOfRun(Wire):
+class TestOfRun(Answer, kw_only=True):
     """One test of a report."""
 
-    nodeid: str = Field(description="The test, as pytest names it.")
-    outcome: str | None = Field(None, description="How it ended: `passed`, `failed`, `skipped`, `error` or others.")
-    duration: float | int | None = Field(None, description="How long its stages took together, in seconds.")
-    completion_tags_selector: list[str] = Field(description="The tags that its completions have.")
-    completion_ids: list[str] = Field(
-        description="The completions that have all of these tags, newest first, 100 at most; "
-        "empty for tests behind the first 1000 of a report."
-    )
+    nodeid: Annotated[str, Meta(description="The test's node id, as pytest writes it.")]
+    outcome: Annotated[
+        str | None, Meta(description="How the test ended: `passed`, `failed`, `skipped`, `error` or others.")
+    ] = None
+    duration: Annotated[
+        float | None, Meta(description="How long setup, call and teardown took together, in seconds.")
+    ] = None
+    completion_tags_selector: Annotated[list[str], Meta(description="The tags that the test's completions have.")]
+    completion_ids: Annotated[
+        list[str],
+        Meta(
+            description="The completions that have all of these tags, newest first, 100 at most. "
+            "Empty for tests after the first 1000 of a report."
+        ),
+    ]
 
     @classmethod
     def of(cls, test: TestOutcome) -> "TestOfRun":
-        return cls.made(
+        """A test that the report describes, with the completions that were found for it."""
+        return cls(
             nodeid=test.nodeid,
             outcome=test.outcome,
-            duration=test.seconds,
+            duration=durations.compact(test.seconds),
             completion_tags_selector=test.tags,
             completion_ids=test.completion_ids,
         )
 
 
-class TestRunWithTests(TestRun):
-    """A test run with what its report says."""
+class TestRunWithTests(TestRun, kw_only=True):
+    """A test run with its tests and its report."""
 
-    tests: list[TestOfRun] = Field(description="The tests, in the order of the report; none until it has come.")
-    report: JsonObject | None = Field(None, description="The report as it came.")
+    tests: Annotated[
+        list[TestOfRun], Meta(description="The tests in the order of the report; empty until the report is uploaded.")
+    ]
+    report: Annotated[ObjectText | None, Meta(description="The report, exactly as it was uploaded.")] = None
+
+    @classmethod
+    def with_tests(cls, row: TestRunRow, tests: list[TestOutcome]) -> "TestRunWithTests":
+        """The run as it is answered when it is fetched by its id."""
+        run = TestRun.of(row)
+        return cls(
+            id=run.id,
+            organization_id=run.organization_id,
+            name=run.name,
+            created_at_ms=run.created_at_ms,
+            uploaded_at_ms=run.uploaded_at_ms,
+            summary=run.summary,
+            tests=[TestOfRun.of(test) for test in tests],
+            report=None if row.report is None else Raw(row.report),
+        )
 
 
-class TestRunPage(Wire):
-    """Test runs, newest first."""
+class TestRunPage(Answer, kw_only=True):
+    """A page of test runs, newest first."""
 
-    test_runs: list[TestRun] = Field(description="The test runs of this page.")
+    test_runs: Annotated[list[TestRun], Meta(description="The test runs on this page.")]
 
 
 class TestRunQuery(BaseModel):
@@ -95,8 +126,8 @@ class TestRunQuery(BaseModel):
 TestRunId = Annotated[str, Path(alias="testRunId", description="The test run's id.")]
 
 
-@router.get("", operation_id="listTestRuns", response_model=TestRunPage)
-async def list_test_runs(query: Annotated[TestRunQuery, Query()], context: RequestContext) -> Reply:
+@router.get("", operation_id="listTestRuns")
+async def list_test_runs(query: Annotated[TestRunQuery, Query()], context: RequestContext) -> Reply[TestRunPage]:
     """List test runs, newest first, without their reports."""
     limit = min(query.limit, context.limits.page)
 
@@ -104,7 +135,7 @@ async def list_test_runs(query: Annotated[TestRunQuery, Query()], context: Reque
         return test_runs.list_newest(tx, query.offset, limit), test_runs.count(tx) if query.total else None
 
     rows, total = await context.read(read)
-    page = TestRunPage.made(test_runs=[TestRun.of(row) for row in rows])
+    page = TestRunPage(test_runs=[TestRun.of(row) for row in rows])
     return Reply(page, {} if total is None else {"X-Total-Count": str(total)})
 
 
@@ -117,8 +148,4 @@ async def get(test_run_id: TestRunId, context: RequestContext) -> TestRunWithTes
         return row, test_runs.outcomes(tx, row)
 
     row, tests = await context.read(read)
-    return TestRunWithTests.made(
-        **as_members(TestRun.of(row)),
-        tests=[TestOfRun.of(test) for test in tests],
-        report=None if row.report is None else JsonObject(row.report),
-    )
+    return TestRunWithTests.with_tests(row, tests)

@@ -1,19 +1,22 @@
 """Usage: calls, tokens, durations and success, by day, model, tag or status."""
 
+from collections.abc import Mapping
 from datetime import date, timedelta
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel, ConfigDict, Field
+from msgspec import Meta
+from pydantic import BaseModel, Field
 from pydantic.config import JsonDict
 
 from log10_server.runtime.runtime import LONG_TIMEOUT_SECONDS
-from log10_server.services import usage
+from log10_server.services import durations, usage
 from log10_server.services.usage import Question
 from log10_server.store.usage import Group, Sums
+from log10_server.web.http.answers import Answer
 from log10_server.web.http.call import RequestContext
 from log10_server.web.http.endpoint import Endpoint
-from log10_server.web.http.fields import Limit, QueryText, RangeEnd, RangeStart, Wire
+from log10_server.web.http.fields import Limit, QueryText, RangeEnd, RangeStart
 
 router = APIRouter(prefix="/api/v1/usage", tags=["Usage"], route_class=Endpoint)
 
@@ -30,41 +33,91 @@ _EXAMPLE: JsonDict = {
 }
 
 
-class Figures(Wire):
-    """What calls add up to."""
+class Figures(Answer, kw_only=True):
+    """Counts, tokens and durations of a group of completions."""
 
-    model_config = ConfigDict(json_schema_extra={"example": _EXAMPLE})
+    openapi_example: ClassVar[Mapping[str, Any]] = _EXAMPLE
 
-    calls: int = Field(description="How many completions.")
-    input_tokens: int = Field(description="The input tokens of those that say how many; exact, however large.")
-    output_tokens: int = Field(description="The output tokens of those that say how many; exact, however large.")
-    calls_with_unknown_tokens: int = Field(description="How many do not say both token counts.")
-    mean_duration: float | None = Field(
-        None, description="The mean duration in seconds, of those that have one; absent when none has."
-    )
-    p95_duration: float | None = Field(
-        None, description="The duration in seconds that 95 % do not exceed (nearest rank); absent when none has one."
-    )
-    success_rate: float | None = Field(
-        None, description="Finished among finished and failed, from 0 to 1; absent when there is neither."
-    )
+    calls: Annotated[int, Meta(description="How many completions there are.")]
+    input_tokens: Annotated[
+        int, Meta(description="The sum of the input tokens that are known. It is exact, however large.")
+    ]
+    output_tokens: Annotated[
+        int, Meta(description="The sum of the output tokens that are known. It is exact, however large.")
+    ]
+    calls_with_unknown_tokens: Annotated[
+        int, Meta(description="How many completions lack one of the two token counts, or both.")
+    ]
+    mean_duration: Annotated[
+        float | None,
+        Meta(description="The mean of the known durations in seconds. Absent when no completion has a duration."),
+    ] = None
+    p95_duration: Annotated[
+        float | None,
+        Meta(
+            description="The duration in seconds that 95 % of the completions do not exceed (nearest rank). "
+            "Absent when no completion has a duration."
+        ),
+    ] = None
+    success_rate: Annotated[
+        float | None,
+        Meta(
+            description="The share of finished completions among those that finished or failed, from 0 to 1. "
+            "Absent when none did."
+        ),
+    ] = None
+
+    @classmethod
+    def of(cls, sums: Sums) -> "Figures":
+        """The figures of all completions together."""
+        return cls(
+            calls=sums.calls,
+            input_tokens=sums.input_tokens,
+            output_tokens=sums.output_tokens,
+            calls_with_unknown_tokens=sums.unknown,
+            mean_duration=durations.mean(sums.mean),
+            p95_duration=durations.compact(sums.p95),
+            success_rate=usage.success_rate(sums),
+        )
 
 
-class Line(Figures):
-    """What the calls of one group add up to."""
+class Line(Figures, kw_only=True):
+    """The figures of one group of completions."""
 
-    model_config = ConfigDict(json_schema_extra={"example": {"group": "gpt-4o", **_EXAMPLE}})
+    openapi_example: ClassVar[Mapping[str, Any]] = {"group": "gpt-4o", **_EXAMPLE}
 
-    group: str | None = Field(
-        None, description="The day (`2026-01-31`, UTC), model (`unknown` without one), tag or status; absent ungrouped."
-    )
+    group: Annotated[
+        str | None,
+        Meta(
+            description="The day (`2026-01-31`, UTC), the model (`unknown` for none), the tag or the status. "
+            "Absent without `group_by`."
+        ),
+    ] = None
+
+    @classmethod
+    def of_group(cls, sums: Sums) -> "Line":
+        """The figures of one group, with its name."""
+        figures = Figures.of(sums)
+        return cls(
+            group=_group_name(sums),
+            calls=figures.calls,
+            input_tokens=figures.input_tokens,
+            output_tokens=figures.output_tokens,
+            calls_with_unknown_tokens=figures.calls_with_unknown_tokens,
+            mean_duration=figures.mean_duration,
+            p95_duration=figures.p95_duration,
+            success_rate=figures.success_rate,
+        )
 
 
-class Usage(Wire):
-    """Usage by group, and in all."""
+class Usage(Answer, kw_only=True):
+    """Usage by group, and in total."""
 
-    usage: list[Line] = Field(description="The groups in their order; ungrouped, one line.")
-    total: Figures = Field(description="All calls that match, each once, those of groups beyond `limit` as well.")
+    usage: Annotated[list[Line], Meta(description="The groups in their order. Without `group_by` there is one.")]
+    total: Annotated[
+        Figures,
+        Meta(description="All completions that match, each counted once, including those of groups beyond `limit`."),
+    ]
 
 
 class UsageQuery(BaseModel):
@@ -88,25 +141,11 @@ async def get(query: Annotated[UsageQuery, Query()], context: RequestContext) ->
     """Sum up completions: the newest days first, of other groups those with the most calls."""
     asked = Question(query.group_by, query.tag, query.model, query.created_from, query.created_to)
     limit = min(query.limit, context.limits.page)
-    lines, total = await context.read(lambda tx: usage.of(tx, asked, limit), timeout=LONG_TIMEOUT_SECONDS)
-    return Usage.made(
-        usage=[Line.made(group=_shown(line), **_figures(line)) for line in lines], total=Figures.made(**_figures(total))
-    )
+    groups, total = await context.read(lambda tx: usage.of(tx, asked, limit), timeout=LONG_TIMEOUT_SECONDS)
+    return Usage(usage=[Line.of_group(sums) for sums in groups], total=Figures.of(total))
 
 
-def _shown(line: Sums) -> str | None:
-    if isinstance(line.group, int):
-        return str(date(1970, 1, 1) + timedelta(line.group))
-    return line.group
-
-
-def _figures(sums: Sums) -> dict[str, Any]:
-    return {
-        "calls": sums.calls,
-        "input_tokens": sums.input_tokens,
-        "output_tokens": sums.output_tokens,
-        "calls_with_unknown_tokens": sums.unknown,
-        "mean_duration": sums.mean,
-        "p95_duration": sums.p95,
-        "success_rate": usage.success_rate(sums),
-    }
+def _group_name(sums: Sums) -> str | None:
+    if isinstance(sums.group, int):
+        return str(date(1970, 1, 1) + timedelta(sums.group))
+    return sums.group

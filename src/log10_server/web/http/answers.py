@@ -1,0 +1,107 @@
+"""Answers: what an endpoint returns, declared once as a class that is typed, quick to encode, and described in OpenAPI.
+
+An answer is built by keyword, so that the type checker sees a member that is missing or of a wrong type. Payloads are
+`msgspec.Raw`: their text is put into the answer as it is.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from inspect import signature
+from typing import Annotated, Any, ClassVar, Generic, Literal, NamedTuple, TypeVar, get_args, get_origin
+
+import msgspec
+from msgspec import Meta
+
+
+class Answer(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
+    """The base of all answers. Write `class Name(Answer, kw_only=True)`: msgspec does not hand `kw_only` down.
+
+    A member without a default is always answered. A member whose default is None is left out when it is None; it is
+    never answered as `null`, and its schema says so. The garbage collector does not track answers (`gc=False`), because
+    an answer never refers to itself.
+    """
+
+    # The example of the schema in the OpenAPI document, where there is one.
+    openapi_example: ClassVar[Mapping[str, Any] | None] = None
+
+
+_ANY_OBJECT = {"type": "object", "additionalProperties": True}
+
+# The text of a JSON object, of an array of objects, of an array of strings.
+ObjectText = Annotated[msgspec.Raw, Meta(extra_json_schema=_ANY_OBJECT)]
+ObjectsText = Annotated[msgspec.Raw, Meta(extra_json_schema={"type": "array", "items": _ANY_OBJECT})]
+StringsText = Annotated[msgspec.Raw, Meta(extra_json_schema={"type": "array", "items": {"type": "string"}})]
+
+A = TypeVar("A")
+
+
+class Reply(NamedTuple, Generic[A]):
+    """An answer with headers of its own."""
+
+    body: A
+    headers: Mapping[str, str]
+
+
+def answer_type(endpoint: Callable[..., Any]) -> Any:
+    """The answer that an endpoint's return annotation names, a class or a list of one; None when it names none."""
+    annotation = signature(endpoint).return_annotation
+    if get_origin(annotation) is Reply:
+        (annotation,) = get_args(annotation)
+    (item,) = get_args(annotation) if get_origin(annotation) is list else (annotation,)
+    return annotation if isinstance(item, type) and issubclass(item, Answer) else None
+
+
+_REFERENCE = "#/components/schemas/{name}"
+
+
+def reference_to(answer: Any) -> dict[str, Any]:
+    """The schema of an answer, as a reference into the OpenAPI document's components."""
+    (schema,), _ = msgspec.json.schema_components([answer], ref_template=_REFERENCE)
+    return schema
+
+
+def component_schemas(answers: Iterable[Any]) -> dict[str, dict[str, Any]]:
+    """The schemas of these answers and of all that they hold, by name, for the OpenAPI document's components.
+
+    Raises TypeError for two classes of one name.
+    """
+    classes = _classes_in(answers)
+    if len({answer.__name__ for answer in classes}) < len(classes):
+        raise TypeError(f"Two answers share a name: {sorted(answer.__name__ for answer in classes)}")
+    _, schemas = msgspec.json.schema_components(classes, ref_template=_REFERENCE)
+    for answer in classes:
+        schema = schemas[answer.__name__]
+        types = {field.encode_name: field.type for field in msgspec.structs.fields(answer)}
+        for name, member in schema.get("properties", {}).items():
+            schema["properties"][name] = _with_choices(_without_null(member), types[name])
+        if answer.openapi_example is not None:
+            schema["example"] = dict(answer.openapi_example)
+    return schemas
+
+
+def _classes_in(annotations: Iterable[Any]) -> list[type[Answer]]:
+    """Every answer class that the annotations name, in themselves or in their members, once."""
+    classes: dict[type[Answer], None] = {}
+    waiting = list(annotations)
+    while waiting:
+        annotation = waiting.pop()
+        if not isinstance(annotation, type) or get_origin(annotation) is not None:
+            waiting += [part for part in get_args(annotation) if not isinstance(part, str | Meta)]
+        elif issubclass(annotation, Answer) and annotation not in classes:
+            classes[annotation] = None
+            waiting += [field.type for field in msgspec.structs.fields(annotation)]
+    return list(classes)
+
+
+def _without_null(member: dict[str, Any]) -> dict[str, Any]:
+    """The schema of a member that is left out when it is None."""
+    if "default" not in member:
+        return member
+    rest = {name: part for name, part in member.items() if name not in {"anyOf", "default"}}
+    choices = [choice for choice in member.get("anyOf", []) if choice != {"type": "null"}]
+    return {**choices[0], **rest} if len(choices) == 1 else {**rest, "anyOf": choices}
+
+
+def _with_choices(member: dict[str, Any], annotation: Any) -> dict[str, Any]:
+    """The schema of a member that has one of a few texts: with its type, and in the order in which they are declared."""
+    inner = get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
+    return {**member, "type": "string", "enum": list(get_args(inner))} if get_origin(inner) is Literal else member
