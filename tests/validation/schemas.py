@@ -1,4 +1,4 @@
-"""How the tests of schemas ask: drafts, and what is said against a schema or against values."""
+"""What the tests of schemas share: the addresses of the drafts, and short ways to check and to validate."""
 
 import json
 from typing import Any
@@ -17,32 +17,31 @@ DRAFTS = [DRAFT_4, DRAFT_6, DRAFT_7, DRAFT_2019, DRAFT_2020]
 OLD_DRAFTS, NEW_DRAFTS = DRAFTS[:3], DRAFTS[3:]
 
 
-def of(draft: str, schema: dict[str, Any]) -> str:
+def schema_text(draft: str, schema: dict[str, Any]) -> str:
+    """The JSON text of a schema of this draft."""
     return json.dumps({"$schema": draft, **schema})
 
 
-def refused(schema: Any) -> list[FieldError]:
-    """What `check` says against a schema, which it must."""
+def schema_faults(schema: Any) -> list[FieldError]:
+    """What `check` finds wrong with a schema (an object or its text). The test fails if that is nothing."""
     with pytest.raises(Invalid) as refusal:
         check(schema if isinstance(schema, str) else json.dumps(schema))
     assert refusal.value.code == "invalid_schema"
     return refusal.value.faults
 
 
-def paths(faults: list[FieldError]) -> list[str]:
-    return [fault.path for fault in faults]
-
-
-def faults(schema: Any, values: Any) -> list[FieldError]:
-    """What is wrong with values, for a schema that must be good."""
+def value_faults(schema: Any, values: Any) -> list[FieldError]:
+    """What is wrong with values, for a schema (an object or its text) that must be good."""
     text = schema if isinstance(schema, str) else json.dumps(schema)
     check(text)
     return compiled(text).faults(values if isinstance(values, str) else json.dumps(values))
 
 
-def holds(schema: Any, value: Any) -> bool:
-    """Whether `value` is valid for `schema`, as a member `x`."""
-    draft = {"$schema": schema["$schema"]} if "$schema" in schema else {}
-    return not faults(
-        {**draft, "properties": {"x": schema | ({"$schema": draft["$schema"]} if draft else {})}}, {"x": value}
-    )
+def is_valid(schema: dict[str, Any], value: Any, draft: str = DRAFT_2020) -> bool:
+    """Whether `value` is valid for `schema`: values are objects, so it is the property `x` of one."""
+    return not value_faults(schema_text(draft, {"properties": {"x": schema}}), {"x": value})
+
+
+def paths(faults: list[FieldError]) -> list[str]:
+    """The path of each fault."""
+    return [fault.path for fault in faults]

@@ -1,4 +1,4 @@
-"""The asserted formats, by their RFCs: what passes, what fails, and that none takes long."""
+"""The asserted formats, by their RFCs: what passes, what fails, and that no check takes long."""
 
 import time
 from typing import Any
@@ -233,75 +233,44 @@ BAD = {
 }
 
 
-@pytest.mark.parametrize(("name", "text"), [(name, text) for name, texts in GOOD.items() for text in texts])
-def test_what_a_format_allows_passes(name: str, text: str) -> None:
-    assert ASSERTED.conforms(text, name)
-
-
-@pytest.mark.parametrize(("name", "text"), [(name, text) for name, texts in BAD.items() for text in texts])
-def test_what_a_format_does_not_allow_fails(name: str, text: str) -> None:
-    assert not ASSERTED.conforms(text, name)
-
-
-def test_the_formats_of_the_contract_are_asserted_and_no_others() -> None:
-    assert set(ASSERTED.checkers) == set(GOOD) == set(BAD)
-
-
 @pytest.mark.parametrize("name", GOOD)
-@pytest.mark.parametrize("value", [None, True, 1, 1.5, [], {}, ["x"]])
-def test_what_is_not_a_string_passes(name: str, value: Any) -> None:
-    assert ASSERTED.conforms(value, name)
+def test_a_format_is_asserted(name: str) -> None:
+    assert [text for text in GOOD[name] if not ASSERTED.conforms(text, name)] == []
+    assert [text for text in BAD[name] if ASSERTED.conforms(text, name)] == []
 
 
-@pytest.mark.parametrize("name", ["idn-email", "iri", "uri-template", "color", "", "relative-json-pointer"])
-def test_other_formats_are_notes(name: str) -> None:
-    assert ASSERTED.conforms("\n anything \ud800", name)
+def test_the_documented_formats_are_asserted_and_no_others() -> None:
+    assert set(ASSERTED.checkers) == set(GOOD) == set(BAD)
+    for name in ("idn-email", "iri", "uri-template", "color", "", "relative-json-pointer"):
+        assert ASSERTED.conforms("\n anything \ud800", name)
 
 
-def test_the_librarys_own_checks_stay_as_they_are() -> None:
+def test_a_value_that_is_no_string_passes() -> None:
+    values: list[Any] = [None, True, 1, 1.5, [], {}, ["x"]]
+
+    for name in GOOD:
+        assert [value for value in values if not ASSERTED.conforms(value, name)] == []
+
+
+def test_the_checks_of_the_library_stay_as_they_are() -> None:
     assert ASSERTED.checkers is not FormatChecker.checkers
     assert FormatChecker.checkers["date"] != ASSERTED.checkers["date"]
 
 
-LONG = 300_000
-PIECES = [
-    "a",
-    "1",
-    ".",
-    "-",
-    "@",
-    "a.",
-    "a-",
-    "1.",
-    "::",
-    ":",
-    "/",
-    "~0",
-    "~",
-    "%41",
-    "%",
-    "1Y",
-    "P",
-    "T1",
-    '"',
-    "\\a",
-    "a@",
-    "[",
-    "(",
-    "\ud800",
-    "\u0661",
-    "+",
-    "\n",
-]
-BEGINNINGS = ["", "P", "PT", "2026-01-31T08:00:00.", '"', "a@", "http://", "http://[", "/", "a:", "1.1.1."]
+PIECES = [*'a1.-@:/~%P"[(+\n', "a.", "a-", "1.", "::", "~0", "%41", "1Y", "T1", "\\a", "a@", "\ud800", "\u0661"]
+BEGINNINGS = ("", "P", "PT", "2026-01-31T08:00:00.", '"', "a@", "http://", "http://[", "/", "a:", "1.1.1.")
 
 
-@pytest.mark.parametrize("name", sorted(set(GOOD) - {"regex"}))
-def test_a_long_text_takes_little_time(name: str) -> None:
-    started = time.perf_counter()
+def test_a_long_text_stays_far_within_the_budget_of_a_validation() -> None:
+    """The budget is 1 s. A pattern that backtracks takes many seconds for a text of this length, or hours."""
+    slowest = 0.0
 
-    for beginning in BEGINNINGS:
-        for piece in PIECES:
-            ASSERTED.conforms(beginning + piece * (LONG // len(piece)) + "!", name)
+    for name in sorted(set(GOOD) - {"regex"}):
+        for beginning in BEGINNINGS:
+            for piece in PIECES:
+                text = beginning + piece * (30_000 // len(piece)) + "!"
+                started = time.perf_counter()
+                ASSERTED.conforms(text, name)
+                slowest = max(slowest, time.perf_counter() - started)
 
-    assert time.perf_counter() - started < 30  # some 300 texts of 300 000 characters: below a second as a rule
+    assert slowest < 3.0

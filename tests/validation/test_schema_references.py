@@ -16,10 +16,11 @@ from tests.validation.schemas import (
     DRAFTS,
     NEW_DRAFTS,
     OLD_DRAFTS,
-    faults,
-    of,
+    is_valid,
     paths,
-    refused,
+    schema_faults,
+    schema_text,
+    value_faults,
 )
 
 OUTSIDE = [
@@ -48,126 +49,173 @@ NOWHERE = [
     "#/required",
     "#/title",
 ]
-PLACES: list[tuple[str, Any]] = [
-    ("", lambda reference: reference),
-    ("/properties/x", lambda reference: {"properties": {"x": reference}}),
-    ("/patternProperties/^x", lambda reference: {"patternProperties": {"^x": reference}}),
-    ("/additionalProperties", lambda reference: {"additionalProperties": reference}),
-    ("/items", lambda reference: {"items": reference}),
-    ("/anyOf/1/not", lambda reference: {"anyOf": [{}, {"not": reference}]}),
-    ("/definitions/unused", lambda reference: {"definitions": {"a": {}, "unused": reference}}),
-    ("/properties/$ref", lambda reference: {"properties": {"$ref": reference}}),
-    ("/properties/enum/oneOf/0", lambda reference: {"properties": {"enum": {"oneOf": [reference]}}}),
-]
 
 
 @pytest.mark.parametrize("draft", DRAFTS)
-@pytest.mark.parametrize(("at", "placed"), PLACES)
-@pytest.mark.parametrize("reference", OUTSIDE)
-def test_a_reference_that_leaves_the_document_is_refused(draft: str, at: str, placed: Any, reference: str) -> None:
-    (fault,) = refused(of(draft, {"title": "abc", **placed({"$ref": reference})}))
+def test_a_reference_that_leaves_the_document_is_refused(draft: str) -> None:
+    properties = {f"x{index:02}": {"$ref": reference} for index, reference in enumerate(OUTSIDE)}
 
-    assert fault.path == f"/json_schema{at}/$ref"
-    assert "leaves the document" in fault.message
+    faults = schema_faults(schema_text(draft, {"title": "abc", "properties": properties}))
+
+    assert paths(faults) == [f"/json_schema/properties/x{index:02}/$ref" for index in range(len(OUTSIDE))]
+    assert all("leaves the document" in fault.message for fault in faults)
 
 
 @pytest.mark.parametrize("draft", DRAFTS)
-@pytest.mark.parametrize("reference", NOWHERE)
-def test_a_reference_that_leads_nowhere_is_refused(draft: str, reference: str) -> None:
+def test_a_reference_is_found_wherever_a_schema_may_stand(draft: str) -> None:
+    outside = {"$ref": "http://example.com/schema"}
+    schema = {
+        "additionalProperties": outside,
+        "anyOf": [{}, {"not": outside}],
+        "definitions": {"a": {}, "unused": outside},
+        "items": outside,
+        "patternProperties": {"^x": outside},
+        "properties": {"$ref": outside, "enum": {"oneOf": [outside]}},
+    }
+
+    assert paths(schema_faults(schema_text(draft, schema))) == [
+        "/json_schema/additionalProperties/$ref",
+        "/json_schema/anyOf/1/not/$ref",
+        "/json_schema/definitions/unused/$ref",
+        "/json_schema/items/$ref",
+        "/json_schema/patternProperties/^x/$ref",
+        "/json_schema/properties/$ref/$ref",
+        "/json_schema/properties/enum/oneOf/0/$ref",
+    ]
+    assert paths(schema_faults(schema_text(draft, outside))) == ["/json_schema/$ref"]
+
+
+@pytest.mark.parametrize("draft", DRAFTS)
+def test_a_reference_that_leads_nowhere_is_refused(draft: str) -> None:
     schema = {
         "title": "abc",
         "type": ["object"],
         "required": ["x"],
         "definitions": {"a": {"type": "string"}},
         "allOf": [{"title": "a"}],
-        "properties": {"x": {"$ref": reference}},
+        "properties": {f"x{index:02}": {"$ref": reference} for index, reference in enumerate(NOWHERE)},
     }
 
-    assert paths(refused(of(draft, schema))) == ["/json_schema/properties/x/$ref"]
+    faults = schema_faults(schema_text(draft, schema))
+
+    assert paths(faults) == [f"/json_schema/properties/x{index:02}/$ref" for index in range(len(NOWHERE))]
 
 
 @pytest.mark.parametrize(
-    ("draft", "keyword", "where"),
+    ("draft", "pointers", "schema"),
     [
-        (DRAFT_7, "if", {"if": {"$ref": "http://x"}}),
-        (DRAFT_7, "then", {"then": {"$ref": "http://x"}}),
-        (DRAFT_7, "else", {"else": {"$ref": "http://x"}}),
-        (DRAFT_6, "contains", {"contains": {"$ref": "http://x"}}),
-        (DRAFT_6, "propertyNames", {"propertyNames": {"$ref": "http://x"}}),
-        (DRAFT_4, "dependencies/b", {"dependencies": {"a": ["x"], "b": {"$ref": "http://x"}}}),
-        (DRAFT_4, "dependencies/a", {"dependencies": {"a": {"$ref": "http://x"}, "b": ["x"]}}),
-        (DRAFT_4, "items/1", {"items": [{}, {"$ref": "http://x"}]}),
-        (DRAFT_4, "additionalItems", {"items": [{}], "additionalItems": {"$ref": "http://x"}}),
-        (DRAFT_2019, "$defs/a", {"$defs": {"a": {"$ref": "http://x"}}}),
-        (DRAFT_2019, "unevaluatedItems", {"unevaluatedItems": {"$ref": "http://x"}}),
-        (DRAFT_2019, "dependentSchemas/a", {"dependentSchemas": {"a": {"$ref": "http://x"}}}),
-        (DRAFT_2020, "prefixItems/0", {"prefixItems": [{"$ref": "http://x"}]}),
-        (DRAFT_2020, "unevaluatedProperties", {"unevaluatedProperties": {"$ref": "http://x"}}),
-        (DRAFT_2020, "contentSchema", {"contentSchema": {"$ref": "http://x"}}),
+        (
+            DRAFT_4,
+            ["additionalItems", "dependencies/b", "items/1"],
+            {
+                "items": [{}, {"$ref": "http://x"}],
+                "additionalItems": {"$ref": "http://x"},
+                "dependencies": {"a": ["x"], "b": {"$ref": "http://x"}, "c": ["x"]},
+            },
+        ),
+        (
+            DRAFT_6,
+            ["contains", "propertyNames"],
+            {"contains": {"$ref": "http://x"}, "propertyNames": {"$ref": "http://x"}},
+        ),
+        (
+            DRAFT_7,
+            ["else", "if", "then"],
+            {"if": {"$ref": "http://x"}, "then": {"$ref": "http://x"}, "else": {"$ref": "http://x"}},
+        ),
+        (
+            DRAFT_2019,
+            ["$defs/a", "contentSchema", "dependentSchemas/a", "unevaluatedItems", "unevaluatedProperties"],
+            {
+                "$defs": {"a": {"$ref": "http://x"}},
+                "contentSchema": {"$ref": "http://x"},
+                "dependentSchemas": {"a": {"$ref": "http://x"}},
+                "unevaluatedItems": {"$ref": "http://x"},
+                "unevaluatedProperties": {"$ref": "http://x"},
+            },
+        ),
+        (DRAFT_2020, ["prefixItems/0"], {"prefixItems": [{"$ref": "http://x"}]}),
     ],
 )
-def test_a_reference_is_found_wherever_its_draft_has_a_schema(draft: str, keyword: str, where: dict[str, Any]) -> None:
-    assert paths(refused(of(draft, where))) == [f"/json_schema/{keyword}/$ref"]
+def test_a_reference_is_found_in_the_keywords_that_a_draft_added(
+    draft: str, pointers: list[str], schema: dict[str, Any]
+) -> None:
+    assert paths(schema_faults(schema_text(draft, schema))) == [f"/json_schema/{each}/$ref" for each in pointers]
 
 
 @pytest.mark.parametrize(
-    ("draft", "where"),
+    ("draft", "schema"),
     [
         (
             DRAFT_4,
             {"contains": {"$ref": "http://x"}, "const": {"$ref": "http://x"}, "propertyNames": {"$ref": "http://x"}},
         ),
         (DRAFT_6, {"if": {"$ref": "http://x"}, "then": {"$ref": "http://x"}}),
-        (DRAFT_7, {"$defs": {"a": {"$ref": "http://x"}}, "prefixItems": [{"$ref": "http://x"}]}),
-        (DRAFT_7, {"$dynamicRef": "http://x", "$recursiveRef": "http://x"}),
+        (
+            DRAFT_7,
+            {
+                "$defs": {"a": {"$ref": "http://x"}},
+                "prefixItems": [{"$ref": "http://x"}],
+                "$dynamicRef": "http://x",
+                "$recursiveRef": "http://x",
+            },
+        ),
         (DRAFT_2019, {"$dynamicRef": "http://x", "prefixItems": [{"$ref": "http://x"}]}),
         (DRAFT_2020, {"$recursiveRef": "#", "additionalItems": {"$ref": "http://x"}}),
     ],
 )
-def test_a_keyword_of_another_draft_is_a_note(draft: str, where: dict[str, Any]) -> None:
-    check(of(draft, where))
+def test_a_keyword_of_another_draft_is_an_annotation(draft: str, schema: dict[str, Any]) -> None:
+    check(schema_text(draft, schema))
 
 
 @pytest.mark.parametrize(
-    ("draft", "keyword", "reference"),
+    ("draft", "keyword", "references"),
     [
-        (DRAFT_2020, "$dynamicRef", "http://example.com/x#a"),
-        (DRAFT_2020, "$dynamicRef", "#nowhere"),
-        (DRAFT_2020, "$dynamicRef", "https://json-schema.org/draft/2020-12/schema#meta"),
-        (DRAFT_2019, "$recursiveRef", "http://example.com/x"),
-        (DRAFT_2019, "$recursiveRef", "#/properties"),
-        (DRAFT_2020, "$dynamicRef", 5),
-        (DRAFT_2019, "$recursiveRef", None),
-        (DRAFT_4, "$ref", 5),
-        (DRAFT_7, "$ref", {}),
-        (DRAFT_2020, "$ref", ["#"]),
-        (DRAFT_2020, "$ref", "http://["),
+        (DRAFT_4, "$ref", [5, {}]),
+        (DRAFT_2019, "$recursiveRef", ["http://example.com/x", "#/properties", None]),
+        (
+            DRAFT_2020,
+            "$dynamicRef",
+            ["http://example.com/x#a", "#nowhere", "https://json-schema.org/draft/2020-12/schema#meta", 5],
+        ),
+        (DRAFT_2020, "$ref", [["#"], "http://["]),
     ],
 )
-def test_so_is_a_dynamic_one_and_one_that_is_no_address(draft: str, keyword: str, reference: Any) -> None:
-    assert set(paths(refused(of(draft, {"items": {keyword: reference}})))) == {f"/json_schema/items/{keyword}"}
+def test_a_dynamic_reference_and_a_value_that_is_no_address_are_refused_too(
+    draft: str, keyword: str, references: list[Any]
+) -> None:
+    for reference in references:
+        faults = schema_faults(schema_text(draft, {"items": {keyword: reference}}))
+
+        assert set(paths(faults)) == {f"/json_schema/items/{keyword}"}, reference
 
 
 @pytest.mark.parametrize("draft", DRAFTS)
-@pytest.mark.parametrize(
-    "data",
-    [
-        {"enum": [{"$ref": "http://x"}]},
-        {"default": {"$ref": "http://x", "$id": 5}},
-        {"examples": [{"$ref": "#/nowhere"}]},
-        {"properties": {"$ref": {"type": "string"}, "$dynamicRef": {}, "id": {"type": "string"}, "$id": {}}},
-        {"unknown": {"$ref": "http://x"}, "x-any": [{"$ref": "#/nowhere"}]},
-        {"properties": {"a": {"default": "$ref", "title": "$ref: http://x"}}},
-        {"required": ["$ref"]},
-        {"definitions": {"$ref": {"type": "string"}}},
-    ],
-)
-def test_what_merely_looks_like_a_reference_is_data(draft: str, data: dict[str, Any]) -> None:
-    check(of(draft, data))
+def test_an_object_that_only_looks_like_a_reference_is_data(draft: str) -> None:
+    schema = {
+        "enum": [{"$ref": "http://x"}],
+        "default": {"$ref": "http://x", "$id": 5},
+        "examples": [{"$ref": "#/nowhere"}],
+        "unknown": {"$ref": "http://x"},
+        "x-any": [{"$ref": "#/nowhere"}],
+        "required": ["$ref"],
+        "definitions": {"$ref": {"type": "string"}},
+        "properties": {
+            "$ref": {"type": "string"},
+            "$dynamicRef": {},
+            "id": {"type": "string"},
+            "$id": {},
+            "a": {"default": "$ref", "title": "$ref: http://x"},
+        },
+    }
+
+    check(schema_text(draft, schema))
 
 
-def test_so_it_is_in_const() -> None:
-    assert faults(of(DRAFT_6, {"const": {"$ref": "http://x"}}), {"$ref": "http://x"}) == []
+def test_a_reference_in_const_is_data_too() -> None:
+    schema = schema_text(DRAFT_6, {"const": {"$schema": DRAFT_6, "$ref": "http://x"}})
+
+    assert value_faults(schema, {"$schema": DRAFT_6, "$ref": "http://x"}) == []
 
 
 INSIDE: list[tuple[list[str], dict[str, Any], Any, Any]] = [
@@ -337,36 +385,144 @@ INSIDE: list[tuple[list[str], dict[str, Any], Any, Any]] = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("draft", "schema", "good", "bad"),
-    [(draft, schema, good, bad) for drafts, schema, good, bad in INSIDE for draft in drafts],
+@pytest.mark.parametrize("draft", DRAFTS)
+def test_a_reference_within_the_document_works(draft: str) -> None:
+    cases = [case for case in INSIDE if draft in case[0]]
+
+    assert len(cases) > 8
+    for _, schema, good, bad in cases:
+        assert value_faults(schema_text(draft, schema), {"x": good}) == [], schema
+        assert value_faults(schema_text(draft, schema), {"x": bad}), schema
+
+
+# Dynamic references. A tree, which is closed or not, and a document around it that adds a property to each of its nodes.
+
+DYNAMIC = pytest.mark.parametrize(
+    ("draft", "anchor", "reference"),
+    [
+        (DRAFT_2019, {"$recursiveAnchor": True}, {"$recursiveRef": "#"}),
+        (DRAFT_2020, {"$dynamicAnchor": "node"}, {"$dynamicRef": "#node"}),
+    ],
+    ids=["2019", "2020"],
 )
-def test_a_reference_within_the_document_works(draft: str, schema: dict[str, Any], good: Any, bad: Any) -> None:
-    assert faults(of(draft, schema), {"x": good}) == []
-    assert faults(of(draft, schema), {"x": bad})
+Keywords = dict[str, Any]
 
 
-def test_the_outermost_dynamic_anchor_counts() -> None:
+def open_tree(anchor: Keywords, reference: Keywords) -> Keywords:
+    return {"$id": "tree", **anchor, "type": "object", "properties": {"children": {"items": reference}}}
+
+
+@DYNAMIC
+@pytest.mark.parametrize("address", [{"$id": "http://e.com/strict"}, {}], ids=["named", "nameless"])
+def test_the_outermost_dynamic_anchor_counts(
+    draft: str, anchor: Keywords, reference: Keywords, address: Keywords
+) -> None:
+    """Also if it is that of a document without `$id`, which the library forgot."""
+    schema = {
+        **address,
+        **anchor,
+        "properties": {"tree": {"$ref": "tree"}, "data": True},
+        "additionalProperties": False,
+        "$defs": {"tree": open_tree(anchor, reference)},
+    }
+
+    assert value_faults(schema_text(draft, schema), {"tree": {"children": [{"data": 1}]}}) == []
+    assert value_faults(schema_text(draft, schema), {"tree": {"children": [{"daat": 1}]}})
+
+
+@DYNAMIC
+def test_a_schema_around_another_one_is_in_its_dynamic_scope(draft: str, anchor: Keywords, reference: Keywords) -> None:
+    """The tree is reached without a reference: it simply stands in the document. The library forgot the outer schema."""
     schema = {
         "$id": "http://e.com/strict",
-        "$dynamicAnchor": "node",
-        "$ref": "tree",
-        "unevaluatedProperties": False,
+        **anchor,
+        "properties": {"tree": open_tree(anchor, reference), "data": True},
+        "additionalProperties": False,
+    }
+
+    assert value_faults(schema_text(draft, schema), {"tree": {"children": [{"data": 1}]}}) == []
+    assert value_faults(schema_text(draft, schema), {"tree": {"children": [{"daat": 1}]}})
+
+
+@DYNAMIC
+def test_a_document_without_the_anchor_may_stand_between(draft: str, anchor: Keywords, reference: Keywords) -> None:
+    schema = {
+        "$id": "http://e.com/strict",
+        **anchor,
+        "properties": {"forest": {"$ref": "forest"}, "data": True},
+        "additionalProperties": False,
         "$defs": {
-            "tree": {
-                "$id": "tree",
-                "$dynamicAnchor": "node",
-                "properties": {"data": True, "children": {"items": {"$dynamicRef": "#node"}}},
-            }
+            "forest": {"$id": "forest", "properties": {"tree": {"$ref": "tree"}}},
+            "tree": open_tree(anchor, reference),
         },
     }
 
-    assert faults(schema, {"children": [{"data": 1}]}) == []
-    assert faults(schema, {"children": [{"daat": 1}]})
+    assert value_faults(schema_text(draft, schema), {"forest": {"tree": {"children": [{"data": 1}]}}}) == []
+    assert value_faults(schema_text(draft, schema), {"forest": {"tree": {"children": [{"daat": 1}]}}})
+
+
+def test_without_a_recursive_anchor_the_reference_stays_in_its_document() -> None:
+    tree = open_tree({}, {"$recursiveRef": "#"})
+    schema = {
+        "$recursiveAnchor": True,
+        "$ref": "tree",
+        "properties": {"children": True},
+        "additionalProperties": False,
+        "$defs": {"tree": tree},
+    }
+
+    assert value_faults(schema_text(DRAFT_2019, schema), {"children": [{"data": 1}]}) == []
+    assert value_faults(schema_text(DRAFT_2019, schema), {"children": [1]})
+
+
+TWO_DOCUMENTS = {
+    "$id": "http://e.com/outer",
+    "$ref": "inner",
+    "$defs": {
+        "name": {"type": "string"},
+        "outer": {"$dynamicAnchor": "a", "$ref": "#/$defs/name"},
+        "inner": {
+            "$id": "inner",
+            "properties": {"plain": {"$ref": "#a"}, "dynamic": {"$dynamicRef": "#a"}},
+            "$defs": {"name": {"type": "null"}, "inner": {"$dynamicAnchor": "a", "type": "integer"}},
+        },
+    },
+}
+
+
+def test_a_plain_reference_to_a_dynamic_anchor_stays_in_its_document() -> None:
+    assert value_faults(TWO_DOCUMENTS, {"plain": 1}) == []
+    assert value_faults(TWO_DOCUMENTS, {"plain": "a"})
+
+
+def test_the_target_of_a_dynamic_reference_resolves_its_references_in_its_own_document() -> None:
+    assert value_faults(TWO_DOCUMENTS, {"dynamic": "a"}) == []
+    assert value_faults(TWO_DOCUMENTS, {"dynamic": None})
+
+
+@pytest.mark.parametrize("draft", [DRAFT_7, *NEW_DRAFTS])
+def test_a_condition_with_an_address_of_its_own_resolves_its_references_there(draft: str) -> None:
+    """The library looked in the document around it, and did not find them."""
+    part = {
+        "$id": "http://e.com/part",
+        "allOf": [{"$ref": "#/definitions/short"}],
+        "definitions": {"short": {"type": "string", "maxLength": 1}},
+    }
+
+    for schema, good, bad in (
+        ({"not": part}, "ab", "a"),
+        ({"if": part, "then": False}, "ab", "a"),
+        ({"contains": part}, ["ab", "a"], ["ab"]),
+    ):
+        assert is_valid(schema, good, draft), schema
+        assert not is_valid(schema, bad, draft), schema
+
+
+# What a reference leads to, and what stands beside it
 
 
 @pytest.mark.parametrize("draft", DRAFTS)
-def test_what_a_reference_leads_to_is_a_schema_too(draft: str) -> None:
+def test_an_object_that_a_reference_leads_to_is_a_schema_too(draft: str) -> None:
     schema = {
         "properties": {"x": {"$ref": "#/parts/a"}},
         "parts": {
@@ -376,7 +532,7 @@ def test_what_a_reference_leads_to_is_a_schema_too(draft: str) -> None:
         },
     }
 
-    assert paths(refused(of(draft, schema))) == [
+    assert paths(schema_faults(schema_text(draft, schema))) == [
         "/json_schema/parts/a/minLength",
         "/json_schema/parts/b/properties/y/$ref",
         "/json_schema/parts/b/properties/z/pattern",
@@ -384,25 +540,27 @@ def test_what_a_reference_leads_to_is_a_schema_too(draft: str) -> None:
 
 
 @pytest.mark.parametrize("draft", OLD_DRAFTS)
-def test_what_stands_beside_a_reference_is_ignored_in_early_drafts(draft: str) -> None:
+def test_the_keywords_beside_a_reference_are_ignored_in_early_drafts(draft: str) -> None:
     schema = {
         "definitions": {"a": {"type": "string"}},
         "properties": {"x": {"$ref": "#/definitions/a", "maxLength": 1, "not": {}, "items": {"$ref": "http://x"}}},
     }
 
-    assert faults(of(draft, schema), {"x": "abc"}) == []
-    assert faults(of(draft, schema), {"x": 1})
+    assert value_faults(schema_text(draft, schema), {"x": "abc"}) == []
+    assert value_faults(schema_text(draft, schema), {"x": 1})
 
 
 @pytest.mark.parametrize("draft", NEW_DRAFTS)
-def test_what_stands_beside_a_reference_counts_in_later_drafts(draft: str) -> None:
+def test_the_keywords_beside_a_reference_count_in_later_drafts(draft: str) -> None:
     schema = {"$defs": {"a": {"type": "string"}}, "properties": {"x": {"$ref": "#/$defs/a", "maxLength": 1}}}
 
-    assert faults(of(draft, schema), {"x": "abc"})
-    assert refused(of(draft, {"$ref": "#/$defs/a", "$defs": {"a": {}}, "items": {"$ref": "http://x"}}))
+    assert value_faults(schema_text(draft, schema), {"x": "abc"})
+    assert schema_faults(schema_text(draft, {"$ref": "#/$defs/a", "$defs": {"a": {}}, "items": {"$ref": "http://x"}}))
 
 
-@pytest.mark.parametrize("draft", DRAFTS)
+# Circles
+
+
 @pytest.mark.parametrize(
     "schema",
     [
@@ -415,8 +573,23 @@ def test_what_stands_beside_a_reference_counts_in_later_drafts(draft: str) -> No
         {"parts": {"a": {"$ref": "#/parts/b"}, "b": {"$ref": "#/parts/a"}}, "items": {"$ref": "#/parts/a"}},
     ],
 )
-def test_a_schema_that_only_refers_to_itself_is_refused(draft: str, schema: dict[str, Any]) -> None:
-    assert any("without end" in fault.message for fault in refused(of(draft, schema)))
+def test_a_schema_that_only_refers_to_itself_is_refused(schema: dict[str, Any]) -> None:
+    for draft in (DRAFT_4, DRAFT_2020):
+        assert any("without end" in fault.message for fault in schema_faults(schema_text(draft, schema)))
+
+
+@pytest.mark.parametrize(
+    ("draft", "keyword", "schema"),
+    [
+        (DRAFT_4, "dependencies", {"a": {"$ref": "#"}}),
+        (DRAFT_7, "if", {"$ref": "#"}),
+        (DRAFT_7, "then", {"$ref": "#"}),
+        (DRAFT_2019, "else", {"$ref": "#"}),
+        (DRAFT_2020, "dependentSchemas", {"a": {"$ref": "#"}}),
+    ],
+)
+def test_so_is_one_that_does_so_under_a_condition(draft: str, keyword: str, schema: dict[str, Any]) -> None:
+    assert any("without end" in fault.message for fault in schema_faults(schema_text(draft, {keyword: schema})))
 
 
 @pytest.mark.parametrize(
@@ -424,26 +597,36 @@ def test_a_schema_that_only_refers_to_itself_is_refused(draft: str, schema: dict
     [
         (DRAFT_2020, {"$dynamicAnchor": "a", "$dynamicRef": "#a"}),
         (DRAFT_2020, {"$dynamicAnchor": "a", "unevaluatedProperties": False, "anyOf": [{"$dynamicRef": "#a"}]}),
-        (DRAFT_2019, {"$recursiveAnchor": True, "$recursiveRef": "#"}),
         (DRAFT_2019, {"$recursiveAnchor": True, "not": {"$recursiveRef": "#"}}),
     ],
 )
-def test_one_that_does_so_dynamically_refuses_all_values(draft: str, schema: dict[str, Any]) -> None:
-    check(of(draft, schema))
-
-    (fault,) = compiled(of(draft, schema)).faults('{"a": 1}')
+def test_a_schema_that_refers_to_itself_dynamically_refuses_all_values(draft: str, schema: dict[str, Any]) -> None:
+    (fault,) = value_faults(schema_text(draft, schema), '{"a": 1}')
 
     assert fault.path == "/json_values"
     assert "without end" in fault.message
 
 
+def test_the_end_of_the_stack_is_reported_wherever_it_is_reached() -> None:
+    """The library's maps are written in Rust, and panic when the stack ends inside of them."""
+    schema = compiled(schema_text(DRAFT_2020, {"$dynamicAnchor": "a", "not": {"$dynamicRef": "#a"}}))
+
+    def deeper(levels: int) -> bool:
+        if levels:
+            return deeper(levels - 1)
+        (fault,) = schema.faults("{}")
+        return "without end" in fault.message
+
+    assert all(deeper(levels) for levels in range(20))
+
+
 @pytest.mark.parametrize("draft", DRAFTS)
 def test_a_schema_may_be_recursive(draft: str) -> None:
     node = {"anyOf": [{"type": "null"}, {"type": "object", "properties": {"next": {"$ref": "#/definitions/node"}}}]}
-    schema = of(draft, {"definitions": {"node": node}, "properties": {"x": {"$ref": "#/definitions/node"}}})
+    schema = schema_text(draft, {"definitions": {"node": node}, "properties": {"x": {"$ref": "#/definitions/node"}}})
 
-    assert faults(schema, {"x": {"next": {"next": {"next": None}}}}) == []
-    assert faults(schema, {"x": {"next": {"next": {"next": 1}}}})
+    assert value_faults(schema, {"x": {"next": {"next": {"next": None}}}}) == []
+    assert value_faults(schema, {"x": {"next": {"next": {"next": 1}}}})
 
 
 def test_nothing_is_ever_fetched() -> None:
@@ -451,7 +634,7 @@ def test_nothing_is_ever_fetched() -> None:
         server.settimeout(0.2)
         address = f"http://127.0.0.1:{server.getsockname()[1]}/schema"
 
-        assert paths(refused({"$ref": address, "items": {"$dynamicRef": address}})) == [
+        assert paths(schema_faults({"$ref": address, "items": {"$dynamicRef": address}})) == [
             "/json_schema/$ref",
             "/json_schema/items/$dynamicRef",
         ]
@@ -471,4 +654,4 @@ def test_a_deep_schema_is_walked() -> None:
     for _ in range(20):
         schema = {"properties": {"x": schema}}
 
-    assert paths(refused(schema)) == ["/json_schema" + "/properties/x" * 20 + "/$ref"]
+    assert paths(schema_faults(schema)) == ["/json_schema" + "/properties/x" * 20 + "/$ref"]

@@ -1,7 +1,6 @@
-"""A task's `json_schema`: whether it is one, and whether values are valid for it (docs/api.md, "Uploading feedback", "Task schemas"). Pure.
+"""Checks a task's `json_schema`, and validates values against it (docs/api.md, "Task schemas", "Uploading feedback").
 
-Only this module, `formats` and `schema_…` know `jsonschema`. None of it can be interrupted: `validators` decides
-where it runs.
+Nothing here does I/O, and nothing can be interrupted: `validators` decides whether it runs in place or in a process.
 """
 
 import json
@@ -21,25 +20,29 @@ from referencing import Registry
 from log10_server.errors import FieldError, Invalid, Refusal, pointer
 from log10_server.strict_json import check_nesting, exact, value
 from log10_server.validation import formats
-from log10_server.validation.keywords import extended, listed, said, short
-from log10_server.validation.references import DRAFTS, Draft, Places, References, resolver_of
+from log10_server.validation.keywords import validator_class
+from log10_server.validation.messages import message_of, quoted, short
+from log10_server.validation.references import DRAFTS, Draft, Locations, References, resolver_of
 
 SCHEMA, VALUES = "/json_schema", "/json_values"
 LATEST = "https://json-schema.org/draft/2020-12/schema"
 
 MAX_FAULTS = 100
-_MAX_FOUND = 1000  # then the search for more ends
+_MAX_COUNTED = 1000  # the search for more faults ends here
 
-_CLASSES: dict[str, Any] = {
-    "http://json-schema.org/draft-04/schema": extended(jsonschema.Draft4Validator),
-    "http://json-schema.org/draft-06/schema": extended(jsonschema.Draft6Validator),
-    "http://json-schema.org/draft-07/schema": extended(jsonschema.Draft7Validator),
-    "https://json-schema.org/draft/2019-09/schema": extended(jsonschema.Draft201909Validator),
-    LATEST: extended(jsonschema.Draft202012Validator),
+_LIBRARY_CLASSES: dict[str, Any] = {
+    "http://json-schema.org/draft-04/schema": jsonschema.Draft4Validator,
+    "http://json-schema.org/draft-06/schema": jsonschema.Draft6Validator,
+    "http://json-schema.org/draft-07/schema": jsonschema.Draft7Validator,
+    "https://json-schema.org/draft/2019-09/schema": jsonschema.Draft201909Validator,
+    LATEST: jsonschema.Draft202012Validator,
+}
+_VALIDATOR_CLASSES = {
+    dialect: validator_class(library_class, DRAFTS[dialect]) for dialect, library_class in _LIBRARY_CLASSES.items()
 }
 
-# Keywords whose cost is not bounded by the parts of the schema times the parts of the values; nor is `uniqueItems`,
-# for there are numbers made to have one hash.
+# The cost of these keywords is not bounded by the parts of the schema times the parts of the values. Neither is the
+# cost of `uniqueItems`, because numbers can be chosen so that they all have the same hash.
 _COSTLY = frozenset(
     {
         "$dynamicRef",
@@ -51,38 +54,41 @@ _COSTLY = frozenset(
         "unevaluatedProperties",
     }
 )
-_PLAIN_NESTING = 50  # deeper ones need more stack than a request may have left
+_PLAIN_NESTING = 50  # a deeper schema may need more stack than a request has left
 
 
 @dataclass(frozen=True, slots=True)
 class Schema:
-    """A schema that is ready to validate."""
+    """A schema that is ready to validate values."""
 
-    parts: int  # about how many values its text holds
+    parts: int  # about how many JSON values its text has
     _validator: Any
 
     def faults(self, values_text: str) -> list[FieldError]:
-        """What is wrong with the values, by place below `/json_values`; 100 at most, then one that counts the rest."""
+        """What is wrong with the values, sorted by path (below `/json_values`); none if they are valid.
+
+        There are at most 100, and one more that counts the rest.
+        """
         try:
             values = exact(values_text, VALUES)
         except Invalid as refusal:
-            return _first(refusal.faults, VALUES)
+            return _sorted_and_cut(refusal.faults, VALUES)
         except Refusal as refusal:
             return [FieldError(VALUES, refusal.detail)]
         if not isinstance(values, dict):
             return [FieldError(VALUES, "Must be an object.")]
-        return _first(_found(self._validator, values, VALUES), VALUES)
+        return _sorted_and_cut(_faults_of(self._validator, values, VALUES), VALUES)
 
 
 def check(text: str) -> None:
-    """Whether a task can have the schema `text`. Raises Invalid (`invalid_schema`) with all that is wrong."""
-    faults = _first(_schema_faults(text), SCHEMA)
+    """Check that a task may have this schema. Raises Invalid (`invalid_schema`) with everything that is wrong."""
+    faults = _sorted_and_cut(_schema_faults(text), SCHEMA)
     if faults:
         raise Invalid(faults, code="invalid_schema")
 
 
 def compiled(text: str) -> Schema:
-    """The schema that is spelled `text` and has been checked. Raises Invalid when it can't have been."""
+    """A schema that `check` has passed, ready to validate. Raises Invalid if `check` can't have passed it."""
     schema = value(text)
     dialect = _dialect(schema)
     if dialect is None:
@@ -92,10 +98,10 @@ def compiled(text: str) -> Schema:
 
 
 def compiled_if_plain(text: str) -> Schema | None:
-    """The schema, if its shape bounds the cost of validating; else None.
+    """The schema, ready to validate, if its shape bounds the cost of validating; else None.
 
-    Then that takes no more steps than the schema has parts, times the parts of the values: about half a microsecond
-    each, and four at worst.
+    If so, validating takes at most as many steps as the schema has parts, times the parts of the values. A step takes
+    half a microsecond on average, and four at worst.
     """
     if not _is_shallow(text):
         return None
@@ -107,7 +113,7 @@ def compiled_if_plain(text: str) -> Schema | None:
 
 
 def parts_of(text: str) -> int:
-    """About how many values stand in a JSON text; long strings count as several."""
+    """About how many values a JSON text has. A long string counts as several."""
     return 1 + text.count(",") + text.count("{") + text.count("[") + len(text) // 100
 
 
@@ -124,55 +130,58 @@ def _schema_faults(text: str) -> list[FieldError]:
     if dialect is None:
         return [
             FieldError(
-                SCHEMA + "/$schema", f"Must name one of {listed(list(DRAFTS))}; it is {short(schema['$schema'])}."
+                SCHEMA + "/$schema", f"Must name one of {quoted(list(DRAFTS))}; it is {short(schema['$schema'])}."
             )
         ]
-    draft, places = DRAFTS[dialect], Places(schema)
-    faults = _found(_meta_validator(dialect), schema, SCHEMA)
-    mixed = _mixed_faults(draft.schemas_in(schema), dialect, places)
-    if mixed:  # references are read by the rules of one draft
-        return faults + mixed
+    draft, locations = DRAFTS[dialect], Locations(schema)
+    faults = _faults_of(_meta_validator(dialect), schema, SCHEMA)
+    draft_faults = _draft_faults(draft.schemas_in(schema), dialect, locations)
+    if draft_faults:  # the references can be resolved only by the rules of a single draft
+        return faults + draft_faults
     try:
-        references = References(schema, draft, places)
-    except Exception as error:  # the libraries stumble in many ways over what is no schema
-        return faults or [_stumbled(error, SCHEMA)]
-    for elsewhere in references.elsewhere:
-        faults += _found(_meta_validator(dialect), elsewhere, SCHEMA + places.pointer_to(elsewhere))
+        references = References(schema, draft, locations)
+    except Exception as error:  # the libraries fail in many ways on a value that is no schema
+        return faults or [_failure(error, SCHEMA)]
+    for referred in references.referred:
+        faults += _faults_of(_meta_validator(dialect), referred, SCHEMA + locations.pointer_to(referred))
     faults += [FieldError(SCHEMA + path, message) for path, message in references.faults]
-    faults += _mixed_faults(references.schemas, dialect, places)
-    for each in references.schemas:
-        faults += _pattern_faults(each, SCHEMA + places.pointer_to(each))
+    faults += _draft_faults(references.schemas, dialect, locations)
+    for subschema in references.schemas:
+        faults += _pattern_faults(subschema, SCHEMA + locations.pointer_to(subschema))
     return faults
 
 
-def _mixed_faults(schemas: Iterable[dict[str, Any]], dialect: str, places: Places) -> list[FieldError]:
+def _draft_faults(schemas: Iterable[dict[str, Any]], dialect: str, locations: Locations) -> list[FieldError]:
     return [
-        FieldError(f"{SCHEMA}{places.pointer_to(each)}/$schema", "Must name the same draft as the whole schema does.")
-        for each in schemas
-        if "$schema" in each and _dialect(each) != dialect
+        FieldError(
+            f"{SCHEMA}{locations.pointer_to(schema)}/$schema", "Must name the same draft as the whole schema does."
+        )
+        for schema in schemas
+        if "$schema" in schema and _dialect(schema) != dialect
     ]
 
 
 def _dialect(schema: Any) -> str | None:
-    """The draft that `$schema` names, spelled as its authors do; None for any other."""
+    """The address of the draft that `$schema` names, without "#"; None if it names no draft that we know."""
     named = schema.get("$schema", LATEST) if isinstance(schema, dict) else None
     if not isinstance(named, str):
         return None
     scheme, _, address = named.removesuffix("#").partition("://")
-    known = (each for each in DRAFTS if each.partition("://")[2] == address)
-    return next(known, None) if scheme in ("http", "https") else None
+    drafts = (draft for draft in DRAFTS if draft.partition("://")[2] == address)
+    return next(drafts, None) if scheme in ("http", "https") else None
 
 
-def _pattern_faults(schema: dict[str, Any], place: str) -> Iterator[FieldError]:
+def _pattern_faults(schema: dict[str, Any], path: str) -> Iterator[FieldError]:
     pattern, properties = schema.get("pattern"), schema.get("patternProperties")
-    if isinstance(pattern, str) and (why := _why_not_compiled(pattern)):
-        yield FieldError(f"{place}/pattern", why)
-    for each in properties if isinstance(properties, dict) else ():
-        if why := _why_not_compiled(each):
-            yield FieldError(f"{place}/patternProperties{pointer(each)}", why)
+    if isinstance(pattern, str) and (message := _compile_error(pattern)):
+        yield FieldError(f"{path}/pattern", message)
+    for name_pattern in properties if isinstance(properties, dict) else ():
+        if message := _compile_error(name_pattern):
+            yield FieldError(f"{path}/patternProperties{pointer(name_pattern)}", message)
 
 
-def _why_not_compiled(pattern: str) -> str:
+def _compile_error(pattern: str) -> str:
+    """Why a pattern does not compile; empty if it does."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -180,15 +189,15 @@ def _why_not_compiled(pattern: str) -> str:
     except re.error as error:
         return f"The pattern does not compile: {error.msg}."
     except Exception:  # OverflowError for a large repeat, RecursionError for deep groups, ...
-        return "The pattern does not compile: it asks for too much."
+        return "The pattern does not compile: it is too large."
     return ""
 
 
 def is_plain(schema: dict[str, Any], draft: Draft) -> bool:
     """Whether no keyword in `schema` has a cost that its shape does not bound."""
     return all(
-        _COSTLY.isdisjoint(each) and each.get("uniqueItems") is not True and each.get("format") != "regex"
-        for each in draft.schemas_in(schema)
+        _COSTLY.isdisjoint(part) and part.get("uniqueItems") is not True and part.get("format") != "regex"
+        for part in draft.schemas_in(schema)
     )
 
 
@@ -201,58 +210,73 @@ def _is_shallow(text: str) -> bool:
 
 
 def _validator(dialect: str, schema: dict[str, Any], resolver: Any, checker: Any) -> Any:
-    return _CLASSES[dialect](schema, format_checker=checker, registry=Registry(), _resolver=resolver)
+    return _VALIDATOR_CLASSES[dialect](schema, format_checker=checker, registry=Registry(), _resolver=resolver)
 
 
 @cache
 def _meta_validator(dialect: str) -> Any:
-    """Checks schemas of one draft. Formats are not asserted: names with spaces in references are common, and work.
+    """The validator of schemas of one draft, made from its meta-schema.
 
-    The meta-schemas since 2019 are a dozen documents that refer to one another dynamically; in one piece, they take a
-    quarter of the time.
+    It asserts no formats, because references that are no proper URIs (with a space in a name) are common, and work.
+    Since 2019-09 the meta-schema is several documents that refer to one another dynamically. They are joined to one
+    document here, which takes a quarter of the time.
     """
     root = REGISTRY.contents(dialect)
-    whole: dict[str, Any] = {**root, "properties": {}, "$defs": {}} if "allOf" in root else root
+    joined: dict[str, Any] = {**root, "properties": {}, "$defs": {}} if "allOf" in root else root
     for vocabulary in root.get("allOf", ()):
-        part = REGISTRY.contents(urljoin(dialect, vocabulary["$ref"]))
-        whole["properties"] |= part["properties"]
-        whole["$defs"] |= part.get("$defs", {})
-    if whole is not root:
-        whole["properties"] |= root["properties"]
-        whole.pop("allOf")
-        text = re.sub(r'"\$(?:dynamic|recursive)Ref": "#(?:meta)?"', '"$ref": "#"', json.dumps(whole))
-        whole = json.loads(re.sub(r'"meta/\w+#', '"#', text))
-    return _validator(dialect, whole, resolver_of(whole, DRAFTS[dialect]), None)
+        document = REGISTRY.contents(urljoin(dialect, vocabulary["$ref"]))
+        joined["properties"] |= document["properties"]
+        joined["$defs"] |= document.get("$defs", {})
+    if joined is not root:
+        joined["properties"] |= root["properties"]
+        joined.pop("allOf")
+        text = re.sub(r'"\$(?:dynamic|recursive)Ref": "#(?:meta)?"', '"$ref": "#"', json.dumps(joined))
+        joined = json.loads(re.sub(r'"meta/\w+#', '"#', text))
+    return _validator(dialect, joined, resolver_of(joined, DRAFTS[dialect]), None)
 
 
-def _found(validator: Any, instance: Any, at: str) -> list[FieldError]:
+def _faults_of(validator: Any, instance: Any, path: str) -> list[FieldError]:
+    """What is wrong with `instance`, which stands at `path`."""
     faults = []
     try:
-        for error in islice(validator.iter_errors(instance), _MAX_FOUND):
-            faults.append(FieldError(at + pointer(*error.absolute_path), said(error)))
+        for error in islice(validator.iter_errors(instance), _MAX_COUNTED):
+            faults.append(FieldError(path + pointer(*error.absolute_path), message_of(error)))
     except MemoryError:
         raise
-    except Exception as error:  # whatever odd input leads to: OverflowError, RecursionError, TypeError, re.error, ...
-        faults.append(_stumbled(error, at))
+    except (
+        Exception
+    ) as error:  # odd schemas and values lead to many: OverflowError, RecursionError, TypeError, re.error
+        faults.append(_failure(error, path))
+    except BaseException as error:
+        if not _is_end_of_stack(error):
+            raise
+        faults.append(_failure(error, path))
     return faults
 
 
-def _stumbled(error: Exception, at: str) -> FieldError:
-    if isinstance(error, RecursionError):
-        return FieldError(at, "Can't be validated: the schema refers to itself without end, or nests too deeply.")
-    return FieldError(at, "Can't be validated: the schema asks for something that can't be computed.")
+def _is_end_of_stack(error: BaseException) -> bool:
+    """Whether Python's stack was not enough. When it ends inside a map of `referencing`, which is written in Rust, that
+    panics, and the panic is no Exception. Its class can't be imported.
+    """
+    return isinstance(error, RecursionError) or type(error).__name__ == "PanicException"
 
 
-def _first(faults: Iterable[FieldError], at: str) -> list[FieldError]:
-    """Each fault once, by place; of many, the first 100 and one that counts the rest."""
-    ordered = sorted(dict.fromkeys(faults), key=lambda fault: [_as_in_order(part) for part in fault.path.split("/")])
+def _failure(error: BaseException, path: str) -> FieldError:
+    if _is_end_of_stack(error):
+        return FieldError(path, "Can't be validated: the schema refers to itself without end, or nests too deeply.")
+    return FieldError(path, "Can't be validated: the schema asks for something that can't be computed.")
+
+
+def _sorted_and_cut(faults: Iterable[FieldError], path: str) -> list[FieldError]:
+    """Each fault once, sorted by its path; if there are many, the first 100 and one at `path` that counts the rest."""
+    ordered = sorted(dict.fromkeys(faults), key=lambda fault: [_sort_key(part) for part in fault.path.split("/")])
     more = len(ordered) - MAX_FAULTS
     if more <= 0:
         return ordered
-    at_least = "at least " if len(ordered) >= _MAX_FOUND else ""
-    return [*ordered[:MAX_FAULTS], FieldError(at, f"There are {at_least}{more} more faults.")]
+    at_least = "at least " if len(ordered) >= _MAX_COUNTED else ""
+    return [*ordered[:MAX_FAULTS], FieldError(path, f"There are {at_least}{more} more faults.")]
 
 
-def _as_in_order(part: str) -> tuple[int, str]:
-    """The tenth item comes after the ninth."""
+def _sort_key(part: str) -> tuple[int, str]:
+    """Numbers sort by value, so that the tenth item comes after the ninth. They come before names."""
     return (int(part), "") if len(part) < 10 and part.isascii() and part.isdecimal() else (1 << 40, part)

@@ -1,10 +1,10 @@
-"""What the keywords of JSON Schema ask, where the library is mended, and how a failure is worded.
+"""What each keyword of JSON Schema asserts.
 
-The library words every failure at once, with the whole instance in it, even in a branch of `anyOf` that is thrown
-away. Here a keyword that fails yields an error without words, and `said` words the few that are answered.
+The library words every error at once and puts the whole value into it, even in a branch of `anyOf` whose errors are
+discarded. So a keyword here yields an error without a message where it can, and `messages.message_of` words the few
+errors that are answered.
 """
 
-import json
 import re
 from collections.abc import Callable, Iterator
 from decimal import Decimal
@@ -14,63 +14,85 @@ from typing import Any
 from jsonschema import validators
 from jsonschema.exceptions import ValidationError
 
+from log10_server.validation.evaluation import unevaluated_items, unevaluated_properties
+from log10_server.validation.messages import as_list, message_of, quoted, short, wrong_type
+from log10_server.validation.references import Draft, resolve
+
 Keyword = Callable[[Any, Any, Any, Any], Iterator[ValidationError]]
 
-_SHOWN = 80
-_LISTED = 8
-_KEPT = 3  # errors of one branch of `anyOf`: enough to see what it is about
+_ERRORS_KEPT_PER_BRANCH = 3  # of `anyOf` and `oneOf`: enough to tell which branch was meant
 
 
-def extended(library_class: Any) -> Any:
-    """`library_class` with our keywords, for those that its draft has."""
+def validator_class(library_class: Any, draft: Draft) -> Any:
+    """The library's validator class of a draft, with our keywords in place of its own.
+
+    It relies on private parts of jsonschema's validators, so pyproject.toml bounds the library's version from above.
+    """
     ours = {**_KEYWORDS, **(_KEYWORDS_OF_DRAFT_4 if library_class is validators.Draft4Validator else {})}
     extend: Any = validators.extend
-    made = extend(library_class, {name: keyword for name, keyword in ours.items() if name in library_class.VALIDATORS})
-    made.evolve = _evolved
-    made.descend = _descending(made.descend)
-    return made
+    extended = extend(library_class, {name: ours[name] for name in ours if name in library_class.VALIDATORS})
+    extended.evolve = _evolve(draft)
+    extended.descend = _descend(draft, extended.descend)
+    return extended
 
 
-def _evolved(self: Any, **changes: Any) -> Any:
-    """The validator of a subschema. The library's own follows `$schema` to its own classes, and ours are lost."""
-    return type(self)(
-        changes.get("schema", self.schema),
-        format_checker=self.format_checker,
-        registry=self._registry,
-        _resolver=changes.get("_resolver", self._resolver),
-    )
+def _evolve(draft: Draft) -> Callable[..., Any]:
+    """The method that makes the validator of a subschema.
+
+    The library's own method follows `$schema` to the library's class, which has none of our keywords, and it resolves
+    the references below `not`, `if` and `contains` without regard to an `$id` there.
+    """
+
+    def evolve(self: Any, **changes: Any) -> Any:
+        schema = changes.get("schema", self.schema)
+        resolver = changes.get("_resolver") or draft.enter(self._resolver, schema)
+        return type(self)(schema, format_checker=self.format_checker, registry=self._registry, _resolver=resolver)
+
+    return evolve
 
 
-def _descending(descend: Callable[..., Iterator[ValidationError]]) -> Callable[..., Iterator[ValidationError]]:
-    """The library's own `descend`, which forgets the place of a value where the schema is `false`."""
+def _descend(draft: Draft, library_descend: Callable[..., Any]) -> Callable[..., Iterator[ValidationError]]:
+    """The method that validates a value against a subschema.
 
-    def descending(self: Any, instance: Any, schema: Any, path: Any = None, **rest: Any) -> Iterator[ValidationError]:
+    The library's own method loses the location of the value where the subschema is `false`, and it leaves the outer
+    schema out of the dynamic scope where the subschema has an `$id`.
+    """
+
+    def descend(
+        self: Any, instance: Any, schema: Any, path: Any = None, schema_path: Any = None, resolver: Any = None
+    ) -> Iterator[ValidationError]:
         if schema is not False:
-            return descend(self, instance, schema, path, **rest)
+            resolver = resolver or draft.enter(self._resolver, schema)
+            errors: Iterator[ValidationError] = library_descend(self, instance, schema, path, schema_path, resolver)
+            return errors
         error: Any = ValidationError("", path=() if path is None else (path,), instance=instance)
         error.validator = error.validator_value = None
         error.schema = False
         return iter((error,))
 
-    return descending
+    return descend
 
 
-def same(one: Any, two: Any) -> bool:
+def are_equal(left: Any, right: Any) -> bool:
     """Whether two JSON values are equal: 1 is 1.0 but not `true`."""
-    if isinstance(one, bool) or isinstance(two, bool):
-        return one is two
-    if isinstance(one, list):
-        return isinstance(two, list) and len(one) == len(two) and all(map(same, one, two))
-    if isinstance(one, dict):
-        return isinstance(two, dict) and one.keys() == two.keys() and all(same(one[name], two[name]) for name in one)
-    return bool(one == two)
+    if isinstance(left, bool) or isinstance(right, bool):
+        return left is right
+    if isinstance(left, list):
+        return isinstance(right, list) and len(left) == len(right) and all(map(are_equal, left, right))
+    if isinstance(left, dict):
+        return (
+            isinstance(right, dict)
+            and left.keys() == right.keys()
+            and all(are_equal(left[name], right[name]) for name in left)
+        )
+    return bool(left == right)
 
 
-def is_multiple(number: int | float, of: int | float) -> bool:
-    """Whether `number` is a whole multiple of `of`, both as they are spelled: 0.3 is three times 0.1."""
+def is_multiple(number: int | float, divisor: int | float) -> bool:
+    """Whether `number` is a whole multiple of `divisor`, both as decimals: 0.3 is three times 0.1."""
     numerator, denominator = _ratio(number)
-    of_numerator, of_denominator = _ratio(of)
-    return numerator * of_denominator % (denominator * of_numerator) == 0
+    divisor_numerator, divisor_denominator = _ratio(divisor)
+    return numerator * divisor_denominator % (denominator * divisor_numerator) == 0
 
 
 def _ratio(number: int | float) -> tuple[int, int]:
@@ -78,11 +100,12 @@ def _ratio(number: int | float) -> tuple[int, int]:
 
 
 def are_unique(items: list[Any]) -> bool:
+    """Whether no two items are equal JSON values."""
     return len(set(map(_hashable, items))) == len(items)
 
 
 def _hashable(value: Any) -> Any:
-    """Something that is equal for equal JSON values, and for no others."""
+    """Something hashable that is equal for equal JSON values, and for no others."""
     if isinstance(value, bool):
         return (bool, value)
     if isinstance(value, list):
@@ -92,29 +115,39 @@ def _hashable(value: Any) -> Any:
     return value
 
 
-def _leaf(kind: type | tuple[type, ...], holds: Callable[[Any, Any], bool]) -> Keyword:
-    """A keyword that compares an instance of `kind` with its value."""
+def _comparison(types: type | tuple[type, ...], holds: Callable[[Any, Any], bool]) -> Keyword:
+    """A keyword that compares a value of certain types with a limit, and ignores values of other types."""
 
     def keyword(_validator: Any, limit: Any, instance: Any, _schema: Any) -> Iterator[ValidationError]:
-        if isinstance(instance, kind) and not isinstance(instance, bool) and not holds(instance, limit):
+        if isinstance(instance, types) and not isinstance(instance, bool) and not holds(instance, limit):
             yield ValidationError("")
 
     return keyword
 
 
-def _type(validator: Any, kinds: Any, instance: Any, _schema: Any) -> Iterator[ValidationError]:
-    if not any(validator.is_type(instance, kind) for kind in _as_list(kinds)):
+def _reference(keyword: str) -> Keyword:
+    """`$ref`, `$dynamicRef` or `$recursiveRef`: the value must be valid for the schema that it leads to."""
+
+    def reference(validator: Any, address: Any, instance: Any, _schema: Any) -> Iterator[ValidationError]:
+        target = resolve(validator._resolver, keyword, address)
+        yield from validator.descend(instance, target.contents, resolver=target.resolver)
+
+    return reference
+
+
+def _type(validator: Any, types: Any, instance: Any, _schema: Any) -> Iterator[ValidationError]:
+    if not any(validator.is_type(instance, name) for name in as_list(types)):
         yield ValidationError("")
 
 
 def _enum(_validator: Any, values: Any, instance: Any, _schema: Any) -> Iterator[ValidationError]:
-    found = instance in values if isinstance(instance, str) else any(same(instance, value) for value in values)
-    if not found:
+    is_listed = instance in values if isinstance(instance, str) else any(are_equal(instance, value) for value in values)
+    if not is_listed:
         yield ValidationError("")
 
 
 def _const(_validator: Any, value: Any, instance: Any, _schema: Any) -> Iterator[ValidationError]:
-    if not same(instance, value):
+    if not are_equal(instance, value):
         yield ValidationError("")
 
 
@@ -125,91 +158,125 @@ def _required(_validator: Any, names: Any, instance: Any, _schema: Any) -> Itera
                 yield ValidationError(f"The required property {short(name)} is missing.")
 
 
+def _dependencies(validator: Any, dependencies: Any, instance: Any, _schema: Any) -> Iterator[ValidationError]:
+    """`dependentRequired`, `dependentSchemas`, and `dependencies` of the early drafts, which is both in one."""
+    for name, dependency in dependencies.items() if isinstance(instance, dict) else ():
+        if name not in instance:
+            continue
+        if not isinstance(dependency, list):
+            yield from validator.descend(instance, dependency)
+            continue
+        for required in dependency:
+            if required not in instance:
+                yield ValidationError(
+                    f"The property {short(required)} is required beside {short(name)}; it is missing."
+                )
+
+
 def _additional_properties(validator: Any, rest: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
     if not isinstance(instance, dict):
         return
     named, patterns = schema.get("properties", {}), schema.get("patternProperties", {})
-    # Each pattern by itself: joined by "|", as the library does it, some no longer compile.
+    # Each pattern is tried by itself. The library joins them with "|", and then some no longer compile.
     extra = [
         name for name in instance if name not in named and not any(re.search(pattern, name) for pattern in patterns)
     ]
     if rest is False and extra:
-        yield ValidationError(f"Not allowed: {listed(extra)}.")
+        yield ValidationError(f"Not allowed: {quoted(extra)}.")
     elif rest is not False:
         for name in extra:
             yield from validator.descend(instance[name], rest, path=name)
+
+
+def _additional_items(validator: Any, rest: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
+    """It means something only beside an array in `items`. The library fails on a boolean there."""
+    first = schema.get("items")
+    if not isinstance(instance, list) or not isinstance(first, list):
+        return
+    if rest is False and len(instance) > len(first):
+        yield ValidationError("Must have no items beyond those in `items`.")
+    elif rest is not False:
+        for index in range(len(first), len(instance)):
+            yield from validator.descend(instance[index], rest, path=index)
 
 
 def _property_names(validator: Any, names: Any, instance: Any, _schema: Any) -> Iterator[ValidationError]:
     if isinstance(instance, dict):
         for name in instance:
             for error in islice(validator.descend(name, names), 1):
-                yield ValidationError(f"The property name {short(name)} is not allowed: {said(error)}")
+                yield ValidationError(f"The property name {short(name)} is not allowed: {message_of(error)}")
 
 
 def _any_of(validator: Any, branches: Any, instance: Any, _schema: Any) -> Iterator[ValidationError]:
     failures = []
     for branch in branches:
-        failures.append(list(islice(validator.descend(instance, branch), _KEPT)))
+        failures.append(list(islice(validator.descend(instance, branch), _ERRORS_KEPT_PER_BRANCH)))
         if not failures[-1]:
             return
-    yield from _none_fits("anyOf", failures)
+    yield from _no_branch_fits("anyOf", failures)
 
 
 def _one_of(validator: Any, branches: Any, instance: Any, _schema: Any) -> Iterator[ValidationError]:
     failures = []
     fitting = 0
     for branch in branches:
-        failures.append(list(islice(validator.descend(instance, branch), _KEPT)))
+        failures.append(list(islice(validator.descend(instance, branch), _ERRORS_KEPT_PER_BRANCH)))
         fitting += not failures[-1]
         if fitting > 1:
             yield ValidationError("Fits more than one of the schemas in `oneOf`.")
             return
     if not fitting:
-        yield from _none_fits("oneOf", failures)
+        yield from _no_branch_fits("oneOf", failures)
 
 
-def _none_fits(keyword: str, failures: list[list[ValidationError]]) -> Iterator[ValidationError]:
-    """One error for all branches; the errors of a branch, when it is clear that it is the one that was meant."""
-    of_kind = [errors for errors in failures if not any(_is_of_another_kind(error) for error in errors)]
-    inside = [errors for errors in of_kind if any(error.path for error in errors)]
-    if len(of_kind) == 1 or len(inside) == 1:
-        yield from of_kind[0] if len(of_kind) == 1 else inside[0]
-    elif not of_kind:
-        wrong = [error for errors in failures for error in errors if _is_of_another_kind(error)]
-        kinds = dict.fromkeys(kind for error in wrong for kind in _as_list(error.validator_value))
-        yield ValidationError(f"Must be {_kinds(list(kinds))}; it is {_kind(wrong[0].instance)}.")
+def _no_branch_fits(keyword: str, failures: list[list[ValidationError]]) -> Iterator[ValidationError]:
+    """The errors of the branch that was clearly meant; where that is not clear, one error for all branches."""
+    of_right_type = [errors for errors in failures if not any(_is_wrong_type(error) for error in errors)]
+    failing_inside = [errors for errors in of_right_type if any(error.path for error in errors)]
+    if len(of_right_type) == 1 or len(failing_inside) == 1:
+        yield from of_right_type[0] if len(of_right_type) == 1 else failing_inside[0]
+    elif not of_right_type:
+        wrong = [error for errors in failures for error in errors if _is_wrong_type(error)]
+        types = dict.fromkeys(name for error in wrong for name in as_list(error.validator_value))
+        yield ValidationError(wrong_type(list(types), wrong[0].instance))
     else:
         yield ValidationError(f"Fits none of the {len(failures)} schemas in `{keyword}`.")
 
 
-def _is_of_another_kind(error: ValidationError) -> bool:
+def _is_wrong_type(error: ValidationError) -> bool:
     return error.validator == "type" and not error.path
 
 
 _NUMBER = (int, float)
 _KEYWORDS: dict[str, Keyword] = {
+    **{name: _reference(name) for name in ("$ref", "$dynamicRef", "$recursiveRef")},
     "type": _type,
     "enum": _enum,
     "const": _const,
-    "multipleOf": _leaf(_NUMBER, is_multiple),
-    "minimum": _leaf(_NUMBER, lambda number, limit: number >= limit),
-    "maximum": _leaf(_NUMBER, lambda number, limit: number <= limit),
-    "exclusiveMinimum": _leaf(_NUMBER, lambda number, limit: number > limit),
-    "exclusiveMaximum": _leaf(_NUMBER, lambda number, limit: number < limit),
-    "minLength": _leaf(str, lambda text, limit: len(text) >= limit),
-    "maxLength": _leaf(str, lambda text, limit: len(text) <= limit),
-    "pattern": _leaf(str, lambda text, pattern: re.search(pattern, text) is not None),
-    "minItems": _leaf(list, lambda items, limit: len(items) >= limit),
-    "maxItems": _leaf(list, lambda items, limit: len(items) <= limit),
-    "uniqueItems": _leaf(list, lambda items, wanted: not wanted or are_unique(items)),
-    "minProperties": _leaf(dict, lambda members, limit: len(members) >= limit),
-    "maxProperties": _leaf(dict, lambda members, limit: len(members) <= limit),
+    "multipleOf": _comparison(_NUMBER, is_multiple),
+    "minimum": _comparison(_NUMBER, lambda number, limit: number >= limit),
+    "maximum": _comparison(_NUMBER, lambda number, limit: number <= limit),
+    "exclusiveMinimum": _comparison(_NUMBER, lambda number, limit: number > limit),
+    "exclusiveMaximum": _comparison(_NUMBER, lambda number, limit: number < limit),
+    "minLength": _comparison(str, lambda text, limit: len(text) >= limit),
+    "maxLength": _comparison(str, lambda text, limit: len(text) <= limit),
+    "pattern": _comparison(str, lambda text, pattern: re.search(pattern, text) is not None),
+    "minItems": _comparison(list, lambda items, limit: len(items) >= limit),
+    "maxItems": _comparison(list, lambda items, limit: len(items) <= limit),
+    "uniqueItems": _comparison(list, lambda items, is_on: not is_on or are_unique(items)),
+    "minProperties": _comparison(dict, lambda members, limit: len(members) >= limit),
+    "maxProperties": _comparison(dict, lambda members, limit: len(members) <= limit),
     "required": _required,
+    "dependencies": _dependencies,
+    "dependentRequired": _dependencies,
+    "dependentSchemas": _dependencies,
+    "additionalItems": _additional_items,
     "additionalProperties": _additional_properties,
     "propertyNames": _property_names,
     "anyOf": _any_of,
     "oneOf": _one_of,
+    "unevaluatedItems": unevaluated_items,
+    "unevaluatedProperties": unevaluated_properties,
 }
 
 
@@ -228,99 +295,3 @@ def _maximum_of_draft_4(validator: Any, limit: Any, instance: Any, schema: Any) 
 
 
 _KEYWORDS_OF_DRAFT_4: dict[str, Keyword] = {"minimum": _minimum_of_draft_4, "maximum": _maximum_of_draft_4}
-
-_LIMIT = {
-    "multipleOf": "Must be a multiple of {}",
-    "minimum": "Must be at least {}",
-    "maximum": "Must be at most {}",
-    "exclusiveMinimum": "Must be greater than {}",
-    "exclusiveMaximum": "Must be less than {}",
-    "const": "Must be {}",
-    "pattern": "Must match the pattern {}",
-    "format": "Must be of the format {}",
-}
-_LENGTH = {
-    "minLength": "Must have at least {} characters",
-    "maxLength": "Must have at most {} characters",
-    "minItems": "Must have at least {} items",
-    "maxItems": "Must have at most {} items",
-    "minProperties": "Must have at least {} properties",
-    "maxProperties": "Must have at most {} properties",
-}
-_RULE = {
-    "uniqueItems": "Must not have the same item twice.",
-    "contains": "Must have an item that fits the schema in `contains`.",
-    "minContains": "Must have more items that fit the schema in `contains`.",
-    "maxContains": "Must have fewer items that fit the schema in `contains`.",
-    "items": "Must have no items beyond those in `prefixItems`.",
-    "additionalItems": "Must have no items beyond those in `items`.",
-    "not": "Must not fit the schema in `not`.",
-}
-
-
-def said(error: ValidationError) -> str:
-    """A sentence that names the rule; values in it are shortened."""
-    keyword: Any = error.validator
-    limit: Any = error.validator_value
-    instance: Any = error.instance
-    if keyword is None:
-        return "Nothing is allowed here."
-    if keyword == "type":
-        return f"Must be {_kinds(_as_list(limit))}; it is {_kind(instance)}."
-    if keyword == "enum":
-        return f"Must be one of {listed(limit)}; it is {short(instance)}."
-    if keyword in _LIMIT:
-        return f"{_LIMIT[keyword].format(short(limit))}; it is {short(instance)}."
-    if keyword in _LENGTH:
-        return f"{_LENGTH[keyword].format(short(limit))}; it has {len(instance)}."
-    return _RULE.get(keyword) or printable(_cut(error.message, 4 * _SHOWN))
-
-
-def listed(values: Any) -> str:
-    more = f" and {len(values) - _LISTED} more" if len(values) > _LISTED else ""
-    return ", ".join(short(value) for value in values[:_LISTED]) + more
-
-
-def short(value: Any) -> str:
-    """`value` as JSON, about 80 characters at most; of what holds others, only its size."""
-    if isinstance(value, list) and value:
-        return f"an array of {len(value)}"
-    if isinstance(value, dict) and value:
-        return f"an object of {len(value)}"
-    if isinstance(value, str):
-        return _cut(printable(json.dumps(value[:_SHOWN], ensure_ascii=False)), _SHOWN)
-    return _cut(json.dumps(value), _SHOWN)
-
-
-def printable(text: str) -> str:
-    """`text` without lone surrogates, so that any log takes it."""
-    return text.encode("utf-8", "backslashreplace").decode()
-
-
-def _cut(text: str, length: int) -> str:
-    return text if len(text) <= length else text[: length - 1] + "…"
-
-
-def _as_list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value]
-
-
-_KINDS = {
-    "array": "an array",
-    "boolean": "true or false",
-    "integer": "a whole number",
-    "null": "null",
-    "number": "a number",
-    "object": "an object",
-    "string": "a string",
-}
-
-
-def _kinds(names: list[str]) -> str:
-    return " or ".join(_KINDS.get(name, name) for name in names)
-
-
-def _kind(value: Any) -> str:
-    if value is None or isinstance(value, bool | int | float):
-        return _cut(json.dumps(value), _SHOWN)
-    return _KINDS["string" if isinstance(value, str) else "array" if isinstance(value, list) else "object"]

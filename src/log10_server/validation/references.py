@@ -1,7 +1,8 @@
-"""What a schema refers to: no reference may leave the document, lead nowhere, or go round in a circle (docs/api.md, "Task schemas").
+"""How the references of a schema are resolved, and which of them are refused (docs/api.md, "Task schemas").
 
-Only what stands where its draft has a schema is one; the same words in `const`, `default` or an unknown keyword are
-data, until a reference leads there. Every walk here is a loop: a chain of references may be longer than the stack.
+No reference may leave the document, lead nowhere, or lead back to itself without end. An object is a schema where its
+draft has a schema. In `const`, `default` or an unknown keyword the same object is data, unless a reference leads there.
+Every walk here is a loop, because a chain of references may be longer than Python's stack.
 """
 
 from collections.abc import Iterable, Iterator
@@ -10,46 +11,50 @@ from typing import Any
 from urllib.parse import unquote, urldefrag, urljoin
 
 from referencing import Anchor, Registry, Specification
-from referencing.exceptions import Unresolvable
-from referencing.jsonschema import DRAFT4, DRAFT6, DRAFT7, DRAFT201909, DRAFT202012, DynamicAnchor
+from referencing.exceptions import NoSuchAnchor, Unresolvable
+from referencing.jsonschema import DRAFT4, DRAFT6, DRAFT7, DRAFT201909, DRAFT202012
 
 from log10_server.errors import FieldError, pointer
-from log10_server.validation.keywords import short
+from log10_server.validation.messages import short
 
-# Made by attrs in a way that hides their constructors from mypy.
+# mypy can't see the constructors that attrs makes for these.
 _Specification: Any = Specification
 _Anchor: Any = Anchor
-_DynamicAnchor: Any = DynamicAnchor
 
-ONE, MANY, LISTED = 1, 2, 4  # the keyword's value is a schema, has schemas as its members, or as its items
+# The address of a document that has none of its own. The library leaves a document with an empty address out of the
+# dynamic scope. Relative addresses inside are not joined with it, because a "urn:" has no path.
+_NO_ADDRESS = "urn:log10-server:schema"
+
+# A keyword's value is a schema, an object whose members are schemas, or an array of schemas.
+SCHEMA, OBJECT_OF_SCHEMAS, ARRAY_OF_SCHEMAS = 1, 2, 4
 
 _SHAPES_4 = {
-    "additionalItems": ONE,
-    "additionalProperties": ONE,
-    "allOf": LISTED,
-    "anyOf": LISTED,
-    "definitions": MANY,
-    "dependencies": MANY,
-    "items": ONE | LISTED,
-    "not": ONE,
-    "oneOf": LISTED,
-    "patternProperties": MANY,
-    "properties": MANY,
+    "additionalItems": SCHEMA,
+    "additionalProperties": SCHEMA,
+    "allOf": ARRAY_OF_SCHEMAS,
+    "anyOf": ARRAY_OF_SCHEMAS,
+    "definitions": OBJECT_OF_SCHEMAS,
+    "dependencies": OBJECT_OF_SCHEMAS,
+    "items": SCHEMA | ARRAY_OF_SCHEMAS,
+    "not": SCHEMA,
+    "oneOf": ARRAY_OF_SCHEMAS,
+    "patternProperties": OBJECT_OF_SCHEMAS,
+    "properties": OBJECT_OF_SCHEMAS,
 }
-_SHAPES_6 = _SHAPES_4 | {"contains": ONE, "propertyNames": ONE}
-_SHAPES_7 = _SHAPES_6 | {"if": ONE, "then": ONE, "else": ONE}
+_SHAPES_6 = _SHAPES_4 | {"contains": SCHEMA, "propertyNames": SCHEMA}
+_SHAPES_7 = _SHAPES_6 | {"if": SCHEMA, "then": SCHEMA, "else": SCHEMA}
 _SHAPES_2019 = _SHAPES_7 | {
-    "$defs": MANY,
-    "contentSchema": ONE,
-    "dependentSchemas": MANY,
-    "unevaluatedItems": ONE,
-    "unevaluatedProperties": ONE,
+    "$defs": OBJECT_OF_SCHEMAS,
+    "contentSchema": SCHEMA,
+    "dependentSchemas": OBJECT_OF_SCHEMAS,
+    "unevaluatedItems": SCHEMA,
+    "unevaluatedProperties": SCHEMA,
 }
 del _SHAPES_2019["dependencies"]
-_SHAPES_2020 = _SHAPES_2019 | {"items": ONE, "prefixItems": LISTED}
+_SHAPES_2020 = _SHAPES_2019 | {"items": SCHEMA, "prefixItems": ARRAY_OF_SCHEMAS}
 del _SHAPES_2020["additionalItems"]
 
-# The schemas that are applied to the same value as the schema around them.
+# The keywords whose schemas are applied to the same value as the schema around them.
 _IN_PLACE = frozenset({"allOf", "anyOf", "dependencies", "dependentSchemas", "else", "if", "not", "oneOf", "then"})
 
 
@@ -57,49 +62,62 @@ _IN_PLACE = frozenset({"allOf", "anyOf", "dependencies", "dependentSchemas", "el
 class Draft:
     """How one draft of JSON Schema is read."""
 
-    shapes: dict[str, int]
-    references: tuple[str, ...]
-    ref_stands_alone: bool  # what stands beside `$ref` is ignored
+    shapes: dict[str, int]  # by keyword: where its schemas are
+    references: tuple[str, ...]  # the keywords whose value is a reference
+    ref_hides_siblings: bool  # the keywords beside `$ref` are ignored
     id_keyword: str
     specification: Specification[Any]
 
-    def parts(self, schema: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-        """The schemas right below `schema`, each with its keyword. Wrong shapes are passed over."""
-        if not (self.ref_stands_alone and schema.get("$ref") is not None):
-            yield from _parts(schema, self.shapes)
+    def subschemas(self, schema: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+        """The schemas directly below `schema` that count, each with its keyword. Values of a wrong shape are skipped."""
+        if not (self.ref_hides_siblings and schema.get("$ref") is not None):
+            yield from _subschemas(schema, self.shapes)
 
     def schemas_in(self, schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        """`schema` and all that stand below it as schemas, also beside a `$ref`."""
-        waiting = [schema]
-        while waiting:
-            here = waiting.pop()
-            yield here
-            waiting += [part for _, part in _parts(here, self.shapes)]
+        """`schema` and every schema below it, even beside a `$ref` that hides it."""
+        pending = [schema]
+        while pending:
+            current = pending.pop()
+            yield current
+            pending += [subschema for _, subschema in _subschemas(current, self.shapes)]
+
+    def enter(self, resolver: Any, schema: Any) -> Any:
+        """The resolver for the references in `schema`, a subschema that may have an address of its own.
+
+        It is looked up by that address, so that the schema around it joins the dynamic scope.
+        """
+        address = self.specification.id_of(schema)
+        if address is None:
+            return resolver
+        try:
+            return resolver.lookup(address.rstrip("#")).resolver
+        except Unresolvable:  # the resolver knows no document, or an address with a fragment
+            return resolver.in_subresource(self.specification.create_resource(schema))
 
 
-def _parts(schema: dict[str, Any], shapes: dict[str, int]) -> Iterator[tuple[str, dict[str, Any]]]:
+def _subschemas(schema: dict[str, Any], shapes: dict[str, int]) -> Iterator[tuple[str, dict[str, Any]]]:
     for keyword, value in schema.items():
         shape = shapes.get(keyword, 0)
-        held: Iterable[Any] = ()
+        candidates: Iterable[Any] = ()
         if isinstance(value, dict):
-            held = (value,) if shape & ONE else value.values() if shape & MANY else ()
-        elif isinstance(value, list) and shape & LISTED:
-            held = value
-        for part in held:
-            if isinstance(part, dict):
-                yield keyword, part
+            candidates = (value,) if shape & SCHEMA else value.values() if shape & OBJECT_OF_SCHEMAS else ()
+        elif isinstance(value, list) and shape & ARRAY_OF_SCHEMAS:
+            candidates = value
+        for candidate in candidates:
+            if isinstance(candidate, dict):
+                yield keyword, candidate
 
 
 def _draft(library: Specification[Any], shapes: dict[str, int], dynamic: tuple[str, ...] = ()) -> Draft:
     id_keyword = "id" if library is DRAFT4 else "$id"
-    early = library in (DRAFT4, DRAFT6, DRAFT7)
+    is_early = library in (DRAFT4, DRAFT6, DRAFT7)
 
     def id_of(schema: Any) -> str | None:
         """The schema's own address. In early drafts one that is only a fragment is an anchor."""
-        if not isinstance(schema, dict) or (early and "$ref" in schema):
+        if not isinstance(schema, dict) or (is_early and "$ref" in schema):
             return None
         address = schema.get(id_keyword)
-        if not isinstance(address, str) or not _is_address(address) or (early and address.startswith("#")):
+        if not isinstance(address, str) or not _is_address(address) or (is_early and address.startswith("#")):
             return None
         return address
 
@@ -107,22 +125,23 @@ def _draft(library: Specification[Any], shapes: dict[str, int], dynamic: tuple[s
         if not isinstance(schema, dict):
             return
         here = specification.create_resource(schema)
-        plain = schema.get(id_keyword if early else "$anchor")
-        if isinstance(plain, str) and (not early or plain.startswith("#")):
-            yield _Anchor(name=plain[early:], resource=here)
+        name = schema.get(id_keyword if is_early else "$anchor")
+        if isinstance(name, str) and (not is_early or name.startswith("#")):
+            yield _Anchor(name=name[is_early:], resource=here)
+        # To `$ref` a dynamic anchor is like any other; only `resolve` treats it differently, for `$dynamicRef`.
         if library is DRAFT202012 and isinstance(schema.get("$dynamicAnchor"), str):
-            yield _DynamicAnchor(name=schema["$dynamicAnchor"], resource=here)
+            yield _Anchor(name=schema["$dynamicAnchor"], resource=here)
 
     return Draft(
         shapes=shapes,
         references=("$ref", *dynamic),
-        ref_stands_alone=early,
+        ref_hides_siblings=is_early,
         id_keyword=id_keyword,
-        # The library's own stumble over wrong shapes, and over `dependencies` of both kinds in one object.
+        # The library's own specifications fail on values of a wrong shape, and on `dependencies` that has both kinds.
         specification=_Specification(
             name=library.name,
             id_of=id_of,
-            subresources_of=lambda schema: (part for _, part in _parts(schema, shapes)),
+            subresources_of=lambda schema: (subschema for _, subschema in _subschemas(schema, shapes)),
             anchors_in=anchors_in,
             maybe_in_subresource=library.maybe_in_subresource,
         ),
@@ -142,138 +161,182 @@ def resolver_of(schema: dict[str, Any], draft: Draft) -> Any:
     """What resolves the references in `schema`: it knows that one document, and fetches nothing."""
     root = draft.specification.create_resource(schema)
     registry: Registry[Any] = Registry()
-    # Crawled now, or every look-up of an anchor would crawl again; and not under its own address, or the crawl would
-    # join that with itself: "a/b.json" would become "a/a/b.json".
-    return registry.with_resource("", root).crawl().resolver(root.id() or "")
+    # The document is crawled now, because otherwise every look-up of an anchor would crawl it again. It is not
+    # registered under its own address, because the crawl joins that with itself: "a/b.json" would become "a/a/b.json".
+    return registry.with_resource(_NO_ADDRESS, root).crawl().resolver(root.id() or _NO_ADDRESS)
 
 
-class Places:
-    """Where everything stands in a document."""
+def resolve(resolver: Any, keyword: str, reference: str) -> Any:
+    """Where a `$ref`, `$dynamicRef` or `$recursiveRef` leads: an object with `contents` and a `resolver`.
+
+    Raises Unresolvable, or another LookupError, TypeError, ValueError or AttributeError for an odd reference.
+    """
+    target = resolver.lookup(reference)
+    if keyword == "$recursiveRef":
+        return _outermost_recursive_anchor(target)
+    if keyword == "$dynamicRef":
+        return _outermost_dynamic_anchor(target, unquote(urldefrag(reference).fragment))
+    return target
+
+
+def _outermost_recursive_anchor(target: Any) -> Any:
+    """The outermost document in the dynamic scope that has `"$recursiveAnchor": true`, if `target` has it."""
+    outermost = target
+    if _has(target.contents, "$recursiveAnchor", True):
+        for address, _ in target.resolver.dynamic_scope():
+            candidate = target.resolver.lookup(address)
+            if _has(candidate.contents, "$recursiveAnchor", True):
+                outermost = candidate
+    return outermost
+
+
+def _outermost_dynamic_anchor(target: Any, name: str) -> Any:
+    """The outermost schema in the dynamic scope that has this `$dynamicAnchor`, if `target` has it."""
+    outermost = target
+    if name and _has(target.contents, "$dynamicAnchor", name):
+        for address, registry in target.resolver.dynamic_scope():
+            try:
+                candidate = registry.anchor(address, name).value.resource.contents
+            except NoSuchAnchor:
+                continue
+            if _has(candidate, "$dynamicAnchor", name):
+                outermost = target.resolver.lookup(f"{address}#{name}")
+    return outermost
+
+
+def _has(schema: Any, keyword: str, value: Any) -> bool:
+    return isinstance(schema, dict) and schema.get(keyword) == value
+
+
+class Locations:
+    """Where every object and array stands in a document."""
 
     def __init__(self, document: dict[str, Any]) -> None:
-        # For every object and array, by id(): what holds it, and under which name or index.
-        self._above: dict[int, tuple[int, str | int]] = {}
-        waiting: list[Any] = [document]
-        while waiting:
-            holder = waiting.pop()
-            members: Iterable[tuple[str | int, Any]] = holder.items() if isinstance(holder, dict) else enumerate(holder)
+        # For every object and array, by id(): the one that holds it, and its name or index there.
+        self._parents: dict[int, tuple[int, str | int]] = {}
+        pending: list[Any] = [document]
+        while pending:
+            parent = pending.pop()
+            members: Iterable[tuple[str | int, Any]] = parent.items() if isinstance(parent, dict) else enumerate(parent)
             for part, member in members:
                 if isinstance(member, dict | list):
-                    self._above[id(member)] = (id(holder), part)
-                    waiting.append(member)
+                    self._parents[id(member)] = (id(parent), part)
+                    pending.append(member)
 
     def pointer_to(self, schema: dict[str, Any]) -> str:
-        """Its JSON Pointer."""
+        """The JSON Pointer of an object in the document."""
         parts: list[str | int] = []
-        here = id(schema)
-        while here in self._above:
-            here, part = self._above[here]
+        current = id(schema)
+        while current in self._parents:
+            current, part = self._parents[current]
             parts.append(part)
         return pointer(*reversed(parts))
 
 
 class References:
-    """The schemas that a document holds, and the faults of its references."""
+    """The schemas of a document, and what is wrong with its references."""
 
-    def __init__(self, schema: dict[str, Any], draft: Draft, places: Places) -> None:
+    def __init__(self, schema: dict[str, Any], draft: Draft, locations: Locations) -> None:
         self.faults: list[FieldError] = []
-        self.schemas: list[dict[str, Any]] = []  # all that stand as one, and those that a reference leads to
-        self.elsewhere: list[dict[str, Any]] = []  # those that only a reference makes a schema
+        self.schemas: list[dict[str, Any]] = []  # those where the draft has a schema, and those that are referred to
+        self.referred: list[dict[str, Any]] = []  # those that are schemas only because a reference leads to them
         self._draft = draft
-        self._places = places
-        self._known: set[int] = set()
-        self._in_place: dict[int, list[dict[str, Any]]] = {}  # by id(): what is applied to the same value
-        found = self._walk(schema, resolver_of(schema, draft))
-        while found:
-            reference = found.pop()
-            target = self._target(*reference)
+        self._locations = locations
+        self._visited: set[int] = set()
+        self._in_place: dict[int, list[dict[str, Any]]] = {}  # by id(): the schemas applied to the same value
+        references = self._visit(schema, resolver_of(schema, draft))
+        while references:
+            target = self._follow(*references.pop())
             if target is not None:
                 contents, resolver = target
-                self.elsewhere.append(contents)
-                found += self._walk(contents, resolver)
+                self.referred.append(contents)
+                references += self._visit(contents, resolver)
         self._find_circles()
 
-    def _walk(self, start: dict[str, Any], resolver: Any) -> list[tuple[dict[str, Any], str, Any]]:
-        """Get to know `start` and what is below it; the references found, each with its keyword and resolver."""
-        found = []
-        waiting = [(start, resolver)]
-        while waiting:
-            schema, resolver = waiting.pop()
-            if id(schema) in self._known:
+    def _visit(self, start: dict[str, Any], resolver: Any) -> list[tuple[dict[str, Any], str, Any]]:
+        """Collect `start` and the schemas below it. Returns their references, each with its keyword and resolver."""
+        references = []
+        pending = [(start, resolver)]
+        while pending:
+            schema, resolver = pending.pop()
+            if id(schema) in self._visited:
                 continue
-            self._known.add(id(schema))
+            self._visited.add(id(schema))
             self.schemas.append(schema)
             self._in_place[id(schema)] = []
-            found += [(schema, keyword, resolver) for keyword in self._draft.references if keyword in schema]
+            references += [(schema, keyword, resolver) for keyword in self._draft.references if keyword in schema]
             address = schema.get(self._draft.id_keyword)
             if isinstance(address, str) and not _is_address(address):
-                self._fault(schema, self._draft.id_keyword, f"{short(address)} can't be read as an address.")
-            for keyword, part in self._draft.parts(schema):
+                self._add_fault(schema, self._draft.id_keyword, f"{short(address)} is not a valid address.")
+            for keyword, subschema in self._draft.subschemas(schema):
                 if keyword in _IN_PLACE:
-                    self._in_place[id(schema)].append(part)
-                inner = resolver.in_subresource(self._draft.specification.create_resource(part))
-                waiting.append((part, inner))
-        return found
+                    self._in_place[id(schema)].append(subschema)
+                pending.append((subschema, self._draft.enter(resolver, subschema)))
+        return references
 
-    def _target(self, schema: dict[str, Any], keyword: str, resolver: Any) -> tuple[dict[str, Any], Any] | None:
-        """Where a reference leads, when that was not known for a schema before."""
+    def _follow(self, schema: dict[str, Any], keyword: str, resolver: Any) -> tuple[dict[str, Any], Any] | None:
+        """The schema that a reference leads to, with its resolver; None if it has been visited, or is none."""
         reference = schema[keyword]
         if not isinstance(reference, str):
-            self._fault(schema, keyword, "Must be a string.")
+            self._add_fault(schema, keyword, "Must be a string.")
             return None
         if keyword == "$recursiveRef" and reference != "#":
-            self._fault(schema, keyword, 'Must be "#".')
+            self._add_fault(schema, keyword, 'Must be "#".')
             return None
         try:
-            resolved = resolver.lookup(reference)
+            target = resolver.lookup(reference)
         except Unresolvable as error:
-            outside = type(error) is Unresolvable  # its subclasses know the document, but not the place in it
-            rule = "It leaves the document, and nothing is fetched" if outside else "It leads nowhere in the document"
-            self._fault(schema, keyword, f"{rule}: {short(reference)}.")
+            is_outside = type(error) is Unresolvable  # its subclasses: the document is known, the place in it is not
+            reason = "It leaves the document, and nothing is fetched" if is_outside else _NOWHERE
+            self._add_fault(schema, keyword, f"{reason}: {short(reference)}.")
             return None
         except (LookupError, TypeError, ValueError, AttributeError):  # "#/items/x" into an array, "http://["
-            self._fault(schema, keyword, f"It leads nowhere in the document: {short(reference)}.")
+            self._add_fault(schema, keyword, f"{_NOWHERE}: {short(reference)}.")
             return None
-        target = resolved.contents
-        if isinstance(target, bool) and self._draft.specification.name != DRAFT4.name:
+        contents = target.contents
+        if isinstance(contents, bool) and self._draft.specification.name != DRAFT4.name:
             return None
-        if not isinstance(target, dict):
-            self._fault(schema, keyword, f"It leads to what is not a schema: {short(reference)}.")
+        if not isinstance(contents, dict):
+            self._add_fault(schema, keyword, f"It leads to a value that is not a schema: {short(reference)}.")
             return None
-        if not self._is_spelled_out(target, reference):
-            self._fault(schema, keyword, f"It leads nowhere in the document: {short(reference)}.")
+        if not self._is_exact_pointer(contents, reference):
+            self._add_fault(schema, keyword, f"{_NOWHERE}: {short(reference)}.")
             return None
-        if keyword == "$ref" or not (target.get("$dynamicAnchor") or target.get("$recursiveAnchor")):
-            self._in_place[id(schema)].append(target)
-        return None if id(target) in self._known else (target, resolved.resolver)
+        if keyword == "$ref" or not (contents.get("$dynamicAnchor") or contents.get("$recursiveAnchor")):
+            self._in_place[id(schema)].append(contents)
+        return None if id(contents) in self._visited else (contents, target.resolver)
 
-    def _is_spelled_out(self, target: dict[str, Any], reference: str) -> bool:
-        """Whether a JSON Pointer names `target` by RFC 6901; the library also takes "/allOf/-1" and "/allOf/01"."""
+    def _is_exact_pointer(self, target: dict[str, Any], reference: str) -> bool:
+        """Whether a JSON Pointer names `target` by RFC 6901. The library also takes "/allOf/-1" and "/allOf/01"."""
         fragment = unquote(urldefrag(reference).fragment)
-        return not fragment.startswith("/") or self._places.pointer_to(target).endswith(fragment)
+        return not fragment.startswith("/") or self._locations.pointer_to(target).endswith(fragment)
 
     def _find_circles(self) -> None:
         """Find schemas that come back to themselves with the same value: validating them would never end."""
-        done: set[int] = set()
+        finished: set[int] = set()
         for start in self.schemas:
             trail: dict[int, Iterator[dict[str, Any]]] = {}
-            here: dict[str, Any] | None = start if id(start) not in done else None
-            while here is not None or trail:
-                if here is not None:
-                    trail[id(here)] = iter(self._in_place[id(here)])
+            current: dict[str, Any] | None = start if id(start) not in finished else None
+            while current is not None or trail:
+                if current is not None:
+                    trail[id(current)] = iter(self._in_place[id(current)])
                 last = next(reversed(trail))
-                here = next(trail[last], None)
-                if here is None:
+                current = next(trail[last], None)
+                if current is None:
                     trail.popitem()
-                    done.add(last)
-                elif id(here) in trail:
-                    self._fault(here, "", "It refers to itself without end.")
-                    here = None
-                elif id(here) in done:
-                    here = None
+                    finished.add(last)
+                elif id(current) in trail:
+                    self._add_fault(current, "", "It refers to itself without end.")
+                    current = None
+                elif id(current) in finished:
+                    current = None
 
-    def _fault(self, schema: dict[str, Any], keyword: str, message: str) -> None:
-        self.faults.append(FieldError(self._places.pointer_to(schema) + (pointer(keyword) if keyword else ""), message))
+    def _add_fault(self, schema: dict[str, Any], keyword: str, message: str) -> None:
+        location = self._locations.pointer_to(schema)
+        self.faults.append(FieldError(location + (pointer(keyword) if keyword else ""), message))
+
+
+_NOWHERE = "It leads nowhere in the document"
 
 
 def _is_address(text: str) -> bool:

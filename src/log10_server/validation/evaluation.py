@@ -1,0 +1,114 @@
+"""`unevaluatedProperties` and `unevaluatedItems`: what no other keyword has evaluated (drafts 2019-09 and 2020-12).
+
+A member or an item is evaluated when a keyword applied a subschema to it: beside the unevaluated… keyword, or in a
+schema that is applied to the same value and holds for it (`allOf`, `$ref`, the branches of `anyOf` that fit, …). The
+library's own keywords compare names instead of asking what was applied.
+
+Two differences between the drafts: 2019-09 has `items` and `additionalItems` where 2020-12 has `prefixItems` and
+`items`, and only in 2020-12 does `contains` evaluate the items that it matches.
+"""
+
+from collections.abc import Iterator
+from re import search
+from typing import Any
+
+from jsonschema.exceptions import ValidationError
+
+from log10_server.validation.messages import quoted
+from log10_server.validation.references import resolve
+
+
+def unevaluated_properties(validator: Any, rest: Any, instance: Any, _schema: Any) -> Iterator[ValidationError]:
+    """Members that nothing else evaluated must be valid for `rest`."""
+    if not isinstance(instance, dict):
+        return
+    evaluated = _evaluated_properties(validator, instance, is_adjacent=True)
+    extra = [name for name in instance if name not in evaluated]
+    if rest is False and extra:
+        yield ValidationError(f"Not allowed: {quoted(extra)}.")
+    elif rest is not False:
+        for name in extra:
+            yield from validator.descend(instance[name], rest, path=name)
+
+
+def unevaluated_items(validator: Any, rest: Any, instance: Any, _schema: Any) -> Iterator[ValidationError]:
+    """Items that nothing else evaluated must be valid for `rest`."""
+    if not isinstance(instance, list):
+        return
+    evaluated = _evaluated_items(validator, instance, is_adjacent=True)
+    extra = [index for index in range(len(instance)) if index not in evaluated]
+    if rest is False and extra:
+        yield ValidationError(f"Not allowed: the items at {quoted(extra)}, counted from 0.")
+    elif rest is not False:
+        for index in extra:
+            yield from validator.descend(instance[index], rest, path=index)
+
+
+def _evaluated_properties(validator: Any, instance: dict[str, Any], *, is_adjacent: bool = False) -> set[str]:
+    """The names of the members that the validator's schema evaluates, which holds for `instance`.
+
+    `is_adjacent`: the schema is the one with the `unevaluatedProperties` in question, which doesn't count itself.
+    """
+    schema = validator.schema
+    if not isinstance(schema, dict):
+        return set()
+    if "additionalProperties" in schema or ("unevaluatedProperties" in schema and not is_adjacent):
+        return set(instance)
+    evaluated = {name for name in schema.get("properties", ()) if name in instance}
+    for pattern in schema.get("patternProperties", ()):
+        evaluated.update(name for name in instance if search(pattern, name))
+    for applied in _applied_in_place(validator, instance):
+        evaluated |= _evaluated_properties(applied, instance)
+    return evaluated
+
+
+def _evaluated_items(validator: Any, instance: list[Any], *, is_adjacent: bool = False) -> set[int]:
+    """The indexes of the items that the validator's schema evaluates, which holds for `instance`.
+
+    `is_adjacent`: the schema is the one with the `unevaluatedItems` in question, which doesn't count itself.
+    """
+    schema = validator.schema
+    if not isinstance(schema, dict):
+        return set()
+    is_2020 = "prefixItems" in validator.VALIDATORS
+    first = schema.get("prefixItems" if is_2020 else "items", [])
+    rest = "items" if is_2020 else "additionalItems"
+    applies_to_rest = rest in schema and (is_2020 or "items" in schema)
+    if not isinstance(first, list) or applies_to_rest or ("unevaluatedItems" in schema and not is_adjacent):
+        return set(range(len(instance)))
+    evaluated = set(range(min(len(first), len(instance))))
+    if is_2020 and "contains" in schema:
+        contains = validator.evolve(schema=schema["contains"])
+        evaluated.update(index for index, item in enumerate(instance) if contains.is_valid(item))
+    for applied in _applied_in_place(validator, instance):
+        evaluated |= _evaluated_items(applied, instance)
+    return evaluated
+
+
+def _applied_in_place(validator: Any, instance: Any) -> Iterator[Any]:
+    """The validators of the subschemas that are applied to `instance` itself and hold for it.
+
+    Those in `allOf`, `$ref`, `dependentSchemas`, `then` and `else` need not be tried: where one of them fails, that
+    alone makes the value invalid, whatever was evaluated. `not` never evaluates anything.
+    """
+    schema = validator.schema
+    for keyword in ("$ref", "$dynamicRef", "$recursiveRef"):
+        if keyword in schema and keyword in validator.VALIDATORS:
+            target = resolve(validator._resolver, keyword, schema[keyword])
+            yield validator.evolve(schema=target.contents, _resolver=target.resolver)
+    for branch in schema.get("allOf", ()):
+        yield validator.evolve(schema=branch)
+    for keyword in ("anyOf", "oneOf"):
+        branches = (validator.evolve(schema=branch) for branch in schema.get(keyword, ()))
+        yield from (branch for branch in branches if branch.is_valid(instance))
+    if "if" in schema:
+        condition = validator.evolve(schema=schema["if"])
+        is_met = condition.is_valid(instance)
+        if is_met:
+            yield condition
+        consequence = "then" if is_met else "else"
+        if consequence in schema:
+            yield validator.evolve(schema=schema[consequence])
+    for name, dependent in schema.get("dependentSchemas", {}).items():
+        if name in instance:
+            yield validator.evolve(schema=dependent)
