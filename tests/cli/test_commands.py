@@ -3,18 +3,15 @@
 import json
 import re
 import signal
-import subprocess
 import time
-from collections.abc import Callable
 from typing import Any
 
 import httpx
 import psycopg
 import pytest
-from click.testing import CliRunner
 
-from log10_server.cli import main
 from log10_server.settings import Setting, described
+from tests.cli.conftest import Quickly, is_refused, output_of
 from tests.running import Program, Served
 
 COMMANDS = [
@@ -36,57 +33,14 @@ def status_of_a_call(served: Served, token: str) -> int:
     return httpx.get(f"{served.url}/api/v1/sessions/x", headers={"X-Log10-Token": token}, trust_env=False).status_code
 
 
-def said(ran: subprocess.CompletedProcess[str]) -> str:
-    """What a command that must succeed prints."""
-    assert ran.returncode == 0, ran.stderr
-    return ran.stdout.strip()
-
-
-def is_refused(ran: subprocess.CompletedProcess[str], *words: str) -> None:
-    """Whether a command failed with nothing on stdout and one line on stderr that has these words."""
-    assert ran.returncode not in (0, None)
-    assert ran.stdout == ""
-    assert len(ran.stderr.strip().splitlines()) == 1, ran.stderr
-    for word in words:
-        assert word in ran.stderr
-
-
-Quickly = Callable[..., subprocess.CompletedProcess[str]]
-
-
-def in_this_process(program: Program, monkeypatch: pytest.MonkeyPatch) -> Quickly:
-    """Run commands in this process: starting one takes half a second, and some tests need many."""
-    monkeypatch.chdir(program.folder)
-    for variable in [one.variable for one, _ in described()]:
-        monkeypatch.delenv(variable, raising=False)
-
-    def run(*arguments: str, stdin: str = "", **settings: str) -> subprocess.CompletedProcess[str]:
-        environment = {name: value for name, value in program.environment.items() if name != "PATH"} | settings
-        ran = CliRunner().invoke(main, arguments, input=stdin, env=environment, prog_name="log10-server")
-        assert ran.exception is None or isinstance(ran.exception, SystemExit), ran.exc_info
-        return subprocess.CompletedProcess(arguments, ran.exit_code, ran.stdout, ran.stderr)
-
-    return run
-
-
-@pytest.fixture
-def quickly(on_sqlite: Program, monkeypatch: pytest.MonkeyPatch) -> Quickly:
-    return in_this_process(on_sqlite, monkeypatch)
-
-
-@pytest.fixture
-def quickly_on_both(program: Program, monkeypatch: pytest.MonkeyPatch) -> Quickly:
-    return in_this_process(program, monkeypatch)
-
-
 # Help and the document
 
 
 def test_every_command_explains_itself_and_touches_nothing(on_sqlite: Program, quickly: Quickly) -> None:
     helps = [quickly(*command.split(), "--help").stdout for command in COMMANDS]
 
-    for command, said in zip(COMMANDS, helps, strict=True):
-        usage, *rest = said.splitlines()
+    for command, text in zip(COMMANDS, helps, strict=True):
+        usage, *rest = text.splitlines()
         assert usage.startswith(f"Usage: log10-server {command}".strip())
         assert len([line for line in rest if line.strip()]) > 2
     assert list(on_sqlite.folder.iterdir()) == []
@@ -157,7 +111,7 @@ def test_serve_itself_refuses_a_number_out_of_range(on_sqlite: Program) -> None:
 
 
 def test_a_blank_setting_is_none(quickly: Quickly) -> None:
-    said(quickly("migrate", LOG10_SERVER_READERS="", LOG10_SERVER_ACCESS_LOG=" ", LOG10_SERVER_PUBLIC_URL=""))
+    output_of(quickly("migrate", LOG10_SERVER_READERS="", LOG10_SERVER_ACCESS_LOG=" ", LOG10_SERVER_PUBLIC_URL=""))
 
 
 def test_a_port_out_of_range_on_the_command_line_is_refused(on_sqlite: Program) -> None:
@@ -172,22 +126,22 @@ def test_a_port_out_of_range_on_the_command_line_is_refused(on_sqlite: Program) 
 
 
 def test_organizations_keep_the_id_and_slug_that_they_are_given(quickly_on_both: Quickly) -> None:
-    printed = said(quickly_on_both("organization", "create", "--id", "org-1", "--slug", "the-first"))
-    said(quickly_on_both("organization", "create", "--id", "org-2"))
-    made = said(quickly_on_both("organization", "create", "--slug", "third"))
+    printed = output_of(quickly_on_both("organization", "create", "--id", "org-1", "--slug", "the-first"))
+    output_of(quickly_on_both("organization", "create", "--id", "org-2"))
+    made = output_of(quickly_on_both("organization", "create", "--slug", "third"))
 
-    listed = [line.split()[:2] for line in said(quickly_on_both("organization", "list")).splitlines()]
+    listed = [line.split()[:2] for line in output_of(quickly_on_both("organization", "list")).splitlines()]
     assert printed == "org-1"
     assert listed == [["org-1", "the-first"], ["org-2", "org-2"], [made, "third"]]
 
 
 def test_an_organization_with_a_taken_id_or_slug_is_refused(quickly_on_both: Quickly) -> None:
-    said(quickly_on_both("organization", "create", "--id", "org-1", "--slug", "first"))
+    output_of(quickly_on_both("organization", "create", "--id", "org-1", "--slug", "first"))
 
     is_refused(quickly_on_both("organization", "create", "--id", "org-1", "--slug", "other"), "org-1", "already")
     is_refused(quickly_on_both("organization", "create", "--id", "other", "--slug", "first"), "first", "already")
     is_refused(quickly_on_both("organization", "create", "--id", "first"), "first", "already")
-    assert len(said(quickly_on_both("organization", "list")).splitlines()) == 1
+    assert len(output_of(quickly_on_both("organization", "list")).splitlines()) == 1
 
 
 @pytest.mark.parametrize("option", ["--id", "--slug"])
@@ -211,15 +165,28 @@ def test_a_server_started_beside_organizations_makes_no_other(on_sqlite: Program
 
 
 def test_before_the_first_organization_issuing_a_token_says_what_to_do(quickly_on_both: Quickly) -> None:
-    is_refused(quickly_on_both("token", "issue"), "no organization", "log10-server organization create")
-    is_refused(quickly_on_both("token", "issue", "acme"), "acme")
+    output_of(quickly_on_both("migrate"))
+
+    is_refused(quickly_on_both("token", "issue"), "no organization yet", "log10-server organization create")
+    is_refused(quickly_on_both("token", "issue", "acme"), "'acme'", "log10-server organization create")
 
 
 def test_a_command_before_the_first_start_leaves_the_first_start_its_three_lines(on_sqlite: Program) -> None:
     on_sqlite.run("token", "issue")
-    on_sqlite.said("organization", "list")
+    on_sqlite.run("organization", "list")
 
     assert len(on_sqlite.serve().exported()) == 3
+
+
+def test_an_issued_token_begins_with_the_prefix_and_has_256_random_bits(quickly: Quickly) -> None:
+    """No token begins with `-`, which a command line takes for an option, and secret scanners know the pattern."""
+    output_of(quickly("organization", "create", "--id", "mine"))
+
+    tokens = {output_of(quickly("token", "issue")) for _ in range(5)}
+
+    assert len(tokens) == 5
+    for issued in tokens:
+        assert re.fullmatch(r"log10_[A-Za-z0-9_-]{43}", issued)
 
 
 def test_a_token_is_the_only_line_on_stdout_and_works(program: Program) -> None:
@@ -234,13 +201,13 @@ def test_a_token_is_the_only_line_on_stdout_and_works(program: Program) -> None:
 
 
 def test_with_several_organizations_one_must_be_named(quickly: Quickly) -> None:
-    said(quickly("organization", "create", "--id", "one"))
-    said(quickly("organization", "create", "--id", "two"))
+    output_of(quickly("organization", "create", "--id", "one"))
+    output_of(quickly("organization", "create", "--id", "two"))
 
-    is_refused(quickly("token", "issue"), "organization list")
-    is_refused(quickly("token", "list"), "organization list")
-    is_refused(quickly("token", "issue", "three"), "three")
-    assert said(quickly("token", "issue", "two"))
+    is_refused(quickly("token", "issue"), "organization list", "log10-server.db")
+    is_refused(quickly("token", "list"), "organization list", "log10-server.db")
+    is_refused(quickly("token", "issue", "three"), "three", "log10-server.db")
+    assert output_of(quickly("token", "issue", "two"))
 
 
 def test_only_a_digest_of_a_token_is_stored(on_sqlite: Program) -> None:
@@ -280,19 +247,19 @@ def test_a_token_that_programs_have_already_is_kept(on_sqlite: Program, ending: 
 
 @pytest.mark.parametrize("value", ["", "short", " leading-blank", "with\ttab-in-it", "schlüssel-mit-umlaut"])
 def test_a_token_that_can_not_travel_in_a_header_is_refused_and_not_shown(quickly: Quickly, value: str) -> None:
-    said(quickly("organization", "create", "--id", "mine"))
+    output_of(quickly("organization", "create", "--id", "mine"))
 
     ran = quickly("token", "issue", "--value-from-stdin", stdin=value)
 
     is_refused(ran, "token")
     assert not value or value not in ran.stderr
-    assert said(quickly("token", "list")) == ""
+    assert output_of(quickly("token", "list")) == ""
 
 
 def test_a_token_is_of_one_organization_only(quickly: Quickly) -> None:
-    said(quickly("organization", "create", "--id", "one"))
-    said(quickly("organization", "create", "--id", "two"))
-    said(quickly("token", "issue", "one", "--value-from-stdin", stdin="the-same-token"))
+    output_of(quickly("organization", "create", "--id", "one"))
+    output_of(quickly("organization", "create", "--id", "two"))
+    output_of(quickly("token", "issue", "one", "--value-from-stdin", stdin="the-same-token"))
 
     ran = quickly("token", "issue", "two", "--value-from-stdin", stdin="the-same-token")
 
@@ -301,13 +268,13 @@ def test_a_token_is_of_one_organization_only(quickly: Quickly) -> None:
 
 
 def test_the_list_of_tokens_shows_which_are_good_and_no_value(quickly_on_both: Quickly) -> None:
-    said(quickly_on_both("organization", "create", "--id", "mine"))
-    values = [said(quickly_on_both("token", "issue")), said(quickly_on_both("token", "issue"))]
-    first, second = [line.split()[0] for line in said(quickly_on_both("token", "list", "mine")).splitlines()]
+    output_of(quickly_on_both("organization", "create", "--id", "mine"))
+    values = [output_of(quickly_on_both("token", "issue")), output_of(quickly_on_both("token", "issue"))]
+    first, second = [line.split()[0] for line in output_of(quickly_on_both("token", "list", "mine")).splitlines()]
 
-    said(quickly_on_both("token", "revoke", first))
+    output_of(quickly_on_both("token", "revoke", first))
 
-    listed = said(quickly_on_both("token", "list"))
+    listed = output_of(quickly_on_both("token", "list"))
     assert [line.split()[0] for line in listed.splitlines()] == [first, second]
     assert ["revoked" in line for line in listed.splitlines()] == [True, False]
     assert all(value not in listed for value in values)
@@ -338,10 +305,10 @@ def test_a_running_server_takes_a_new_token_at_once_even_one_it_has_refused(prog
 
 
 def test_revoking_what_is_no_good_token_is_refused(quickly: Quickly) -> None:
-    said(quickly("organization", "create", "--id", "mine"))
-    said(quickly("token", "issue"))
-    token_id = said(quickly("token", "list")).split()[0]
-    said(quickly("token", "revoke", token_id))
+    output_of(quickly("organization", "create", "--id", "mine"))
+    output_of(quickly("token", "issue"))
+    token_id = output_of(quickly("token", "list")).split()[0]
+    output_of(quickly("token", "revoke", token_id))
 
     is_refused(quickly("token", "revoke", token_id), token_id)
     is_refused(quickly("token", "revoke", "nothing"), "nothing")
@@ -351,8 +318,8 @@ def test_revoking_what_is_no_good_token_is_refused(quickly: Quickly) -> None:
 
 
 def test_migrate_says_the_schema_and_may_be_repeated(quickly_on_both: Quickly) -> None:
-    assert said(quickly_on_both("migrate")) == said(quickly_on_both("migrate"))
-    assert re.search(r"has the schema \d+", said(quickly_on_both("migrate")))
+    assert output_of(quickly_on_both("migrate")) == output_of(quickly_on_both("migrate"))
+    assert re.search(r"has the schema \d+", output_of(quickly_on_both("migrate")))
 
 
 def test_migrating_down_to_base_empties_the_database_and_up_again_serves(program: Program) -> None:
@@ -364,13 +331,13 @@ def test_migrating_down_to_base_empties_the_database_and_up_again_serves(program
 
 @pytest.mark.parametrize("revision", ["nonsense", "+1", "-99", "head"])
 def test_a_revision_that_is_no_way_down_is_one_clear_line(quickly: Quickly, revision: str) -> None:
-    before = said(quickly("migrate"))
+    before = output_of(quickly("migrate"))
 
     ran = quickly("migrate", "--down-to", revision)
 
     assert "Traceback" not in ran.stderr
     assert ran.returncode != 0 or ran.stdout.strip() == before
-    assert said(quickly("migrate")) == before
+    assert output_of(quickly("migrate")) == before
 
 
 @pytest.mark.parametrize(
@@ -379,5 +346,5 @@ def test_a_revision_that_is_no_way_down_is_one_clear_line(quickly: Quickly, revi
 def test_every_command_says_in_one_line_that_the_database_is_away(quickly: Quickly, command: str) -> None:
     ran = quickly(*command.split(), DATABASE_URL="postgresql://me:s3cret@127.0.0.1:1/log10")
 
-    is_refused(ran, "database")
+    is_refused(ran, "database", "log10 on 127.0.0.1:1")
     assert "s3cret" not in ran.stderr

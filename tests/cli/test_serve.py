@@ -18,6 +18,7 @@ import psutil
 import psycopg
 import pytest
 
+from log10_server.db import migrations
 from tests.running import Program, Served, a_free_port
 
 
@@ -27,10 +28,13 @@ def lists_tasks(url: str, token: str) -> int:
 
 
 def is_one_clear_line(ran: subprocess.CompletedProcess[str], *words: str) -> None:
-    """Whether a command failed as an operator wants it to: one line on stderr with these words, no traceback."""
+    """Whether a command failed as an operator wants it to: one line on stderr with these words, no traceback.
+
+    A migration that fails was logged when it began.
+    """
     assert ran.returncode not in (0, None)
-    assert ran.stderr.startswith("Error: "), ran.stderr
-    assert len(ran.stderr.strip().splitlines()) == 1, ran.stderr
+    (error,) = [line for line in ran.stderr.splitlines() if "INFO log10_server.db.migrations: migrating" not in line]
+    assert error.startswith("Error: "), ran.stderr
     for word in words:
         assert word in ran.stderr
 
@@ -125,6 +129,50 @@ def test_a_new_sqlite_file_is_readable_by_its_owner_alone(on_sqlite: Program) ->
 
     modes = {file.stat().st_mode & 0o777 for file in on_sqlite.folder.glob("log10-server.db*")}
     assert modes == {0o600}
+
+
+# What it logs
+
+
+def logged(served: Served) -> list[str]:
+    """The messages that were logged, without their times."""
+    return re.findall(r"^\d{4}-\S+ \S+ [A-Z]+ log10_server\S*: (.+)$", served.said(), re.M)
+
+
+def test_it_logs_one_line_each_for_migrating_listening_and_stopping(program: Program) -> None:
+    first = program.serve()
+    first.stopped_by(signal.SIGTERM)
+    second = program.serve()
+    second.stopped_by(signal.SIGINT)
+
+    head = migrations.head()
+    listening, stopping = "listening on {}", "stopping: requests that are being served are answered first"
+    assert logged(first) == [
+        f"migrating the database from base to {head}",
+        listening.format(first.url),
+        stopping,
+    ]
+    assert logged(second) == [listening.format(second.url), stopping]
+
+
+def test_a_migration_of_an_older_database_is_logged_with_both_revisions(on_sqlite: Program) -> None:
+    on_sqlite.said("migrate")
+    on_sqlite.said("migrate", "--down-to", "0006")
+
+    assert logged(on_sqlite.serve())[0] == f"migrating the database from 0006 to {migrations.head()}"
+
+
+def test_it_starts_beside_a_kubernetes_service_of_its_name(on_sqlite: Program) -> None:
+    """Kubernetes sets these in every pod of the namespace, and every command died on them."""
+    links = {
+        "LOG10_SERVER_SERVICE_HOST": "10.0.0.1",
+        "LOG10_SERVER_SERVICE_PORT": "8000",
+        "LOG10_SERVER_PORT_8000_TCP": "tcp://10.0.0.1:8000",
+        "LOG10_SERVER_PORT_8000_TCP_ADDR": "10.0.0.1",
+    }
+
+    assert on_sqlite.serve(**links).exported()
+    assert on_sqlite.said("organization", "list", **links, LOG10_SERVER_PORT="tcp://10.0.0.1:8000")
 
 
 # What stands before it

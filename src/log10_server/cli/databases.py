@@ -1,13 +1,25 @@
-"""How a command opens the database, and finds the organization that it is about."""
+"""How a command opens the database, and finds the organization that it is about.
+
+`serve` and `migrate` create a database that does not exist and migrate an older one; `organization create` only
+creates it, as the first step of a new installation. All other commands need a database that is there and has this
+program's schema: a command that lists or exports must leave nothing behind, and migrating under a running server of
+an older version is a decision that `log10-server migrate` leaves to the operator.
+"""
 
 import os
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 import click
+from sqlalchemy.exc import DBAPIError
 
 from log10_server.db import migrations
 from log10_server.db.database import Database
+from log10_server.db.migrations import WrongSchema
+from log10_server.errors import NotFound, Refusal, Unavailable
 from log10_server.settings import Settings
 from log10_server.store import organizations as directory
 from log10_server.store.organizations import OrganizationRow
@@ -15,21 +27,60 @@ from log10_server.store.organizations import OrganizationRow
 
 @contextmanager
 def open_as_it_is(settings: Settings) -> Iterator[Database]:
-    """Open the database without looking at its schema; a Postgres that is starting is waited for."""
+    """Open the database as it is; a Postgres that is starting is waited for.
+
+    Errors of the database and refusals become a ClickException that names the database.
+    """
     database = Database(settings.database_url, settings.readers)
     try:
         if database.is_postgres:
             migrations.wait_until_reachable(database, settings.database_wait)
         yield database
+    except Unavailable as error:
+        raise _named(f"The database can't be used: {_reason(error)}", database) from None
+    except (Refusal, WrongSchema) as error:
+        raise _named(str(error), database) from None
+    except (DBAPIError, sqlite3.Error) as error:
+        raise _named(f"The database can't be used: {_reason(error)}", database) from None
     finally:
         database.close()
 
 
 @contextmanager
-def open_migrated(settings: Settings | None = None) -> Iterator[Database]:
-    """Open the database and bring it to this program's schema."""
-    with open_as_it_is(settings or Settings.from_environment(os.environ)) as database:
+def open_migrated(settings: Settings) -> Iterator[Database]:
+    """Open the database; create it when it does not exist, and migrate it when its schema is older."""
+    with open_as_it_is(settings) as database:
         migrations.migrate(database)
+        yield database
+
+
+@contextmanager
+def open_or_create(settings: Settings | None = None) -> Iterator[Database]:
+    """Open the database; create it when it does not exist or is empty.
+
+    Raises WrongSchema when its schema is not this program's.
+    """
+    with open_as_it_is(settings or Settings.from_environment(os.environ)) as database:
+        if _does_not_exist(database) or _revision(database) is None:
+            migrations.migrate(database)
+        _require_schema(database)
+        yield database
+
+
+@contextmanager
+def open_existing(settings: Settings | None = None, *, any_schema: bool = False) -> Iterator[Database]:
+    """Open a database that exists.
+
+    Raises WrongSchema when there is none, or when its schema is not this program's and `any_schema` is false.
+    """
+    with open_as_it_is(settings or Settings.from_environment(os.environ)) as database:
+        if _does_not_exist(database):
+            raise WrongSchema(
+                "The database does not exist. DATABASE_URL names it; `log10-server serve` and "
+                "`log10-server organization create` create it."
+            )
+        if not any_schema:
+            _require_schema(database)
         yield database
 
 
@@ -40,16 +91,59 @@ def find_organization(database: Database, id_or_slug: str | None) -> Organizatio
 
 
 def choose_organization(organizations: list[OrganizationRow], id_or_slug: str | None) -> OrganizationRow:
-    """As `find_organization`, among these. Raises ClickException when none is meant, or none can be told apart."""
+    """As `find_organization`, among these. Raises NotFound when none has that name, or one must be named."""
+    if not organizations:
+        raise NotFound(
+            "There is no organization yet. `log10-server organization create` creates one."
+            if id_or_slug is None
+            else f"There is no organization {id_or_slug!r}, and no other one. "
+            "`log10-server organization create` creates one."
+        )
     if id_or_slug is None:
         if len(organizations) == 1:
             return organizations[0]
-        raise click.ClickException(
-            "Name one of the organizations: log10-server organization list"
-            if organizations
-            else "There is no organization yet: log10-server organization create"
+        raise NotFound(
+            f"There are {len(organizations)} organizations: name one. `log10-server organization list` lists them."
         )
     for row in organizations:
         if id_or_slug in (row.id, row.slug):
             return row
-    raise click.ClickException(f"There is no organization {id_or_slug!r}.")
+    raise NotFound(f"There is no organization {id_or_slug!r}. `log10-server organization list` lists those that exist.")
+
+
+def _named(message: str, database: Database) -> click.ClickException:
+    """An error that says which database the command looked at, without its password."""
+    return click.ClickException(f"{message} ({database.describe()})")
+
+
+def _reason(error: BaseException) -> str:
+    """The first line of the driver's message, which never contains a password."""
+    cause: Any = error.__cause__ if isinstance(error, Refusal) and error.__cause__ is not None else error
+    lines = str(getattr(cause, "orig", None) or cause).strip().splitlines()
+    return lines[0].strip() if lines else type(cause).__name__
+
+
+def _does_not_exist(database: Database) -> bool:
+    """Whether it is a SQLite file that is not there. SQLite would create it as soon as it is opened."""
+    return not database.is_postgres and not Path(str(database.url.database)).exists()
+
+
+def _revision(database: Database) -> str | None:
+    with database.reading() as connection:
+        return migrations.current(connection)
+
+
+def _require_schema(database: Database) -> None:
+    """Raise WrongSchema, saying what to do, when the database has not the schema of this program."""
+    revision, newest = _revision(database), migrations.head()
+    if revision == newest:
+        return
+    if revision is None:
+        raise WrongSchema(
+            "The database is empty: it has no tables of log10-server. `log10-server migrate` creates them."
+        )
+    migrations.require_known(revision)
+    raise WrongSchema(
+        f"The database has the schema {revision}, and this program needs {newest}. "
+        "Run `log10-server migrate`, or start the server, which migrates too."
+    )

@@ -2,9 +2,9 @@
 
 import click
 
-from log10_server.cli.databases import open_migrated
+from log10_server.cli.databases import open_existing, open_or_create
 from log10_server.cli.errors import reports_errors
-from log10_server.cli.output import as_time
+from log10_server.cli.output import as_json_option, as_time, print_json
 from log10_server.services import organizations
 from log10_server.store import organizations as directory
 
@@ -20,16 +20,21 @@ def organization() -> None:
 @reports_errors
 def create_organization(organization_id: str | None, slug: str | None) -> None:
     """Create an organization and print its id."""
-    with open_migrated() as database, database.writing() as connection:
+    with open_or_create() as database, database.writing() as connection:
         # Otherwise two commands at once could give one name to two organizations: as an id and as a slug.
         database.lock_exclusively(connection, "organizations")
         click.echo(organizations.create(connection, database.clock, organization_id, slug).id)
 
 
 @organization.command("list")
+@as_json_option
 @reports_errors
-def list_organizations() -> None:
-    """List the organizations: id, slug, and when each was created."""
-    with open_migrated() as database, database.reading() as connection:
-        for row in directory.list_all(connection):
-            click.echo(f"{row.id}  {row.slug}  {as_time(row.created_at)}")
+def list_organizations(as_json: bool) -> None:
+    """List the organizations, oldest first: id, slug, and when each was created."""
+    with open_existing() as database, database.reading() as connection:
+        rows = directory.list_all(connection)
+    if as_json:
+        print_json({"id": row.id, "slug": row.slug, "created_at_ms": row.created_at // 1000} for row in rows)
+        return
+    for row in rows:
+        click.echo(f"{row.id}  {row.slug}  {as_time(row.created_at)}")

@@ -1,11 +1,60 @@
-"""How commands print what they list."""
+"""How commands print what they list, and the settings in their help."""
 
+import json
+from collections.abc import Iterable, Mapping
 from datetime import datetime
+from typing import Any
+
+import click
 
 from log10_server.clock import utc
+from log10_server.settings import NO_UPPER_BOUND, Setting, described
+
+as_json_option = click.option("--json", "as_json", is_flag=True, help="Print a JSON array of objects instead.")
+
+_WIDE = 80
 
 
 def as_time(at: int) -> str:
     """An instant (microseconds) as a person reads it."""
     moment: datetime = utc(at)
     return moment.strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def print_json(objects: Iterable[Mapping[str, Any]]) -> None:
+    """Print one JSON array, so that every list is one document; `[]` when it is empty."""
+    click.echo(json.dumps(list(objects), indent=2))
+
+
+class _ListsSettings:
+    """Adds the settings to the help of a click command."""
+
+    def format_epilog(self, _context: click.Context, formatter: click.HelpFormatter) -> None:
+        rows = [(about.variable, f"{about.meaning} {_bounds(about, default)}") for about, default in described()]
+        with formatter.section("Settings, read from environment variables"):
+            if formatter.width >= _WIDE:
+                formatter.write_dl(rows, col_max=max(len(variable) for variable, _ in rows))
+                return
+            # Beside a column of names there would be no room for their meaning.
+            for variable, meaning in rows:
+                formatter.write_text(variable)
+                with formatter.indentation():
+                    formatter.write_text(meaning)
+
+
+class CommandListingSettings(_ListsSettings, click.Command):
+    """A command whose help lists the settings."""
+
+
+class GroupListingSettings(_ListsSettings, click.Group):
+    """A group whose help lists the settings."""
+
+
+def _bounds(about: Setting, default: Any) -> str:
+    """The default and the range of a setting, as click prints those of an option."""
+    if isinstance(default, bool):
+        return f"[default: {str(default).lower()}]"
+    if not isinstance(default, int):
+        return f"[default: {default}]" if default else "[not set by default]"
+    bounds = f"at least {about.least}" if about.most == NO_UPPER_BOUND else f"{about.least} to {about.most}"
+    return f"[default: {default}; {bounds}]"

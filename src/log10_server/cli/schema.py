@@ -5,7 +5,7 @@ import os
 
 import click
 
-from log10_server.cli.databases import open_as_it_is
+from log10_server.cli.databases import open_existing, open_migrated
 from log10_server.cli.errors import reports_errors
 from log10_server.db import migrations
 from log10_server.db.database import Database
@@ -17,10 +17,9 @@ from log10_server.settings import Settings
 @reports_errors
 def migrate(down_to: str | None) -> None:
     """Migrate the database to the schema of this program."""
-    with open_as_it_is(Settings.from_environment(os.environ)) as database:
-        if down_to is None:
-            migrations.migrate(database)
-        else:
+    settings = Settings.from_environment(os.environ)
+    with open_migrated(settings) if down_to is None else open_existing(settings, any_schema=True) as database:
+        if down_to is not None:
             migrations.downgrade(database, down_to)
         with database.reading() as connection:
             click.echo(f"The database has the schema {migrations.current(connection) or 'base'}.")

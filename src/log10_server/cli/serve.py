@@ -11,8 +11,10 @@ import click
 from sqlalchemy import Connection
 
 from log10_server import __version__
-from log10_server.cli.databases import open_migrated
+from log10_server.cli.databases import open_as_it_is
 from log10_server.cli.errors import reports_errors
+from log10_server.cli.output import CommandListingSettings
+from log10_server.db import migrations
 from log10_server.db.database import Database
 from log10_server.errors import Invalid
 from log10_server.services import organizations
@@ -22,7 +24,7 @@ from log10_server.store import organizations as directory
 from log10_server.store.organizations import OrganizationRow
 
 
-@click.command()
+@click.command(cls=CommandListingSettings)
 @click.option("--host", help="Address to listen on, instead of LOG10_SERVER_HOST.")
 @click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on, instead of LOG10_SERVER_PORT.")
 @reports_errors
@@ -31,15 +33,20 @@ def serve(host: str | None, port: int | None) -> None:
     settings = Settings.from_environment(os.environ)
     # The port is taken first: a busy one is reported before anything is created.
     listening = _listen(host or settings.host, settings.port if port is None else port)
-    with open_migrated(settings) as database:
+    from log10_server.cli import server as running  # takes long to import, and other commands don't need it
+
+    running.log_to_stderr()
+    with open_as_it_is(settings) as database:
+        address = _address(settings, listening)
+        _print(f"log10-server {__version__} on {address} ({database.describe()})", "")
+        migrations.migrate(database)
         with database.writing() as connection:
             database.lock_exclusively(connection, "organizations")
             first = _create_first(settings, database, connection)
             oldest = directory.list_all(connection)[0]
-        from log10_server.cli import server as running  # takes long to import, and other commands don't need it
-
-        server, runtime = running.build(settings, database)
-        _welcome(settings, database, _address(settings, listening), first, oldest)
+        server, runtime = running.build(settings, database, address)
+        _print(*_how_to_call(settings, address, first, oldest), "", f"Swagger UI: {address}/docs")
+        _print("Stop with Ctrl-C.", "")
         server.run(sockets=[listening])
         if not server.started:
             raise click.ClickException("The server could not start.")
@@ -115,28 +122,28 @@ def _create_first(settings: Settings, database: Database, connection: Connection
         raise SettingsError(f"{variable} can't be used. {error.faults[0].message}") from None
 
 
-def _welcome(
-    settings: Settings, database: Database, address: str, first: Issued | None, organization: OrganizationRow
-) -> None:
-    """Print where the server listens, and how a program gets a token."""
-    lines = [f"log10-server {__version__} on {address} ({database.describe()})", ""]
-    if first is not None and not settings.first_token:
-        lines += [
-            "This first start created an organization and a token. The token is shown only now:",
-            "",
-            f"export LOG10_URL={address}",
-            f"export LOG10_TOKEN={first.value}",
-            f"export LOG10_ORG_ID={first.row.organization_id}",
-            "",
-            "Try it:",
-            "",
-            'curl -s -H "X-Log10-Token: $LOG10_TOKEN" "$LOG10_URL/api/v1/feedback_task"',
-        ]
-    elif first is not None:
-        lines += [f"This first start created the organization {organization.id}; its token is the one you set."]
-    else:
-        lines += [f"To get a new token: {_program()} token issue {organization.slug}"]
-    click.echo("\n".join([*lines, "", f"Swagger UI: {address}/docs", "Stop with Ctrl-C.", ""]))
+def _how_to_call(settings: Settings, address: str, first: Issued | None, oldest: OrganizationRow) -> list[str]:
+    """What a person needs to call the server: the first token, or how to get another one."""
+    if first is None:
+        return [f"To get a new token: {_program()} token issue {oldest.slug}"]
+    if settings.first_token:
+        return [f"This first start created the organization {oldest.id}; its token is the one you set."]
+    return [
+        "This first start created an organization and a token. The token is shown only now:",
+        "",
+        f"export LOG10_URL={address}",
+        f"export LOG10_TOKEN={first.value}",
+        f"export LOG10_ORG_ID={first.row.organization_id}",
+        "",
+        "Try it:",
+        "",
+        'curl -s -H "X-Log10-Token: $LOG10_TOKEN" "$LOG10_URL/api/v1/feedback_task"',
+    ]
+
+
+def _print(*lines: str) -> None:
+    """Print at once, so that the lines keep their order among those that are logged."""
+    click.echo("\n".join(lines))
     sys.stdout.flush()
 
 

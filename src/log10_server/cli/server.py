@@ -3,6 +3,7 @@
 import gc
 import logging
 import signal
+from socket import socket
 
 import uvicorn
 
@@ -12,11 +13,35 @@ from log10_server.runtime.runtime import Runtime
 from log10_server.settings import Settings
 from log10_server.web.app import create_app
 
+log = logging.getLogger(__name__)
 
-def build(settings: Settings, database: Database) -> tuple[uvicorn.Server, Runtime]:
-    """The server, and the runtime of its app. From now on SIGINT and SIGTERM end the server."""
+
+class Server(uvicorn.Server):
+    """A server that logs when it begins to listen and when it stops."""
+
+    def __init__(self, config: uvicorn.Config, address: str) -> None:
+        super().__init__(config)
+        self._address = address
+
+    async def startup(self, sockets: list[socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            log.info("listening on %s", self._address)
+
+    async def shutdown(self, sockets: list[socket] | None = None) -> None:
+        log.info("stopping: requests that are being served are answered first")
+        await super().shutdown(sockets)
+
+
+def log_to_stderr() -> None:
+    """Log what an operator should know, one line for each event (docs/operations.md, "Logs")."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+    for library in ("uvicorn.error", "alembic"):  # they would say the same again in more lines
+        logging.getLogger(library).setLevel(logging.WARNING)
+
+
+def build(settings: Settings, database: Database, address: str) -> tuple[Server, Runtime]:
+    """The server, and the runtime of its app. From now on SIGINT and SIGTERM end the server."""
     app = create_app(settings, database)
     config = uvicorn.Config(
         # The authentication middleware itself: what FastAPI does before it is not needed here and costs time.
@@ -30,7 +55,7 @@ def build(settings: Settings, database: Database) -> tuple[uvicorn.Server, Runti
         timeout_graceful_shutdown=15,
         lifespan="on",
     )
-    server = uvicorn.Server(config)
+    server = Server(config, address)
 
     def stop(*_: object) -> None:
         server.should_exit = True

@@ -1,14 +1,16 @@
 """`log10-server token`: issue, list and revoke the tokens that programs send."""
 
 import sys
+from typing import Any
 
 import click
 
-from log10_server.cli.databases import choose_organization, find_organization, open_migrated
+from log10_server.cli.databases import choose_organization, find_organization, open_existing
 from log10_server.cli.errors import reports_errors
-from log10_server.cli.output import as_time
+from log10_server.cli.output import as_json_option, as_time, print_json
 from log10_server.services import organizations
 from log10_server.store import organizations as directory
+from log10_server.store.organizations import TokenRow
 
 
 @click.group()
@@ -26,7 +28,7 @@ def issue_token(organization: str | None, value_from_stdin: bool) -> None:
     ORGANIZATION is an id or a slug; leave it out when there is only one organization.
     """
     value = sys.stdin.readline().strip("\r\n") if value_from_stdin else None
-    with open_migrated() as database, database.writing() as connection:
+    with open_existing() as database, database.writing() as connection:
         owner = choose_organization(directory.list_all(connection), organization)
         issued = organizations.issue_token(connection, database.clock, owner.id, value)
     if value_from_stdin:
@@ -39,15 +41,32 @@ def issue_token(organization: str | None, value_from_stdin: bool) -> None:
 
 @token.command("list")
 @click.argument("organization", required=False)
+@as_json_option
 @reports_errors
-def list_tokens(organization: str | None) -> None:
-    """List the tokens of ORGANIZATION: id, when each was issued, and when it was revoked."""
-    with open_migrated() as database:
+def list_tokens(organization: str | None, as_json: bool) -> None:
+    """List the tokens of ORGANIZATION, oldest first: id, when it was issued, and whether it is good or revoked.
+
+    ORGANIZATION is an id or a slug; leave it out when there is only one organization.
+    """
+    with open_existing() as database:
         owner = find_organization(database, organization)
         with database.reading() as connection:
-            for row in directory.list_tokens(connection, owner.id):
-                revoked = "good" if row.revoked_at is None else f"revoked {as_time(row.revoked_at)}"
-                click.echo(f"{row.id}  {as_time(row.created_at)}  {revoked}")
+            rows = directory.list_tokens(connection, owner.id)
+    if as_json:
+        print_json(_as_object(row) for row in rows)
+        return
+    for row in rows:
+        status = "good" if row.revoked_at is None else f"revoked {as_time(row.revoked_at)}"
+        click.echo(f"{row.id}  {as_time(row.created_at)}  {status}")
+
+
+def _as_object(row: TokenRow) -> dict[str, Any]:
+    return {
+        "id": row.id,
+        "organization_id": row.organization_id,
+        "created_at_ms": row.created_at // 1000,
+        "revoked_at_ms": None if row.revoked_at is None else row.revoked_at // 1000,
+    }
 
 
 @token.command("revoke")
@@ -55,6 +74,6 @@ def list_tokens(organization: str | None) -> None:
 @reports_errors
 def revoke_token(token_id: str) -> None:
     """Revoke the token with the id TOKEN_ID. Running servers refuse it within a second."""
-    with open_migrated() as database, database.writing() as connection:
+    with open_existing() as database, database.writing() as connection:
         organizations.revoke_token(connection, database.clock, token_id)
     click.echo(f"Token {token_id} is revoked.")

@@ -4,7 +4,7 @@ import os
 
 import click
 
-from log10_server.cli.databases import find_organization, open_migrated
+from log10_server.cli.databases import find_organization, open_existing
 from log10_server.cli.errors import reports_errors
 from log10_server.settings import Settings
 
@@ -31,7 +31,7 @@ def export_data(
 
     if training != (task_id is not None) or (filter_text is not None and not training):
         raise click.UsageError("--training needs --task and the other way round; --filter can be added to both.")
-    with open_migrated() as database:
+    with open_existing() as database:
         owner = find_organization(database, organization)
         if task_id is None:
             commands.export_all(database, owner.id, output)
@@ -54,5 +54,5 @@ def import_data(files: tuple[str, ...], organization: str | None) -> None:
     from log10_server.web.transfer import commands  # takes long to import, and other commands don't need it
 
     settings = Settings.from_environment(os.environ)
-    with open_migrated(settings) as database:
+    with open_existing(settings) as database:
         commands.import_files(database, find_organization(database, organization).id, settings.limits, files)

@@ -1,5 +1,6 @@
 """Bring a database to the schema of this program, one program at a time."""
 
+import logging
 import os
 import sqlite3
 import time
@@ -17,6 +18,8 @@ from sqlalchemy import Connection, text
 from log10_server.db.database import Database
 from log10_server.db.failures import refused
 from log10_server.errors import Unavailable
+
+log = logging.getLogger(__name__)
 
 
 class WrongSchema(Exception):
@@ -49,14 +52,22 @@ def migrate(database: Database, revision: str = "head") -> None:
     """
     with _locked(database) as connection:
         settings = config(connection)
-        known = {script.revision for script in ScriptDirectory.from_config(settings).walk_revisions()}
         stored = current(connection)
-        if stored is not None and stored not in known:
-            raise WrongSchema(
-                f"The database has the schema {stored}, which this program does not know: it was made by a newer "
-                "log10-server. Install that one or a newer one."
-            )
+        if stored is not None:
+            require_known(stored)
+        if stored != head():
+            # Logged before it begins, because it may take minutes.
+            log.info("migrating the database from %s to %s", stored or "base", head())
         command.upgrade(settings, revision)
+
+
+def require_known(revision: str) -> None:
+    """Raises WrongSchema for a revision that this program does not know."""
+    if all(script.revision != revision for script in ScriptDirectory.from_config(config()).walk_revisions()):
+        raise WrongSchema(
+            f"The database has the schema {revision}, which this program does not know: it was migrated by a newer "
+            "log10-server. Install that version or a newer one."
+        )
 
 
 def downgrade(database: Database, revision: str) -> None:

@@ -15,6 +15,10 @@ from log10_server.runtime.context import Actor, Caller
 from log10_server.store import organizations as store
 from log10_server.store.organizations import OrganizationRow, TokenRow
 
+# Lets secret scanners recognise a token (docs/operations.md has the pattern), and keeps it from beginning with `-`,
+# which command lines take for an option.
+TOKEN_PREFIX = "log10_"
+_RANDOM_TOKEN_BYTES = 32
 _LEAST_TOKEN = 8
 _MOST_NAME_BYTES = 255
 
@@ -69,9 +73,11 @@ def issue_token(connection: Connection, clock: Clock, organization_id: str, valu
     Raises Invalid for a value that can't be sent in a header, Conflict for one that was issued before.
     """
     if value is None:
-        value = secrets.token_urlsafe(32)
+        value = TOKEN_PREFIX + secrets.token_urlsafe(_RANDOM_TOKEN_BYTES)
     elif len(value) < _LEAST_TOKEN or not (value.isascii() and value.isprintable()) or value != value.strip():
-        raise Invalid.at("/value", f"A token has at least {_LEAST_TOKEN} printable ASCII characters.")
+        raise Invalid.at(
+            "/value", f"A token has at least {_LEAST_TOKEN} printable ASCII characters, and no blanks around them."
+        )
     if store.find_token(connection, digest(value)) is not None:
         raise Conflict("This token was issued before.")
     at = clock.now()
