@@ -3,6 +3,7 @@
 import email
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -99,6 +100,27 @@ def test_the_wheel_says_whose_it_is_and_under_which_licence(wheel: Path) -> None
     assert licence == (CHECKOUT / "LICENSE").read_bytes()
     assert licence.lstrip().startswith(b"Apache License\n")
     assert metadata.get_all("Project-URL") == [f"{label}, {url}" for label, url in project()["urls"].items()]
+
+
+def test_the_files_that_the_image_copies_are_enough_to_build_the_wheel(wheel: Path, tmp_path: Path) -> None:
+    """The first stage of the Dockerfile has only the files that it copies and that .dockerignore lets through."""
+    dockerfile = (CHECKOUT / "Dockerfile").read_text()
+    copied = [name for names in re.findall(r"^COPY (?!--from)(.+) \S+$", dockerfile, re.M) for name in names.split()]
+    assert {f"!{name}" for name in copied} <= set((CHECKOUT / ".dockerignore").read_text().splitlines())
+    context = tmp_path / "context"
+    context.mkdir()
+    for name in copied:
+        if (CHECKOUT / name).is_dir():
+            shutil.copytree(CHECKOUT / name, context / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(CHECKOUT / name, context / name)
+
+    build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-index", "--no-deps", "--no-build-isolation"]
+    subprocess.run([*build, "--wheel-dir", str(tmp_path), str(context)], check=True)
+
+    (built,) = tmp_path.glob("log10_server-*.whl")
+    with zipfile.ZipFile(built) as in_image, zipfile.ZipFile(wheel) as in_checkout:
+        assert sorted(in_image.namelist()) == sorted(in_checkout.namelist())
 
 
 def test_make_wheel_needs_no_test_environment() -> None:
