@@ -1,5 +1,6 @@
 """What stands in the first line of a call: its method, its path, the ids in it, and its query (docs/api.md, "Errors")."""
 
+import re
 import socket
 from collections.abc import Iterator
 from urllib.parse import quote, urlsplit
@@ -174,6 +175,33 @@ def test_an_id_in_a_path_that_can_be_none_makes_nothing(api: Api, id: str) -> No
     assert api.get("/completions").json() == {"completions": []}
 
 
+@pytest.mark.parametrize("character", ["%00", "%0A", "%09", "%1F", "%7F", "%C2%85"])
+@pytest.mark.parametrize("around", ["{}", "one{}", "{}one", "o{}ne"])
+def test_a_control_character_in_an_id_in_a_path_is_refused_by_every_method(
+    serving: Served, api: Api, character: str, around: str
+) -> None:
+    wrong: list[str] = []
+
+    for method, path in operations(serving):
+        if "{sessionId}" not in path:
+            answer = api.request(method, serving.url + re.sub(r"\{[^}]*\}", around.format(character), path), json={})
+            if answer.status_code != 422 or paths(answer) != ["/id"]:
+                wrong.append(f"{method} {path}: {answer.status_code}")
+
+    assert wrong == []
+
+
+def test_the_character_nul_in_the_id_of_a_session_is_refused(api: Api) -> None:
+    for session_id in ["%00", "one%00", "a%00b"]:
+        assert paths(api.get(f"/sessions/{session_id}")) == ["/id"]
+
+
+@pytest.mark.parametrize("completion_id", ["a,b", "a%5Cb", "a%3Fb", "a%23b", "x" * 256])
+def test_an_id_that_nothing_can_have_is_not_found(api: Api, completion_id: str) -> None:
+    problem(api.get(f"/completions/{completion_id}"), 404, "not_found")
+    problem(api.delete(f"/completions/{completion_id}"), 404, "not_found")
+
+
 def test_a_session_is_not_taken_for_one_whose_name_ends_in_a_line_break(api: Api) -> None:
     api.completion(session_id="one")
 
@@ -309,10 +337,155 @@ def test_a_tag_that_no_tag_can_be_is_refused_by_the_name_of_the_parameter(api: A
     assert paths(api.get("/completions?tag=a&tag=%00")) == ["/query/tag"]
 
 
-@pytest.mark.parametrize("path", LISTS)
-def test_what_is_no_parameter_is_ignored(api: Api, path: str) -> None:
+@pytest.mark.parametrize(
+    ("path", "name", "unreadable", "readable"),
+    [
+        ("/completions", "limit", "abc", "1"),
+        ("/completions", "created_to", "yesterday", "2026-01-31"),
+        ("/completions", "status", "done", "finished"),
+        ("/completions", "cursor", "abc", "MTph"),
+        ("/completions", "model", "\0", "gpt-4o"),
+        ("/completions/ungraded", "offset", "-1", "0"),
+        ("/feedback", "total", "maybe", "true"),
+        ("/feedback", "filter", "grade >", "grade > 1"),
+        ("/feedback_task", "archived", "2", "true"),
+        ("/usage", "group_by", "week", "day"),
+        ("/test_runs", "limit", "0", "1"),
+        ("/export/training?task_id=one", "filter", "(", "grade > 1"),
+        ("/api/completions", "limit", "abc", "1"),
+        ("/api/completions", "createdFilter", "{", "{}"),
+        ("/api/metrics/modelStats", "endDate", "2026-02-30", "2026-02-28"),
+    ],
+)
+def test_an_unreadable_value_of_a_repeated_parameter_is_refused_wherever_it_stands(
+    api: Api, serving: Served, path: str, name: str, unreadable: str, readable: str
+) -> None:
+    url = serving.url + path if path.startswith("/api/") else path
+    separator = "&" if "?" in path else "?"
+    for values in [(unreadable, readable), (readable, unreadable), (readable, unreadable, "", readable)]:
+        query = "&".join(f"{name}={quote(value)}" for value in values)
+        answer = api.get(url + separator + query)
+
+        assert paths(answer) == [f"/query/{name}"], query
+
+    query = "&".join(f"{name}={quote(value)}" for value in (readable, readable, "", "None"))
+    assert api.get(url + separator + query).status_code == 200
+
+
+def test_of_a_repeated_parameter_the_last_readable_value_counts(api: Api) -> None:
+    for name in ["one", "two", "three"]:
+        api.completion(id=name)
+
+    assert len(api.get("/completions?limit=1&limit=2").json()["completions"]) == 2
+    assert len(api.get("/completions?limit=2&limit=1&limit=").json()["completions"]) == 1
+
+
+def test_all_unreadable_values_of_a_query_are_named(api: Api) -> None:
+    answer = api.get("/completions?limit=abc&created_to=x&limit=1&kind=chat&status=done")
+
+    assert sorted(paths(answer)) == ["/query/created_to", "/query/limit", "/query/status"]
+
+
+# The GET operations that Log10 had: its clients may send parameters that the server does not know.
+LENIENT = {
+    "/api/v1/completions/ungraded",
+    "/api/v1/feedback",
+    "/api/v1/feedback/{feedbackId}",
+    "/api/v1/feedback_task",
+    "/api/v1/feedback_task/{taskId}",
+}
+
+
+def test_an_unknown_parameter_is_refused_on_every_get_of_the_versioned_api_that_log10_did_not_have(
+    serving: Served, api: Api
+) -> None:
+    wrong: list[str] = []
+    for route in serving.app.routes:
+        if isinstance(route, APIRoute) and "GET" in (route.methods or ()) and route.path.startswith("/api/v1/"):
+            path = re.sub(r"\{[^}]*\}", "one", route.path_format)
+            answer = api.get(serving.url + path, params={"no_such_parameter": "1"})
+            refused = answer.status_code == 422 and paths(answer) == ["/query/no_such_parameter"]
+            if refused == (route.path_format in LENIENT):
+                wrong.append(f"{route.path_format}: {answer.status_code}")
+
+    assert wrong == []
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/completions",
+        "/completions/one",
+        "/sessions/session",
+        "/usage",
+        "/export",
+        "/export/training?task_id=one",
+        "/test_runs",
+    ],
+)
+def test_the_organization_is_a_known_parameter_everywhere(api: Api, path: str) -> None:
+    api.completion(id="one", session_id="session")
+
+    for organization in [api.organization.id, api.organization.slug, "", "None"]:
+        separator = "&" if "?" in path else "?"
+        assert api.get(f"{path}{separator}organization_id={organization}").status_code == 200
+
+    problem(api.get(path, params={"organization_id": "another", "task_id": "one"}), 403, "wrong_organization")
+
+
+@pytest.mark.parametrize(
+    ("path", "name", "hint"),
+    [
+        ("/completions", "tags", "did you mean `tag`?"),
+        ("/completions", "Limit", "did you mean `limit`?"),
+        ("/completions", "createdFrom", "did you mean `created_from`?"),
+        ("/usage", "groupBy", "did you mean `group_by`?"),
+        ("/usage", "organization", "did you mean `organization_id`?"),
+        ("/export/training", "task", "did you mean `task_id`?"),
+        ("/test_runs", "page", "those here are `offset`, `limit`, `total` and `organization_id`."),
+        ("/export", "limit", "the only one here is `organization_id`."),
+        ("/completions/one", "include", "the only one here is `organization_id`."),
+    ],
+)
+def test_an_unknown_parameter_is_answered_with_the_nearest_known_one(api: Api, path: str, name: str, hint: str) -> None:
+    answer = api.get(path, params={name: "1"})
+
+    assert paths(answer) == [f"/query/{name}"]
+    assert answer.json()["errors"][0]["message"] == f"There is no query parameter `{name}`; {hint}"
+
+
+@pytest.mark.parametrize("query", ["tags=", "tags", "tags=None", "=", "%00=1", "%ff=%ff", "lim%20it=1", "limit[]=1"])
+def test_an_unknown_parameter_is_refused_whatever_its_name_and_its_value(api: Api, query: str) -> None:
+    answer = api.get(f"/completions?{query}")
+
+    assert len(paths(answer)) == 1
+
+
+def test_many_and_long_unknown_parameters_make_a_short_answer(api: Api) -> None:
+    query = "&".join(f"{'x' * 300}{number}=1" for number in range(100))
+
+    answer = api.get(f"/completions?{query}&tag=a&tags=b")
+
+    assert len(paths(answer)) == 10
+    assert "and 98 more" in answer.json()["detail"]
+    assert len(answer.content) < 10_000
+
+
+def test_nothing_between_two_separators_is_no_parameter(api: Api) -> None:
+    assert api.get("/completions?&&limit=5&&").status_code == 200
+
+
+@pytest.mark.parametrize("path", sorted(LENIENT))
+def test_an_unknown_parameter_is_ignored_on_the_operations_that_log10_had(api: Api, serving: Served, path: str) -> None:
+    api.task(["tag"], id="one")
+    api.completion(tags=["tag"])
+    api.upload("one", id="one", completion_tags_selector=["tag"])
+    url = serving.url + re.sub(r"\{[^}]*\}", "one", path)
+
     for query in [
         "unknown=1",
+        "tags=a",
+        "offset=0&limit=5&organization_id=" + api.organization.id,
         "limit",
         "limit=",
         "limit=5&limit=6",
@@ -323,7 +496,7 @@ def test_what_is_no_parameter_is_ignored(api: Api, path: str) -> None:
         "a" * 20_000,
         "task_id=",
     ]:
-        assert api.get(f"{path}?{query}").status_code == 200, query
+        assert api.get(f"{url}?{query}").status_code == 200, query
 
 
 @pytest.mark.parametrize("name", ["task_id", "completion_id"])

@@ -21,6 +21,8 @@ COMPLETIONS_OF_A_TEST = 100
 _GROUPS_LOOKED_UP = 20
 _TAGS_LOOKED_UP = 10
 _COUNTS_KEPT = 100
+# The same whatever is wrong with an address, so that nobody learns which runs there are.
+NO_REPORT_WANTED = "There is no test run that waits for a report at this address."
 
 
 class Report(NamedTuple):
@@ -79,7 +81,7 @@ def store_report(tx: Tx, run_id: str, secret: str, report: Report) -> None:
 def _check(row: TestRunRow | None, secret: str) -> None:
     # The digest stays after the upload, so that a wrong secret learns nothing about a run that has its report.
     if row is None or row.upload_digest is None or not compare_digest(row.upload_digest, digest(secret)):
-        raise NotFound("There is no test run that waits for a report at this address.")
+        raise NotFound(NO_REPORT_WANTED)
     if row.uploaded_at is not None:
         raise Conflict("The test run has its report already; it is uploaded once.", code="report_taken")
 

@@ -250,7 +250,7 @@ def test_a_path_that_can_not_be_an_id_creates_nothing(api: Api, path: str) -> No
     assert api.get("/completions").json()["completions"] == []
 
 
-@pytest.mark.parametrize("path", ["c", "a%00b", "%FF", "%ED%A0%80", "a%2Fb", "a/b", "x" * 5000, "%F0%9F%98%80", "a%0A"])
+@pytest.mark.parametrize("path", ["c", "%FF", "%ED%A0%80", "a%2Fb", "a/b", "x" * 5000, "%F0%9F%98%80"])
 def test_what_is_not_there_is_not_found(api: Api, path: str) -> None:
     problem(api.get(f"/completions/{path}"), 404)
     problem(api.delete(f"/completions/{path}"), 404)

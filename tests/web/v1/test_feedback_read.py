@@ -76,7 +76,7 @@ def test_feedback_says_all_its_fields(api: Api) -> None:
     assert isinstance(said["created_at_ms"], int)
 
 
-@pytest.mark.parametrize("id", ["nobody", "%00", "a%00", "..%2f", "'", "x" * 3000, "%ff", "%F0%9F%92%A5", "accept"])
+@pytest.mark.parametrize("id", ["nobody", "..%2f", "'", "x" * 3000, "%ff", "%F0%9F%92%A5", "accept"])
 @pytest.mark.parametrize("method", ["GET", "DELETE"])
 def test_feedback_that_is_not_there_is_not_found(api: Api, method: str, id: str) -> None:
     problem(api.request(method, f"/feedback/{id}"), 404, "not_found")

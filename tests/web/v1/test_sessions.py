@@ -124,7 +124,7 @@ def test_a_line_break_behind_an_id_is_part_of_it(api: Api) -> None:
     problem(api.get("/sessions/a%0A"), 404)
 
 
-@pytest.mark.parametrize("path", ["x", "a%00b", "%FF", "%ED%A0%80", "x" * 3000])
+@pytest.mark.parametrize("path", ["x", "%FF", "%ED%A0%80", "x" * 3000])
 def test_a_session_that_is_not_there_is_not_found(api: Api, path: str) -> None:
     problem(api.get(f"/sessions/{path}"), 404)
 

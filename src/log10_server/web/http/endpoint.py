@@ -6,7 +6,7 @@ can be asked about the caller, rebuilds payloads, and takes longer than the rest
 
 import asyncio
 import inspect
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Annotated, Any, NamedTuple, get_args, get_origin
 
 import msgspec
@@ -24,7 +24,8 @@ from log10_server.web.http.body import RequestBody, parse_members, wrong_media_t
 from log10_server.web.http.call import Call, call_of
 from log10_server.web.http.encoding import body_of
 from log10_server.web.http.fields import Wire
-from log10_server.web.http.routing import path_parameter
+from log10_server.web.http.queries import check_names, read_query, refuses_unknown_parameters
+from log10_server.web.http.routing import path_id
 
 # An answer with more rows than this is put together in a thread.
 _MANY_ROWS = 100
@@ -42,6 +43,7 @@ class Plan(NamedTuple):
     context_name: str
     call_name: str
     stream_name: str  # a body that the endpoint itself reads
+    refuses_unknown_parameters: bool  # in the query
 
     @classmethod
     def of(cls, function: Callable[..., Any]) -> "Plan":
@@ -75,6 +77,7 @@ class Plan(NamedTuple):
             context_name=names[Context],
             call_name=names[Call],
             stream_name=names[RequestBody],
+            refuses_unknown_parameters=refuses_unknown_parameters(function),
         )
 
 
@@ -95,7 +98,8 @@ class Endpoint(APIRoute):
         self.plan = Plan.of(endpoint)
         refusals = {401, 403, 500, 503}
         refusals |= {400, 413, 415} if self.plan.body or self.plan.stream_name else set()
-        refusals |= {422} if self.plan.body or self.plan.query else set()
+        refusals |= {422} if self.plan.body or self.plan.query or self.plan.paths else set()
+        refusals |= {422} if self.plan.refuses_unknown_parameters else set()
         refusals |= set() if "GET" in (options.get("methods") or ()) else {400, 413, 422}  # a body that is looked into
         refusals |= {404} if self.plan.paths else set()
         self.refusals = refusals
@@ -150,7 +154,7 @@ class Endpoint(APIRoute):
         if plan.call_name:
             arguments[plan.call_name] = call
         for alias, name in plan.paths.items():
-            arguments[name] = path_parameter(call.scope, alias)
+            arguments[name] = path_id(call.scope, alias, self.param_convertors[alias])
         if plan.stream_name:
             call.body.check(context.limits.batch_bytes)
             arguments[plan.stream_name] = call.body
@@ -158,8 +162,11 @@ class Endpoint(APIRoute):
             arguments[plan.body_name] = await self._read_body(plan.body, call)
         elif call.scope["method"] != "GET":
             await self._read_body(NoBody, call)
+        if plan.refuses_unknown_parameters:
+            names = call.dialect.organization_names
+            check_names(call.query, plan.query, {names.query} if names else set())
         if plan.query is not None:
-            arguments[plan.query_name] = read_query(plan.query, call)
+            arguments[plan.query_name] = read_query(plan.query, call.query, context.limits)
         return await self.endpoint(**arguments)
 
     async def _read_body(self, model: type[Wire], call: Call) -> Wire | None:
@@ -198,30 +205,7 @@ class NoBody(Wire):
 
 def field_errors(error: ValidationError, prefix: str = "") -> list[FieldError]:
     """What pydantic found wrong, as pointers and rules."""
-    return [FieldError(prefix + pointer(*path), message) for path, message in _locations(error)]
-
-
-def _locations(error: ValidationError) -> Iterator[tuple[tuple[str | int, ...], str]]:
-    for details in error.errors(include_url=False, include_context=False, include_input=False):
-        yield details["loc"], details["msg"]
-
-
-def read_query(model: type[BaseModel], call: Call) -> BaseModel:
-    """The parameters of a query; a blank value, and the word `None`, count as not given (docs/api.md, "Errors")."""
-    parameters: dict[str, Any] = {}
-    for name, content in call.query:
-        if content.strip() in {"", "None"}:
-            continue
-        field = model.model_fields.get(name)
-        if field is None:
-            continue
-        if get_origin(field.annotation) is list:
-            parameters.setdefault(name, []).append(content)
-        else:
-            parameters[name] = content
-    try:
-        return model.model_validate(parameters, context=call.context.limits)
-    except ValidationError as error:
-        raise Invalid(
-            dict.fromkeys(FieldError("/query" + pointer(path[0]), message) for path, message in _locations(error))
-        ) from None
+    return [
+        FieldError(prefix + pointer(*details["loc"]), details["msg"])
+        for details in error.errors(include_url=False, include_context=False, include_input=False)
+    ]

@@ -6,6 +6,7 @@ put into answers as that text.
 
 import math
 import re
+from collections.abc import Callable
 from datetime import datetime
 from typing import Annotated, Any, ClassVar, Self, get_args
 
@@ -24,6 +25,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError, core_schema
 
 from log10_server.clock import DAY, microseconds
+from log10_server.services.filters import FilterError, Test, parsed
 from log10_server.settings import Limits
 from log10_server.strict_json import JsonText, value
 
@@ -97,6 +99,12 @@ def _is_payload(annotation: Any) -> bool:
 
 
 def _check_text(limit: str) -> AfterValidator:
+    return AfterValidator(_text_check(limit))
+
+
+def _text_check(limit: str) -> Callable[[str, ValidationInfo], str]:
+    """A check of texts; `limit` is the name of the limit of their length in `Limits`."""
+
     def check(text: str, info: ValidationInfo) -> str:
         if "\0" in text:
             raise PydanticCustomError("text", "Must not hold the character NUL.")
@@ -108,7 +116,7 @@ def _check_text(limit: str) -> AfterValidator:
             raise PydanticCustomError("text", "Must be at most {most} bytes of UTF-8 long.", {"most": most})
         return text
 
-    return AfterValidator(check)
+    return check
 
 
 _DEFAULT_LIMITS = Limits()
@@ -119,13 +127,15 @@ _NEVER_IN_IDS = frozenset("/,?#\\")
 
 
 def fits_id(text: str) -> bool:
-    """Whether `text` can be a client-made id (docs/api.md, "Limits"), whatever its length."""
+    """Whether a client may make `text` an id (docs/api.md, "Limits"), whatever its length."""
     return (
-        bool(text)
-        and text not in RESERVED_IDS
-        and _NEVER_IN_IDS.isdisjoint(text)
-        and (text.isprintable() or all(ord(character) >= 32 and not 127 <= ord(character) < 160 for character in text))
+        bool(text) and text not in RESERVED_IDS and _NEVER_IN_IDS.isdisjoint(text) and not has_control_characters(text)
     )
+
+
+def has_control_characters(text: str) -> bool:
+    """Whether a character of `text` is in the Unicode category of control characters (U+0000 to U+001F, U+007F to U+009F)."""
+    return not text.isprintable() and any(ord(letter) < 32 or 127 <= ord(letter) < 160 for letter in text)
 
 
 def _check_id(text: str) -> str:
@@ -175,6 +185,7 @@ AtLeastZero = Annotated[int, BeforeValidator(_small_enough), Field(ge=0)]
 
 
 def _whole_number(text: Any) -> Any:
+    """An integer. One of more than 18 digits becomes 10**18 or -10**18, which is beyond every limit."""
     if isinstance(text, str):
         sign, digits = (text[:1], text[1:]) if text[:1] in {"+", "-"} else ("", text)
         if not (digits.isascii() and digits.isdigit()):
@@ -193,9 +204,11 @@ _DATE_AND_TIME = re.compile(
 _LOST_PLUS = re.compile(r"(?P<seconds>:[0-9]{2}(?:\.[0-9]+)?) (?P<zone>[0-9]{2}:?[0-9]{2})$")
 
 
-def _instant(text: str) -> tuple[int, bool]:
+def _instant(text: Any) -> tuple[int, bool]:
     """Microseconds since 1970 from ISO 8601, and whether `text` is a date without a time, which means its first instant."""
-    parts = _DATE_AND_TIME.fullmatch(_LOST_PLUS.sub(r"\g<seconds>+\g<zone>", text.strip()))
+    parts = None
+    if isinstance(text, str):
+        parts = _DATE_AND_TIME.fullmatch(_LOST_PLUS.sub(r"\g<seconds>+\g<zone>", text.strip()))
     try:
         if parts is None:
             raise ValueError
@@ -207,13 +220,11 @@ def _instant(text: str) -> tuple[int, bool]:
         ) from None
 
 
-def _range_start(text: Any) -> Any:
-    return _instant(text)[0] if isinstance(text, str) else text
+def _range_start(text: Any) -> int:
+    return _instant(text)[0]
 
 
-def _range_end(text: Any) -> Any:
-    if not isinstance(text, str):
-        return text
+def _range_end(text: Any) -> int:
     instant, is_whole_day = _instant(text)
     return instant + DAY - 1 if is_whole_day else instant
 
@@ -226,16 +237,28 @@ def _flag(text: Any) -> Any:
     return text
 
 
-# In queries, where everything is text.
-def _in_query(kind: str, **more: Any) -> WithJsonSchema:
-    return WithJsonSchema({"type": kind, **more})
+def _value_filter(text: Any) -> Test:
+    try:
+        return parsed(text)
+    except FilterError as error:
+        raise PydanticCustomError("filter", "{why}.", {"why": str(error)}) from None
 
 
-Offset = Annotated[int, BeforeValidator(_whole_number), Field(ge=0), _in_query("integer", minimum=0)]
-Limit = Annotated[int, BeforeValidator(_whole_number), Field(ge=1), _in_query("integer", minimum=1)]
+def in_query(type_name: str, **keywords: Any) -> WithJsonSchema:
+    """What the OpenAPI document shows for a query parameter, whose value is text whatever it means."""
+    return WithJsonSchema({"type": type_name, **keywords})
+
+
+# In queries.
+Offset = Annotated[int, BeforeValidator(_whole_number), Field(ge=0), in_query("integer", minimum=0)]
+Limit = Annotated[int, BeforeValidator(_whole_number), Field(ge=1), in_query("integer", minimum=1)]
 # The inclusive ends of a range of time, in microseconds. A date without a time stands for the whole day in UTC: as the
 # start it means the first instant of that day, as the end the last (docs/api.md, "Lists").
-RangeStart = Annotated[int, BeforeValidator(_range_start), _in_query("string", format="date-time")]
-RangeEnd = Annotated[int, BeforeValidator(_range_end), _in_query("string", format="date-time")]
-Flag = Annotated[bool, BeforeValidator(_flag), _in_query("boolean")]
+RangeStart = Annotated[int, BeforeValidator(_range_start), in_query("string", format="date-time")]
+RangeEnd = Annotated[int, BeforeValidator(_range_end), in_query("string", format="date-time")]
+Flag = Annotated[bool, BeforeValidator(_flag), in_query("boolean")]
 QueryText = AnyText
+# An expression over the values of feedback, as `services/filters` describes it.
+ValueFilter = Annotated[
+    Test, BeforeValidator(_value_filter), BeforeValidator(_text_check("text_bytes")), in_query("string")
+]

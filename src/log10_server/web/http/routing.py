@@ -7,8 +7,8 @@ from starlette.convertors import Convertor, register_url_convertor
 from starlette.routing import BaseRoute, Match, Route
 from starlette.types import Scope
 
-from log10_server.errors import NotAllowed, NotFound
-from log10_server.web.http.fields import RESERVED_IDS
+from log10_server.errors import Invalid, NotAllowed, NotFound
+from log10_server.web.http.fields import RESERVED_IDS, has_control_characters
 
 
 class _IdConvertor(Convertor[str]):
@@ -66,16 +66,25 @@ class RouteIndex:
         raise NotAllowed(f"The path has no method {scope['method']}.", allow=", ".join(sorted(methods)))
 
 
-def path_parameter(scope: Scope, name: str) -> str:
-    """An id in the path. Raises NotFound for bytes that are not UTF-8, and for what can't be an id."""
+def path_text(scope: Scope, name: str) -> str:
+    """A parameter of the path. Raises NotFound for bytes that are not UTF-8."""
     parameter: str = scope["path_params"][name]
     try:
         unquote_to_bytes(scope["raw_path"]).decode()
     except UnicodeDecodeError:
         raise NotFound("The path is not UTF-8.") from None
-    if "\0" in parameter:
-        raise NotFound("There is nothing of this id.")
     return parameter
+
+
+def path_id(scope: Scope, name: str, convertor: Convertor[str]) -> str:
+    """An id in the path. Raises NotFound as `path_text`, and Invalid for control characters.
+
+    The id of a session is any text, so there only the character NUL is refused, which the databases can't store.
+    """
+    text = path_text(scope, name)
+    if "\0" in text or (has_control_characters(text) and not isinstance(convertor, _TextConvertor)):
+        raise Invalid.at("/id", "The id in the path must not hold control characters.")
+    return text
 
 
 def route_pattern(scope: Scope) -> str:

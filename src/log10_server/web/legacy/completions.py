@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, cast
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel, BeforeValidator, Field, ValidationError, ValidationInfo
+from pydantic import BaseModel, BeforeValidator, Field, ValidationInfo
 from pydantic_core import PydanticCustomError
 
 from log10_server.clock import utc
@@ -19,7 +19,7 @@ from log10_server.store.completions import CompletionRow, Filters, Status
 from log10_server.strict_json import JsonText, check_nesting, value
 from log10_server.web.http.answers import Answer, ObjectsText, ObjectText
 from log10_server.web.http.call import RequestContext
-from log10_server.web.http.endpoint import Endpoint, NoBody, field_errors
+from log10_server.web.http.endpoint import Endpoint, NoBody
 from log10_server.web.http.fields import (
     JsonArray,
     JsonObject,
@@ -167,17 +167,34 @@ class LogEntry(Wire):
         return cast(CompletionFields, fields)
 
 
+class CreatedFilter(BaseModel):
+    start: RangeStart | None = Field(None, alias="from")
+    end: RangeEnd | None = Field(None, alias="to")
+
+
+def _created_filter(text: Any) -> Any:
+    """The members of the JSON object. An end that is null or blank is left out, as in a query."""
+    try:
+        members = value(text)
+    except Malformed as error:
+        raise PydanticCustomError("json", "{why}", {"why": error.detail}) from None
+    if members is None:
+        return {}
+    if not isinstance(members, dict):
+        raise PydanticCustomError("json", "Must be a JSON object with `from`, `to` or both.")
+    return {name: end for name, end in members.items() if not _is_blank(end)}
+
+
+def _is_blank(end: Any) -> bool:
+    return end is None or (isinstance(end, str) and end.strip() in {"", "None"})
+
+
 class RowsQuery(BaseModel):
     offset: Offset = 0
     limit: Limit = DEFAULT_PAGE
     tagFilter: QueryText | None = None
-    createdFilter: QueryText | None = None
+    createdFilter: Annotated[CreatedFilter, BeforeValidator(_created_filter)] = CreatedFilter()
     ids: QueryText | None = None
-
-
-class CreatedFilter(BaseModel):
-    start: RangeStart | None = Field(None, alias="from")
-    end: RangeEnd | None = Field(None, alias="to")
 
 
 @router.post("")
@@ -212,36 +229,15 @@ async def list_rows(query: Annotated[RowsQuery, Query()], context: RequestContex
 
 
 def _filters(query: RowsQuery) -> Filters:
-    """Ids that can't be ids match nothing. Raises Invalid for a `createdFilter` that can't be read."""
-    created = _created(query.createdFilter)
+    """What narrows the list. A tag id that is not a number matches nothing."""
     named = None if query.tagFilter is None else [id.strip() for id in query.tagFilter.split(",") if id.strip()]
     keys = [int(id) for id in named or () if id.isascii() and id.isdigit() and len(id) < 19]
     return Filters(
         ids=None if query.ids is None else [id for id in query.ids.split(",") if id],
         tag_ids=None if not named else keys if len(keys) == len(named) else [],
-        created_from=created.start,
-        created_to=created.end,
+        created_from=query.createdFilter.start,
+        created_to=query.createdFilter.end,
     )
-
-
-def _created(text: str | None) -> CreatedFilter:
-    if text is None:
-        return CreatedFilter()
-    at = "/query/createdFilter"
-    try:
-        said = value(text)
-    except Malformed as error:
-        raise Invalid.at(at, error.detail) from None
-    if said is None:
-        return CreatedFilter()
-    if not isinstance(said, dict):
-        raise Invalid.at(at, "Must be a JSON object with `from`, `to` or both.")
-    if wrong := [name for name in ("from", "to") if not isinstance(said.get(name), str | None)]:
-        raise Invalid.at(f"{at}/{wrong[0]}", "Must be a time in ISO 8601.")
-    try:
-        return CreatedFilter.model_validate({name: end for name, end in said.items() if end not in (None, "")})
-    except ValidationError as error:
-        raise Invalid(field_errors(error, at)) from None
 
 
 def _rows(tx: Tx, rows: Sequence[CompletionRow]) -> list[LogRow]:

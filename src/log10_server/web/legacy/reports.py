@@ -12,14 +12,17 @@ from sqlalchemy import Connection
 from starlette.responses import Response
 
 from log10_server.db.transaction import Tx
+from log10_server.errors import NotFound
 from log10_server.runtime.runtime import Runtime
 from log10_server.services import test_runs
 from log10_server.strict_json import decoded, written
 from log10_server.web.http.body import RequestBody, parse_members, require_json
-from log10_server.web.http.routing import path_parameter
+from log10_server.web.http.routing import path_text
 from log10_server.web.v1.test_runs import REPORT_PATH
 
 router = APIRouter(include_in_schema=False)
+
+_PARTS = "organization_id", "run_id", "secret"  # of REPORT_PATH
 
 _SECRET = re.compile(r"(/test_runs/[^/?\s]+/[^/?\s]+/)[^/?\s]+")
 
@@ -45,9 +48,9 @@ async def upload(request: Request) -> Response:
     """Store the report of a run. Nothing of the body is read before the address is known to be good."""
     runtime: Runtime = request.app.state.runtime
     limits = runtime.settings.limits
-    organization_id, run_id, secret = (
-        path_parameter(request.scope, name) for name in ("organization_id", "run_id", "secret")
-    )
+    organization_id, run_id, secret = (path_text(request.scope, name) for name in _PARTS)
+    if "\0" in organization_id + run_id + secret:  # Postgres would refuse the query
+        raise NotFound(test_runs.NO_REPORT_WANTED)
 
     def check(connection: Connection) -> None:
         test_runs.may_upload(runtime.database.tx(connection, organization_id), run_id, secret)

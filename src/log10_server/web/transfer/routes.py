@@ -11,17 +11,16 @@ from pydantic import BaseModel, Field
 from starlette.responses import StreamingResponse
 
 from log10_server.db.transaction import Tx
-from log10_server.errors import Invalid
 from log10_server.runtime.context import Context
 from log10_server.services import transfer
-from log10_server.services.filters import FilterError, Test, parsed
 from log10_server.services.training import TrainingSummary
 from log10_server.services.transfer import Progress
 from log10_server.store.completions import Cursor
 from log10_server.strict_json import written
 from log10_server.web.http.call import RequestContext
 from log10_server.web.http.endpoint import Endpoint
-from log10_server.web.http.fields import Flag, QueryText
+from log10_server.web.http.fields import Flag, QueryText, ValueFilter
+from log10_server.web.http.queries import refuse_unknown_parameters
 from log10_server.web.transfer.exporting import (
     Piece,
     TrainingPiece,
@@ -42,7 +41,7 @@ class TrainingQuery(BaseModel):
     task_id: QueryText = Field(
         description="The feedback task whose accepted feedback chooses the completions.", examples=["greeting-quality"]
     )
-    filter: QueryText | None = Field(
+    filter: ValueFilter | None = Field(
         None, description="What its values must satisfy, such as `grade >= 4 and not flags.spam = true`. Default: any."
     )
     summary: Flag = Field(
@@ -58,6 +57,7 @@ _LINES: dict[int | str, dict[str, Any]] = {
 
 
 @router.get("", operation_id="exportData", response_class=JsonLines, responses=_LINES)
+@refuse_unknown_parameters
 async def export_data(context: RequestContext) -> JsonLines:
     """Export everything of the organization as JSON Lines, in the order in which an import can take it."""
     first = await context.read(first_piece)
@@ -65,13 +65,14 @@ async def export_data(context: RequestContext) -> JsonLines:
 
 
 @router.get("/training", operation_id="exportTrainingData", response_class=JsonLines, responses=_LINES)
+@refuse_unknown_parameters
 async def export_training_data(query: Annotated[TrainingQuery, Query()], context: RequestContext) -> JsonLines:
     """Export chat fine-tuning rows in OpenAI's format, from completions with accepted feedback that passes a filter.
 
     A completion that the format can't express is left out; `summary=true` counts those by reason in a last line.
     An unknown task has no rows.
     """
-    selection = TrainingSelection(query.task_id, _test(query.filter))
+    selection = TrainingSelection(query.task_id, query.filter or (lambda _values: True))
     until = (await context.read(transfer.begin)).until
     first = await context.read(lambda tx: training_piece(tx, selection, None, until))
     lines = _training(context, selection, until, first, with_summary=query.summary)
@@ -109,16 +110,6 @@ async def _training(
         piece = await context.read(read)
     if with_summary:
         yield f"{written({'summary': summary.to_json()})}\n".encode()
-
-
-def _test(filter: str | None) -> Test:
-    """Raises Invalid at `/query/filter`."""
-    if filter is None:
-        return lambda _values: True
-    try:
-        return parsed(filter)
-    except FilterError as error:
-        raise Invalid.at("/query/filter", f"{error}.") from None
 
 
 def _named(file: str) -> dict[str, str]:

@@ -2,12 +2,13 @@
 
 import base64
 import binascii
-from typing import Annotated, cast
+from typing import Annotated, Any, cast
 
 from fastapi import APIRouter, Path, Query
 from msgspec import Meta, Raw
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.config import JsonDict
+from pydantic_core import PydanticCustomError
 
 from log10_server.errors import Invalid
 from log10_server.services import completions, durations, ungraded
@@ -34,7 +35,9 @@ from log10_server.web.http.fields import (
     Tags,
     Wire,
     fits_id,
+    in_query,
 )
+from log10_server.web.http.queries import refuse_unknown_parameters
 
 router = APIRouter(prefix="/api/v1/completions", tags=["Completions"], route_class=Endpoint)
 
@@ -166,6 +169,34 @@ class UngradedPage(Answer, kw_only=True):
     completions: Annotated[list[Completion], Meta(description="The completions on this page.")]
 
 
+def encode_cursor(next_cursor: Cursor | None) -> str | None:
+    """The position after which the next page begins, as text that has no meaning for clients; None on the last page."""
+    if next_cursor is None:
+        return None
+    return base64.urlsafe_b64encode(f"{next_cursor.created_at}:{next_cursor.id}".encode()).decode().rstrip("=")
+
+
+def _decode_cursor(text: Any) -> Cursor:
+    try:
+        padded = text + "=" * (-len(text) % 4)
+        created_at, colon, completion_id = (
+            base64.b64decode(padded, altchars=b"-_", validate=True).decode().partition(":")
+        )
+        if not colon or "\0" in completion_id or not (created_at.isascii() and created_at.isdecimal()):
+            raise ValueError
+        if len(created_at) > _MAX_DIGITS:
+            raise ValueError
+        return Cursor(int(created_at), completion_id)
+    except (ValueError, binascii.Error):
+        raise PydanticCustomError("cursor", "Is not a `next_cursor` of this list.") from None
+
+
+_MAX_DIGITS = 18  # of an instant; the databases store 64 bits
+
+# What `encode_cursor` made, read back.
+PageCursor = Annotated[Cursor, BeforeValidator(_decode_cursor), in_query("string")]
+
+
 class CompletionQuery(BaseModel):
     tag: SelectorTags = Field([], description="A tag that the completion must have; repeat it for several.")
     session_id: QueryText | None = Field(None, description="Only completions of this session.")
@@ -177,7 +208,7 @@ class CompletionQuery(BaseModel):
         None, description="Only completions that began then or earlier; a date without a time includes that whole day."
     )
     limit: Limit = Field(DEFAULT_PAGE, description="How many at most; more than 1000 means 1000.")
-    cursor: QueryText | None = Field(None, description="`next_cursor` of the page before.")
+    cursor: PageCursor | None = Field(None, description="`next_cursor` of the page before.")
 
 
 class UngradedQuery(BaseModel):
@@ -196,6 +227,7 @@ async def create(body: CompletionUpload, context: RequestContext) -> Completion:
 
 
 @router.get("", operation_id="listCompletions")
+@refuse_unknown_parameters
 async def list_completions(query: Annotated[CompletionQuery, Query()], context: RequestContext) -> CompletionPage:
     """List completions, newest first. The cursor stays right while rows are added."""
     filters = Filters(
@@ -206,8 +238,10 @@ async def list_completions(query: Annotated[CompletionQuery, Query()], context: 
         created_from=query.created_from,
         created_to=query.created_to,
     )
-    after, limit = decode_cursor(query.cursor), min(query.limit, context.limits.page)
-    rows, next_cursor = await context.read(lambda tx: completions.list_newest(tx, query.tag, filters, after, limit))
+    limit = min(query.limit, context.limits.page)
+    rows, next_cursor = await context.read(
+        lambda tx: completions.list_newest(tx, query.tag, filters, query.cursor, limit)
+    )
     return CompletionPage(completions=[Completion.of(row) for row in rows], next_cursor=encode_cursor(next_cursor))
 
 
@@ -220,6 +254,7 @@ async def list_ungraded(query: Annotated[UngradedQuery, Query()], context: Reque
 
 
 @router.get("/{completionId:id}", operation_id="getCompletion")
+@refuse_unknown_parameters
 async def get(completion_id: CompletionId, context: RequestContext) -> Completion:
     """Fetch a completion."""
     return Completion.of(await context.read(lambda tx: completions.get(tx, completion_id)))
@@ -245,24 +280,3 @@ def checked_id(id: str, limits: Limits) -> str:
     if not fits_id(id) or len(id.encode()) > limits.id_bytes:
         raise Invalid.at("/id", f"The id in the path can't be one: at most {limits.id_bytes} bytes, none of , ? # \\.")
     return id
-
-
-def encode_cursor(next_cursor: Cursor | None) -> str | None:
-    """A place in a list, as an opaque word."""
-    if next_cursor is None:
-        return None
-    return base64.urlsafe_b64encode(f"{next_cursor.created_at}:{next_cursor.id}".encode()).decode().rstrip("=")
-
-
-def decode_cursor(cursor: str | None) -> Cursor | None:
-    """Raises Invalid for a word that `cursor` did not make."""
-    if cursor is None:
-        return None
-    try:
-        whole = cursor + "=" * (-len(cursor) % 4)
-        created_at, colon, id = base64.b64decode(whole, altchars=b"-_", validate=True).decode().partition(":")
-        if not colon or "\0" in id or not (created_at.isascii() and created_at.isdecimal()) or len(created_at) > 18:
-            raise ValueError
-        return Cursor(int(created_at), id)
-    except (ValueError, binascii.Error):
-        raise Invalid.at("/query/cursor", "Is not a `next_cursor` of this list.") from None

@@ -11,7 +11,6 @@ from log10_server.db.transaction import Tx
 from log10_server.errors import FieldError, Invalid
 from log10_server.services import feedback
 from log10_server.services.feedback import Matched, NewFeedback
-from log10_server.services.filters import FilterError, Test, parsed
 from log10_server.services.selectors import Listed, Selector
 from log10_server.store.feedback import Filters, State
 from log10_server.web.http.answers import Answer, ObjectText, Reply
@@ -33,6 +32,7 @@ from log10_server.web.http.fields import (
     RangeEnd,
     RangeStart,
     SelectorTags,
+    ValueFilter,
     Wire,
 )
 from log10_server.web.http.problems import documented
@@ -163,20 +163,13 @@ class FeedbackQuery(BaseModel):
     created_to: RangeEnd | None = Field(
         None, description="Only feedback stored then or earlier; a date without a time includes that whole day."
     )
-    filter: QueryText | None = Field(
+    filter: ValueFilter | None = Field(
         None,
         description="Only feedback whose values satisfy this: comparisons (`=` `!=` `<` `<=` `>` `>=`) of a field with a "
         "number, a string in quotes, `true` or `false`, joined by `and`, `or`, `not` and parentheses. A dotted path "
         'reaches inside; a name with spaces stands in quotes. Such as `grade >= 4 and not "tone of voice" = "rude"`.',
     )
     total: Flag = Field(False, description="Whether to count all that match, into the header `X-Total-Count`.")
-
-    def test(self) -> Test | None:
-        """Raises Invalid for a filter that can't be read."""
-        try:
-            return None if self.filter is None else parsed(self.filter)
-        except FilterError as error:
-            raise Invalid.at("/query/filter", f"{error}.") from None
 
 
 class FeedbackQueryBody(Wire):
@@ -207,11 +200,9 @@ async def list_feedback(
     offset = query.offset if query.offset is not None else asked.offset or 0
     limit = min(query.limit or asked.limit or DEFAULT_PAGE, context.limits.page)
 
-    test = query.test()
-
     def read(tx: Tx) -> tuple[list[Matched], int | None]:
-        if test is not None:
-            rows, found = feedback.list_satisfying(tx, filters, test, offset, limit)
+        if query.filter is not None:
+            rows, found = feedback.list_satisfying(tx, filters, query.filter, offset, limit)
             return rows, found if query.total else None
         rows = feedback.list_newest(tx, filters, offset, limit)
         return rows, feedback.count(tx, filters) if query.total else None

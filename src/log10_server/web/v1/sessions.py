@@ -13,8 +13,9 @@ from log10_server.store.sessions import SessionRow
 from log10_server.web.http.answers import Answer
 from log10_server.web.http.call import RequestContext
 from log10_server.web.http.endpoint import Endpoint, NoBody
-from log10_server.web.http.fields import Limit, QueryText
-from log10_server.web.v1.completions import DEFAULT_PAGE, Completion, NextCursor, decode_cursor, encode_cursor
+from log10_server.web.http.fields import Limit
+from log10_server.web.http.queries import refuse_unknown_parameters
+from log10_server.web.v1.completions import DEFAULT_PAGE, Completion, NextCursor, PageCursor, encode_cursor
 
 router = APIRouter(prefix="/api/v1/sessions", tags=["Sessions"], route_class=Endpoint)
 
@@ -44,7 +45,7 @@ class SessionPage(Answer, kw_only=True):
 
 class SessionQuery(BaseModel):
     limit: Limit = Field(DEFAULT_PAGE, description="How many completions at most; more than 1000 means 1000.")
-    cursor: QueryText | None = Field(None, description="`next_cursor` of the page before.")
+    cursor: PageCursor | None = Field(None, description="`next_cursor` of the page before.")
 
 
 @router.post("", operation_id="createSession", status_code=201)
@@ -54,16 +55,17 @@ async def create(context: RequestContext, _body: NoBody | None = None) -> NewSes
 
 
 @router.get("/{sessionId:text}", operation_id="getSession")
+@refuse_unknown_parameters
 async def get(
     session_id: Annotated[str, Path(alias="sessionId", description="The session's id.", examples=["session-1"])],
     query: Annotated[SessionQuery, Query()],
     context: RequestContext,
 ) -> SessionPage:
     """Fetch a session with its completions, the oldest first."""
-    after, limit = decode_cursor(query.cursor), min(query.limit, context.limits.page)
+    limit = min(query.limit, context.limits.page)
 
     def read(tx: Tx) -> tuple[SessionRow, list[CompletionRow], Cursor | None]:
-        return sessions.get(tx, session_id), *completions.list_of_session(tx, session_id, after, limit)
+        return sessions.get(tx, session_id), *completions.list_of_session(tx, session_id, query.cursor, limit)
 
     session, rows, next_cursor = await context.read(read)
     return SessionPage(

@@ -15,6 +15,7 @@ from log10_server.web.http.answers import Answer, ObjectText, Reply
 from log10_server.web.http.call import RequestContext
 from log10_server.web.http.endpoint import Endpoint
 from log10_server.web.http.fields import Flag, Limit, Offset
+from log10_server.web.http.queries import refuse_unknown_parameters
 from log10_server.web.v1.completions import DEFAULT_PAGE
 
 router = APIRouter(prefix="/api/v1/test_runs", tags=["TestRuns"], route_class=Endpoint)
@@ -127,6 +128,7 @@ TestRunId = Annotated[str, Path(alias="testRunId", description="The test run's i
 
 
 @router.get("", operation_id="listTestRuns")
+@refuse_unknown_parameters
 async def list_test_runs(query: Annotated[TestRunQuery, Query()], context: RequestContext) -> Reply[TestRunPage]:
     """List test runs, newest first, without their reports."""
     limit = min(query.limit, context.limits.page)
@@ -140,6 +142,7 @@ async def list_test_runs(query: Annotated[TestRunQuery, Query()], context: Reque
 
 
 @router.get("/{testRunId:id}", operation_id="getTestRun")
+@refuse_unknown_parameters
 async def get(test_run_id: TestRunId, context: RequestContext) -> TestRunWithTests:
     """Fetch a test run with its report, and with the completions of each test."""
 

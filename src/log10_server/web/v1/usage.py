@@ -17,6 +17,7 @@ from log10_server.web.http.answers import Answer
 from log10_server.web.http.call import RequestContext
 from log10_server.web.http.endpoint import Endpoint
 from log10_server.web.http.fields import Limit, QueryText, RangeEnd, RangeStart
+from log10_server.web.http.queries import refuse_unknown_parameters
 
 router = APIRouter(prefix="/api/v1/usage", tags=["Usage"], route_class=Endpoint)
 
@@ -137,6 +138,7 @@ class UsageQuery(BaseModel):
 
 
 @router.get("", operation_id="getUsage")
+@refuse_unknown_parameters
 async def get(query: Annotated[UsageQuery, Query()], context: RequestContext) -> Usage:
     """Sum up completions: the newest days first, of other groups those with the most calls."""
     asked = Question(query.group_by, query.tag, query.model, query.created_from, query.created_to)
