@@ -254,6 +254,12 @@ def test_geminis_calls_get_ids_and_results_find_them_by_name() -> None:
     ]
 
 
+def test_geminis_thoughts_are_no_part_of_the_answer() -> None:
+    answer = gemini({"text": "Hm.", "thought": True}, {"text": "Hi.", "thought": None, "thoughtSignature": "s"})
+
+    assert messages_of({"contents": "Hello"}, answer)[-1] == HI
+
+
 def test_geminis_schemas_become_json_schemas() -> None:
     parameters = {
         "type": "OBJECT",
