@@ -40,6 +40,7 @@ _SCHEMA_EXAMPLE: JsonDict = {
 }
 _NAME = "What the task is called."
 _INSTRUCTION = "What a reviewer should do."
+_ARCHIVED = "An archived task wants no feedback and takes none."
 _SELECTOR = "The task wants feedback on completions that have all of these tags. Without tags it wants none."
 
 _EXAMPLE: JsonDict = {
@@ -63,7 +64,7 @@ class Task(Answer, kw_only=True):
         ObjectText, Meta(description="The JSON Schema that feedback must satisfy, exactly as it was sent.")
     ]
     completion_tags_selector: Annotated[StringsText, Meta(description=_SELECTOR)]
-    archived: Annotated[bool, Meta(description="An archived task wants no feedback and takes none.")]
+    archived: Annotated[bool, Meta(description=_ARCHIVED)]
 
     @classmethod
     def of(cls, row: FeedbackTaskRow) -> "Task":
@@ -116,19 +117,20 @@ class TaskUpload(Wire):
 
 
 class TaskChanges(Wire):
-    """What a task should become; what is left out or `null` stays."""
+    """Changes of a task. A member that is left out or `null` stays as it is."""
 
     model_config = ConfigDict(
         json_schema_extra={"example": {"name": "Greeting quality, second round", "archived": False}}
     )
 
-    name: Name | None = Field(None, description="What the task is called.")
-    instruction: LongText | None = Field(None, description="What a reviewer should do.")
-    completion_tags_selector: SelectorOrNone = Field(
-        None, description="The task wants feedback on completions that have all of these tags."
+    name: Name | None = Field(None, description=_NAME)
+    instruction: LongText | None = Field(None, description=_INSTRUCTION)
+    completion_tags_selector: SelectorOrNone = Field(None, description=_SELECTOR)
+    archived: bool | None = Field(None, description=_ARCHIVED)
+    json_schema: JsonObject | None = Field(
+        None,
+        description="May be sent if it equals the stored schema; a schema never changes, so any other is refused with 409.",
     )
-    archived: bool | None = Field(None, description="An archived task asks for nothing and takes no new feedback.")
-    json_schema: JsonObject | None = Field(None, description="Never changes: another one is refused with 409.")
 
     def to_changes(self) -> Changes:
         """The changes in the words of the services."""
