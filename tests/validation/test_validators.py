@@ -1,4 +1,4 @@
-"""Where validating happens: in place, or in processes that are killed at their deadline (docs/api.md, "Task schemas")."""
+"""Where validation happens: in place, or in processes that are killed at their deadline (docs/api.md, "Task schemas")."""
 
 import asyncio
 import json
@@ -19,7 +19,7 @@ from log10_server.errors import FieldError, Invalid, Unavailable
 from log10_server.validation import process, queue
 from log10_server.validation.validators import Validators
 
-Story = Callable[[Validators], Coroutine[Any, Any, Any]]
+Scenario = Callable[[Validators], Coroutine[Any, Any, Any]]
 Run = Callable[..., Any]
 
 PLAIN = json.dumps(
@@ -28,20 +28,22 @@ PLAIN = json.dumps(
 PATTERN = json.dumps({"properties": {"word": {"type": "string", "pattern": "^[a-z]+$"}}})
 CATASTROPHIC = json.dumps({"properties": {"word": {"pattern": "^(a+)+$"}}})
 ENDLESS = json.dumps({"word": "a" * 40 + "!"})
-ON_ONE_LOOP = pytest.mark.parametrize("run", ["asyncio"], indirect=True)  # where the loop makes no difference
-SOON = 5.0  # for what takes milliseconds, on a machine that may be busy
+ON_BOTH_LOOPS = pytest.mark.parametrize(
+    "run", ["asyncio", "uvloop"], indirect=True
+)  # they handle processes differently
+SOON = 5.0  # a bound for what takes milliseconds, on a machine that may be busy; the promise is 1 s
 
 
-@pytest.fixture(params=["asyncio", "uvloop"])
+@pytest.fixture
 def run(request: pytest.FixtureRequest, bystanders: None) -> Run:
-    """Runs a story with validators, closes them, and sees that nothing is left."""
-    runner: Run = asyncio.run if request.param == "asyncio" else uvloop.run
+    """Runs a scenario with validators, closes them, and asserts that no process is left."""
+    runner: Run = uvloop.run if getattr(request, "param", "uvloop") == "uvloop" else asyncio.run
 
-    def run(story: Story, processes: int = 2, budget_seconds: float = 1.0) -> Any:
+    def run(scenario: Scenario, processes: int = 2, budget_seconds: float = 1.0) -> Any:
         async def whole() -> Any:
             validators = Validators(processes, budget_seconds)
             try:
-                return await story(validators)
+                return await scenario(validators)
             finally:
                 await validators.close()
 
@@ -58,7 +60,7 @@ def children() -> list[psutil.Process]:
 
 @pytest.fixture(autouse=True)
 def bystanders() -> None:
-    """What other tests of this process have started and not ended yet, such as a server that several of them share."""
+    """Remembers the processes that other tests have started and not ended, such as a server that several of them share."""
     _bystanders[:] = children()
 
 
@@ -69,16 +71,17 @@ def workers() -> list[psutil.Process]:
     return [child for child in children() if child not in _bystanders]
 
 
-async def refusal(asked: Awaitable[None]) -> Invalid:
+async def refusal(call: Awaitable[None]) -> Invalid:
+    """The Invalid that a call must raise."""
     with pytest.raises(Invalid) as refused:
-        await asked
+        await call
     return refused.value
 
 
-async def timed(asked: Awaitable[Any]) -> float:
-    """The seconds that it takes, whatever comes of it."""
+async def seconds_of(call: Awaitable[Any]) -> float:
+    """The seconds that a call takes, whatever its outcome."""
     started = time.perf_counter()
-    await asyncio.gather(asked, return_exceptions=True)
+    await asyncio.gather(call, return_exceptions=True)
     return time.perf_counter() - started
 
 
@@ -93,68 +96,70 @@ def catastrophic(number: int) -> str:
 # What is answered
 
 
-def test_a_schema_is_checked_with_all_its_faults(run: Run) -> None:
-    async def story(validators: Validators) -> Invalid:
+def test_a_schema_is_refused_with_all_its_faults(run: Run) -> None:
+    async def scenario(validators: Validators) -> Invalid:
         await validators.check(PATTERN)
         return await refusal(validators.check('{"$ref": "http://x", "properties": {"x": {"type": 5}}}'))
 
-    refused = run(story)
+    refused = run(scenario)
 
     assert refused.code == "invalid_schema"
     assert [fault.path for fault in refused.faults] == ["/json_schema/$ref", "/json_schema/properties/x/type"]
 
 
-@pytest.mark.parametrize(
-    ("schema", "good", "bad", "at"),
-    [
-        (PLAIN, {"grade": 5}, {"grade": 6}, "/json_values/grade"),
-        (PATTERN, {"word": "abc"}, {"word": "ABC"}, "/json_values/word"),
-        (PATTERN, {"word": "a", "\ud83d": "\ud83d"}, {"word": "\ud83d"}, "/json_values/word"),
-        (PATTERN, {"\udfff": "\u00e9\U0001f600"}, {"word": "\udfff\u00e9"}, "/json_values/word"),
-        (
-            json.dumps({"additionalProperties": {"uniqueItems": True}}),
-            {"a": [1]},
-            {"\ud800/~": [1, 1]},
-            "/json_values/\ud800~1~0",
-        ),
-        (PLAIN, {"grade": 1, "much": [1] * 10**5}, {"grade": 6, "much": [1] * 10**5}, "/json_values/grade"),
-    ],
-)
-def test_values_are_validated_in_place_or_elsewhere(run: Run, schema: str, good: Any, bad: Any, at: str) -> None:
-    async def story(validators: Validators) -> Invalid:
-        await validators.validate(schema, json.dumps(good))
-        return await refusal(validators.validate(schema, json.dumps(bad)))
-
-    refused = run(story)
-
-    assert refused.code == "values_refused"
-    assert [fault.path for fault in refused.faults] == [at]
+IN_PLACE_OR_NOT: list[tuple[str, Any, Any, str]] = [
+    (PLAIN, {"grade": 5}, {"grade": 6}, "/json_values/grade"),
+    (PATTERN, {"word": "abc"}, {"word": "ABC"}, "/json_values/word"),
+    (PATTERN, {"word": "a", "\ud83d": "\ud83d"}, {"word": "\ud83d"}, "/json_values/word"),
+    (PATTERN, {"\udfff": "\u00e9\U0001f600"}, {"word": "\udfff\u00e9"}, "/json_values/word"),
+    (
+        json.dumps({"additionalProperties": {"uniqueItems": True}}),
+        {"a": [1]},
+        {"\ud800/~": [1, 1]},
+        "/json_values/\ud800~1~0",
+    ),
+    (PLAIN, {"grade": 1, "much": [1] * 10**5}, {"grade": 6, "much": [1] * 10**5}, "/json_values/grade"),
+]
 
 
-def test_what_is_plain_and_small_needs_no_process(run: Run) -> None:
-    async def story(validators: Validators) -> tuple[int, int]:
+@ON_BOTH_LOOPS
+def test_values_are_validated_in_place_or_in_a_process(run: Run) -> None:
+    async def scenario(validators: Validators) -> None:
+        for schema, good, bad, path in IN_PLACE_OR_NOT:
+            await validators.validate(schema, json.dumps(good))
+            refused = await refusal(validators.validate(schema, json.dumps(bad)))
+
+            assert refused.code == "values_refused"
+            assert [fault.path for fault in refused.faults] == [path]
+
+    run(scenario)
+
+
+def test_a_plain_schema_with_small_values_needs_no_process(run: Run) -> None:
+    async def scenario(validators: Validators) -> tuple[int, int]:
         await validators.validate(PLAIN, '{"grade": 1}')
         await refusal(validators.validate(PLAIN, "[]"))
         before = len(workers())
         await validators.validate(PATTERN, "{}")
         return before, len(workers())
 
-    assert run(story) == (0, 1)
+    assert run(scenario) == (0, 1)
 
 
-def test_a_process_is_used_again(run: Run) -> None:
-    async def story(validators: Validators) -> bool:
+def test_a_process_is_reused(run: Run) -> None:
+    async def scenario(validators: Validators) -> bool:
         await validators.validate(PATTERN, '{"word": "a"}')
         first = {worker.pid for worker in workers()}
         for number in range(50):
             await validators.validate(PATTERN, json.dumps({"word": "a", "number": number}))
         return {worker.pid for worker in workers()} == first
 
-    assert run(story)
+    assert run(scenario)
 
 
-def test_many_at_once_each_get_their_own_answer(run: Run) -> None:
-    async def story(validators: Validators) -> list[Any]:
+@ON_BOTH_LOOPS
+def test_many_concurrent_calls_each_get_their_own_answer(run: Run) -> None:
+    async def scenario(validators: Validators) -> list[Any]:
         return await asyncio.gather(
             *(
                 validators.validate(
@@ -165,26 +170,26 @@ def test_many_at_once_each_get_their_own_answer(run: Run) -> None:
             return_exceptions=True,
         )
 
-    answers = run(story)
+    answers = run(scenario)
 
     assert [isinstance(answer, Invalid) for answer in answers] == [number % 3 == 0 for number in range(300)]
     assert all(answer is None for number, answer in enumerate(answers) if number % 3)
 
 
-def test_values_and_schemas_of_megabytes_go_through(run: Run) -> None:
+@ON_BOTH_LOOPS
+def test_schemas_and_values_of_megabytes_are_validated(run: Run) -> None:
     large = json.dumps({"word": "a" * 20_000_000})
     wide = json.dumps({"description": "x" * 2_000_000, "properties": {"word": {"pattern": "^a*$"}}})
 
-    async def story(validators: Validators) -> None:
+    async def scenario(validators: Validators) -> None:
         await validators.check(wide)
         await validators.validate(wide, large)
         await validators.validate(PLAIN, large[:-1] + ', "grade": 1}')
 
-    run(story, budget_seconds=20)
+    run(scenario, budget_seconds=20)
 
 
-@ON_ONE_LOOP
-def test_values_as_deep_as_can_be_are_validated_by_a_recursive_schema(run: Run) -> None:
+def test_values_of_the_deepest_nesting_are_validated_by_a_recursive_schema(run: Run) -> None:
     node = {
         "anyOf": [
             {"type": "null"},
@@ -194,39 +199,41 @@ def test_values_as_deep_as_can_be_are_validated_by_a_recursive_schema(run: Run) 
     schema = json.dumps({"$defs": {"node": node}, "$ref": "#/$defs/node"})
     good, bad = ('{"next":' * 199 + last + "}" * 199 for last in ("[]", '"x"'))
 
-    async def story(validators: Validators) -> Invalid:
+    async def scenario(validators: Validators) -> Invalid:
         await validators.check(schema)
         await validators.validate(schema, good)
         return await refusal(validators.validate(schema, bad))
 
-    refused = run(story, budget_seconds=20)
+    refused = run(scenario, budget_seconds=20)
 
     assert refused.faults == [FieldError("/json_values" + "/next" * 199, "Must not fit the schema in `not`.")]
 
 
-@ON_ONE_LOOP
-@pytest.mark.parametrize("around", ["properties", "items", "anyOf", "allOf"])
-def test_a_schema_as_deep_as_can_be_is_checked(run: Run, around: str) -> None:
-    schema: Any = {"pattern": "a"}
-    for _ in range(95):
-        schema = {around: {"x": schema} if around == "properties" else [schema] if around.endswith("Of") else schema}
+def test_a_schema_of_the_deepest_nesting_is_checked(run: Run) -> None:
+    def nested(around: str) -> str:
+        schema: Any = {"pattern": "a"}
+        for _ in range(95):
+            schema = {
+                around: {"x": schema} if around == "properties" else [schema] if around.endswith("Of") else schema
+            }
+        return json.dumps(schema)
 
-    async def story(validators: Validators) -> None:
-        await validators.check(json.dumps(schema))
-        await validators.validate(json.dumps(schema), "{}")
+    async def scenario(validators: Validators) -> None:
+        for around in ("properties", "items", "anyOf", "allOf"):
+            await validators.check(nested(around))
+            await validators.validate(nested(around), "{}")
 
-    run(story, budget_seconds=20)
+    run(scenario, budget_seconds=20)
 
 
-@ON_ONE_LOOP
 def test_a_schema_that_refers_to_itself_without_end_refuses_its_values(run: Run) -> None:
     schema = json.dumps({"$dynamicAnchor": "a", "not": {"$dynamicRef": "#a"}})
 
-    async def story(validators: Validators) -> Invalid:
+    async def scenario(validators: Validators) -> Invalid:
         await validators.check(schema)
         return await refusal(validators.validate(schema, "{}"))
 
-    refused = run(story, budget_seconds=20)
+    refused = run(scenario, budget_seconds=20)
 
     assert refused.code == "values_refused"
     assert "without end" in refused.faults[0].message
@@ -235,40 +242,37 @@ def test_a_schema_that_refers_to_itself_without_end_refuses_its_values(run: Run)
 # The budget
 
 
-@pytest.mark.parametrize(
-    ("schema", "values"),
-    [
+DOUBLING = {f"a{n}": {"anyOf": [{"$ref": f"#/$defs/a{n + 1}"}] * 2} for n in range(40)}
+NESTED_UNEVALUATED: dict[str, Any] = {}
+for _ in range(40):
+    NESTED_UNEVALUATED = {"anyOf": [NESTED_UNEVALUATED], "unevaluatedProperties": {}}
+
+
+@ON_BOTH_LOOPS
+def test_a_validation_that_overruns_its_budget_is_refused(run: Run) -> None:
+    costly = [
         (CATASTROPHIC, ENDLESS),
         (json.dumps({"patternProperties": {"^(a+)+$": {}}}), json.dumps({"a" * 40 + "!": 1})),
-        (
-            json.dumps(
-                {
-                    "$defs": {
-                        **{f"a{n}": {"anyOf": [{"$ref": f"#/$defs/a{n + 1}"}] * 2} for n in range(40)},
-                        "a40": False,
-                    },
-                    "$ref": "#/$defs/a0",
-                }
-            ),
-            "{}",
-        ),
-    ],
-)
-def test_what_overruns_its_budget_is_refused(run: Run, schema: str, values: str) -> None:
-    async def story(validators: Validators) -> tuple[Invalid, float]:
-        await validators.check(schema)
-        started = time.perf_counter()
-        return await refusal(validators.validate(schema, values)), time.perf_counter() - started
+        (json.dumps({"$defs": {**DOUBLING, "a40": False}, "$ref": "#/$defs/a0"}), "{}"),
+        (json.dumps(NESTED_UNEVALUATED), '{"a": 1}'),
+    ]
 
-    refused, seconds = run(story)
+    async def scenario(validators: Validators) -> list[tuple[Invalid, float]]:
+        outcomes = []
+        for schema, values in costly:
+            await validators.check(schema)
+            started = time.perf_counter()
+            refused = await refusal(validators.validate(schema, values))
+            outcomes.append((refused, time.perf_counter() - started))
+        return outcomes
 
-    assert refused.code == "validation_timeout"
-    assert refused.faults == [FieldError("/json_values", "Validating takes longer than the 1 s that it may.")]
-    assert 0.9 < seconds < SOON
+    for refused, seconds in run(scenario):
+        assert refused.code == "validation_timeout"
+        assert refused.faults == [FieldError("/json_values", "Validation takes longer than the limit of 1 s.")]
+        assert 0.9 < seconds < SOON
 
 
-@ON_ONE_LOOP
-def test_so_is_a_schema_whose_check_does(run: Run) -> None:
+def test_a_check_that_overruns_its_budget_is_refused(run: Run) -> None:
     schema = json.dumps({"properties": {f"p{number}": {"type": "string"} for number in range(20_000)}})
 
     refused = run(lambda validators: refusal(validators.check(schema)), budget_seconds=0.05)
@@ -277,131 +281,118 @@ def test_so_is_a_schema_whose_check_does(run: Run) -> None:
     assert refused.faults[0].path == "/json_schema"
 
 
-def test_meanwhile_others_are_answered(run: Run) -> None:
-    async def story(validators: Validators) -> list[float]:
+def test_other_calls_are_answered_while_one_is_slow(run: Run) -> None:
+    async def scenario(validators: Validators) -> None:
         await validators.validate(PATTERN, '{"word": "a"}')
         slow = asyncio.create_task(refusal(validators.validate(CATASTROPHIC, ENDLESS)))
         await asyncio.sleep(0.2)
-        seconds = [
-            await timed(validators.validate(PLAIN, '{"grade": 1}')),
-            await timed(validators.validate(PATTERN, '{"word": "b"}')),
-            await timed(validators.validate(pattern(1), '{"word": "b"}')),  # never seen before
-            await timed(validators.check(PATTERN)),
-        ]
+        await validators.validate(PLAIN, '{"grade": 1}')
+        await validators.validate(PATTERN, '{"word": "b"}')
+        await validators.validate(pattern(1), '{"word": "b"}')  # a schema that is new to the server
+        await validators.check(PATTERN)
         assert not slow.done()
         slow.cancel()
-        return seconds
 
-    assert max(run(story, budget_seconds=SOON + 1)) < SOON
+    run(scenario, budget_seconds=4 * SOON)
 
 
-def test_many_uploads_to_one_slow_schema_leave_a_process_for_others(run: Run) -> None:
-    async def story(validators: Validators) -> list[float]:
+def test_many_uploads_to_one_slow_schema_leave_a_process_for_other_schemas(run: Run) -> None:
+    async def scenario(validators: Validators) -> list[float]:
         slow = [
-            asyncio.create_task(timed(validators.validate(CATASTROPHIC, json.dumps({"word": "a" * 40 + "!" * number}))))
+            asyncio.create_task(
+                seconds_of(validators.validate(CATASTROPHIC, json.dumps({"word": "a" * 40 + "!" * number})))
+            )
             for number in range(1, 11)
         ]
         await asyncio.sleep(0.1)
         seconds = []
         for number in range(10):
-            seconds.append(await timed(validators.validate(pattern(number), '{"word": "b"}')))
+            seconds.append(await seconds_of(validators.validate(pattern(number), '{"word": "b"}')))
             await asyncio.sleep(0.1)
         for task in slow:
             task.cancel()
         return seconds
 
-    assert max(run(story, budget_seconds=4.0)) < 3.0
+    assert max(run(scenario, budget_seconds=2 * SOON)) < SOON
 
 
-@ON_ONE_LOOP
-def test_a_schema_that_proved_itself_has_a_process_whatever_else_is_slow(run: Run) -> None:
-    async def story(validators: Validators) -> float:
+def test_a_schema_known_to_be_fast_has_a_process_whatever_else_is_slow(run: Run) -> None:
+    async def scenario(validators: Validators) -> None:
         await validators.validate(PATTERN, '{"word": "a"}')
-        slow = [asyncio.create_task(timed(validators.validate(catastrophic(number), ENDLESS))) for number in range(6)]
+        slow = [asyncio.create_task(seconds_of(validators.validate(catastrophic(n), ENDLESS))) for n in range(6)]
         await asyncio.sleep(0.1)
-        seconds = await timed(validators.validate(PATTERN, '{"word": "b"}'))
+        await validators.validate(PATTERN, '{"word": "b"}')
+        assert not any(task.done() for task in slow)
         for task in slow:
             task.cancel()
-        return seconds
 
-    assert run(story, budget_seconds=8.0) < SOON
+    run(scenario, budget_seconds=4 * SOON)
 
 
-def test_a_schema_that_overran_has_a_lane_of_its_own(run: Run) -> None:
-    async def story(validators: Validators) -> tuple[float, bool]:
+def test_a_schema_that_overran_its_budget_waits_in_the_slow_lane(run: Run) -> None:
+    async def scenario(validators: Validators) -> None:
         await refusal(validators.validate(CATASTROPHIC, ENDLESS))
         slow = [
-            asyncio.create_task(timed(validators.validate(CATASTROPHIC, json.dumps({"word": "a" * 40 + "!" * number}))))
-            for number in range(2, 5)
+            asyncio.create_task(seconds_of(validators.validate(CATASTROPHIC, json.dumps({"word": "a" * 40 + "!" * n}))))
+            for n in range(2, 5)
         ]
         await asyncio.sleep(0.3)
-        seconds = await timed(validators.validate(PATTERN, '{"word": "b"}'))
-        open_still = not any(task.done() for task in slow)
+        await validators.validate(PATTERN, '{"word": "b"}')
+        assert not any(task.done() for task in slow)
         for task in slow:
             task.cancel()
-        return seconds, open_still
 
-    seconds, open_still = run(story, processes=1, budget_seconds=2.0)
-
-    assert seconds < 1.9
-    assert open_still
+    run(scenario, processes=1, budget_seconds=2.0)
 
 
-@ON_ONE_LOOP
-def test_a_slow_schema_still_validates_what_it_can(run: Run) -> None:
-    async def story(validators: Validators) -> Invalid:
+def test_a_slow_schema_still_validates_simple_values(run: Run) -> None:
+    async def scenario(validators: Validators) -> Invalid:
         await refusal(validators.validate(CATASTROPHIC, ENDLESS))
         await validators.validate(CATASTROPHIC, '{"word": "aaa"}')
         return await refusal(validators.validate(CATASTROPHIC, '{"word": "b"}'))
 
-    assert run(story).code == "values_refused"
+    assert run(scenario).code == "values_refused"
 
 
-def test_the_same_asked_at_once_is_done_once(run: Run) -> None:
-    async def story(validators: Validators) -> tuple[list[Invalid], float]:
+def test_equal_concurrent_calls_share_one_job(run: Run) -> None:
+    async def scenario(validators: Validators) -> tuple[list[Invalid], float]:
         started = time.perf_counter()
         refused = await asyncio.gather(*(refusal(validators.validate(CATASTROPHIC, ENDLESS)) for _ in range(20)))
         return refused, time.perf_counter() - started
 
-    refused, seconds = run(story)
+    refused, seconds = run(scenario)
 
     assert {each.code for each in refused} == {"validation_timeout"}
     assert seconds < SOON
 
 
-@ON_ONE_LOOP
-def test_waiting_has_an_end(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def story(validators: Validators) -> tuple[Unavailable, float]:
-        await validators.check("{}")  # so that the process is there
+def test_a_job_that_waits_too_long_is_refused(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario(validators: Validators) -> Unavailable:
+        await validators.check("{}")  # so that the process has started
         monkeypatch.setattr(queue, "_WAIT_SECONDS", 0.3)
-        slow = asyncio.create_task(timed(validators.validate(CATASTROPHIC, ENDLESS)))
+        slow = asyncio.create_task(seconds_of(validators.validate(CATASTROPHIC, ENDLESS)))
         await asyncio.sleep(0.1)
-        started = time.perf_counter()
         with pytest.raises(Unavailable) as refused:
             await validators.validate(pattern(1), '{"word": "b"}')
-        seconds = time.perf_counter() - started
+        assert not slow.done()
         await slow
         monkeypatch.undo()
         await validators.validate(pattern(1), '{"word": "b"}')
-        return refused.value, seconds
+        return refused.value
 
-    refused, seconds = run(story, processes=1, budget_seconds=3.0)
-
-    assert refused.code == "overloaded"
-    assert seconds < 2.5
+    assert run(scenario, processes=1, budget_seconds=3.0).code == "overloaded"
 
 
-@ON_ONE_LOOP
-def test_too_much_that_waits_is_refused_at_once(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(queue, "_WAITING_BYTES", 10_000)
+def test_a_job_is_refused_at_once_when_too_much_waits(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(queue, "_MAX_WAITING_BYTES", 10_000)
 
-    async def story(validators: Validators) -> list[Any]:
+    async def scenario(validators: Validators) -> list[Any]:
         return await asyncio.gather(
             *(validators.validate(PATTERN, json.dumps({"n": number, "x": "x" * 3000})) for number in range(20)),
             return_exceptions=True,
         )
 
-    answers = run(story)
+    answers = run(scenario)
 
     codes = [answer.code for answer in answers if isinstance(answer, Unavailable)]
     assert codes == ["overloaded"] * len(codes)
@@ -409,29 +400,29 @@ def test_too_much_that_waits_is_refused_at_once(run: Run, monkeypatch: pytest.Mo
     assert answers.count(None) == 20 - len(codes)
 
 
-@ON_ONE_LOOP
-def test_memory_has_an_end_too(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A text of 7 MB that takes some 250 to hold."""
+def test_a_validation_that_needs_too_much_memory_is_refused(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The values are a text of 7 MB, and take some 250 MB as Python objects."""
     monkeypatch.setattr(process, "_MEMORY_BYTES", 200 << 20)
     text = '{"a": [' + "[[[[[[[[]]]]]]]]," * 400_000 + "0]}"
 
-    async def story(validators: Validators) -> tuple[Invalid, int]:
+    async def scenario(validators: Validators) -> tuple[Invalid, int]:
         refused = await refusal(validators.validate(PATTERN, text))
         await validators.validate(PATTERN, '{"word": "a"}')
         return refused, max(worker.memory_info().rss for worker in workers())
 
-    refused, used = run(story, budget_seconds=60)
+    refused, used = run(scenario, budget_seconds=60)
 
     assert refused.code == "values_refused"
-    assert refused.faults == [FieldError("/json_values", "Validating takes more memory than it may.")]
+    assert refused.faults == [FieldError("/json_values", "Validation takes more memory than the limit.")]
     assert used < 100 << 20  # a new process
 
 
 # What happens to processes
 
 
-def test_a_process_killed_in_between_is_replaced(run: Run) -> None:
-    async def story(validators: Validators) -> None:
+@ON_BOTH_LOOPS
+def test_a_process_killed_between_jobs_is_replaced(run: Run) -> None:
+    async def scenario(validators: Validators) -> None:
         for number in range(3):
             await validators.validate(PATTERN, json.dumps({"word": "a", "number": number}))
             for worker in workers():
@@ -440,158 +431,158 @@ def test_a_process_killed_in_between_is_replaced(run: Run) -> None:
                 await asyncio.sleep(0.2)
         await asyncio.gather(*(validators.validate(pattern(number), '{"word": "a"}') for number in range(10)))
 
-    run(story)
+    run(scenario)
 
 
-def test_a_process_killed_in_the_middle_has_its_job_done_by_another(run: Run) -> None:
+@ON_BOTH_LOOPS
+def test_the_job_of_a_killed_process_is_done_by_another_one(run: Run) -> None:
     slow = json.dumps({"properties": {"word": {"pattern": "^(a|a)*$"}}})  # doubles with each letter
 
-    async def story(validators: Validators) -> tuple[Invalid, int]:
+    async def scenario(validators: Validators) -> tuple[Invalid, int]:
         await validators.check("{}")
-        asked = asyncio.create_task(refusal(validators.validate(slow, json.dumps({"word": "a" * 40 + "!"}))))
+        call = asyncio.create_task(refusal(validators.validate(slow, json.dumps({"word": "a" * 40 + "!"}))))
         await asyncio.sleep(0.3)
         killed = [worker.pid for worker in workers()]
         for pid in killed:
             os.kill(pid, signal.SIGKILL)
         await asyncio.sleep(1.0)
         alive = [worker.pid for worker in workers() if worker.pid not in killed]
-        assert not asked.done()
-        return await asked, len(alive)
+        assert not call.done()
+        return await call, len(alive)
 
-    refused, alive = run(story, budget_seconds=3.0)
+    refused, alive = run(scenario, budget_seconds=3.0)
 
     assert refused.code == "validation_timeout"
     assert alive >= 1
 
 
-@ON_ONE_LOOP
 def test_a_job_whose_process_ends_twice_is_refused(run: Run) -> None:
-    async def story(validators: Validators) -> Invalid:
-        asked = asyncio.create_task(refusal(validators.validate(CATASTROPHIC, ENDLESS)))
-        while not asked.done():
+    async def scenario(validators: Validators) -> Invalid:
+        call = asyncio.create_task(refusal(validators.validate(CATASTROPHIC, ENDLESS)))
+        while not call.done():
             for worker in workers():
                 if worker.cpu_times().user > 1.0:  # beyond its start
                     worker.kill()
             await asyncio.sleep(0.05)
-        return await asked
+        return await call
 
-    assert run(story, budget_seconds=30.0).code == "validation_timeout"
+    assert run(scenario, budget_seconds=30.0).code == "validation_timeout"
 
 
-def test_a_caller_that_goes_away_leaves_the_processes_in_order(run: Run) -> None:
-    async def story(validators: Validators) -> list[Any]:
+@ON_BOTH_LOOPS
+def test_callers_that_go_away_leave_the_processes_usable(run: Run) -> None:
+    async def scenario(validators: Validators) -> list[Any]:
         await validators.validate(PATTERN, "{}")
         for number in range(200):
-            asked = asyncio.create_task(validators.validate(PATTERN, json.dumps({"word": "a", "number": number})))
+            call = asyncio.create_task(validators.validate(PATTERN, json.dumps({"word": "a", "number": number})))
             await asyncio.sleep(0 if number % 2 else 0.0001)
-            asked.cancel()
+            call.cancel()
         return await asyncio.gather(
             *(validators.validate(PATTERN, json.dumps({"word": word})) for word in ("a", "A", "b")),
             return_exceptions=True,
         )
 
-    good, bad, other = run(story)
+    good, bad, other = run(scenario)
 
     assert (good, other) == (None, None)
     assert isinstance(bad, Invalid)
 
 
-@ON_ONE_LOOP
-def test_what_all_callers_have_left_is_not_begun(run: Run) -> None:
-    async def story(validators: Validators) -> float:
-        slow = asyncio.create_task(timed(validators.validate(catastrophic(0), ENDLESS)))
+def test_a_job_that_all_callers_have_left_is_not_begun(run: Run) -> None:
+    async def scenario(validators: Validators) -> float:
+        slow = asyncio.create_task(seconds_of(validators.validate(catastrophic(0), ENDLESS)))
         await asyncio.sleep(0.2)
         left = [asyncio.create_task(validators.validate(catastrophic(number), ENDLESS)) for number in range(1, 5)]
         await asyncio.sleep(0.2)
         for task in left:
             task.cancel()
         await slow
-        return await timed(validators.validate(PATTERN, "{}"))
+        return await seconds_of(validators.validate(PATTERN, "{}"))
 
-    assert run(story, processes=1, budget_seconds=2.0) < 4
+    assert run(scenario, processes=1, budget_seconds=2.0) < 6  # it would take 8 s if all were begun
 
 
-def test_one_of_two_callers_may_go_away(run: Run) -> None:
-    async def story(validators: Validators) -> Invalid:
+def test_a_job_goes_on_for_the_other_caller_when_one_goes_away(run: Run) -> None:
+    async def scenario(validators: Validators) -> Invalid:
         first = asyncio.create_task(validators.validate(PATTERN, '{"word": "A"}'))
         second = asyncio.create_task(refusal(validators.validate(PATTERN, '{"word": "A"}')))
         await asyncio.sleep(0.01)
         first.cancel()
         return await second
 
-    assert run(story).code == "values_refused"
+    assert run(scenario).code == "values_refused"
 
 
-def test_closing_refuses_what_waits_and_what_comes_later(run: Run) -> None:
-    async def story(validators: Validators) -> list[Any]:
-        asked = [asyncio.create_task(validators.validate(catastrophic(number), ENDLESS)) for number in range(5)]
+@ON_BOTH_LOOPS
+def test_closing_refuses_all_jobs_and_later_calls(run: Run) -> None:
+    async def scenario(validators: Validators) -> list[Any]:
+        calls = [asyncio.create_task(validators.validate(catastrophic(number), ENDLESS)) for number in range(5)]
         await asyncio.sleep(0.5)
         await validators.close()
-        answers = await asyncio.gather(*asked, return_exceptions=True)
+        answers = await asyncio.gather(*calls, return_exceptions=True)
         with pytest.raises(Unavailable):
             await validators.check("{}")
         return answers
 
-    assert {answer.code for answer in run(story, budget_seconds=30.0)} == {"stopping"}
+    assert {answer.code for answer in run(scenario, budget_seconds=30.0)} == {"stopping"}
 
 
-def test_closing_at_once_and_twice_is_fine(run: Run) -> None:
-    async def story(validators: Validators) -> None:
-        asked = asyncio.create_task(validators.check("{}"))
+@ON_BOTH_LOOPS
+def test_closing_works_at_once_and_twice(run: Run) -> None:
+    async def scenario(validators: Validators) -> None:
+        call = asyncio.create_task(validators.check("{}"))
         await asyncio.sleep(0.001)
         await validators.close()
         await validators.close()
         with pytest.raises(Unavailable):
-            await asked
+            await call
 
-    run(story)
+    run(scenario)
 
 
-def test_an_idle_process_ends_and_comes_back(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_idle_process_ends_and_is_started_again(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(queue, "_IDLE_SECONDS", 0.2)
 
-    async def story(validators: Validators) -> int:
+    async def scenario(validators: Validators) -> int:
         await validators.validate(PATTERN, "{}")
         await asyncio.sleep(1.0)
         left = len(workers())
         await validators.validate(PATTERN, "{}")
         return left
 
-    assert run(story) == 0
+    assert run(scenario) == 0
 
 
-@ON_ONE_LOOP
-def test_a_process_is_modest_and_knows_no_secret(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_has_a_low_priority_and_knows_no_secret(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABASE_URL", "postgresql://user:secret@host/db")
     monkeypatch.setenv("LOG10_SERVER_FIRST_TOKEN", "secret")
 
-    async def story(validators: Validators) -> tuple[int, dict[str, str], bool]:
+    async def scenario(validators: Validators) -> tuple[int, dict[str, str], bool]:
         await validators.validate(PATTERN, "{}")
         (worker,) = workers()
         return worker.nice(), worker.environ(), os.getsid(worker.pid) != os.getsid(0)
 
-    nice, environ, own_session = run(story)
+    nice, environ, own_session = run(scenario)
 
     assert nice > os.nice(0) or nice == 19
     assert not any("secret" in value for value in environ.values())
     assert own_session
 
 
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
-def test_a_signal_to_all_processes_of_the_server_leaves_it_working(run: Run, name: str) -> None:
-    async def story(validators: Validators) -> bool:
+def test_a_process_ignores_the_signals_that_are_meant_for_the_server(run: Run) -> None:
+    async def scenario(validators: Validators) -> bool:
         await validators.validate(PATTERN, "{}")
         (worker,) = workers()
-        worker.send_signal(getattr(signal, name))
+        for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            worker.send_signal(name)
         await asyncio.sleep(0.2)
         await validators.validate(PATTERN, '{"word": "a"}')
         return workers() == [worker]
 
-    assert run(story)
+    assert run(scenario)
 
 
-@ON_ONE_LOOP
-def test_neither_the_folder_nor_the_python_path_matters(
+def test_a_process_imports_nothing_from_the_working_directory(
     run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """A module in the folder that is named like one of the library's must not be taken for it."""

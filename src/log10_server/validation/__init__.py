@@ -1,1 +1,1 @@
-"""JSON Schema: schemas, references, keywords, formats, and the worker processes that validate what may take long."""
+"""JSON Schema: what a schema may be, what its keywords mean, and the processes that validate what may take long."""

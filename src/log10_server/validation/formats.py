@@ -1,8 +1,8 @@
-"""The values of `format` that are asserted (docs/api.md, "Task schemas"); any other one is a note.
+"""The values of `format` that are asserted (docs/api.md, "Task schemas"). Any other one is an annotation.
 
-Ours, because the library checks half of them only with further packages, and some of those by patterns that
-backtrack. Each check takes time linear in the text, knows ASCII digits only, and says yes or no. What is not
-a string passes.
+These checks replace the library's, because it checks half of the formats only with further packages, and some of those
+use patterns that backtrack. Each check here takes time linear in the text, and only ASCII digits are digits. A value that
+is not a string passes.
 """
 
 import re
@@ -16,7 +16,7 @@ ASSERTED = FormatChecker(formats=())
 
 
 def _asserted(name: str) -> Callable[[Callable[[str], bool]], Callable[[str], bool]]:
-    """Assert the decorated check under `name`."""
+    """Decorator: assert the format `name` with this check."""
 
     def register(holds: Callable[[str], bool]) -> Callable[[str], bool]:
         ASSERTED.checks(name)(lambda value: not isinstance(value, str) or holds(value))
@@ -32,37 +32,37 @@ _DAYS = (31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 
 @_asserted("date")
 def is_date(text: str) -> bool:
-    """RFC 3339 `full-date`: a day that the calendar has."""
-    found = _DATE.fullmatch(text)
-    if found is None:
+    """RFC 3339 `full-date`, if there is such a day in the calendar."""
+    match = _DATE.fullmatch(text)
+    if match is None:
         return False
-    year, month, day = map(int, found.groups())
+    year, month, day = map(int, match.groups())
     leap = month == 2 and year % 4 == 0 and (year % 100 != 0 or year % 400 == 0)
     return 1 <= month <= 12 and 1 <= day <= _DAYS[month - 1] + leap
 
 
 @_asserted("time")
 def is_time(text: str) -> bool:
-    """RFC 3339 `full-time`: with its offset. A leap second is the last one of a day in UTC."""
-    found = _TIME.fullmatch(text)
-    if found is None:
+    """RFC 3339 `full-time`, with an offset. A leap second (60) is allowed only at the end of a day in UTC."""
+    match = _TIME.fullmatch(text)
+    if match is None:
         return False
-    hour, minute, second = map(int, found.group(1, 2, 3))
-    east = -1 if found[4] == "-" else 1
-    offset_hour, offset_minute = int(found[5] or 0), int(found[6] or 0)
+    hour, minute, second = map(int, match.group(1, 2, 3))
+    direction = -1 if match[4] == "-" else 1
+    offset_hour, offset_minute = int(match[5] or 0), int(match[6] or 0)
     if hour > 23 or minute > 59 or second > 60 or offset_hour > 23 or offset_minute > 59:
         return False
-    minutes_in_utc = hour * 60 + minute - east * (offset_hour * 60 + offset_minute)
+    minutes_in_utc = hour * 60 + minute - direction * (offset_hour * 60 + offset_minute)
     return second < 60 or minutes_in_utc % (24 * 60) == 24 * 60 - 1
 
 
 @_asserted("date-time")
 def is_date_time(text: str) -> bool:
-    """RFC 3339 `date-time`; `t` and `z` may be small."""
+    """RFC 3339 `date-time`. `t` and `z` may be lower case."""
     return text[10:11] in ("T", "t") and is_date(text[:10]) and is_time(text[11:])
 
 
-# RFC 3339, appendix A: no unit is skipped between the largest and the smallest, and weeks stand alone.
+# RFC 3339, appendix A: no unit between the largest and the smallest may be left out, and weeks stand alone.
 _DAY = r"[0-9]++D"
 _DAYS_AND_MORE = rf"(?:[0-9]++Y(?:[0-9]++M(?:{_DAY})?)?|[0-9]++M(?:{_DAY})?|{_DAY})"
 _SECOND = r"[0-9]++S"
@@ -72,6 +72,7 @@ _DURATION = re.compile(rf"P(?:[0-9]++W|{_DAYS_AND_MORE}(?:{_CLOCK})?|{_CLOCK})")
 
 @_asserted("duration")
 def is_duration(text: str) -> bool:
+    """RFC 3339, appendix A: a duration of ISO 8601 in whole numbers."""
     return _DURATION.fullmatch(text) is not None
 
 
@@ -83,13 +84,13 @@ _IPV4 = re.compile(rf"{_OCTET}(?:\.{_OCTET}){{3}}")
 
 @_asserted("hostname")
 def is_hostname(text: str) -> bool:
-    """RFC 1123: labels of letters, digits and inner hyphens, 63 each, 253 in all."""
+    """RFC 1123: labels of up to 63 letters, digits and inner hyphens; up to 253 characters in all. Punycode is not decoded."""
     return len(text) <= 253 and _HOSTNAME.fullmatch(text) is not None
 
 
 @_asserted("ipv4")
 def is_ipv4(text: str) -> bool:
-    """RFC 2673: four decimal numbers, without leading zeros."""
+    """RFC 2673: four decimal numbers without leading zeros."""
     return _IPV4.fullmatch(text) is not None
 
 
@@ -111,7 +112,7 @@ _LOCAL = re.compile(rf'{_ATOM}(?:\.{_ATOM})*+|"(?:[ !#-\[\]-~]|\\[ -~])*+"')
 
 @_asserted("email")
 def is_email(text: str) -> bool:
-    """RFC 5321 `Mailbox`: a dot-string or quoted string of 64 at most, and a host name or an address in brackets."""
+    """RFC 5321 `Mailbox`: up to 64 characters (a dot-string or a quoted string), then a host name or an address in brackets."""
     local, _, domain = text.rpartition("@")
     if len(local) > 64 or _LOCAL.fullmatch(local) is None:
         return False
@@ -121,15 +122,15 @@ def is_email(text: str) -> bool:
     return is_hostname(domain)
 
 
-def _made_of(characters: str) -> re.Pattern[str]:
-    """Any number of `characters`, of RFC 3986's unreserved and sub-delims, and of percent-encoded octets."""
-    plain = rf"[A-Za-z0-9\-._~!$&'()*+,;={characters}]*+"
+def _component(extra: str) -> re.Pattern[str]:
+    """A part of a URI (RFC 3986): unreserved characters, sub-delims, percent-encoded octets, and the `extra` characters."""
+    plain = rf"[A-Za-z0-9\-._~!$&'()*+,;={extra}]*+"
     return re.compile(rf"{plain}(?:%[0-9A-Fa-f]{{2}}{plain})*+")
 
 
 _PARTS = re.compile(r"(?:([^:/?#]*+):)?+(?://([^/?#]*+))?+([^?#]*+)(?:\?([^#]*+))?+(?:#(.*+))?+", re.DOTALL)
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*+")
-_USER, _HOST, _PATH, _QUERY = _made_of(":"), _made_of(""), _made_of(":@/"), _made_of(":@/?")
+_USER, _HOST, _PATH, _QUERY = _component(":"), _component(""), _component(":@/"), _component(":@/?")
 _PORT = re.compile(r"[0-9]*+")
 _IP_FUTURE = re.compile(r"[vV][0-9A-Fa-f]++\.[A-Za-z0-9\-._~!$&'()*+,;=:]++")
 
@@ -137,10 +138,10 @@ _IP_FUTURE = re.compile(r"[vV][0-9A-Fa-f]++\.[A-Za-z0-9\-._~!$&'()*+,;=:]++")
 @_asserted("uri-reference")
 def is_uri_reference(text: str) -> bool:
     """RFC 3986 `URI-reference`."""
-    found = _PARTS.fullmatch(text)
-    if found is None:
+    match = _PARTS.fullmatch(text)
+    if match is None:
         return False
-    scheme, authority, path, query, fragment = found.groups()
+    scheme, authority, path, query, fragment = match.groups()
     return (
         (scheme is None or _SCHEME.fullmatch(scheme) is not None)
         and (authority is None or _is_authority(authority))
@@ -152,9 +153,9 @@ def is_uri_reference(text: str) -> bool:
 
 @_asserted("uri")
 def is_uri(text: str) -> bool:
-    """RFC 3986 `URI`: a reference with a scheme."""
-    found = _PARTS.match(text)
-    return found is not None and found[1] is not None and is_uri_reference(text)
+    """RFC 3986 `URI`: a `URI-reference` with a scheme."""
+    match = _PARTS.match(text)
+    return match is not None and match[1] is not None and is_uri_reference(text)
 
 
 def _is_authority(text: str) -> bool:
@@ -175,19 +176,19 @@ _BAD_ESCAPE = re.compile(r"~(?![01])")
 
 @_asserted("uuid")
 def is_uuid(text: str) -> bool:
-    """RFC 4122, with hyphens; of any version."""
+    """RFC 4122, of any version, with hyphens."""
     return _UUID.fullmatch(text) is not None
 
 
 @_asserted("json-pointer")
 def is_json_pointer(text: str) -> bool:
-    """RFC 6901, the form in a string."""
+    """RFC 6901, in its plain form (not the form in a URI fragment)."""
     return not text or (text[0] == "/" and _BAD_ESCAPE.search(text) is None)
 
 
 @_asserted("regex")
 def is_regex(text: str) -> bool:
-    """An expression of Python's `re`, the dialect of `pattern`."""
+    """A regular expression of Python's `re`, whose syntax `pattern` has, too."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

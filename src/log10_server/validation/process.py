@@ -1,4 +1,4 @@
-"""One process that validates, seen from the server: started, given a job, killed at its deadline."""
+"""A validation process as the server sees it: it is started, given one job at a time, and killed at its deadline."""
 
 import asyncio
 import contextlib
@@ -15,25 +15,25 @@ _WORKER = "log10_server.validation.worker"
 
 _MEMORY_BYTES = 1 << 30
 _START_SECONDS = 30.0
-_HANDOVER_SECONDS = 5.0  # for the way to it and back
+_TRANSFER_SECONDS = 5.0  # for sending the job and its answer
 _END_SECONDS = 10.0
 
 
-class Gone(Exception):
-    """The process has ended."""
+class ProcessEnded(Exception):
+    """The process has ended, so that no answer will come."""
 
 
 class Process(asyncio.SubprocessProtocol):
-    """A process that does one job at a time. `when_gone` is called when it has ended, whoever ended it.
+    """A process that does one job at a time. `when_ended` is called once, when it has ended for whatever reason.
 
-    It has an alarm set for the deadline, which ends it in the middle of a regular expression. So a job's time counts
-    from when the process has read it, on its clock: neither the way nor a busy server shortens it.
+    The process sets an alarm that ends it at the deadline, even in the middle of a regular expression. The time of a job
+    counts from when the process has read it, so a slow transfer or a busy server does not shorten it.
     """
 
-    def __init__(self, budget_seconds: float, when_gone: Callable[[], object]) -> None:
-        self.is_gone = False
+    def __init__(self, budget_seconds: float, when_ended: Callable[[], object]) -> None:
+        self.has_ended = False
         self._budget_seconds = budget_seconds
-        self._when_gone = when_gone
+        self._when_ended = when_ended
         self._transport: asyncio.SubprocessTransport | None = None
         self._read = bytearray()
         self._frames: deque[bytes] = deque()
@@ -41,7 +41,7 @@ class Process(asyncio.SubprocessProtocol):
         self._ended = asyncio.Event()
 
     async def start(self) -> None:
-        """Start it, and wait until it is ready. Raises OSError (TimeoutError is one) or Gone when it can't."""
+        """Start the process, and wait until it is ready. Raises OSError (TimeoutError is one) or ProcessEnded."""
         self._transport, _ = await asyncio.get_running_loop().subprocess_exec(
             lambda: self,
             *(sys.executable, "-P", "-W", "ignore", "-m", _WORKER, str(self._budget_seconds), str(_MEMORY_BYTES)),
@@ -54,16 +54,20 @@ class Process(asyncio.SubprocessProtocol):
         await self._frame(_START_SECONDS)
 
     async def answer(self, job: bytes) -> bytes:
-        """What it says to `job`. Raises TimeoutError when that takes longer than the budget, Gone when it has ended."""
+        """Send a job, and return the answer. Raises TimeoutError after the budget, or ProcessEnded.
+
+        In both cases the process has ended or is being ended.
+        """
         assert self._transport is not None
         pipe: Any = self._transport.get_pipe_transport(0)
         began = time.monotonic()
-        pipe.write(LENGTH.pack(len(job)) + job)  # together: two writes wake it twice
+        pipe.write(LENGTH.pack(len(job)) + job)  # in one write, because two would wake the process twice
         try:
-            return await self._frame(self._budget_seconds + _HANDOVER_SECONDS)
-        except Gone:
+            return await self._frame(self._budget_seconds + _TRANSFER_SECONDS)
+        except ProcessEnded:
             await self.end()
-            # How it ended is not always to be had: whoever waits for any child of this process may learn it first.
+            # The exit status would tell whether the alarm ended the process. But it is not always available: other code
+            # that waits for any child of the server may collect it first. So the time that has passed decides.
             if time.monotonic() - began >= self._budget_seconds:
                 raise TimeoutError from None
             raise
@@ -72,13 +76,14 @@ class Process(asyncio.SubprocessProtocol):
             raise
 
     def kill(self) -> None:
-        self._is_over()
+        """Kill the process, without waiting until it has ended."""
+        self._set_ended()
         if self._transport is not None:
             with contextlib.suppress(ProcessLookupError):
                 self._transport.kill()
 
     async def end(self) -> None:
-        """Kill it, and wait until nothing is left of it."""
+        """Kill the process, and wait until it has ended."""
         self.kill()
         if self._transport is not None:
             with contextlib.suppress(TimeoutError):
@@ -87,22 +92,23 @@ class Process(asyncio.SubprocessProtocol):
             self._transport.close()
 
     async def _frame(self, seconds: float) -> bytes:
-        """The next frame that it sends. Raises TimeoutError, or Gone when none will come."""
+        """The next frame that the process sends. Raises TimeoutError or ProcessEnded."""
         async with asyncio.timeout(seconds):
             while not self._frames:
-                if self.is_gone:
-                    raise Gone
+                if self.has_ended:
+                    raise ProcessEnded
                 self._changed.clear()
                 await self._changed.wait()
         return self._frames.popleft()
 
-    def _is_over(self) -> None:
-        if not self.is_gone:
-            self.is_gone = True
+    def _set_ended(self) -> None:
+        if not self.has_ended:
+            self.has_ended = True
             self._changed.set()
-            self._when_gone()
+            self._when_ended()
 
     def pipe_data_received(self, _fd: int, data: bytes) -> None:
+        """Called by asyncio: collect the output of the process, and cut it into frames."""
         self._read += data
         while len(self._read) >= LENGTH.size:
             end = LENGTH.size + LENGTH.unpack_from(self._read)[0]
@@ -113,16 +119,18 @@ class Process(asyncio.SubprocessProtocol):
             self._changed.set()
 
     def pipe_connection_lost(self, fd: int, _error: Exception | None) -> None:
+        """Called by asyncio: the process has closed its output, so it has ended."""
         if fd == 1:
-            self._is_over()
+            self._set_ended()
 
     def connection_lost(self, _error: Exception | None) -> None:
+        """Called by asyncio when the process has ended and all its pipes are closed."""
         self._ended.set()
 
 
 def _environment() -> dict[str, str]:
-    """What it needs to find the same modules, wherever it starts. The server's secrets are not for it."""
-    kept = (
+    """The variables that the process needs to find the same modules. It gets no others, so it knows no secret."""
+    names = (
         "PATH",
         "LANG",
         "LC_ALL",
@@ -135,4 +143,4 @@ def _environment() -> dict[str, str]:
         ALL_CORES,
     )
     paths = os.pathsep.join(os.path.abspath(path) for path in sys.path)
-    return {name: os.environ[name] for name in kept if name in os.environ} | {"PYTHONPATH": paths}
+    return {name: os.environ[name] for name in names if name in os.environ} | {"PYTHONPATH": paths}

@@ -1,6 +1,6 @@
-"""A line of jobs before a few processes: nobody waits long for another's slow schema (docs/api.md, "Task schemas").
+"""A queue of jobs for a few processes, in which nobody waits long for another's slow schema (docs/api.md, "Task schemas").
 
-Schemas take turns, one job each at a time, and one process is kept for those that have proved themselves.
+Schemas take turns with one job each at a time, and some processes are kept for schemas that are known to be fast.
 """
 
 import asyncio
@@ -11,19 +11,19 @@ from dataclasses import dataclass
 
 from log10_server.errors import FieldError, InternalError, Invalid, Refusal, Unavailable, source_of
 from log10_server.validation.json_schemas import SCHEMA, VALUES
-from log10_server.validation.process import Gone, Process
+from log10_server.validation.process import Process, ProcessEnded
 from log10_server.validation.worker import CHECK, faults_in
 
 log = logging.getLogger(__name__)
 
-_WAIT_SECONDS = 5.0  # in line, then 503
-_WAITING_BYTES = 256 << 20
-_IDLE_SECONDS = 600.0  # then a process ends
-_REMEMBERED = 4096
+_WAIT_SECONDS = 5.0  # a job that has waited so long is refused with 503
+_MAX_WAITING_BYTES = 256 << 20
+_IDLE_SECONDS = 600.0  # a process without work ends after this time
+_MAX_DIGESTS = 4096
 
 
-class Remembered:
-    """The digests added last, a bounded number."""
+class RecentDigests:
+    """A set of the digests that were added last, of bounded size."""
 
     def __init__(self) -> None:
         self._digests: OrderedDict[bytes, None] = OrderedDict()
@@ -32,36 +32,40 @@ class Remembered:
         return digest in self._digests
 
     def add(self, digest: bytes) -> None:
+        """Add a digest, and forget the oldest one when there are too many."""
         self._digests[digest] = None
         self._digests.move_to_end(digest)
-        if len(self._digests) > _REMEMBERED:
+        if len(self._digests) > _MAX_DIGESTS:
             self._digests.popitem(last=False)
 
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """What a process is to do, for all who ask for it now."""
+    """A schema to check or values to validate, for all callers that wait for the answer."""
 
-    schema: bytes  # a digest
-    message: bytes
+    schema_digest: bytes
+    message: bytes  # what the process is sent
     outcome: "asyncio.Future[list[FieldError]]"
-    askers: int = 0
-    deaths: int = 0
+    callers: int = 0
+    lost_processes: int = 0  # how many have ended while they worked on it
     has_begun: bool = False
 
     def answer(self, faults: list[FieldError]) -> None:
+        """Give all callers the faults, unless they have gone away."""
         if not self.outcome.done():
             self.outcome.set_result(faults)
 
     def refuse(self, refusal: Refusal) -> None:
+        """Raise `refusal` in all callers, unless they have gone away."""
         if not self.outcome.done():
             self.outcome.set_exception(refusal)
 
 
 class Lane:
-    """Up to `processes` for any job and `reserve` more for schemas that have proved themselves.
+    """A queue with up to `processes` processes for any schema, and `reserve` more for schemas known to be fast.
 
-    Each is started when it is needed, and led by a task.
+    A schema is known to be fast when one of its jobs has been answered. Each process is started when it is needed, and
+    has a task that gives it its jobs. `when_overrun` is called with a job that took longer than its budget.
     """
 
     def __init__(
@@ -70,78 +74,78 @@ class Lane:
         self._processes = processes
         self._reserve = reserve
         self._budget_seconds = budget_seconds
-        self._proved = Remembered()
+        self._fast_schemas = RecentDigests()
         self._when_overrun = when_overrun
-        self._line: OrderedDict[bytes, deque[Job]] = OrderedDict()  # by schema, each in turn
-        self._waiting = 0
+        self._queue: OrderedDict[bytes, deque[Job]] = OrderedDict()  # by schema; the first is next
+        self._waiting_jobs = 0
         self._waiting_bytes = 0
-        self._begun: set[bytes] = set()
-        self._leaders: set[asyncio.Task[None]] = set()
+        self._busy_schemas: set[bytes] = set()  # a process works on a job of theirs
+        self._tasks: set[asyncio.Task[None]] = set()  # one for each process
         self._running: set[Process] = set()
-        self._idle = 0
+        self._idle_processes = 0
         self._changed = asyncio.Event()
         self._is_open = True
 
     def put(self, job: Job) -> None:
-        """Let `job` wait for its turn, five seconds at most. Raises Unavailable when that is of no use."""
-        self._stand(job)
+        """Queue a job, for five seconds at most. Raises Unavailable when too much waits or the lane is closed."""
+        self._enqueue(job)
         timer = asyncio.get_running_loop().call_later(_WAIT_SECONDS, self._expire, job)
         job.outcome.add_done_callback(lambda _: timer.cancel())
 
-    def move(self, schema: bytes, other: "Lane") -> None:
-        """Let what waits for a schema wait in another lane."""
-        for job in self._withdrawn(schema):
+    def move(self, schema_digest: bytes, other: "Lane") -> None:
+        """Move all jobs of a schema that wait to another lane."""
+        for job in self._dequeue_all(schema_digest):
             try:
-                other._stand(job)
+                other._enqueue(job)
             except Unavailable as refusal:
                 job.refuse(refusal)
 
     async def close(self) -> None:
-        """Refuse what waits, and end all processes."""
+        """Refuse all jobs, and end all processes."""
         self._is_open = False
-        for schema in list(self._line):
-            for job in self._withdrawn(schema):
+        for schema_digest in list(self._queue):
+            for job in self._dequeue_all(schema_digest):
                 job.refuse(_stopping())
         for process in self._running:
             process.kill()
         self._changed.set()
-        await asyncio.gather(*self._leaders, return_exceptions=True)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def _stand(self, job: Job) -> None:
+    def _enqueue(self, job: Job) -> None:
         if not self._is_open:
             raise _stopping()
-        if self._waiting and self._waiting_bytes + len(job.message) > _WAITING_BYTES:
+        if self._waiting_jobs and self._waiting_bytes + len(job.message) > _MAX_WAITING_BYTES:
             raise _overloaded()
-        self._line.setdefault(job.schema, deque()).append(job)
+        self._queue.setdefault(job.schema_digest, deque()).append(job)
         self._count(job, 1)
-        most = self._processes + (self._reserve if job.schema in self._proved else 0)
-        if self._waiting > self._idle and len(self._leaders) < most:
-            leader = asyncio.get_running_loop().create_task(self._lead())
-            self._leaders.add(leader)
-            leader.add_done_callback(self._leaders.discard)
+        max_processes = self._processes + (self._reserve if job.schema_digest in self._fast_schemas else 0)
+        if self._waiting_jobs > self._idle_processes and len(self._tasks) < max_processes:
+            task = asyncio.get_running_loop().create_task(self._run_process())
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
         self._changed.set()
 
-    def _withdrawn(self, schema: bytes) -> deque[Job]:
-        jobs = self._line.pop(schema, deque())
+    def _dequeue_all(self, schema_digest: bytes) -> deque[Job]:
+        jobs = self._queue.pop(schema_digest, deque())
         for job in jobs:
             self._count(job, -1)
         return jobs
 
     def _count(self, job: Job, sign: int) -> None:
-        self._waiting += sign
+        self._waiting_jobs += sign
         self._waiting_bytes += sign * len(job.message)
 
     def _expire(self, job: Job) -> None:
         if not job.has_begun:
             job.refuse(_overloaded())
 
-    async def _lead(self) -> None:
-        """Give one process its jobs, and replace it when it is gone."""
+    async def _run_process(self) -> None:
+        """Give a process its jobs, one after the other, and start another one when it has ended."""
         process: Process | None = None
         try:
             while self._is_open:
-                if process is None or process.is_gone:
-                    if process is not None and not self._waiting:
+                if process is None or process.has_ended:
+                    if process is not None and not self._waiting_jobs:
                         return
                     await self._end(process)
                     process = Process(self._budget_seconds, self._changed.set)
@@ -151,7 +155,7 @@ class Lane:
                 job = await self._next(process)
                 if job is not None:
                     await self._do(process, job)
-                elif not process.is_gone:
+                elif not process.has_ended:
                     return
         finally:
             await self._end(process)
@@ -159,12 +163,12 @@ class Lane:
     async def _start(self, process: Process) -> None:
         try:
             await process.start()
-        except (OSError, Gone) as error:
+        except (OSError, ProcessEnded) as error:
             process.kill()
             if self._is_open:
-                log.error("a validator can't start: %s", type(error).__name__)
+                log.error("A validation process does not start: %s", type(error).__name__)
                 await asyncio.sleep(1)
-                self._drop_done()
+                self._remove_done()
 
     async def _end(self, process: Process | None) -> None:
         if process is not None:
@@ -172,47 +176,52 @@ class Lane:
             self._running.discard(process)
 
     async def _next(self, process: Process) -> Job | None:
-        """The next job; None when the lane is closed, the process is gone, or nothing came for a long time."""
-        self._idle += 1
+        """The next job; None when the lane is closed, the process has ended, or there was no job for a long time."""
+        self._idle_processes += 1
         try:
-            while self._is_open and not process.is_gone:
-                job = self._pick()
+            while self._is_open and not process.has_ended:
+                job = self._dequeue_next()
                 if job is not None:
                     return job
                 self._changed.clear()
                 async with asyncio.timeout(_IDLE_SECONDS):
                     await self._changed.wait()
         except TimeoutError:
-            return self._pick()
+            return self._dequeue_next()
         finally:
-            self._idle -= 1
+            self._idle_processes -= 1
         return None
 
-    def _pick(self) -> Job | None:
-        """Take the first job in line whose turn it is."""
-        unproved = sum(schema not in self._proved for schema in self._begun)
-        for schema in list(self._line):
-            if schema in self._begun or (unproved >= self._processes and schema not in self._proved):
+    def _dequeue_next(self) -> Job | None:
+        """Take the next job of the first schema whose turn it is; None if there is none.
+
+        A schema waits while a process works on another job of its own, and while schemas that are not known to be fast
+        occupy all processes but the reserve.
+        """
+        unknown = sum(schema_digest not in self._fast_schemas for schema_digest in self._busy_schemas)
+        for schema_digest in list(self._queue):
+            is_fast = schema_digest in self._fast_schemas
+            if schema_digest in self._busy_schemas or (unknown >= self._processes and not is_fast):
                 continue
-            jobs = self._line.pop(schema)
+            jobs = self._queue.pop(schema_digest)
             while jobs:
                 job = jobs.popleft()
                 self._count(job, -1)
                 if not job.outcome.done():
                     if jobs:
-                        self._line[schema] = jobs  # at the end
+                        self._queue[schema_digest] = jobs  # behind all other schemas
                     job.has_begun = True
-                    self._begun.add(schema)
+                    self._busy_schemas.add(schema_digest)
                     return job
         return None
 
-    def _drop_done(self) -> None:
-        """Let those go that have waited for too long."""
-        for schema in list(self._line):
-            jobs = self._withdrawn(schema)
+    def _remove_done(self) -> None:
+        """Remove the jobs that were refused because they waited for too long."""
+        for schema_digest in list(self._queue):
+            jobs = self._dequeue_all(schema_digest)
             for job in jobs:
                 if not job.outcome.done():
-                    self._line.setdefault(schema, deque()).append(job)
+                    self._queue.setdefault(schema_digest, deque()).append(job)
                     self._count(job, 1)
 
     async def _do(self, process: Process, job: Job) -> None:
@@ -221,40 +230,40 @@ class Lane:
         except TimeoutError:
             self._when_overrun(job)
             job.refuse(self._too_slow(job))
-        except Gone:
-            self._after_death(job)
-        except Exception as error:  # a defect here must not end the lane and leave all others waiting
-            log.error("validation: %s at %s", type(error).__name__, source_of(error))
+        except ProcessEnded:
+            self._after_lost_process(job)
+        except Exception as error:  # a bug must not end this task and leave all other jobs waiting
+            log.error("Validation failed: %s at %s", type(error).__name__, source_of(error))
             process.kill()
             job.refuse(InternalError("The validation failed."))
         else:
-            self._proved.add(job.schema)
+            self._fast_schemas.add(job.schema_digest)
             job.answer(faults)
         finally:
-            self._begun.discard(job.schema)
+            self._busy_schemas.discard(job.schema_digest)
             self._changed.set()
 
-    def _after_death(self, job: Job) -> None:
-        """Somebody ended the process, so that the job is done again; or the job did, and then twice is enough."""
-        job.deaths += 1
+    def _after_lost_process(self, job: Job) -> None:
+        """Try a job again whose process has ended. If that happens twice, the job is the likely cause: refuse it."""
+        job.lost_processes += 1
         if not self._is_open:
             job.refuse(_stopping())
-        elif job.deaths > 1:
+        elif job.lost_processes > 1:
             job.refuse(self._too_slow(job))
         else:
-            log.warning("a validator has ended; a new one takes over")
-            self._line.setdefault(job.schema, deque()).appendleft(job)
-            self._line.move_to_end(job.schema, last=False)
+            log.warning("A validation process has ended; another one is started")
+            self._queue.setdefault(job.schema_digest, deque()).appendleft(job)
+            self._queue.move_to_end(job.schema_digest, last=False)
             self._count(job, 1)
 
     def _too_slow(self, job: Job) -> Invalid:
-        at = SCHEMA if job.message.startswith(CHECK) else VALUES
-        message = f"Validating takes longer than the {self._budget_seconds:g} s that it may."
-        return Invalid.at(at, message, code="validation_timeout")
+        path = SCHEMA if job.message.startswith(CHECK) else VALUES
+        message = f"Validation takes longer than the limit of {self._budget_seconds:g} s."
+        return Invalid.at(path, message, code="validation_timeout")
 
 
 def _overloaded() -> Unavailable:
-    return Unavailable("Too much waits to be validated. Try again in a moment.", code="overloaded")
+    return Unavailable("Too many validations are waiting. Try again in a moment.", code="overloaded")
 
 
 def _stopping() -> Unavailable:

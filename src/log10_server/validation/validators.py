@@ -1,8 +1,9 @@
-"""Where schemas are checked and values validated: in place when that is cheap, else in processes that can be killed.
+"""Decides where schemas are checked and values validated: in place if that is cheap, else in a process.
 
-A regular expression can't be interrupted and holds the interpreter, so what its shape does not bound has a process and
-a budget (docs/api.md, "Task schemas"). At the deadline the process is killed and a new one takes its place; a schema that has once
-overrun its budget has a lane of its own from then on, and only its own uploads wait there.
+A regular expression can't be interrupted, and no other thread runs meanwhile. So a schema whose shape does not bound
+its cost is validated in a process, within a budget (docs/api.md, "Task schemas"). At the deadline the process is killed
+and another one started. A schema that has overrun its budget once goes to a slow lane from then on, where only uploads
+for such schemas wait for it.
 """
 
 import asyncio
@@ -11,84 +12,91 @@ from hashlib import sha256
 
 from log10_server.errors import FieldError, Invalid
 from log10_server.validation.json_schemas import Schema, compiled_if_plain, parts_of
-from log10_server.validation.queue import Job, Lane, Remembered
+from log10_server.validation.queue import Job, Lane, RecentDigests
 from log10_server.validation.worker import CHECK, VALIDATE, message
 
-# Parts of the schema times parts of the values: 2 ms as a rule, 16 at worst.
-_COST_IN_PLACE = 4_000
-_SCHEMA_IN_PLACE = 32 << 10
-_VALUES_IN_PLACE = 256 << 10
+# Limits for validating in place. The cost is the parts of the schema times the parts of the values; this one takes 2 ms
+# on average and 16 at worst.
+_MAX_COST_IN_PLACE = 4_000
+_MAX_SCHEMA_LENGTH_IN_PLACE = 32 << 10
+_MAX_VALUES_LENGTH_IN_PLACE = 256 << 10
 
 
 class Validators:
-    """Checks schemas and validates values. Processes start when they are first needed."""
+    """Checks schemas and validates values. Its processes start when they are first needed.
+
+    At most `processes` of them work on any schemas, one more on schemas that are known to be fast, and one on schemas
+    that have overrun `budget_seconds`.
+    """
 
     def __init__(self, processes: int, budget_seconds: float) -> None:
-        self._asked: dict[bytes, Job] = {}
-        self._overran = Remembered()
+        self._jobs: dict[bytes, Job] = {}  # those that are not done, by their message
+        self._slow_schemas = RecentDigests()
         self._lane = Lane(processes, 1, budget_seconds, self._after_overrun)
         self._slow_lane = Lane(1, 0, budget_seconds, self._after_overrun)
 
     async def check(self, schema_text: str) -> None:
-        """Whether a task can have this schema.
+        """Check that a task may have this schema.
 
-        Raises Invalid: `invalid_schema` with all its faults, or `validation_timeout`; Unavailable when too much waits.
+        Raises Invalid (`invalid_schema` with all its faults, or `validation_timeout`), or Unavailable when too much
+        waits or the server is stopping.
         """
-        faults = await self._found(CHECK, schema_text)
+        faults = await self._faults_from_process(CHECK, schema_text)
         if faults:
             raise Invalid(faults, code="invalid_schema")
 
     async def validate(self, schema_text: str, values_text: str) -> None:
-        """Whether values are valid for a schema that has been checked.
+        """Check that values are valid for a schema that `check` has passed.
 
-        Raises Invalid: `values_refused` with all faults, or `validation_timeout`; Unavailable when too much waits.
+        Raises Invalid (`values_refused` with all their faults, or `validation_timeout`), or Unavailable when too much
+        waits or the server is stopping.
         """
         schema = None
-        if len(schema_text) <= _SCHEMA_IN_PLACE and len(values_text) <= _VALUES_IN_PLACE:
-            schema = _at_hand(schema_text)
-        if schema is not None and schema.parts * parts_of(values_text) <= _COST_IN_PLACE:
+        if len(schema_text) <= _MAX_SCHEMA_LENGTH_IN_PLACE and len(values_text) <= _MAX_VALUES_LENGTH_IN_PLACE:
+            schema = _plain_schema(schema_text)
+        if schema is not None and schema.parts * parts_of(values_text) <= _MAX_COST_IN_PLACE:
             faults = schema.faults(values_text)
         else:
-            faults = await self._found(VALIDATE, schema_text, values_text)
+            faults = await self._faults_from_process(VALIDATE, schema_text, values_text)
         if faults:
             raise Invalid(faults, code="values_refused")
 
     async def close(self) -> None:
-        """Refuse what waits or runs, and end all processes."""
+        """Refuse all jobs that wait or run, and end all processes."""
         await asyncio.gather(self._lane.close(), self._slow_lane.close())
 
-    async def _found(self, kind: bytes, schema_text: str, values_text: str = "") -> list[FieldError]:
-        """The faults that a process finds. Those who ask for the same at the same time share the answer."""
-        asked = message(kind, schema_text, values_text)
-        job = self._asked.get(asked)
+    async def _faults_from_process(self, kind: bytes, schema_text: str, values_text: str = "") -> list[FieldError]:
+        """The faults that a process finds. Callers that ask for the same thing at the same time share one job."""
+        job_message = message(kind, schema_text, values_text)
+        job = self._jobs.get(job_message)
         if job is None or job.outcome.done():
-            job = self._put(asked, sha256(message(kind, schema_text)).digest())
-        job.askers += 1
+            job = self._put(job_message, sha256(message(kind, schema_text)).digest())
+        job.callers += 1
         try:
             return await asyncio.shield(job.outcome)
         finally:
-            job.askers -= 1
-            if not job.askers and not job.has_begun:  # all have gone away, so it need not be done
+            job.callers -= 1
+            if not job.callers and not job.has_begun:  # all callers have gone away, so nobody needs the answer
                 job.outcome.cancel()
 
-    def _put(self, asked: bytes, schema: bytes) -> Job:
-        job = Job(schema, asked, asyncio.get_running_loop().create_future())
-        lane = self._slow_lane if schema in self._overran else self._lane
+    def _put(self, job_message: bytes, schema_digest: bytes) -> Job:
+        job = Job(schema_digest, job_message, asyncio.get_running_loop().create_future())
+        lane = self._slow_lane if schema_digest in self._slow_schemas else self._lane
         lane.put(job)
-        self._asked[asked] = job
+        self._jobs[job_message] = job
         job.outcome.add_done_callback(lambda _: self._forget(job))
         return job
 
     def _forget(self, job: Job) -> None:
-        if self._asked.get(job.message) is job:
-            del self._asked[job.message]
+        if self._jobs.get(job.message) is job:
+            del self._jobs[job.message]
 
     def _after_overrun(self, job: Job) -> None:
-        self._overran.add(job.schema)
-        self._lane.move(job.schema, self._slow_lane)
+        self._slow_schemas.add(job.schema_digest)
+        self._lane.move(job.schema_digest, self._slow_lane)
 
 
 @lru_cache(maxsize=256)
-def _at_hand(schema_text: str) -> Schema | None:
-    """The schema, if its values may be validated in place."""
+def _plain_schema(schema_text: str) -> Schema | None:
+    """The schema, if values may be validated in place; else None. Kept for the schemas used last."""
     return compiled_if_plain(schema_text)

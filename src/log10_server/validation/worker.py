@@ -1,8 +1,8 @@
-"""The process that checks schemas and validates values for `validators`, one job after the other.
+"""The program of a validation process: it checks schemas and validates values, one job after the other.
 
-Jobs come in by its standard input and faults go out by its standard output, each in a frame: four bytes of length,
-then that many bytes. The first frame that it sends is empty and says that it is ready. An alarm ends it when a job
-takes too long. It ends when its input does, too, so none is left when the server is killed.
+It reads jobs from its standard input and writes the faults of each to its standard output, both in frames: four bytes
+of length, then that many bytes. Its first frame is empty and means that it is ready. An alarm ends the process when a
+job takes too long. It also ends when its input ends, so that no process is left when the server is killed.
 """
 
 import contextlib
@@ -19,58 +19,60 @@ from log10_server.errors import FieldError, Invalid, Refusal
 from log10_server.validation.json_schemas import SCHEMA, VALUES, Schema, check, compiled
 
 CHECK, VALIDATE = b"c", b"v"
-ALL_CORES = "LOG10_VALIDATION_CORES"  # the variable that says which cores the server was given
+ALL_CORES = "LOG10_VALIDATION_CORES"  # an environment variable with the cores that the server had when it started
 LENGTH = struct.Struct(">I")
 
-# Values nest 200 deep, and a recursive schema takes some twenty calls for each level. A level of Python's stack takes
-# less than 1 KiB of the thread's.
-_DEPTH = 25_000
+# Values may nest 200 levels deep, and a recursive schema takes some twenty Python calls for each level. A Python call
+# takes less than 1 KiB of the thread's stack.
+_MAX_CALLS = 25_000
 _STACK_BYTES = 128 << 20
-_CACHED, _CACHED_BYTES = 64, 8 << 20
+_MAX_CACHED, _MAX_CACHED_BYTES = 64, 8 << 20
 
 
 def message(kind: bytes, schema_text: str, values_text: str = "") -> bytes:
-    """A job, as a frame has it."""
+    """The bytes of a job: its kind, the length of the schema, the schema, the values."""
     schema = schema_text.encode("utf-8", "surrogatepass")
     return b"".join((kind, LENGTH.pack(len(schema)), schema, values_text.encode("utf-8", "surrogatepass")))
 
 
 def faults_in(answer: bytes) -> list[FieldError]:
-    return [FieldError(path, said) for path, said in json.loads(answer)]
+    """The faults in the answer of a process."""
+    return [FieldError(path, text) for path, text in json.loads(answer)]
 
 
 def main(budget_seconds: float, memory_bytes: int) -> None:
-    answers = _claim_output()
-    _step_back(memory_bytes)
+    """Serve jobs until the input ends."""
+    answers = _take_stdout()
+    _limit_itself(memory_bytes)
     threading.stack_size(_STACK_BYTES)
-    sys.setrecursionlimit(_DEPTH)
-    # In a thread, since only a new one can have a stack of that size.
+    sys.setrecursionlimit(_MAX_CALLS)
+    # In a thread, because only a new thread can have a stack of that size.
     thread = threading.Thread(target=_serve, args=(sys.stdin.buffer, answers, budget_seconds))
     thread.start()
     thread.join()
 
 
-def _claim_output() -> BinaryIO:
-    """Standard output for answers only; what a library prints goes nowhere."""
+def _take_stdout() -> BinaryIO:
+    """Standard output, for answers only. What a library prints goes to /dev/null from now on."""
     answers = os.fdopen(os.dup(1), "wb")
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 1)
-    os.close(nowhere)
+    devnull = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(devnull, 1)
+    os.close(devnull)
     return answers
 
 
-def _step_back(memory_bytes: int) -> None:
-    """Leave signals to the parent, and the machine to others."""
-    if sys.platform == "linux" and ALL_CORES in os.environ:  # the server itself keeps to one of them
+def _limit_itself(memory_bytes: int) -> None:
+    """Ignore the signals that are meant for the server, and take a low priority and a bounded amount of memory."""
+    if sys.platform == "linux" and ALL_CORES in os.environ:  # the server itself runs on only one of them
         with contextlib.suppress(OSError):
             os.sched_setaffinity(0, map(int, os.environ[ALL_CORES].split(",")))
-    for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # sent to all processes of the server; the parent closes this one
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # sent to the whole process group; the server ends this process itself
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
     if hasattr(signal, "SIGALRM"):
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGALRM])
-    with contextlib.suppress(AttributeError, OSError):  # systems without them
+    with contextlib.suppress(AttributeError, OSError):  # not every system has these
         os.nice(5)
         with open("/proc/self/oom_score_adj", "w") as score:
             score.write("500")
@@ -82,7 +84,7 @@ def _step_back(memory_bytes: int) -> None:
 
 def _serve(jobs: BinaryIO, answers: BinaryIO, budget_seconds: float) -> None:
     schemas = _Schemas()
-    check("{}")  # the first check reads the meta-schema: not on a job's time
+    check("{}")  # reads the meta-schema now, so that the first job does not have to
     _send(answers, b"")
     while len(head := jobs.read(LENGTH.size)) == LENGTH.size:
         (length,) = LENGTH.unpack(head)
@@ -90,18 +92,18 @@ def _serve(jobs: BinaryIO, answers: BinaryIO, budget_seconds: float) -> None:
         if len(job) < length:
             return
         _alarm(budget_seconds)
-        exhausted = False
+        is_out_of_memory = False
         try:
             faults = _faults(job, schemas)
         except MemoryError:
-            exhausted = True
-        if exhausted:  # outside of `except`, whose traceback holds what took the memory
+            is_out_of_memory = True
+        if is_out_of_memory:  # not inside `except`, because the traceback there keeps the memory in use
             schemas = _Schemas()
-            faults = [FieldError(_at(job), "Validating takes more memory than it may.")]
+            faults = [FieldError(_path(job), "Validation takes more memory than the limit.")]
         _alarm(0)
         _send(answers, json.dumps(faults).encode())
-        if exhausted:
-            return  # and a new process begins with all its memory
+        if is_out_of_memory:
+            return  # the process that replaces this one has all its memory again
 
 
 def _faults(job: bytes, schemas: "_Schemas") -> list[FieldError]:
@@ -115,35 +117,36 @@ def _faults(job: bytes, schemas: "_Schemas") -> list[FieldError]:
     except Invalid as refusal:
         return refusal.faults
     except Refusal as refusal:
-        return [FieldError(_at(job), refusal.detail)]
+        return [FieldError(_path(job), refusal.detail)]
 
 
-def _at(job: bytes) -> str:
+def _path(job: bytes) -> str:
     return SCHEMA if job[:1] == CHECK else VALUES
 
 
 class _Schemas:
-    """The schemas used last, compiled, by their text."""
+    """The compiled schemas that were used last, by their text."""
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[bytes, Schema] = OrderedDict()
+        self._schemas: OrderedDict[bytes, Schema] = OrderedDict()
         self._bytes = 0
 
     def get(self, text: bytes) -> Schema:
-        schema = self._kept.get(text)
+        """The compiled schema. Raises Invalid if it is none."""
+        schema = self._schemas.get(text)
         if schema is not None:
-            self._kept.move_to_end(text)
+            self._schemas.move_to_end(text)
             return schema
-        schema = self._kept[text] = compiled(str(text, "utf-8", "surrogatepass"))
+        schema = self._schemas[text] = compiled(str(text, "utf-8", "surrogatepass"))
         self._bytes += len(text)
-        while len(self._kept) > 1 and (len(self._kept) > _CACHED or self._bytes > _CACHED_BYTES):
-            oldest, _ = self._kept.popitem(last=False)
+        while len(self._schemas) > 1 and (len(self._schemas) > _MAX_CACHED or self._bytes > _MAX_CACHED_BYTES):
+            oldest, _ = self._schemas.popitem(last=False)
             self._bytes -= len(oldest)
         return schema
 
 
 def _alarm(seconds: float) -> None:
-    """Let the system end this process after `seconds`, whatever it is doing then; 0: not at all."""
+    """Let the system end this process after `seconds`, whatever it is doing then. 0 cancels the alarm."""
     if hasattr(signal, "setitimer"):
         signal.setitimer(signal.ITIMER_REAL, seconds)
 
