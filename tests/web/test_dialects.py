@@ -21,7 +21,7 @@ from log10_server.web.http.body import RequestBody
 from log10_server.web.http.call import RequestContext
 from log10_server.web.http.dialect import Dialect, HeaderCredential, Headers
 from log10_server.web.http.endpoint import Endpoint
-from log10_server.web.http.fields import Wire
+from log10_server.web.http.fields import RequestModel
 from log10_server.web.http.problems import status_of
 from tests.conftest import Api, Organization, Served, problem, serve
 
@@ -30,7 +30,7 @@ from tests.conftest import Api, Organization, Served, problem, serve
 MOST = 100_000
 
 
-class Event(Wire):
+class Event(RequestModel):
     """What the foreign API is sent."""
 
     event: str = Field(max_length=50)

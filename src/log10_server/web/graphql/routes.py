@@ -30,7 +30,7 @@ from log10_server.web.graphql.resolvers import SCHEMA, GraphQLContext
 from log10_server.web.http.call import Call, RequestCall, base_url
 from log10_server.web.http.encoding import json_of
 from log10_server.web.http.endpoint import Endpoint
-from log10_server.web.http.fields import QueryText, Wire
+from log10_server.web.http.fields import QueryText, RequestModel
 
 PATH = "/graphql"
 router = APIRouter(prefix=PATH, route_class=Endpoint, include_in_schema=False)
@@ -40,7 +40,7 @@ _MOST_ERRORS = 20
 _DOCUMENTS_KEPT = 64
 
 
-class Asked(Wire):
+class Asked(RequestModel):
     """A request of GraphQL over HTTP."""
 
     query: str = Field(max_length=MOST_CHARACTERS)

@@ -23,7 +23,7 @@ from log10_server.web.http.answers import Reply, answer_type, reference_to
 from log10_server.web.http.body import RequestBody, parse_members, wrong_media_type
 from log10_server.web.http.call import Call, call_of
 from log10_server.web.http.encoding import body_of
-from log10_server.web.http.fields import Wire
+from log10_server.web.http.fields import RequestModel
 from log10_server.web.http.queries import check_names, read_query, refuses_unknown_parameters
 from log10_server.web.http.routing import path_id
 
@@ -34,7 +34,7 @@ _MANY_ROWS = 100
 class Plan(NamedTuple):
     """How the arguments of an endpoint are read; a name is empty when the endpoint has no such argument."""
 
-    body: type[Wire] | None
+    body: type[RequestModel] | None
     body_name: str
     body_is_required: bool
     query: type[BaseModel] | None
@@ -48,10 +48,10 @@ class Plan(NamedTuple):
     @classmethod
     def of(cls, function: Callable[..., Any]) -> "Plan":
         """Raises TypeError for an argument that `Endpoint` does not know how to read."""
-        body: type[Wire] | None = None
+        body: type[RequestModel] | None = None
         query: type[BaseModel] | None = None
         body_is_required = False
-        names = dict.fromkeys((Context, Call, RequestBody, Wire, BaseModel), "")
+        names = dict.fromkeys((Context, Call, RequestBody, RequestModel, BaseModel), "")
         paths: dict[str, str] = {}
         for name, parameter in inspect.signature(function).parameters.items():
             kind, marks = _without_marks(parameter.annotation)
@@ -62,14 +62,14 @@ class Plan(NamedTuple):
                 paths[alias or name] = name
             elif any(isinstance(mark, Query) for mark in marks):
                 query, names[BaseModel] = kind, name
-            elif isinstance(kind, type) and issubclass(kind, Wire):
-                body, names[Wire] = kind, name
+            elif isinstance(kind, type) and issubclass(kind, RequestModel):
+                body, names[RequestModel] = kind, name
                 body_is_required = parameter.default is inspect.Parameter.empty
             else:
                 raise TypeError(f"{function.__name__}: {name} is not a body, a query, a path parameter or a context")
         return cls(
             body=body,
-            body_name=names[Wire],
+            body_name=names[RequestModel],
             body_is_required=body_is_required,
             query=query,
             query_name=names[BaseModel],
@@ -169,7 +169,7 @@ class Endpoint(APIRoute):
             arguments[plan.query_name] = read_query(plan.query, call.query, context.limits)
         return await self.endpoint(**arguments)
 
-    async def _read_body(self, model: type[Wire], call: Call) -> Wire | None:
+    async def _read_body(self, model: type[RequestModel], call: Call) -> RequestModel | None:
         context = call.context
         body = await call.body.read(context.limits.body_bytes)
         context.size = len(body)
@@ -182,7 +182,7 @@ class Endpoint(APIRoute):
         members = await parse_members(body, model.payloads, context.limits.nesting)
         call.check_organization_of_body(members)
 
-        def validated() -> Wire:
+        def validated() -> RequestModel:
             try:
                 return model.model_validate(members, context=context.limits)
             except ValidationError as error:
@@ -192,14 +192,11 @@ class Endpoint(APIRoute):
 
 
 def _is_long(answer: Any) -> bool:
-    if isinstance(answer, msgspec.Struct):
-        members: Iterable[Any] = msgspec.structs.astuple(answer)
-    else:
-        members = answer.__dict__.values() if isinstance(answer, BaseModel) else (answer,)
+    members: Iterable[Any] = msgspec.structs.astuple(answer) if isinstance(answer, msgspec.Struct) else (answer,)
     return any(isinstance(member, list) and len(member) > _MANY_ROWS for member in members)
 
 
-class NoBody(Wire):
+class NoBody(RequestModel):
     """The body of a call that needs none: whatever it holds is ignored, but for an organization that it names."""
 
 

@@ -79,7 +79,7 @@ class JsonArray(JsonObject):
 _array_of_objects = msgspec.json.Decoder(list[dict[str, msgspec.Raw]]).decode
 
 
-class Wire(BaseModel):
+class RequestModel(BaseModel):
     """The base of request bodies. Types are strict, unknown members are ignored, and `null` means left out."""
 
     model_config = ConfigDict(strict=True, extra="ignore")

@@ -16,9 +16,9 @@ from log10_server.errors import FieldError, Invalid, Malformed, TooLarge, pointe
 from log10_server.settings import Limits
 from log10_server.strict_json import decoded, members, value
 from log10_server.web.http.endpoint import field_errors
-from log10_server.web.http.fields import Wire
+from log10_server.web.http.fields import RequestModel
 
-M = TypeVar("M", bound=Wire)
+M = TypeVar("M", bound=RequestModel)
 
 _BOM = b"\xef\xbb\xbf"
 _SPACE = b" \t\n\r"

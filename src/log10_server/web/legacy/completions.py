@@ -30,10 +30,10 @@ from log10_server.web.http.fields import (
     QueryText,
     RangeEnd,
     RangeStart,
+    RequestModel,
     Seconds,
     SessionId,
     Tags,
-    Wire,
 )
 from log10_server.web.v1.completions import DEFAULT_PAGE, Completion, CompletionId, checked_id
 
@@ -131,7 +131,7 @@ def _inside(kind: type[JsonObject]) -> BeforeValidator:
     return BeforeValidator(unwrapped)
 
 
-class LogEntry(Wire):
+class LogEntry(RequestModel):
     """A log row as it is sent: payloads are JSON text in a string, `duration` is in milliseconds."""
 
     status: Literal["started", "finished", "failed"] | None = None

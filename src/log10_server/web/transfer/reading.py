@@ -17,7 +17,17 @@ from log10_server.services.transfer import KeptFeedback, KeptSession, KeptTask, 
 from log10_server.settings import Limits
 from log10_server.store.feedback import State
 from log10_server.strict_json import members
-from log10_server.web.http.fields import AnyText, Id, JsonObject, LongText, MatchedIds, Name, SessionId, Tags, Wire
+from log10_server.web.http.fields import (
+    AnyText,
+    Id,
+    JsonObject,
+    LongText,
+    MatchedIds,
+    Name,
+    RequestModel,
+    SessionId,
+    Tags,
+)
 from log10_server.web.http.json_rows import validated
 from log10_server.web.legacy.completions import LogEntry
 from log10_server.web.transfer.lines import FORMAT, VERSION
@@ -99,7 +109,7 @@ Model = Annotated[Name, StringConstraints(max_length=255)]
 Count = Annotated[int, Field(ge=0, lt=2**63)]
 
 
-class Line(Wire):
+class Line(RequestModel):
     """A line that says something to keep."""
 
     def kept(self) -> Kept:

@@ -29,11 +29,11 @@ from log10_server.web.http.fields import (
     QueryText,
     RangeEnd,
     RangeStart,
+    RequestModel,
     Seconds,
     SelectorTags,
     SessionId,
     Tags,
-    Wire,
     fits_id,
     in_query,
 )
@@ -106,7 +106,7 @@ class Completion(Answer, kw_only=True):
         )
 
 
-class CompletionUpload(Wire):
+class CompletionUpload(RequestModel):
     """What to log about a completion. A member that is left out or `null` keeps its stored value."""
 
     model_config = ConfigDict(json_schema_extra={"example": _EXAMPLE})

@@ -31,9 +31,9 @@ from log10_server.web.http.fields import (
     QueryText,
     RangeEnd,
     RangeStart,
+    RequestModel,
     SelectorTags,
     ValueFilter,
-    Wire,
 )
 from log10_server.web.http.problems import documented
 from log10_server.web.v1.completions import DEFAULT_PAGE
@@ -82,7 +82,7 @@ class Feedback(Answer, kw_only=True):
         )
 
 
-class FeedbackUpload(Wire):
+class FeedbackUpload(RequestModel):
     """Feedback on the completions that a selector matches, or that are listed by their ids: one of both."""
 
     model_config = ConfigDict(json_schema_extra={"example": _EXAMPLE})
@@ -137,7 +137,7 @@ class FeedbackUpload(Wire):
         return Selector(tuple(tags or ()), bool(self.allow_unmatched_feedback), at_most)
 
 
-class Decision(Wire):
+class Decision(RequestModel):
     """What a reviewer makes of a proposal."""
 
     model_config = ConfigDict(json_schema_extra={"example": {"json_values": {"grade": 5, "note": "Friendly."}}})
@@ -172,7 +172,7 @@ class FeedbackQuery(BaseModel):
     total: Flag = Field(False, description="Whether to count all that match, into the header `X-Total-Count`.")
 
 
-class FeedbackQueryBody(Wire):
+class FeedbackQueryBody(RequestModel):
     """The same in a body; where both name a field, the query counts. A blank id is none."""
 
     offset: AtLeastZero | None = Field(None, description="How many to leave out at the start.")

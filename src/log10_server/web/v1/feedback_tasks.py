@@ -22,8 +22,8 @@ from log10_server.web.http.fields import (
     LongText,
     Name,
     Offset,
+    RequestModel,
     SelectorTags,
-    Wire,
 )
 from log10_server.web.http.problems import documented
 
@@ -89,7 +89,7 @@ def _no_tags(said: Any) -> Any:
 SelectorOrNone = Annotated[SelectorTags | None, BeforeValidator(_no_tags)]
 
 
-class TaskUpload(Wire):
+class TaskUpload(RequestModel):
     """A new task. Its schema is checked now and never changes."""
 
     model_config = ConfigDict(json_schema_extra={"example": _EXAMPLE})
@@ -116,7 +116,7 @@ class TaskUpload(Wire):
         return new._replace(content_digest=feedback_tasks.digest(new))
 
 
-class TaskChanges(Wire):
+class TaskChanges(RequestModel):
     """Changes of a task. A member that is left out or `null` stays as it is."""
 
     model_config = ConfigDict(
