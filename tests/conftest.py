@@ -92,7 +92,10 @@ def database(migrated: Database) -> Iterator[Database]:
     yield migrated
     with migrated.writing() as connection:
         tables = list(reversed(metadata.sorted_tables))
-        if migrated.is_postgres and (connection.scalar(select(func.count()).select_from(completion)) or 0) > 500:
+        if (
+            migrated.kind == "postgresql"
+            and (connection.scalar(select(func.count()).select_from(completion)) or 0) > 500
+        ):
             connection.execute(text(f"TRUNCATE {', '.join(table.name for table in tables)}"))
         else:  # TRUNCATE takes ten times as long for a few rows
             for table in tables:

@@ -12,8 +12,8 @@ from sqlalchemy.exc import IntegrityError
 
 from log10_server import store
 from log10_server.db import migrations
-from log10_server.db.database import Database
-from log10_server.db.engines import database_url
+from log10_server.db.database import Database, database_url
+from log10_server.db.postgres import Postgres
 from log10_server.db.statements import Statement
 from log10_server.db.transaction import Tx
 from log10_server.errors import Unavailable
@@ -85,7 +85,7 @@ def test_any_number_of_texts_is_looked_up_in_one_statement(tx: Tx, count: int) -
     tx.insert_many(session, [SessionRow(tx.organization_id, id, 1) for id in ids])
 
     asked = [f"s'{number}\\" for number in range(count)]
-    found = tx.connection.scalars(tx.rows(session, "id").where(tx.among(session.c.id, asked)))
+    found = tx.connection.scalars(tx.rows(session, "id").where(tx.in_list(session.c.id, asked)))
 
     assert sorted(found) == sorted(ids)
 
@@ -94,7 +94,7 @@ def test_any_number_of_texts_is_looked_up_in_one_statement(tx: Tx, count: int) -
 def test_odd_texts_are_looked_up_exactly(tx: Tx, value: str) -> None:
     tx.insert_many(completion, [row(tx, "a", failure_kind=value), row(tx, "b", failure_kind=value + " ")])
 
-    found = tx.connection.scalars(tx.rows(completion, "id").where(tx.among(completion.c.failure_kind, [value])))
+    found = tx.connection.scalars(tx.rows(completion, "id").where(tx.in_list(completion.c.failure_kind, [value])))
 
     assert list(found) == ["a"]
 
@@ -103,13 +103,13 @@ def test_odd_texts_are_looked_up_exactly(tx: Tx, value: str) -> None:
 def test_whole_numbers_of_any_size_are_looked_up(tx: Tx, numbers: list[int]) -> None:
     tx.insert_many(session, [SessionRow(tx.organization_id, str(number), number) for number in [*numbers, 77_777]])
 
-    found = tx.connection.scalars(tx.rows(session, "created_at").where(tx.among(session.c.created_at, numbers)))
+    found = tx.connection.scalars(tx.rows(session, "created_at").where(tx.in_list(session.c.created_at, numbers)))
 
     assert sorted(found) == sorted(numbers)
 
 
 _SESSIONS_OF = Statement(
-    lambda asked: asked.rows(session, "created_at").where(asked.among(session.c.created_at, "numbers"))
+    lambda query: query.rows(session, "created_at").where(query.in_list(session.c.created_at, "numbers"))
 )
 
 
@@ -158,13 +158,13 @@ def test_on_postgres_nothing_is_gathered_inside_of_what_is_gathered(tx: Tx) -> N
             with tx.buffered_inserts():
                 store.completions.add(tx, [row(tx, "b")])
 
-    if tx.database.is_postgres:
+    if tx.backend.name == "postgresql":
         with pytest.raises(AssertionError):
             insert()
     else:
         insert()
 
-    assert store.completions.find_existing_ids(tx, "ab") == (set() if tx.database.is_postgres else {"a", "b"})
+    assert store.completions.find_existing_ids(tx, "ab") == (set() if tx.backend.name == "postgresql" else {"a", "b"})
 
 
 def test_what_was_to_be_inserted_together_is_forgotten_when_that_fails(tx: Tx) -> None:
@@ -201,13 +201,13 @@ _LOOK_UPS = {
 
 @pytest.mark.parametrize("name", _LOOK_UPS)
 def test_postgres_reads_no_more_than_it_looks_for_in_a_table_that_nobody_has_counted(tx: Tx, name: str) -> None:
-    if not tx.database.is_postgres:
+    if tx.backend.name == "sqlite":
         pytest.skip("only Postgres plans by what it has counted")
     names = [str(number) for number in range(2000)]
     tx.insert_many(tag, [TagRow(tx.organization_id, int(n), f"d{n}", n, 1, False) for n in names])
     store.completions.add(tx, [row(tx, f"c{n}") for n in names])
     statement, values = _LOOK_UPS[name]
-    sql, _, constants, _ = statement.written(tx.database.engine.dialect)
+    sql, _, constants, _ = statement.compile(tx.backend)
     said = {**constants, "organization_id": tx.organization_id, **{n: json.dumps(v) for n, v in values.items()}}
     driver: Any = tx.connection.connection.driver_connection
 
@@ -409,12 +409,13 @@ def test_threads_with_databases_of_their_own_write_at_once(database: Database, o
 
 def test_a_connection_that_is_lost_when_its_plans_are_made_anew_is_replaced(database: Database) -> None:
     """A server whose Postgres had been killed answered 500 once for each connection that it kept."""
-    if not database.is_postgres:
+    if database.kind == "sqlite":
         pytest.skip("only Postgres ends a connection from outside; SQLite has none")
     ended = Database(database.url.render_as_string(hide_password=False))
     with database.reading() as one, database.reading() as other, database.writing() as writing:
         kept = [connection.exec_driver_sql("SELECT pg_backend_pid()").scalar() for connection in (one, other, writing)]
-    database.grew(completion, 1_000_000)
+    assert isinstance(database.backend, Postgres)
+    database.backend.count_inserted(completion, 1_000_000)
     with ended.reading() as connection:
         for number in kept:
             connection.exec_driver_sql(f"SELECT pg_terminate_backend({number}, 5000)")

@@ -16,7 +16,7 @@ from alembic.runtime.migration import MigrationContext
 
 from log10_server.db import migrations
 from log10_server.db.database import Database
-from log10_server.db.migrations import WrongSchema
+from log10_server.db.failures import WrongSchema
 from log10_server.db.schema import metadata
 from log10_server.errors import Unavailable
 from log10_server.services import organizations
@@ -30,7 +30,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path, postgres_urls: dict[str,
         return f"sqlite:///{tmp_path}/fresh.db"
     server = Database(postgres_urls[request.param])
     name = f"fresh_{uuid.uuid4().hex}"
-    with server.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+    with server.backend.read_engine.connect() as connection:
         connection.execute(sa.text(f"CREATE DATABASE {name}"))
     fresh = server.url.set(drivername="postgresql", database=name).render_as_string(hide_password=False)
     server.close()
@@ -50,7 +50,7 @@ def of_table(database: Database, table: str, what: str) -> Any:
 
 
 def inspected(database: Database, look: Callable[[Any], Any]) -> Any:
-    with database.engine.connect() as connection:
+    with database.backend.write_engine.connect() as connection:
         return look(sa.inspect(connection))
 
 
@@ -59,7 +59,7 @@ def tables(database: Database) -> set[str]:
 
 
 def differences(database: Database) -> list[Any]:
-    with database.engine.connect() as connection:
+    with database.backend.write_engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
         return list(compare_metadata(context, metadata))
 
@@ -118,14 +118,14 @@ def test_the_migrations_make_just_what_the_models_would_make(
     fresh: Database, tmp_path: Path, postgres_urls: dict[str, str]
 ) -> None:
     migrations.migrate(fresh)
-    migrated, stored = shape(fresh), stored_how(fresh) if fresh.is_postgres else {}
+    migrated, stored = shape(fresh), stored_how(fresh) if fresh.kind == "postgresql" else {}
     with fresh.writing() as connection:
         for table in reversed(metadata.sorted_tables):
             table.drop(connection)
         metadata.create_all(connection)
 
     assert shape(fresh) == migrated
-    if fresh.is_postgres:
+    if fresh.kind == "postgresql":
         assert stored_how(fresh) == stored
         assert {stored[name] for name in ("request", "response", "stacktrace")} == {"e"}
 
@@ -157,7 +157,7 @@ def test_keys_sort_by_code_point(fresh: Database) -> None:
         if isinstance(table.c[name].type, sa.Text)
     }
 
-    if fresh.is_postgres:
+    if fresh.kind == "postgresql":
         ask = "SELECT table_name, column_name FROM information_schema.columns WHERE collation_name = 'C'"
         with fresh.reading() as connection:
             assert keyed <= {(table, column) for table, column in connection.execute(sa.text(ask))}
@@ -168,7 +168,7 @@ def test_keys_sort_by_code_point(fresh: Database) -> None:
 
 
 def test_sqlite_stores_tables_of_links_once(fresh: Database) -> None:
-    if fresh.is_postgres:
+    if fresh.kind == "postgresql":
         return
     migrations.migrate(fresh)
 
@@ -338,7 +338,7 @@ def test_a_database_that_is_away_is_said_to_be_away() -> None:
     with pytest.raises(Unavailable):
         migrations.migrate(away)
     with pytest.raises(Unavailable):
-        migrations.wait_until_reachable(away, 0)
+        away.wait_until_reachable(0)
     away.close()
 
 

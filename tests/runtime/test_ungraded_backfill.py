@@ -26,9 +26,9 @@ MANY = 60
 @pytest.fixture(autouse=True)
 def backfill_batch_size(database: Database) -> Iterator[int]:
     """A task is filled by seven completions at a time."""
-    before, database.backfill_batch_size = database.backfill_batch_size, 7
-    yield database.backfill_batch_size
-    database.backfill_batch_size = before
+    before, database.thresholds.backfill_batch_size = database.thresholds.backfill_batch_size, 7
+    yield database.thresholds.backfill_batch_size
+    database.thresholds.backfill_batch_size = before
 
 
 def logged(tx: Tx, start: int, end: int, *tags: str, created_at: int | None = None) -> list[str]:
@@ -310,7 +310,7 @@ def test_a_loop_ends_at_once_with_much_left_to_do(database: Database, organizati
         tx = database.tx(connection, organization.id)
         logged(tx, 0, MANY, "x")
         task = asking(tx, "x")
-    database.backfill_batch_size = 1
+    database.thresholds.backfill_batch_size = 1
 
     async def run() -> None:
         async with filling(database):

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from log10_server import store
-from log10_server.db.database import CommonTags
+from log10_server.db.thresholds import CommonTags
 from log10_server.db.transaction import Tx
 from log10_server.services import completions, feedback, feedback_tasks, selectors, ungraded
 from log10_server.services.completions import Entry
@@ -84,9 +84,9 @@ def steps(tx: Tx, ask: Callable[[Tx], object]) -> int:
 @pytest.fixture
 def costs(tx: Tx) -> dict[str, list[int]]:
     """What each question costs with few, and with many."""
-    if tx.database.is_postgres:
+    if tx.backend.name == "postgresql":
         pytest.skip("only SQLite counts what it does; Postgres would need its statistics to be made first")
-    before, tx.database.common_tags = tx.database.common_tags, CommonTags(min_completions=50, sample_one_in=1)
+    before, tx.thresholds.common_tags = tx.thresholds.common_tags, CommonTags(min_completions=50, sample_one_in=1)
     feedback_tasks.create(tx, NewFeedbackTask("graded", "a task", "", "{}", ("a",)))
     grown(tx, 0, FEW)
     completions.record(tx, [Entry(f"both {number}", {"tags": ["even", "odd", "rare", "a"]}) for number in range(10)])
@@ -94,7 +94,7 @@ def costs(tx: Tx) -> dict[str, list[int]]:
     few = {name: steps(tx, ask) for name, ask in QUESTIONS.items()}
     grown(tx, FEW, MANY)
     found = {name: [few[name], steps(tx, ask)] for name, ask in QUESTIONS.items()}
-    tx.database.common_tags = before
+    tx.thresholds.common_tags = before
     return found
 
 

@@ -9,7 +9,8 @@ from itertools import combinations
 import pytest
 
 from log10_server import store
-from log10_server.db.database import CommonTags, Database
+from log10_server.db.database import Database
+from log10_server.db.thresholds import CommonTags
 from log10_server.db.transaction import Tx
 from log10_server.services import completions, feedback_tasks, selectors, test_runs, ungraded
 from log10_server.services.completions import Entry
@@ -22,12 +23,12 @@ from tests.services.test_ungraded import World, assert_kept, rows
 @pytest.fixture(autouse=True)
 def common(database: Database) -> Iterator[CommonTags]:
     """A tag is common when it is on more than three completions, and a crowd has more than three tags."""
-    before, database.common_tags = (
-        database.common_tags,
+    before, database.thresholds.common_tags = (
+        database.thresholds.common_tags,
         CommonTags(min_completions=3, sample_one_in=1, max_tags_for_pairs=3),
     )
-    yield database.common_tags
-    database.common_tags = before
+    yield database.thresholds.common_tags
+    database.thresholds.common_tags = before
 
 
 def marked(tx: Tx) -> set[str]:
@@ -49,7 +50,7 @@ def assert_pairs_kept(tx: Tx) -> None:
         its = tags & marked(tx)
         pairs = (
             [(tag, None) for tag in its]
-            if len(tags) > tx.database.common_tags.max_tags_for_pairs
+            if len(tags) > tx.thresholds.common_tags.max_tags_for_pairs
             else combinations(its, 2)
         )
         expected.update((id, at, frozenset(pair)) for pair in pairs)
@@ -108,7 +109,7 @@ def test_a_common_tag_stays_so(tx: Tx) -> None:
 
 
 def test_of_many_completions_some_are_enough_to_find_a_common_tag(tx: Tx) -> None:
-    tx.database.common_tags = CommonTags(min_completions=3, sample_one_in=8, max_tags_for_pairs=3)
+    tx.thresholds.common_tags = CommonTags(min_completions=3, sample_one_in=8, max_tags_for_pairs=3)
 
     for number in range(100):
         completions.record(tx, [Entry(f"c{number}", {"tags": ["a", "b"]})])
@@ -155,7 +156,7 @@ def test_tests_and_tasks_find_what_a_look_at_each_completion_finds(tx: Tx, seed:
 
 
 def test_a_crowd_of_tags_has_a_row_for_each_tag_and_no_pairs(tx: Tx) -> None:
-    tx.database.common_tags = CommonTags(min_completions=3, sample_one_in=1, max_tags_for_pairs=20)
+    tx.thresholds.common_tags = CommonTags(min_completions=3, sample_one_in=1, max_tags_for_pairs=20)
     many = [f"tag {number}" for number in range(200)]
 
     completions.record(tx, [Entry(f"crowd {number}", {"tags": many}) for number in range(5)])

@@ -172,9 +172,9 @@ class World:
 @pytest.fixture
 def filled_by_ones(database: Database) -> Iterator[None]:
     """A task that is changed is filled by one completion at a time."""
-    before, database.backfill_batch_size = database.backfill_batch_size, 1
+    before, database.thresholds.backfill_batch_size = database.thresholds.backfill_batch_size, 1
     yield
-    database.backfill_batch_size = before
+    database.thresholds.backfill_batch_size = before
 
 
 @pytest.mark.parametrize("seed", range(6))

@@ -29,7 +29,7 @@ def other(database: Database) -> Organization:
 def test_a_write_of_one_organization_does_not_wait_for_another_process_that_writes_for_another(
     database: Database, organization: Organization, other: Organization
 ) -> None:
-    if not database.is_postgres:
+    if database.kind == "sqlite":
         pytest.skip("SQLite has one writer at a time, for all organizations")
     order: list[str] = []
 
@@ -56,7 +56,7 @@ def test_a_write_of_one_organization_does_not_wait_for_another_process_that_writ
 def test_a_write_sees_what_was_committed_while_it_waited_whatever_the_server_has_as_default(
     database: Database, organization: Organization, isolation: str
 ) -> None:
-    if not database.is_postgres:
+    if database.kind == "sqlite":
         pytest.skip("SQLite has one writer at a time, for all organizations")
 
     def isolations(one: Database) -> list[str]:
@@ -81,7 +81,7 @@ def test_a_write_sees_what_was_committed_while_it_waited_whatever_the_server_has
 def test_a_transaction_leaves_out_an_organization_that_another_one_has_to_itself(database: Database, id: str) -> None:
     with database.writing() as connection:
         database.tx(connection, id)
-        if database.is_postgres:
+        if database.kind == "postgresql":
             with database.writing_for(["free", id]) as (_, txs):
                 assert list(txs) == ["free"]
 

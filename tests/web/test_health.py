@@ -14,7 +14,7 @@ def test_a_server_with_its_database_is_well_and_asks_for_no_token(serving: Serve
     assert answer.status_code == 200
     assert answer.json() == {
         "status": "ok",
-        "database": "postgresql" if database.is_postgres else "sqlite",
+        "database": "postgresql" if database.kind == "postgresql" else "sqlite",
         "version": __version__,
     }
 

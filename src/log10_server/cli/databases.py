@@ -7,18 +7,15 @@ an older version is a decision that `log10-server migrate` leaves to the operato
 """
 
 import os
-import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import click
-from sqlalchemy.exc import DBAPIError
 
 from log10_server.db import migrations
 from log10_server.db.database import Database
-from log10_server.db.migrations import WrongSchema
+from log10_server.db.failures import DRIVER_ERRORS, WrongSchema
 from log10_server.errors import NotFound, Refusal, Unavailable
 from log10_server.settings import Settings
 from log10_server.store import organizations as directory
@@ -33,14 +30,13 @@ def open_as_it_is(settings: Settings) -> Iterator[Database]:
     """
     database = Database(settings.database_url, settings.readers)
     try:
-        if database.is_postgres:
-            migrations.wait_until_reachable(database, settings.database_wait)
+        database.wait_until_reachable(settings.database_wait)
         yield database
     except Unavailable as error:
         raise _named(f"The database can't be used: {_reason(error)}", database) from None
     except (Refusal, WrongSchema) as error:
         raise _named(str(error), database) from None
-    except (DBAPIError, sqlite3.Error) as error:
+    except DRIVER_ERRORS as error:
         raise _named(f"The database can't be used: {_reason(error)}", database) from None
     finally:
         database.close()
@@ -61,7 +57,7 @@ def open_or_create(settings: Settings | None = None) -> Iterator[Database]:
     Raises WrongSchema when its schema is not this program's.
     """
     with open_as_it_is(settings or Settings.from_environment(os.environ)) as database:
-        if _does_not_exist(database) or _revision(database) is None:
+        if not database.exists() or _revision(database) is None:
             migrations.migrate(database)
         _require_schema(database)
         yield database
@@ -74,7 +70,7 @@ def open_existing(settings: Settings | None = None, *, any_schema: bool = False)
     Raises WrongSchema when there is none, or when its schema is not this program's and `any_schema` is false.
     """
     with open_as_it_is(settings or Settings.from_environment(os.environ)) as database:
-        if _does_not_exist(database):
+        if not database.exists():
             raise WrongSchema(
                 "The database does not exist. DATABASE_URL names it; `log10-server serve` and "
                 "`log10-server organization create` create it."
@@ -121,11 +117,6 @@ def _reason(error: BaseException) -> str:
     cause: Any = error.__cause__ if isinstance(error, Refusal) and error.__cause__ is not None else error
     lines = str(getattr(cause, "orig", None) or cause).strip().splitlines()
     return lines[0].strip() if lines else type(cause).__name__
-
-
-def _does_not_exist(database: Database) -> bool:
-    """Whether it is a SQLite file that is not there. SQLite would create it as soon as it is opened."""
-    return not database.is_postgres and not Path(str(database.url.database)).exists()
 
 
 def _revision(database: Database) -> str | None:

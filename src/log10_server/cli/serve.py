@@ -8,14 +8,13 @@ import socket
 import sys
 
 import click
-from sqlalchemy import Connection
 
 from log10_server import __version__
 from log10_server.cli.databases import open_as_it_is
 from log10_server.cli.errors import reports_errors
 from log10_server.cli.output import CommandListingSettings
 from log10_server.db import migrations
-from log10_server.db.database import Database
+from log10_server.db.database import Connection, Database
 from log10_server.errors import Invalid
 from log10_server.services import organizations
 from log10_server.services.organizations import Issued

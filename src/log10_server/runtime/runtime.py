@@ -9,9 +9,7 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection
-
-from log10_server.db.database import Database
+from log10_server.db.database import Connection, Database
 from log10_server.db.transaction import Tx
 from log10_server.db.writer import Writer, wait_for_result
 from log10_server.errors import Unavailable

@@ -11,9 +11,8 @@ from contextlib import suppress
 from functools import partial
 from typing import Protocol
 
-from sqlalchemy import Connection
-
 from log10_server import store
+from log10_server.db.database import Connection
 from log10_server.db.transaction import Tx
 from log10_server.db.writer import Writer
 from log10_server.errors import Refusal, source_of

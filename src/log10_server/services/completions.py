@@ -65,7 +65,7 @@ def record(tx: Tx, entries: Sequence[Entry]) -> list[CompletionRow]:
     Many at once cost little more than one: whatever their number, each table is asked once.
     """
     known: dict[str, CompletionRow] = {}
-    instants = tx.database.clock.several(len(entries))
+    instants = tx.clock.several(len(entries))
     ids = [entry.completion_id or uuid7(at) for at, entry in zip(instants, entries, strict=True)]
     store.sessions.ensure(tx, {entry.fields["session_id"] for entry in entries if "session_id" in entry.fields})
     before = store.completions.find_many(

@@ -7,9 +7,8 @@ import secrets
 from hashlib import sha256
 from typing import NamedTuple
 
-from sqlalchemy import Connection
-
 from log10_server.clock import Clock, uuid7
+from log10_server.db.database import Connection
 from log10_server.errors import Conflict, Invalid, NotFound
 from log10_server.runtime.context import Actor, Caller
 from log10_server.store import organizations as store

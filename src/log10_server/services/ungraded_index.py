@@ -60,7 +60,7 @@ def wanted_by(tx: Tx, task: FeedbackTaskRow) -> list[int]:
 
 
 def _filled(tx: Tx, task: FeedbackTaskRow, behind: Cursor | None) -> Cursor | None:
-    return store.ungraded.backfill(tx, task.id, wanted_by(tx, task), behind, tx.database.backfill_batch_size)
+    return store.ungraded.backfill(tx, task.id, wanted_by(tx, task), behind, tx.thresholds.backfill_batch_size)
 
 
 def graded(tx: Tx, task_id: str, completion_ids: Sequence[str]) -> None:

@@ -33,8 +33,9 @@ from sqlalchemy import (
     update,
 )
 
+from log10_server.db.query_builder import QueryBuilder
 from log10_server.db.schema import Instant, Key, check_columns, foreign_key, ordered_index, owned_table
-from log10_server.db.statements import QueryBuilder, Statement
+from log10_server.db.statements import Statement
 from log10_server.db.transaction import Tx
 from log10_server.store.tags import TagRow, tag
 
@@ -104,13 +105,13 @@ def add_tags(tx: Tx, rows: Iterable[CompletionTagRow], common: Collection[int] =
     """Add all tags of some completions to the index; `common` are those of the tags that are marked as common."""
     ordered = sorted(rows)
     tx.insert_many(completion_tag, ordered)
-    tx.insert_many(completion_tag_pair, sorted(_pairs(ordered, common, tx.database.common_tags.max_tags_for_pairs)))
+    tx.insert_many(completion_tag_pair, sorted(_pairs(ordered, common, tx.thresholds.common_tags.max_tags_for_pairs)))
     _mark_common(tx, ordered, common)
 
 
 def remove_tags(tx: Tx, completion_ids: Iterable[str]) -> None:
     rows, common = _tags_of(tx, sorted(completion_ids))
-    tx.remove_many(completion_tag_pair, sorted(_pairs(rows, common, tx.database.common_tags.max_tags_for_pairs)))
+    tx.remove_many(completion_tag_pair, sorted(_pairs(rows, common, tx.thresholds.common_tags.max_tags_for_pairs)))
     tx.remove_many(completion_tag, sorted(rows))
 
 
@@ -144,7 +145,7 @@ def select_with_all_tags(tx: Tx, tag_ids: Sequence[int]) -> AllTagged:
         found = found.where(_how_many_of(by, too := completion_tag.alias(f"too_{number}"), too.c.tag_id == other) == 1)
     if rest := others[_ONE_BY_ONE:]:  # SQLite limits how deep an expression may be
         too = completion_tag.alias("too")
-        found = found.where(_how_many_of(by, too, tx.among(too.c.tag_id, rest)) == len(rest))
+        found = found.where(_how_many_of(by, too, tx.in_list(too.c.tag_id, rest)) == len(rest))
     return AllTagged(found, by, looked_at)
 
 
@@ -166,7 +167,7 @@ def list_with_all_tags_and_each(
     ranked = (
         select(each.c.tag_id, each.c.completion_id, place)
         .join(theirs, same)
-        .where(tx.among(each.c.tag_id, tag_ids))
+        .where(tx.in_list(each.c.tag_id, tag_ids))
         .subquery()
     )
     wanted = (
@@ -287,13 +288,13 @@ def _mark_common(tx: Tx, rows: Sequence[CompletionTagRow], common: Collection[in
     A count for each row would cost too much, and it is not urgent: a few completions are looked at, chosen by their
     ids. Which tags are marked, and when, changes what a question costs and never what it finds.
     """
-    some = tx.database.common_tags.sample_one_in
+    some = tx.thresholds.common_tags.sample_one_in
     unmarked = {
         row.tag_id for row in rows if row.tag_id not in common and zlib.crc32(row.completion_id.encode()) % some == 0
     }
     if not unmarked:
         return
-    for (tag_id,) in tx.fetch(_MANY, ids=sorted(unmarked), above=tx.database.common_tags.min_completions):
+    for (tag_id,) in tx.fetch(_MANY, ids=sorted(unmarked), above=tx.thresholds.common_tags.min_completions):
         _make_common(tx, tag_id)
 
 
@@ -302,7 +303,7 @@ _AT_ONCE = 200  # completions, each with a few tags
 
 def _make_common(tx: Tx, tag_id: int) -> None:
     """Mark the tag, and keep its pairs with the other common tags. It is on little more than `CommonTags.min_completions`."""
-    max_tags_for_pairs = tx.database.common_tags.max_tags_for_pairs
+    max_tags_for_pairs = tx.thresholds.common_tags.max_tags_for_pairs
     tx.run(_MARK, tag_id=tag_id)
     its = [CompletionTagRow(tx.organization_id, id, tag_id, at) for id, at in tx.fetch(_ITS, tag_id=tag_id)]
     crowded = {
@@ -330,48 +331,50 @@ def _tags_of(tx: Tx, completion_ids: Sequence[str]) -> tuple[list[CompletionTagR
     return rows, {tag_id for _, tag_id, _, is_common in found if is_common}
 
 
-def _of_some(asked: QueryBuilder, *columns: str) -> Select[Any]:
-    return asked.rows(completion_tag, *columns).where(asked.among(completion_tag.c.completion_id, "ids"))
+def _of_some(query: QueryBuilder, *columns: str) -> Select[Any]:
+    return query.rows(completion_tag, *columns).where(query.in_list(completion_tag.c.completion_id, "ids"))
 
 
-def _count_of(asked: QueryBuilder, table: Table, **parameters: str) -> Select[Any]:
+def _count_of(query: QueryBuilder, table: Table, **parameters: str) -> Select[Any]:
     """How many rows have these parameters in these columns, counted up to a bound."""
-    some = asked.rows(table, "organization_id").where(
+    some = query.rows(table, "organization_id").where(
         *(table.c[column] == bindparam(name, type_=BigInteger()) for column, name in parameters.items())
     )
     return select(func.count()).select_from(some.limit(literal_column(str(_COUNTED))).subquery())
 
 
-def _many(asked: QueryBuilder) -> Select[Any]:
+def _many(query: QueryBuilder) -> Select[Any]:
     above = (
-        asked.rows(completion_tag, "tag_id")
+        query.rows(completion_tag, "tag_id")
         .where(completion_tag.c.tag_id == tag.c.id)
         .limit(1)
         .offset(bindparam("above", type_=BigInteger()))
         .correlate(tag)
         .scalar_subquery()
     )
-    return asked.found(asked.rows(tag, "id").where(above.is_not(None)), tag.c.id, "ids")
+    return query.rows_by_key(query.rows(tag, "id").where(above.is_not(None)), tag.c.id, "ids")
 
 
 _its_tag = (tag.c.organization_id == completion_tag.c.organization_id) & (tag.c.id == completion_tag.c.tag_id)
 
 _HAVING = Statement(
-    lambda asked: (
-        asked.rows(completion_tag, "tag_id", "completion_id")
-        .where(completion_tag.c.tag_id == asked.each("tag_id", BigInteger()))
+    lambda query: (
+        query.rows(completion_tag, "tag_id", "completion_id")
+        .where(completion_tag.c.tag_id == query.each_value("tag_id", BigInteger()))
         .order_by(completion_tag.c.created_at.desc(), completion_tag.c.completion_id.desc())
         .limit(bindparam("limit", type_=BigInteger()))
     )
 )
-_COMMON_AMONG = Statement(lambda asked: asked.found(asked.rows(tag, "id").where(tag.c.is_common), tag.c.id, "ids"))
-_COUNT_OF_TAG = Statement(lambda asked: _count_of(asked, completion_tag, tag_id="tag_id"))
+_COMMON_AMONG = Statement(
+    lambda query: query.rows_by_key(query.rows(tag, "id").where(tag.c.is_common), tag.c.id, "ids")
+)
+_COUNT_OF_TAG = Statement(lambda query: _count_of(query, completion_tag, tag_id="tag_id"))
 _COUNT_OF_PAIR = Statement(
-    lambda asked: _count_of(asked, completion_tag_pair, first_tag_id="first", second_tag_id="second")
+    lambda query: _count_of(query, completion_tag_pair, first_tag_id="first", second_tag_id="second")
 )
 _TAGS_OF = Statement(
-    lambda asked: asked.found(
-        asked.rows(completion_tag, "completion_id", "tag_id", "created_at")
+    lambda query: query.rows_by_key(
+        query.rows(completion_tag, "completion_id", "tag_id", "created_at")
         .join(tag, _its_tag)
         .add_columns(tag.c.is_common),
         completion_tag.c.completion_id,
@@ -380,18 +383,20 @@ _TAGS_OF = Statement(
 )
 _MANY = Statement(_many)
 _MARK = Statement(
-    lambda asked: (
-        update(tag).where(asked.mine(tag), tag.c.id == bindparam("tag_id", type_=BigInteger())).values(is_common=true())
+    lambda query: (
+        update(tag)
+        .where(query.is_owned(tag), tag.c.id == bindparam("tag_id", type_=BigInteger()))
+        .values(is_common=true())
     )
 )
 _ITS = Statement(
-    lambda asked: asked.rows(completion_tag, "completion_id", "created_at").where(
+    lambda query: query.rows(completion_tag, "completion_id", "created_at").where(
         completion_tag.c.tag_id == bindparam("tag_id", type_=BigInteger())
     )
 )
 _CROWDED = Statement(
-    lambda asked: (
-        _of_some(asked, "completion_id")
+    lambda query: (
+        _of_some(query, "completion_id")
         .group_by(completion_tag.c.completion_id)
         .having(func.count() > bindparam("max_tags_for_pairs", type_=BigInteger()))
     )

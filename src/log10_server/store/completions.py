@@ -24,8 +24,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.schema import ExecutableDDLElement
 
+from log10_server.db.query_builder import QueryBuilder
 from log10_server.db.schema import Instant, Key, Payload, check_columns, foreign_key, ordered_index, owned_table
-from log10_server.db.statements import QueryBuilder, Statement
+from log10_server.db.statements import Statement
 from log10_server.db.transaction import Tx
 from log10_server.store.completion_tags import remove_tags, select_with_all_tags
 
@@ -94,9 +95,9 @@ shown_kind = func.coalesce(completion.c.kind, "chat")
 shown_status = func.coalesce(completion.c.status, case((completion.c.response.is_(None), "started"), else_="finished"))
 
 
-_AMONG = Statement(lambda asked: asked.found(asked.rows(completion), completion.c.id, "ids"))
-_EXISTING = Statement(lambda asked: asked.found(asked.rows(completion, "id"), completion.c.id, "ids"))
-_MODELS = Statement(lambda asked: asked.found(asked.rows(completion, "id", "model"), completion.c.id, "ids"))
+_AMONG = Statement(lambda query: query.rows_by_key(query.rows(completion), completion.c.id, "ids"))
+_EXISTING = Statement(lambda query: query.rows_by_key(query.rows(completion, "id"), completion.c.id, "ids"))
+_MODELS = Statement(lambda query: query.rows_by_key(query.rows(completion, "id", "model"), completion.c.id, "ids"))
 
 
 def find(tx: Tx, completion_id: str) -> CompletionRow | None:
@@ -136,8 +137,8 @@ def find_models(tx: Tx, ids: Iterable[str]) -> dict[str, str | None]:
 
 
 _SHORT_REQUESTS = Statement(
-    lambda asked: asked.rows(completion, "id", "request").where(
-        asked.among(completion.c.id, "ids"), func.length(completion.c.request) <= literal_column(str(1 << 16))
+    lambda query: query.rows(completion, "id", "request").where(
+        query.in_list(completion.c.id, "ids"), func.length(completion.c.request) <= literal_column(str(1 << 16))
     )
 )
 
@@ -187,8 +188,8 @@ def _plain_page(tx: Tx, filters: Filters, after: dict[str, Any], limit: int) -> 
 
 @cache
 def _plain(*given: str) -> Statement:
-    def build(asked: QueryBuilder) -> Select[Any]:
-        found = asked.rows(completion)
+    def build(query: QueryBuilder) -> Select[Any]:
+        found = query.rows(completion)
         for name, column in _PLAIN.items():
             if name in given:
                 found = found.where(column == bindparam(name, type_=Text()))
@@ -250,7 +251,7 @@ def filtered(tx: Tx, filters: Filters) -> tuple[Select[Any], ColumnElement[int],
         if (wanted := getattr(filters, name)) is not None:
             found = found.where(column == wanted)
     if filters.ids is not None:
-        found = found.where(tx.among(completion.c.id, filters.ids))
+        found = found.where(tx.in_list(completion.c.id, filters.ids))
     if filters.created_from is not None:
         found = found.where(at >= filters.created_from)
     if filters.created_to is not None:

@@ -18,8 +18,9 @@ from sqlalchemy import (
     tuple_,
 )
 
+from log10_server.db.query_builder import QueryBuilder
 from log10_server.db.schema import Digest, Instant, Key, Payload, check_columns, foreign_key, ordered_index, owned_table
-from log10_server.db.statements import QueryBuilder, Statement
+from log10_server.db.statements import Statement
 from log10_server.db.transaction import Tx
 
 feedback = owned_table(
@@ -95,17 +96,17 @@ class FeedbackCompletionRow(NamedTuple):
 check_columns(FeedbackRow, feedback)
 check_columns(FeedbackCompletionRow, feedback_completion)
 
-_AMONG = Statement(lambda asked: asked.found(asked.rows(feedback), feedback.c.id, "ids"))
+_AMONG = Statement(lambda query: query.rows_by_key(query.rows(feedback), feedback.c.id, "ids"))
 _MATCHED = Statement(
-    lambda asked: (
-        asked.rows(feedback_completion, "feedback_id", "completion_id")
-        .where(asked.among(feedback_completion.c.feedback_id, "ids"))
+    lambda query: (
+        query.rows(feedback_completion, "feedback_id", "completion_id")
+        .where(query.in_list(feedback_completion.c.feedback_id, "ids"))
         .order_by(feedback_completion.c.feedback_id, feedback_completion.c.position)
     )
 )
 _GRADED = Statement(
-    lambda asked: asked.found(
-        asked.rows(feedback_completion, "task_id", "completion_id")
+    lambda query: query.rows_by_key(
+        query.rows(feedback_completion, "task_id", "completion_id")
         .join(feedback, is_linked)
         .where(feedback.c.state == literal_column("'accepted'")),
         feedback_completion.c.completion_id,
@@ -212,8 +213,8 @@ def _given(filters: Filters) -> dict[str, Any]:
 @cache
 def _page(*given: str) -> Statement:
     return Statement(
-        lambda asked: (
-            _narrowed(asked, given)
+        lambda query: (
+            _narrowed(query, given)
             .order_by(*_newest_first(given))
             .offset(bindparam("offset", type_=BigInteger()))
             .limit(bindparam("limit", type_=BigInteger()))
@@ -224,8 +225,8 @@ def _page(*given: str) -> Statement:
 @cache
 def _values(*given: str) -> Statement:
     return Statement(
-        lambda asked: (
-            _narrowed(asked, given)
+        lambda query: (
+            _narrowed(query, given)
             .with_only_columns(feedback.c.created_at, feedback.c.id, feedback.c.json_values)
             .order_by(*_newest_first(given))
             .limit(literal_column(str(_AT_ONCE)))
@@ -236,15 +237,15 @@ def _values(*given: str) -> Statement:
 @cache
 def _count(*given: str) -> Statement:
     return Statement(
-        lambda asked: select(func.count()).select_from(
-            _narrowed(asked, given).with_only_columns(feedback.c.id).subquery()
+        lambda query: select(func.count()).select_from(
+            _narrowed(query, given).with_only_columns(feedback.c.id).subquery()
         )
     )
 
 
-def _narrowed(asked: QueryBuilder, given: Collection[str]) -> Select[Any]:
+def _narrowed(query: QueryBuilder, given: Collection[str]) -> Select[Any]:
     """Feedback that passes the filters of these names; their values are given when the statement is run."""
-    found = asked.rows(feedback)
+    found = query.rows(feedback)
     at, id = _order(given)
     task_id: ColumnElement[str] = feedback.c.task_id
     state: ColumnElement[str] = feedback.c.state
@@ -253,7 +254,7 @@ def _narrowed(asked: QueryBuilder, given: Collection[str]) -> Select[Any]:
         # instead of reading all feedback in its order.
         task_id, state = feedback_completion.c.task_id, feedback.c.state.concat(literal_column("''"))
         found = found.join(feedback_completion, is_linked).where(
-            asked.mine(feedback_completion),
+            query.is_owned(feedback_completion),
             feedback_completion.c.completion_id == bindparam("completion_id", type_=Text()),
         )
     elif "is_open" in given:

@@ -18,8 +18,9 @@ from sqlalchemy import (
     union_all,
 )
 
+from log10_server.db.query_builder import QueryBuilder
 from log10_server.db.schema import Digest, Instant, Key, Payload, check_columns, foreign_key, ordered_index, owned_table
-from log10_server.db.statements import QueryBuilder, Statement
+from log10_server.db.statements import Statement
 from log10_server.db.transaction import Tx
 from log10_server.store.tags import digests, tag
 
@@ -72,7 +73,7 @@ class FeedbackTaskTagRow(NamedTuple):
 check_columns(FeedbackTaskRow, feedback_task)
 check_columns(FeedbackTaskTagRow, feedback_task_tag)
 
-_AMONG = Statement(lambda asked: asked.found(asked.rows(feedback_task), feedback_task.c.id, "ids"))
+_AMONG = Statement(lambda query: query.rows_by_key(query.rows(feedback_task), feedback_task.c.id, "ids"))
 
 
 def add(tx: Tx, row: FeedbackTaskRow) -> None:
@@ -144,9 +145,9 @@ def find_known_tags(tx: Tx, names: Iterable[str]) -> KnownTags:
     return known
 
 
-def _known_tags(asked: QueryBuilder) -> CompoundSelect[Any]:
+def _known_tags(query: QueryBuilder) -> CompoundSelect[Any]:
     """Rows of tags, and behind them rows of selectors: one answer to wait for."""
-    tags = asked.rows(tag, "name_digest", "id", "is_common").add_columns(cast(null(), Text).label("task_id"))
+    tags = query.rows(tag, "name_digest", "id", "is_common").add_columns(cast(null(), Text).label("task_id"))
     named, its_tag = feedback_task_tag.alias("named"), feedback_task_tag.alias("its_tag")
     its_task = (feedback_task.c.organization_id == its_tag.c.organization_id) & (
         feedback_task.c.id == its_tag.c.task_id
@@ -157,17 +158,17 @@ def _known_tags(asked: QueryBuilder) -> CompoundSelect[Any]:
         .join(feedback_task, its_task)
         .where(feedback_task.c.archived == false())
     )
-    if asked.is_postgres:
+    if query.begins_joins_at_keys:
         of_tag = (named.c.organization_id == tag.c.organization_id) & (named.c.tag_id == tag.c.id)
         of_task = (its_tag.c.organization_id == named.c.organization_id) & (its_tag.c.task_id == named.c.task_id)
-        selectors = asked.found(
-            selectors.join(named, of_task).join(tag, of_tag).where(asked.mine(tag)), tag.c.name_digest, "digests"
+        selectors = query.rows_by_key(
+            selectors.join(named, of_task).join(tag, of_tag).where(query.is_owned(tag)), tag.c.name_digest, "digests"
         )
     else:  # it would begin a join with all selectors of the organization
-        ids = asked.found(asked.rows(tag, "id"), tag.c.name_digest, "digests")
-        tasks = select(named.c.task_id).where(asked.mine(named), named.c.tag_id.in_(ids))
-        selectors = selectors.where(asked.mine(its_tag), its_tag.c.task_id.in_(tasks))
-    return union_all(asked.found(tags, tag.c.name_digest, "digests"), selectors)
+        ids = query.rows_by_key(query.rows(tag, "id"), tag.c.name_digest, "digests")
+        tasks = select(named.c.task_id).where(query.is_owned(named), named.c.tag_id.in_(ids))
+        selectors = selectors.where(query.is_owned(its_tag), its_tag.c.task_id.in_(tasks))
+    return union_all(query.rows_by_key(tags, tag.c.name_digest, "digests"), selectors)
 
 
 _KNOWN_TAGS = Statement(_known_tags)

@@ -20,7 +20,7 @@ class SessionRow(NamedTuple):
 
 check_columns(SessionRow, session)
 
-_AMONG = Statement(lambda asked: asked.found(asked.rows(session, "id"), session.c.id, "ids"))
+_AMONG = Statement(lambda query: query.rows_by_key(query.rows(session, "id"), session.c.id, "ids"))
 
 
 def ensure(tx: Tx, session_ids: Iterable[str]) -> None:

@@ -35,7 +35,7 @@ class TagRow(NamedTuple):
 
 check_columns(TagRow, tag)
 
-_KNOWN = Statement(lambda asked: asked.found(asked.rows(tag, "name_digest", "id"), tag.c.name_digest, "digests"))
+_KNOWN = Statement(lambda query: query.rows_by_key(query.rows(tag, "name_digest", "id"), tag.c.name_digest, "digests"))
 
 
 def find_keys(tx: Tx, names: Iterable[str]) -> dict[str, int]:

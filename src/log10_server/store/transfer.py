@@ -93,7 +93,7 @@ def list_accepted_feedback(tx: Tx, task_id: str, completion_ids: Iterable[str]) 
         .where(
             feedback_completion.c.task_id == task_id,
             feedback.c.state == "accepted",
-            tx.among(feedback_completion.c.completion_id, sorted(completion_ids)),
+            tx.in_list(feedback_completion.c.completion_id, sorted(completion_ids)),
         )
     )
     found: dict[str, list[str]] = {}

@@ -30,8 +30,9 @@ from sqlalchemy import (
     tuple_,
 )
 
+from log10_server.db.query_builder import QueryBuilder
 from log10_server.db.schema import Instant, Key, check_columns, foreign_key, ordered_index, owned_table
-from log10_server.db.statements import QueryBuilder, Statement
+from log10_server.db.statements import Statement
 from log10_server.db.transaction import Tx
 from log10_server.store.completion_tags import select_with_all_tags
 from log10_server.store.completions import CompletionRow, Cursor, completion
@@ -139,7 +140,7 @@ def list_indexed(tx: Tx, task_id: str | None, besides: Mapping[str, Cursor], mos
     its = ungraded
     wanted = tx.rows(its, "created_at", "completion_id")
     if task_id is None:
-        found = _newest(tx, wanted.where(tx.not_among(its.c.task_id, sorted(besides))).distinct(), its, most)
+        found = _newest(tx, wanted.where(tx.not_in_list(its.c.task_id, sorted(besides))).distinct(), its, most)
     else:
         found = set()
     for other, place in besides.items():
@@ -179,10 +180,10 @@ def list_page(tx: Tx, task_id: str | None, offset: int, limit: int) -> list[Comp
     return [CompletionRow._make(row[:-1]) for row in rows if row[1] is not None]
 
 
-def _page(asked: QueryBuilder, of_task: bool) -> Select[Any]:
+def _page(query: QueryBuilder, of_task: bool) -> Select[Any]:
     """The rows of completions, with whether a task is noted behind each; one empty row when there are none."""
-    wanted = asked.rows(ungraded, "created_at", "completion_id")
-    noted = asked.rows(ungraded_backfill, "task_id")
+    wanted = query.rows(ungraded, "created_at", "completion_id")
+    noted = query.rows(ungraded_backfill, "task_id")
     if of_task:
         task_id = bindparam("task_id", type_=Text())
         wanted = wanted.where(ungraded.c.task_id == task_id)
@@ -195,7 +196,7 @@ def _page(asked: QueryBuilder, of_task: bool) -> Select[Any]:
         .limit(bindparam("limit", type_=BigInteger()))
         .subquery("newest")
     )
-    its_row = asked.mine(completion) & (completion.c.id == newest.c.completion_id)
+    its_row = query.is_owned(completion) & (completion.c.id == newest.c.completion_id)
     whether = select(noted.exists().label("is_noted")).subquery("whether")
     return (
         select(*completion.c, whether.c.is_noted)
@@ -204,16 +205,16 @@ def _page(asked: QueryBuilder, of_task: bool) -> Select[Any]:
     )
 
 
-_PAGE = Statement(lambda asked: _page(asked, of_task=False))
-_PAGE_OF_TASK = Statement(lambda asked: _page(asked, of_task=True))
+_PAGE = Statement(lambda query: _page(query, of_task=False))
+_PAGE_OF_TASK = Statement(lambda query: _page(query, of_task=True))
 _REMOVE_OF_COMPLETIONS = Statement(
-    lambda asked: delete(ungraded).where(asked.mine(ungraded), asked.among(ungraded.c.completion_id, "ids"))
+    lambda query: delete(ungraded).where(query.is_owned(ungraded), query.in_list(ungraded.c.completion_id, "ids"))
 )
 _REMOVE_PAIRS = Statement(
-    lambda asked: delete(ungraded).where(
-        asked.mine(ungraded),
+    lambda query: delete(ungraded).where(
+        query.is_owned(ungraded),
         ungraded.c.task_id == bindparam("task_id", type_=Text()),
-        asked.among(ungraded.c.completion_id, "ids"),
+        query.in_list(ungraded.c.completion_id, "ids"),
     )
 )
 

@@ -3,7 +3,6 @@
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
-from sqlalchemy import text
 
 from log10_server import __version__
 from log10_server.runtime.runtime import Runtime
@@ -23,6 +22,5 @@ async def health(request: Request) -> JSONResponse:
     """Tell whether the server is alive and reaches its database."""
     runtime: Runtime = request.app.state.runtime
 
-    await runtime.read_short(lambda connection: connection.execute(text("SELECT 1")).close())
-    kind = "postgresql" if runtime.database.is_postgres else "sqlite"
-    return JSONResponse({"status": "ok", "database": kind, "version": __version__})
+    await runtime.read_short(runtime.database.ping)
+    return JSONResponse({"status": "ok", "database": runtime.database.kind, "version": __version__})

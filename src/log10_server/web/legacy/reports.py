@@ -8,9 +8,9 @@ import logging
 import re
 
 from fastapi import APIRouter, Request
-from sqlalchemy import Connection
 from starlette.responses import Response
 
+from log10_server.db.database import Connection
 from log10_server.db.transaction import Tx
 from log10_server.errors import NotFound
 from log10_server.runtime.runtime import Runtime

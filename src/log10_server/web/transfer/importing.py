@@ -1,18 +1,12 @@
 """An import: lines become batches of one kind, and each batch is one transaction."""
 
-import random
-import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from io import BufferedIOBase
 from typing import BinaryIO, NamedTuple, cast
 
-from sqlalchemy.exc import DBAPIError
-
 from log10_server.db.database import Database
-from log10_server.db.failures import is_conflict
-from log10_server.db.writer import TRIES
 from log10_server.errors import Invalid, Malformed, Refusal, TooLarge
 from log10_server.services.transfer import RESTORERS, KeptTask, Outcome
 from log10_server.settings import Limits
@@ -132,17 +126,9 @@ class Import:
                 self.tally.unchanged += 1
 
     def _outcomes(self, kept: Sequence[Kept]) -> list[Outcome]:
-        """Others may be in the way of the transaction: then once more."""
+        """Store rows of one kind; what became of each."""
         restore = RESTORERS[type(kept[0])]
-        for tries_left in reversed(range(TRIES)):
-            try:
-                with self.database.writing() as connection:
-                    return restore(self.database.tx(connection, self.organization_id), kept)
-            except DBAPIError as error:
-                if not is_conflict(error) or not tries_left:
-                    raise
-            time.sleep(random.uniform(0, 0.05))
-        raise AssertionError("the last try returns or raises")
+        return self.database.write(self.organization_id, lambda tx: restore(tx, kept))
 
     def _refuse(self, file: str, number: int, refusal: Refusal) -> None:
         self.tally.refused += 1

@@ -1,0 +1,83 @@
+"""Connections that are kept open between transactions."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from sqlalchemy import Connection, Engine, event
+
+from log10_server.db.failures import DRIVER_ERRORS
+from log10_server.db.outage import Outage
+from log10_server.errors import Refusal
+
+
+class Connections:
+    """Readers' and writers' connections of one database, each lent to one thread at a time.
+
+    They do not go back to SQLAlchemy's pool: it would look after each whenever it is lent, which takes longer than a
+    short transaction.
+    """
+
+    def __init__(self, read_engine: Engine, write_engine: Engine, outage: Outage) -> None:
+        self._read_engine = read_engine
+        self._write_engine = write_engine
+        self._outage = outage
+        for pool in {read_engine.pool, write_engine.pool}:
+            # Registered after the backend's listeners: a connection that this one sees has already answered.
+            event.listen(pool, "connect", lambda *_: outage.connection_opened())
+        self._idle_readers: list[Connection] = []
+        self._idle_writers: list[Connection] = []
+
+    @contextmanager
+    def lend_reader(self) -> Iterator[Connection]:
+        """A connection to read with."""
+        with self._lend(self._read_engine, self._idle_readers) as connection:
+            yield connection
+
+    @contextmanager
+    def lend_writer(self) -> Iterator[Connection]:
+        """A connection to write with. It keeps one cursor of the driver, which costs more than a short statement."""
+        with self._lend(self._write_engine, self._idle_writers) as connection:
+            if "log10_cursor" not in connection.info:
+                connection.info["log10_cursor"] = connection.connection.cursor()
+            yield connection
+
+    def close(self) -> None:
+        """Close those that are not lent, and the engines."""
+        self._close_idle()
+        self._read_engine.dispose()
+        self._write_engine.dispose()
+
+    @contextmanager
+    def _lend(self, engine: Engine, idle: list[Connection]) -> Iterator[Connection]:
+        try:
+            connection = idle.pop()
+        except IndexError:  # another thread may have taken the last one
+            connection = self._open(engine)
+        try:
+            yield connection
+        except Refusal:
+            idle.append(connection)
+            raise
+        except BaseException:
+            if connection.invalidated:  # the others were opened to the same server, and are lost with it
+                self._close_idle()
+            connection.close()
+            raise
+        idle.append(connection)
+        if self._outage.is_on:
+            self._outage.transaction_succeeded()
+
+    def _open(self, engine: Engine) -> Connection:
+        try:
+            return engine.connect()
+        except DRIVER_ERRORS as error:
+            self._outage.connection_failed(error)
+            raise
+
+    def _close_idle(self) -> None:
+        for idle in (self._idle_readers, self._idle_writers):
+            with suppress(IndexError):
+                while True:
+                    connection = idle.pop()
+                    connection.invalidate()  # else its pool would lend it again
+                    connection.close()

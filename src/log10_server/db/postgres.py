@@ -1,0 +1,325 @@
+"""Postgres 14 or newer, by psycopg 3: READ COMMITTED, and one writer at a time for each organization."""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
+from itertools import chain, compress
+from typing import Any
+
+import psycopg
+from psycopg.pq import ConnStatus
+from psycopg.pq.abc import PGconn, PGresult
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    ColumnElement,
+    Connection,
+    Double,
+    Engine,
+    Integer,
+    Select,
+    Table,
+    Text,
+    any_,
+    bindparam,
+    cast,
+    create_engine,
+    event,
+    func,
+    literal_column,
+    select,
+    text,
+    true,
+)
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.sql import ClauseElement
+from sqlalchemy.types import TypeEngine
+
+from log10_server.db import bulk
+from log10_server.db.backend import Backend
+from log10_server.db.bulk import BulkStatement, Row
+from log10_server.db.query_builder import QueryBuilder
+
+_CONNECT_TIMEOUT = 3  # seconds until a Postgres that doesn't answer counts as away
+_MARK = "%s"
+# Whatever isolation the server has as its default: a lock is asked for, and what it protects is looked up after it.
+_BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
+_LOCK_KEY = "hashtextextended({}, 10)"
+_LOCK_ORGANIZATION = text(f"SELECT pg_advisory_xact_lock({_LOCK_KEY.format('CAST(:organization_id AS text)')})")
+_LOCK_EXCLUSIVELY = text(f"SELECT pg_advisory_xact_lock({_LOCK_KEY.format(':purpose')})")
+
+
+class PostgresQueryBuilder(QueryBuilder):
+    """Lists are arrays, or JSON where each value is looked up by itself."""
+
+    begins_joins_at_keys = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._values: Any = None  # the rows of all values of an `each_value`
+
+    def in_list(self, column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
+        return column == any_(bindparam(name, type_=_array_type(column)))
+
+    def rows_by_key(self, rows: Select[Any], column: ColumnElement[Any], name: str) -> Select[Any]:
+        """Postgres looks for each value by itself, however few rows it believes there are: for `ANY` it would read all
+        rows of an organization while these are few or not yet counted, or plan anew each time that few are passed."""
+        self.json_lists.add(name)
+        texts = func.json_array_elements_text(cast(bindparam(name, type_=Text()), JSON))
+        values = texts.table_valued("value", name=f"values_of_{name}").render_derived()
+        value = cast(values.c.value, BigInteger) if isinstance(column.type, BigInteger) else values.c.value
+        # An offset keeps the planner from making one join of all.
+        matches = rows.where(column == value).offset(literal_column("0")).correlate(values).lateral(f"rows_of_{name}")
+        return select(matches).select_from(values.join(matches, true()))
+
+    def each_value(self, name: str, kind: TypeEngine[Any]) -> ColumnElement[Any]:
+        values = func.unnest(bindparam(name, type_=ARRAY(kind))).table_valued("value", name="each_value")
+        self._values = values.render_derived()
+        column: ColumnElement[Any] = self._values.c.value
+        return column
+
+    def finish(self, statement: ClauseElement) -> ClauseElement:
+        """With an `each_value` the query runs once for all values (LATERAL), which saves a round trip for each."""
+        if self._values is None:
+            return statement
+        query: Any = statement
+        rows = query.correlate(self._values).lateral("rows_of_value")
+        return select(rows).select_from(self._values.join(rows, true()))
+
+
+class Postgres(Backend):
+    """A Postgres database. Round trips cost most, so statements are few, and locks are taken in the message that
+    begins a transaction."""
+
+    name = "postgresql"
+    is_server = True
+    fetches_each_at_once = True
+    buffers_inserts = True
+    query_builder = PostgresQueryBuilder
+
+    def __init__(self, url: URL, readers: int) -> None:
+        """Opens no connection yet."""
+        self.url = url
+        self.read_engine = _engine(url, readers + 2)
+        self.write_engine = _engine(url, 2).execution_options(log10_writes=True)
+        self._inserted: dict[str, int] = {}  # rows by table
+        self._times_grown = 0
+        super().__init__()
+
+    def describe(self) -> str:
+        port = f":{self.url.port}" if self.url.port else ""
+        return f"Postgres: {self.url.database} on {self.url.host or 'a local socket'}{port}"
+
+    def exists(self) -> bool:
+        return True
+
+    # Transactions
+
+    def begin_read(self, connection: Connection, _deadline: float | None) -> None:
+        """A statement that takes too long ends at Postgres's own timeout."""
+        self._discard_old_plans(connection)
+
+    def begin_write(self, connection: Connection, organization_ids: Sequence[str]) -> Iterable[str]:
+        """One message begins and locks; `pg_try…`, so that no organization waits for another one's writer."""
+        self._discard_old_plans(connection)
+        locks = ", ".join(f"pg_try_advisory_xact_lock({_lock_key(each)})" for each in organization_ids)
+        is_locked = self._execute(connection, f"{_BEGIN}; SELECT {locks}" if locks else _BEGIN)
+        return compress(organization_ids, (value == b"t" for value in is_locked))
+
+    def commit(self, connection: Connection) -> None:
+        self._execute(connection, "COMMIT")
+
+    def is_in_transaction(self, _connection: Connection) -> bool:
+        return True  # Postgres never ends one by itself, and a COMMIT of one that failed is an error here
+
+    def lock_organization(self, connection: Connection, organization_id: str) -> None:
+        connection.execute(_LOCK_ORGANIZATION, {"organization_id": organization_id})
+
+    def lock_exclusively(self, connection: Connection, purpose: str) -> None:
+        connection.execute(_LOCK_EXCLUSIVELY, {"purpose": f"log10-server: {purpose}"})
+
+    @contextmanager
+    def migrating(self) -> Iterator[Connection]:
+        with self.write_engine.connect() as connection, connection.begin():
+            self.begin_write(connection, ())
+            connection.execute(text("SET LOCAL lock_timeout = '120s'"))
+            connection.execute(text("SET LOCAL statement_timeout = 0"))
+            self.lock_exclusively(connection, "migration")
+            connection.execute(text("SET LOCAL lock_timeout = '10s'"))
+            yield connection
+            self.commit(connection)
+
+    def _execute(self, connection: Connection, statements: str) -> list[bytes | None]:
+        """The values of the row that the last of these statements returns.
+
+        They have no parameters, so they go to libpq itself: a cursor would take twice as long.
+        """
+        result = self.drive(connection, lambda driver: _execute(driver.pgconn, statements.encode()))
+        return [result.get_value(0, column) for column in range(result.nfields)]
+
+    def _discard_old_plans(self, connection: Connection) -> None:
+        """Discard plans that were made when the tables were much smaller.
+
+        A connection keeps the plans of its statements, and of the checks of foreign keys. Those made for a table that
+        was as good as empty read all of it, for as long as it takes Postgres to count again: a minute in which a busy
+        program stores a hundred thousand rows.
+        """
+        if connection.info.get("log10_times_grown") != self._times_grown:
+            self.drive(connection, lambda driver: driver.execute("DISCARD PLANS"))
+            connection.info["log10_times_grown"] = self._times_grown
+
+    def count_inserted(self, table: Table, rows: int) -> None:
+        """Count rows; whenever those of a table have become four times as many, connections discard their plans."""
+        inserted = self._inserted.get(table.name, 0)
+        self._inserted[table.name] = inserted + rows
+        if (inserted + rows).bit_length() // 2 > max(inserted.bit_length() // 2, 2):
+            self._times_grown += 1
+
+    # Statements
+
+    def in_list(self, column: Column[Any], values: Sequence[Any]) -> ColumnElement[bool]:
+        return column == any_(bindparam(None, list(values), type_=_array_type(column)))
+
+    def driver_sql(self, sql: str) -> str:
+        return _ARRAY_PARAMETER.sub(r"%(\1)b::", sql)
+
+    def insert(self, table: Table, rows: Sequence[Row], on_conflict: str) -> Iterator[BulkStatement]:
+        self.count_inserted(table, len(rows))
+        if len(rows) == 1:  # without arrays, which psycopg is slow to build
+            yield BulkStatement(bulk.insert_values(table, _MARK) + on_conflict, rows[0])
+        else:
+            yield BulkStatement(_insert_arrays(table) + on_conflict, [rows[0][0], *_arrays(table, rows)])
+
+    def replace(self, table: Table, rows: Sequence[Row]) -> BulkStatement:
+        return bulk.replace_rows(table, rows, _MARK)
+
+    def remove(self, table: Table, rows: Sequence[Row]) -> BulkStatement:
+        return BulkStatement(_delete_arrays(table), [*_arrays(table, rows), rows[0][0]])
+
+    def combine(self, inserts: Sequence[BulkStatement]) -> BulkStatement:
+        sql = _combine(tuple(insert.sql for insert in inserts))
+        return BulkStatement(sql, list(chain.from_iterable(insert.parameters for insert in inserts)))
+
+    # Errors
+
+    def is_unavailable(self, error: Exception) -> bool:
+        # An error without a code is that of a lost connection.
+        state = self.sqlstate(error) or "08000"
+        return isinstance(error, OperationalError | InterfaceError) and state[:2] in _UNAVAILABLE
+
+    def is_conflict(self, error: Exception) -> bool:
+        return self.sqlstate(error) in _CONFLICTS
+
+
+# Classes of error codes. 57: stopped or cancelled, 53: out of disk or memory, 08: connection, 55: a lock was waited
+# for too long, 25: the server is read-only or ended an idle transaction, 58: an error of its system.
+_UNAVAILABLE = {"57", "53", "08", "55", "25", "58"}
+# A foreign key or a unique key that another transaction has changed, a serialization failure, a deadlock.
+_CONFLICTS = {"23503", "23505", "40001", "40P01"}
+# Arrays go to Postgres in binary: as text, psycopg looks through each of their texts for what must be escaped.
+_ARRAY_PARAMETER = re.compile(r"%\((\w+)\)s::(?=\w+\[\])")
+
+
+def _engine(url: URL, connections: int) -> Engine:
+    """Connections in autocommit mode: `Postgres` says itself when a transaction begins and ends."""
+    engine = create_engine(
+        url,
+        isolation_level="AUTOCOMMIT",
+        connect_args={
+            "connect_timeout": _CONNECT_TIMEOUT,
+            "application_name": "log10-server",
+            "keepalives_idle": 10,
+            "keepalives_interval": 5,
+            "keepalives_count": 3,
+            "tcp_user_timeout": 10_000,
+        },
+        pool_size=connections,
+        pool_use_lifo=True,
+        pool_timeout=10,
+    )
+
+    @event.listens_for(engine, "connect")
+    def prepare(connection: Any, _record: object) -> None:
+        # A server that is set to answer before it has written would break the promise of an answer.
+        autocommit, connection.autocommit = connection.autocommit, True
+        connection.execute(
+            "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
+        )
+        connection.execute("SET lock_timeout = '10s'")
+        connection.execute("SET statement_timeout = '60s'")
+        connection.autocommit = autocommit
+
+    return engine
+
+
+def _execute(connection: PGconn, statements: bytes) -> PGresult:
+    """The result of the last statement. Raises an error of the driver, also for a COMMIT of what had failed before."""
+    result = connection.exec_(statements)
+    if not result.error_message and result.command_status != b"ROLLBACK":
+        return result
+    if not result.error_message:
+        raise psycopg.errors.InFailedSqlTransaction("A statement failed, so there was nothing to commit.")
+    if connection.status != ConnStatus.OK:  # the error of a lost connection has no code that says so
+        raise psycopg.OperationalError(result.error_message.decode(errors="replace"))
+    raise psycopg.errors.error_from_result(result)
+
+
+def _lock_key(organization_id: str) -> str:
+    """As `_LOCK_ORGANIZATION` has it, for a statement without parameters: in hexadecimal any id is only a text."""
+    return _LOCK_KEY.format(f"convert_from(decode('{organization_id.encode().hex()}', 'hex'), 'UTF8')")
+
+
+def _array_type(column: ColumnElement[Any]) -> ARRAY[Any]:
+    return ARRAY(BigInteger() if isinstance(column.type, BigInteger) else Text())
+
+
+# Bulk statements take an array for each column but the organization, which is the same in each row.
+_ARRAY_CASTS: dict[type, str] = {BigInteger: "bigint[]", Integer: "integer[]", Boolean: "boolean[]", Double: "float8[]"}
+_TEXT_ARRAY = "text[]"
+
+
+@cache
+def _unnest(table: Table) -> str:
+    columns = list(table.columns)[1:]
+    return f"unnest({', '.join(f'%b::{_ARRAY_CASTS.get(type(column.type), _TEXT_ARRAY)}' for column in columns)})"
+
+
+@cache
+def _insert_arrays(table: Table) -> str:
+    names = bulk.column_names(table)
+    return f"INSERT INTO {table.name} ({names}) SELECT %s, new_rows.* FROM {_unnest(table)} AS new_rows"
+
+
+@cache
+def _delete_arrays(table: Table) -> str:
+    organization_id, *others = (column.name for column in table.columns)
+    is_same = " AND ".join(f"{table.name}.{name} = old_rows.{name}" for name in others)
+    old_rows = f"{_unnest(table)} AS old_rows ({', '.join(others)})"
+    return f"DELETE FROM {table.name} USING {old_rows} WHERE {table.name}.{organization_id} = %s AND {is_same}"
+
+
+@cache
+def _combine(statements: tuple[str, ...]) -> str:
+    """One statement that does what all do. None of them sees what another one does."""
+    *others, last = statements
+    parts = ", ".join(f"part_{number} AS ({statement})" for number, statement in enumerate(others))
+    return f"WITH {parts} {last}" if parts else last
+
+
+def _arrays(table: Table, rows: Sequence[Row]) -> list[list[Any] | None]:
+    by_column = list(zip(table.columns, zip(*rows, strict=True), strict=True))
+    return [_array(column, values) for column, values in by_column[1:]]
+
+
+def _array(column: Column[Any], values: Sequence[Any]) -> list[Any] | None:
+    """psycopg takes no list that mixes whole numbers with others, and takes long for nulls, which `unnest` adds."""
+    if values.count(None) == len(values):
+        return None
+    if isinstance(column.type, Double):
+        return [None if value is None else float(value) for value in values]
+    return list(values)

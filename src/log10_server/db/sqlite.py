@@ -1,0 +1,238 @@
+"""SQLite: one file in WAL mode, `synchronous=FULL`, foreign keys on; a write takes the write lock when it begins."""
+
+import json
+import os
+import sqlite3
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
+from itertools import chain
+from pathlib import Path
+from typing import Any, cast
+
+from sqlalchemy import (
+    BindParameter,
+    Column,
+    ColumnElement,
+    Connection,
+    Engine,
+    Select,
+    Table,
+    Text,
+    bindparam,
+    create_engine,
+    event,
+    func,
+    select,
+    text,
+)
+from sqlalchemy.engine import URL
+from sqlalchemy.sql import ClauseElement
+from sqlalchemy.types import TypeEngine
+
+from log10_server.db import bulk, retries
+from log10_server.db.backend import Backend
+from log10_server.db.bulk import BulkStatement, Row
+from log10_server.db.failures import WrongSchema, driver_error_of
+from log10_server.db.query_builder import QueryBuilder
+
+_LOCK_TIMEOUT = 8.0  # seconds that a statement waits for another process's lock on the same file
+_STEPS_BETWEEN_CHECKS = 100_000  # steps of SQLite's machine between two looks at the clock; some milliseconds
+_MARK = "?"
+# Parameters of one INSERT, of which any version of SQLite allows 999. To begin and end a statement for each row costs
+# a third of the row; with more than these nothing more is saved.
+_INSERT_PARAMETERS = 250
+
+
+class SqliteQueryBuilder(QueryBuilder):
+    """Lists are parameters of JSON text, which `json_each` takes apart."""
+
+    begins_joins_at_keys = False
+
+    def in_list(self, column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
+        self.json_lists.add(name)
+        return _in_json(column, bindparam(name, type_=Text()))
+
+    def rows_by_key(self, rows: Select[Any], column: ColumnElement[Any], name: str) -> Select[Any]:
+        return rows.where(self.in_list(column, name))
+
+    def each_value(self, name: str, kind: TypeEngine[Any]) -> ColumnElement[Any]:
+        return bindparam(name, type_=kind)
+
+    def finish(self, statement: ClauseElement) -> ClauseElement:
+        return statement
+
+
+class Sqlite(Backend):
+    """A SQLite file. There is no round trip to save, so statements run one by one and nothing is buffered."""
+
+    name = "sqlite"
+    is_server = False
+    fetches_each_at_once = False
+    buffers_inserts = False
+    query_builder = SqliteQueryBuilder
+
+    def __init__(self, url: URL, readers: int) -> None:
+        """Opens no connection yet."""
+        self.url = url
+        self.read_engine = _engine(url, readers + 2)
+        self.write_engine = _engine(url, 2).execution_options(log10_writes=True)
+        super().__init__()
+
+    def describe(self) -> str:
+        return f"SQLite: {os.path.abspath(str(self.url.database))}"
+
+    def exists(self) -> bool:
+        return Path(str(self.url.database)).exists()
+
+    # Transactions
+
+    def begin_read(self, connection: Connection, deadline: float | None) -> None:
+        driver = _driver(connection)
+        driver.execute("BEGIN")  # so that all that is read is of one moment
+        if deadline is not None:
+            driver.set_progress_handler(lambda: int(time.monotonic() > deadline), _STEPS_BETWEEN_CHECKS)
+
+    def end_read(self, connection: Connection) -> None:
+        _driver(connection).set_progress_handler(None, 0)
+        super().end_read(connection)
+
+    def begin_write(self, _connection: Connection, organization_ids: Sequence[str]) -> Iterable[str]:
+        return organization_ids  # whoever has the write lock has it for all organizations
+
+    def commit(self, connection: Connection) -> None:
+        pass  # SQLAlchemy does it
+
+    def is_in_transaction(self, connection: Connection) -> bool:
+        return _driver(connection).in_transaction
+
+    def lock_organization(self, connection: Connection, organization_id: str) -> None:
+        pass  # the write lock is taken
+
+    def lock_exclusively(self, connection: Connection, purpose: str) -> None:
+        pass  # the write lock is taken
+
+    @contextmanager
+    def migrating(self) -> Iterator[Connection]:
+        _create_file(Path(str(self.url.database)))
+        with self.write_engine.connect() as connection:
+            driver = _driver(connection)
+            driver.execute("PRAGMA journal_mode=WAL")
+            driver.execute("PRAGMA foreign_keys=OFF")  # a batch migration drops and renames tables
+            try:
+                with connection.begin():
+                    yield connection
+                    if broken := driver.execute("PRAGMA foreign_key_check").fetchall():
+                        raise WrongSchema(f"The migration would break {len(broken)} references; nothing was changed.")
+            finally:
+                driver.execute("PRAGMA foreign_keys=ON")
+
+    # Statements
+
+    def in_list(self, column: Column[Any], values: Sequence[Any]) -> ColumnElement[bool]:
+        return _in_json(column, bindparam(None, json.dumps(list(values), ensure_ascii=False)))
+
+    def driver_sql(self, sql: str) -> str:
+        return sql
+
+    def insert(self, table: Table, rows: Sequence[Row], on_conflict: str) -> Iterator[BulkStatement]:
+        rows_at_once = _INSERT_PARAMETERS // len(table.columns)
+        whole = len(rows) - len(rows) % rows_at_once
+        if whole:
+            parameters = (
+                tuple(chain.from_iterable(rows[start : start + rows_at_once]))
+                for start in range(0, whole, rows_at_once)
+            )
+            yield BulkStatement(bulk.insert_values(table, _MARK, rows_at_once) + on_conflict, parameters, True)
+        if whole < len(rows):
+            yield BulkStatement(bulk.insert_values(table, _MARK) + on_conflict, rows[whole:], True)
+
+    def replace(self, table: Table, rows: Sequence[Row]) -> BulkStatement:
+        return bulk.replace_rows(table, rows, _MARK)
+
+    def remove(self, table: Table, rows: Sequence[Row]) -> BulkStatement:
+        return BulkStatement(_delete_row(table), rows, True)
+
+    def combine(self, inserts: Sequence[BulkStatement]) -> BulkStatement:
+        raise NotImplementedError("SQLite buffers no inserts, so there is nothing to combine.")
+
+    # Errors
+
+    def is_unavailable(self, error: Exception) -> bool:
+        return getattr(driver_error_of(error), "sqlite_errorcode", 0) & 0xFF in _UNAVAILABLE
+
+    def is_conflict(self, error: Exception) -> bool:
+        return isinstance(driver_error_of(error), sqlite3.IntegrityError)
+
+
+_UNAVAILABLE = {
+    sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_INTERRUPT,
+}  # fmt: skip
+
+
+def _driver(connection: Connection) -> sqlite3.Connection:
+    return cast(sqlite3.Connection, connection.connection.driver_connection)
+
+
+def _engine(url: URL, connections: int) -> Engine:
+    engine = create_engine(
+        url,
+        connect_args={"check_same_thread": False, "isolation_level": None, "timeout": _LOCK_TIMEOUT},
+        pool_size=connections,
+    )
+
+    @event.listens_for(engine, "connect")
+    def prepare(connection: sqlite3.Connection, _record: object) -> None:
+        # FULL: a commit in WAL mode is on disk before it is answered; NORMAL may lose it in a power cut.
+        for pragma in ("foreign_keys=ON", "synchronous=FULL", "temp_store=MEMORY", "cache_size=-16000"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        driver = _driver(connection)
+        if driver.in_transaction:
+            return
+        if connection.get_execution_options().get("log10_writes"):
+            _begin_immediate(driver)
+        else:
+            driver.execute("BEGIN")
+
+    return engine
+
+
+def _begin_immediate(driver: sqlite3.Connection) -> None:
+    """Take the write lock first: a deferred transaction that reads and then writes fails at once when another one
+    wrote between, and no timeout helps."""
+    driver.execute("PRAGMA busy_timeout=0")
+    try:
+        retries.SQLITE_WRITE_LOCK.run(lambda: driver.execute("BEGIN IMMEDIATE"), _is_busy)
+    finally:
+        driver.execute(f"PRAGMA busy_timeout={int(_LOCK_TIMEOUT * 1000)}")
+
+
+def _is_busy(error: Exception) -> bool:
+    return isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+
+
+def _create_file(path: Path) -> None:
+    """Make the file where there is none, readable by its owner alone: it holds what people asked their models."""
+    try:
+        if path.is_dir():
+            raise WrongSchema(f"The database file {path} is a folder.")
+        if not path.exists():
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+    except FileExistsError:
+        pass  # another program has just made it
+    except OSError as error:
+        raise WrongSchema(f"The database file {path.resolve()} can't be made: {error.strerror}.") from None
+
+
+def _in_json(column: ColumnElement[Any], parameter: BindParameter[Any]) -> ColumnElement[bool]:
+    return column.in_(select(text("value")).select_from(func.json_each(parameter)))
+
+
+@cache
+def _delete_row(table: Table) -> str:
+    return f"DELETE FROM {table.name} WHERE {' AND '.join(f'{column.name} = {_MARK}' for column in table.columns)}"

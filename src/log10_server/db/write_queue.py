@@ -1,0 +1,108 @@
+"""The queue of waiting writes: bounded by count and bytes, and taken from in batches that share a commit."""
+
+import asyncio
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from log10_server.errors import Unavailable
+
+BATCH_COUNT = 256
+BATCH_BYTES = 32 << 20
+_LONGEST_WAIT = 0.005  # seconds that a batch is held open for callers that are expected to come back
+_MANY = 16  # callers, from which on the batch is split in two
+
+NO_ENTRY = object()
+
+
+@dataclass(slots=True, eq=False)
+class Write:
+    """One write, and the future of the call that waits for it."""
+
+    organization_id: str
+    run: Callable[..., Any]
+    entry: Any  # what the recorder `run` records together with other entries; NO_ENTRY: `run` needs only a `Tx`
+    alone: bool
+    size: int
+    loop: asyncio.AbstractEventLoop
+    future: asyncio.Future[Any]
+    outcome: Any = None  # an exception is raised to the caller
+
+
+class WriteQueue:
+    """Writes in the order in which they came. Any thread adds to it; one thread, the writer's, takes from it."""
+
+    def __init__(self, max_count: int, max_bytes: int, *, splits_batches: bool) -> None:
+        """`splits_batches`: whether the database stores one batch while this process prepares the next one."""
+        self._max_count = max_count
+        self._max_bytes = max_bytes
+        self._splits_batches = splits_batches
+        self._writes: deque[Write] = deque()
+        self._bytes = 0
+        self._is_open = True
+        self._changed = threading.Condition()
+        self._wake_at = 1  # so many writes must wait for the writer's thread to be woken
+        self._expected = 1  # so many writes are worth waiting for, until this time (`time.monotonic`)
+        self._expected_until = 0.0
+
+    def add(self, write: Write) -> None:
+        """Raises Unavailable when the queue is closed, or as full as it may be."""
+        with self._changed:
+            if not self._is_open:
+                raise Unavailable("The server is stopping.", code="stopping")
+            if len(self._writes) >= self._max_count or (self._bytes + write.size > self._max_bytes and self._writes):
+                raise Unavailable("Too many writes are waiting. Try again in a moment.", code="overloaded")
+            self._writes.append(write)
+            self._bytes += write.size
+            if len(self._writes) >= self._wake_at:
+                self._changed.notify()
+
+    def add_again(self, writes: list[Write]) -> None:
+        """Put writes that could not be done yet at the end of the queue, however full it is."""
+        with self._changed:
+            self._writes.extend(writes)
+            self._bytes += sum(write.size for write in writes)
+
+    def close(self) -> None:
+        """Refuse what comes from now on. What waits is still taken."""
+        with self._changed:
+            self._is_open = False
+            self._changed.notify()
+
+    def take_batch(self) -> list[Write]:
+        """Wait for writes, and take those that go into one transaction; none when the queue is closed and empty."""
+        batch: list[Write] = []
+        size = 0
+        with self._changed:
+            while self._is_open and not self._writes:
+                self._changed.wait()
+            remaining = self._expected_until - time.monotonic()
+            if self._is_open and len(self._writes) < self._expected and remaining > 0:
+                self._wake_at = self._expected
+                self._changed.wait(remaining)
+                self._wake_at = 1
+            while self._writes and len(batch) < BATCH_COUNT:
+                first = self._writes[0]
+                if batch and (first.alone or batch[0].alone or size + first.size > BATCH_BYTES):
+                    break
+                batch.append(self._writes.popleft())
+                size += first.size
+            self._bytes -= size
+        return batch
+
+    def expect(self, count: int, seconds: float) -> None:
+        """Say, before `count` callers are answered, how long their transaction took: they may all write again at once.
+
+        A few are all waited for, because a transaction costs more than they do. With 16 or more waiting writes the
+        batch is split in two, so parsing one half overlaps with Postgres storing the other; SQLite stores in this
+        process, so nothing overlaps. A caller that came alone is not waited for, and nobody for much longer than the
+        transaction took, because no more than that is saved.
+        """
+        self._expected = count
+        if self._splits_batches and count > 1:
+            together = len(self._writes) + count
+            self._expected = together if together < _MANY else (together + 1) // 2
+        self._expected_until = time.monotonic() + min(2 * seconds, _LONGEST_WAIT)
