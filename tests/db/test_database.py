@@ -139,6 +139,42 @@ def test_what_is_inserted_together_is_found_by_what_is_asked_meanwhile_and_at_th
     assert store.completions.find_existing_ids(tx, "abc") == {"a", "b", "c"}
 
 
+_COUNT_IDS = text("SELECT count(*) FROM session WHERE organization_id = :mine")
+
+
+@pytest.mark.parametrize("connection_is_held", [False, True])
+def test_buffered_rows_are_seen_by_statements_that_sqlalchemy_runs(tx: Tx, connection_is_held: bool) -> None:
+    """SQLite saw the rows, and Postgres did not, also where the connection was taken before they were inserted."""
+    held = tx.connection
+
+    def count() -> int:
+        connection = held if connection_is_held else tx.connection
+        return int(connection.scalar(_COUNT_IDS, {"mine": tx.organization_id}) or 0)
+
+    with tx.buffered_inserts():
+        tx.insert_many(session, [SessionRow(tx.organization_id, "a", 1)])
+        assert count() == 1
+        tx.insert_many(session, [SessionRow(tx.organization_id, "b", 1)])
+        assert tx.connection.execute(tx.delete(session).where(session.c.id == "b")).rowcount == 1
+        tx.insert_many(session, [SessionRow(tx.organization_id, "c", 1)])
+        with tx.connection.begin_nested():
+            assert count() == 2
+
+    assert count() == 2
+
+
+def test_buffered_rows_that_can_not_be_stored_are_refused_by_the_next_statement(tx: Tx) -> None:
+    def insert() -> None:
+        with tx.connection.begin_nested(), tx.buffered_inserts():
+            store.completions.add(tx, [row(tx, "a", session_id="nowhere")])
+            tx.connection.execute(text("SELECT 1"))
+
+    with pytest.raises(IntegrityError):
+        insert()
+
+    assert store.completions.find_existing_ids(tx, "a") == set()
+
+
 def test_what_is_inserted_together_and_linked_to_nothing_is_refused_as_a_whole(tx: Tx) -> None:
     def insert() -> None:
         with tx.connection.begin_nested(), tx.buffered_inserts():

@@ -106,7 +106,9 @@ class Postgres(Backend):
         """Opens no connection yet."""
         self.url = url
         self.read_engine = _engine(url, readers + 2)
-        self.write_engine = _engine(url, 2).execution_options(log10_writes=True)
+        engine = _engine(url, 2)
+        event.listen(engine, "before_cursor_execute", _flush_buffered_inserts)
+        self.write_engine = engine.execution_options(log10_writes=True)
         self._inserted: dict[str, int] = {}  # rows by table
         self._times_grown = 0
         super().__init__()
@@ -255,6 +257,12 @@ def _engine(url: URL, connections: int) -> Engine:
         connection.autocommit = autocommit
 
     return engine
+
+
+def _flush_buffered_inserts(connection: Connection, *_: object) -> None:
+    """Before SQLAlchemy runs a statement, insert what `Tx.buffered_inserts` holds back: the statement must see it."""
+    if flush := connection.info.get("log10_flush"):
+        flush()
 
 
 def _execute(connection: PGconn, statements: bytes) -> PGresult:

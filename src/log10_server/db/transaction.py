@@ -111,19 +111,22 @@ class Tx:
     def buffered_inserts(self) -> Iterator[None]:
         """Rows that are inserted inside go to Postgres in one statement: at the end, or before the next statement.
 
-        What can't be stored is raised when they are sent. Nothing inside may run on the connection through
-        SQLAlchemy: it would run before them.
+        Each statement sees them, those that SQLAlchemy runs on the connection too. What can't be stored is raised
+        when they are sent.
         """
         assert self._buffer is None, "one inside another would send too late what the outer one holds"
         if not self.backend.buffers_inserts:
             yield
             return
         self._buffer = []
+        info = self.connection.info  # a lost connection would not give it any more
+        info["log10_flush"] = self._flush
         try:
             yield
             self._flush()
         finally:
             self._buffer = None
+            info.pop("log10_flush", None)
 
     def _insert(self, table: Table, rows: Sequence[Row], on_conflict: str) -> None:
         if not rows:
