@@ -14,6 +14,7 @@ from log10_server.db import migrations
 from log10_server.db.database import Database
 from log10_server.db.transaction import Tx
 from log10_server.errors import Refusal
+from log10_server.runtime.context import Actor
 from log10_server.services import completions, feedback, feedback_tasks, sessions
 from log10_server.services.completions import Entry
 from log10_server.services.feedback import NewFeedback
@@ -95,7 +96,11 @@ def fill(database: Database, organization_id: str, count: int = 300, seed: int =
             state: State = random.choice([feedback.ACCEPTED, feedback.ACCEPTED, feedback.PROPOSED, feedback.REJECTED])
             values = random.choice([*NASTY, '{"grade":5}', '{"grade":2}'])
             task_id = f"task-{number % 3}"
-            given.append(NewFeedback(f"f-{number}", task_id, values, random.choice(["", "é\n"]), Listed(ids), state))
+            given.append(
+                NewFeedback(f"f-{number}", task_id, values, random.choice(["", "é\n"]), Listed(ids), state)._replace(
+                    author=random.choice([None, Actor("token-1", "é grader", "model")])
+                )
+            )
         given.append(NewFeedback(None, "task-0", '{"grade":4}', "by tag", Selector(("x",), True, 10_000)))
         given.append(NewFeedback("alone", "task-0", "{}", "", Selector(("no such",), True, 10)))
         assert not [one for one in feedback.record(tx, given) if isinstance(one, Refusal)]

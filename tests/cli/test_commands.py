@@ -348,3 +348,17 @@ def test_every_command_says_in_one_line_that_the_database_is_away(quickly: Quick
 
     is_refused(ran, "database", "log10 on 127.0.0.1:1")
     assert "s3cret" not in ran.stderr
+
+
+def test_a_token_can_have_a_name_which_the_list_shows(program: Program) -> None:
+    program.run("organization", "create", "--id", "o")
+
+    issued = program.run("token", "issue", "o", "--name", "nightly grader")
+    again = program.run("token", "issue", "o", "--name", "nightly grader")
+    blank = program.run("token", "issue", "o", "--name", " ")
+
+    assert issued.returncode == 0, issued.stderr
+    assert "nightly grader" in program.run("token", "list", "o").stdout
+    assert again.returncode != 0
+    assert "nightly grader" in again.stderr
+    assert blank.returncode != 0

@@ -298,7 +298,7 @@ def test_down_from_filling_in_behind_leaves_no_task_half_filled(fresh: Database)
             "INSERT INTO feedback_task VALUES ('o', 't', 0, '', '', '{}', '[]', false, '')",
             "INSERT INTO feedback_task_tag VALUES ('o', 't', 1)",
             "INSERT INTO feedback_task_tag VALUES ('o', 't', 2)",
-            "INSERT INTO feedback VALUES ('o', 'f', 0, 't', '{}', '', '', '', 'accepted')",
+            "INSERT INTO feedback VALUES ('o', 'f', 0, 't', '{}', '', '', '', 'accepted', NULL, NULL, NULL)",
             "INSERT INTO feedback_completion VALUES ('o', 'f', 'c1', 0, 't')",
             "INSERT INTO ungraded VALUES ('o', 'c3', 't', 3)",  # of another selector
             "INSERT INTO ungraded_backfill VALUES ('o', 't', 3, 'c3')",
@@ -310,6 +310,34 @@ def test_down_from_filling_in_behind_leaves_no_task_half_filled(fresh: Database)
     with fresh.reading() as connection:
         found = connection.exec_driver_sql("SELECT completion_id, task_id, created_at FROM ungraded").all()
     assert sorted(map(tuple, found)) == [("c0", "t", 0), ("c2", "t", 2)]
+
+
+def test_feedback_and_tokens_from_before_there_were_authors_stay_and_lose_only_these_on_the_way_back(
+    fresh: Database,
+) -> None:
+    migrations.migrate(fresh, "0007")
+    with fresh.writing() as connection:
+        for statement in (
+            "INSERT INTO organization (id, slug, created_at) VALUES ('o', 'o', 0)",
+            "INSERT INTO token (organization_id, id, digest, created_at) VALUES ('o', 't1', 'd1', 0)",
+            "INSERT INTO feedback_task VALUES ('o', 't', 0, '', '', '{}', '[]', false, '')",
+            "INSERT INTO feedback VALUES ('o', 'f', 7, 't', '{}', 'kept', '', '', 'proposed')",
+        ):
+            connection.exec_driver_sql(statement)
+    migrations.migrate(fresh)
+    with fresh.writing() as connection:
+        old = connection.exec_driver_sql("SELECT author, author_id, author_kind FROM feedback").one()
+        connection.exec_driver_sql("UPDATE feedback SET author = 'é', author_id = 't1', author_kind = 'program'")
+        connection.exec_driver_sql("UPDATE token SET name = 'nightly'")
+
+    migrations.downgrade(fresh, "0007")
+
+    with fresh.reading() as connection:
+        feedback = connection.exec_driver_sql("SELECT * FROM feedback").one()
+        token = connection.exec_driver_sql("SELECT * FROM token").one()
+    assert tuple(old) == (None, None, None)
+    assert tuple(feedback) == ("o", "f", 7, "t", "{}", "kept", "", "", "proposed")
+    assert tuple(token) == ("o", "t1", "d1", 0, None)
 
 
 def test_a_database_of_a_newer_program_is_refused_and_left_as_it_is(fresh: Database) -> None:

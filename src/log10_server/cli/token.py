@@ -21,8 +21,9 @@ def token() -> None:
 @token.command("issue")
 @click.argument("organization", required=False)
 @click.option("--value-from-stdin", is_flag=True, help="Keep a token that your programs already have: read its value.")
+@click.option("--name", help="What feedback that is given with the token shows as its author.")
 @reports_errors
-def issue_token(organization: str | None, value_from_stdin: bool) -> None:
+def issue_token(organization: str | None, value_from_stdin: bool, name: str | None) -> None:
     """Issue a token for ORGANIZATION and print it, this once.
 
     ORGANIZATION is an id or a slug; leave it out when there is only one organization.
@@ -30,7 +31,7 @@ def issue_token(organization: str | None, value_from_stdin: bool) -> None:
     value = sys.stdin.readline().strip("\r\n") if value_from_stdin else None
     with open_existing() as database, database.writing() as connection:
         owner = choose_organization(directory.list_all(connection), organization)
-        issued = organizations.issue_token(connection, database.clock, owner.id, value)
+        issued = organizations.issue_token(connection, database.clock, owner.id, value, name)
     if value_from_stdin:
         click.echo(f"Organization {owner.id} now accepts the token that you gave. The token's id:", err=True)
         click.echo(issued.row.id)
@@ -44,7 +45,7 @@ def issue_token(organization: str | None, value_from_stdin: bool) -> None:
 @as_json_option
 @reports_errors
 def list_tokens(organization: str | None, as_json: bool) -> None:
-    """List the tokens of ORGANIZATION, oldest first: id, when it was issued, and whether it is good or revoked.
+    """List the tokens of ORGANIZATION, oldest first: id, when it was issued, good or revoked, name.
 
     ORGANIZATION is an id or a slug; leave it out when there is only one organization.
     """
@@ -57,13 +58,14 @@ def list_tokens(organization: str | None, as_json: bool) -> None:
         return
     for row in rows:
         status = "good" if row.revoked_at is None else f"revoked {as_time(row.revoked_at)}"
-        click.echo(f"{row.id}  {as_time(row.created_at)}  {status}")
+        click.echo("  ".join([row.id, as_time(row.created_at), status, *([row.name] if row.name else [])]))
 
 
 def _as_object(row: TokenRow) -> dict[str, Any]:
     return {
         "id": row.id,
         "organization_id": row.organization_id,
+        "name": row.name,
         "created_at_ms": row.created_at // 1000,
         "revoked_at_ms": None if row.revoked_at is None else row.revoked_at // 1000,
     }

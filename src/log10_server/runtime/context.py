@@ -2,12 +2,13 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Literal, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 from log10_server.db.transaction import Tx
 from log10_server.errors import Refusal
 from log10_server.runtime.runtime import TIMEOUT_SECONDS, Runtime
 from log10_server.settings import Limits
+from log10_server.store.feedback import AuthorKind
 from log10_server.store.organizations import OrganizationRow
 
 T = TypeVar("T")
@@ -17,15 +18,13 @@ R = TypeVar("R")
 # To read a body of more bytes takes long enough to do it in a thread.
 LARGE_BODY = 1 << 18
 
-ActorKind = Literal["person", "program", "model"]
-
 
 class Actor(NamedTuple):
     """Who acts: what the author of new feedback is. `name` is the name to show; `kind` says what bears it."""
 
     id: str
     name: str
-    kind: ActorKind
+    kind: AuthorKind
 
 
 class Caller(NamedTuple):

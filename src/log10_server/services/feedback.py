@@ -220,6 +220,9 @@ def _record_each_id_once(tx: Tx, uploads: Mapping[int, NewFeedback]) -> dict[int
             completions_summary=line,
             content_digest=digests[number],
             state=new.state,
+            author=new.author and new.author.name,
+            author_id=new.author and new.author.id,
+            author_kind=new.author and new.author.kind,
         )
     store.feedback.add(tx, list(rows.values()))
     new_feedback = {number: Matched(row, matches[number]) for number, row in rows.items()}

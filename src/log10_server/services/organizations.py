@@ -66,11 +66,20 @@ def get(connection: Connection, id_or_slug: str) -> OrganizationRow:
     return row
 
 
-def issue_token(connection: Connection, clock: Clock, organization_id: str, value: str | None = None) -> Issued:
+def issue_token(
+    connection: Connection, clock: Clock, organization_id: str, value: str | None = None, name: str | None = None
+) -> Issued:
     """Issue a token for the organization. A `value` is a token that programs already have and keep.
 
-    Raises Invalid for a value that can't be sent in a header, Conflict for one that was issued before.
+    The `name` is what the feedback of its bearers shows as their author; no two good tokens of an organization share one.
+    Raises Invalid for a value that can't be sent in a header and for what can't be a name, Conflict for a value that was
+    issued before and for a name that is taken.
     """
+    if name is not None:
+        if not _is_token_name(name):
+            raise Invalid.at("/name", f"A token's name has 1 to {_MOST_NAME_BYTES} bytes, all of them printable.")
+        if store.has_token_named(connection, organization_id, name):
+            raise Conflict(f"The organization has a good token named {name!r} already.")
     if value is None:
         value = TOKEN_PREFIX + secrets.token_urlsafe(_RANDOM_TOKEN_BYTES)
     elif len(value) < _LEAST_TOKEN or not (value.isascii() and value.isprintable()) or value != value.strip():
@@ -80,7 +89,7 @@ def issue_token(connection: Connection, clock: Clock, organization_id: str, valu
     if store.find_token(connection, digest(value)) is not None:
         raise Conflict("This token was issued before.")
     at = clock.now()
-    row = TokenRow(organization_id, uuid7(at), digest(value), at, None)
+    row = TokenRow(organization_id, uuid7(at), digest(value), at, None, name)
     store.add_token(connection, row)
     return Issued(row, value)
 
@@ -96,13 +105,17 @@ def find_caller(connection: Connection, token: str) -> Caller | None:
     owner = store.find_owner(connection, digest(token))
     if owner is None:
         return None
-    organization, token_id = owner
-    return Caller(organization, Actor(token_id, token_id, "program"))
+    organization, token_id, name = owner
+    return Caller(organization, Actor(token_id, name or token_id, "program"))
 
 
 def digest(token: str) -> str:
     """What is stored of a token, and looked up for each call."""
     return sha256(token.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def _is_token_name(name: str) -> bool:
+    return name == name.strip() and name.isprintable() and 0 < len(name.encode("utf-8", "replace")) <= _MOST_NAME_BYTES
 
 
 def _is_name(name: str) -> bool:

@@ -16,7 +16,7 @@ from log10_server.services.feedback import ACCEPTED, PROPOSED, NewFeedback
 from log10_server.services.feedback_tasks import NewFeedbackTask
 from log10_server.services.selectors import Listed
 from log10_server.store.completions import Cursor
-from log10_server.store.feedback import FeedbackCompletionRow, FeedbackRow
+from log10_server.store.feedback import AuthorKind, FeedbackCompletionRow, FeedbackRow
 from log10_server.store.test_runs import TestRunRow
 from log10_server.store.transfer import Window
 from log10_server.strict_json import canonical
@@ -94,7 +94,7 @@ class KeptTask(NamedTuple):
 class KeptFeedback(NamedTuple):
     """Feedback from elsewhere, which has an id and lists its completions; some of them may be gone.
 
-    A task that is not there is made, archived, by the name given.
+    A task that is not there is made, archived, by the name given. The author is that of the file, if it names one.
     """
 
     given: NewFeedback
@@ -102,6 +102,9 @@ class KeptFeedback(NamedTuple):
     completions_summary: str | None
     content_digest: str | None
     task_name: str | None
+    author: str | None = None
+    author_id: str | None = None
+    author_kind: AuthorKind | None = None
 
 
 class KeptTestRun(NamedTuple):
@@ -283,8 +286,19 @@ def _merged_feedback(known: FeedbackRow | None, one: KeptFeedback, digest: str) 
     given = one.given
     if known is None:
         return FeedbackRow(
-            "", _id(one), 0, given.task_id, given.json_values, given.comment, "", digest, given.state
-        )  # fmt: skip
+            organization_id="",
+            id=_id(one),
+            created_at=0,
+            task_id=given.task_id,
+            json_values=given.json_values,
+            comment=given.comment,
+            completions_summary="",
+            content_digest=digest,
+            state=given.state,
+            author=one.author,
+            author_id=one.author_id,
+            author_kind=one.author_kind,
+        )
     if known.content_digest != digest or known.task_id != given.task_id:
         return None
     if known.state == given.state:

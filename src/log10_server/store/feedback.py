@@ -34,6 +34,9 @@ feedback = owned_table(
     Column("completions_summary", Text, nullable=False),
     Column("content_digest", Digest, nullable=False),
     Column("state", Key, nullable=False, server_default="accepted"),
+    Column("author", Text),
+    Column("author_id", Key),
+    Column("author_kind", Key),
     foreign_key("task_id", "feedback_task"),
 )
 ordered_index(feedback, "created_at", "id")
@@ -64,12 +67,14 @@ is_linked = (feedback.c.organization_id == feedback_completion.c.organization_id
 
 
 State = Literal["proposed", "accepted", "rejected"]
+AuthorKind = Literal["person", "program", "model"]
 
 
 class FeedbackRow(NamedTuple):
     """`content_digest` is of what was uploaded: a repeat under the same id must have the same.
 
-    `state` is proposed, accepted or rejected; only accepted feedback grades.
+    `state` is proposed, accepted or rejected; only accepted feedback grades. `author` is the name of who gave it, as it
+    was then; `author_kind` is person, program or model. Feedback from before there were authors has none.
     """
 
     organization_id: str
@@ -81,6 +86,9 @@ class FeedbackRow(NamedTuple):
     completions_summary: str
     content_digest: str
     state: State
+    author: str | None = None
+    author_id: str | None = None
+    author_kind: AuthorKind | None = None
 
 
 class FeedbackCompletionRow(NamedTuple):

@@ -21,10 +21,13 @@ token = Table(
     Column("digest", Digest, nullable=False),
     Column("created_at", Instant, nullable=False),
     Column("revoked_at", Instant),
+    Column("name", Key),
     PrimaryKeyConstraint("organization_id", "id"),
 )
 Index(None, token.c.digest, unique=True)
 Index(None, token.c.id, unique=True)
+_has_name = token.c.revoked_at.is_(None) & token.c.name.is_not(None)
+Index(None, token.c.organization_id, token.c.name, unique=True, sqlite_where=_has_name, postgresql_where=_has_name)
 
 
 class OrganizationRow(NamedTuple):
@@ -34,13 +37,14 @@ class OrganizationRow(NamedTuple):
 
 
 class TokenRow(NamedTuple):
-    """A token without its value: only a digest is kept."""
+    """A token without its value: only a digest is kept. Of the good tokens of an organization no two share a name."""
 
     organization_id: str
     id: str
     digest: str
     created_at: int
     revoked_at: int | None
+    name: str | None = None
 
 
 check_columns(OrganizationRow, organization)
@@ -88,13 +92,19 @@ def revoke_token(connection: Connection, token_id: str, at: int) -> bool:
 
 
 _owner = (
-    select(organization, token.c.id)
+    select(organization, token.c.id, token.c.name)
     .join(token, token.c.organization_id == organization.c.id)
     .where(token.c.revoked_at.is_(None))
 )
 
 
-def find_owner(connection: Connection, digest: str) -> tuple[OrganizationRow, str] | None:
-    """The organization of the token with this digest, and the token's id; None unless the token is still good."""
+def find_owner(connection: Connection, digest: str) -> tuple[OrganizationRow, str, str | None] | None:
+    """The organization of the token with this digest, the token's id and its name; None unless it is still good."""
     row = connection.execute(_owner.where(token.c.digest == digest)).first()
-    return None if row is None else (OrganizationRow(*row[:-1]), row[-1])
+    return None if row is None else (OrganizationRow(*row[:-2]), row[-2], row[-1])
+
+
+def has_token_named(connection: Connection, organization_id: str, name: str) -> bool:
+    """Whether a good token of the organization has this name."""
+    same = (token.c.organization_id == organization_id) & (token.c.name == name) & token.c.revoked_at.is_(None)
+    return connection.execute(select(token.c.id).where(same)).first() is not None

@@ -9,9 +9,11 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
+from starlette.routing import Route
 
 from log10_server.db.database import Database
 from log10_server.services import organizations
+from log10_server.web.http.authentication import routes_of
 from log10_server.web.http.endpoint import Endpoint
 from tests.conftest import Api, Organization, Served, problem
 
@@ -20,11 +22,24 @@ HEADERS = ["X-Log10-Organization", "X-Log10-Organization-Id"]
 
 
 def operations(served: Served) -> Iterator[tuple[str, str, Endpoint]]:
-    """Method, path and route of every operation that wants a token."""
-    for route in served.app.routes:
-        if isinstance(route, Endpoint) and route.path.startswith("/api/"):
+    """Method, path and route of every operation of every dialect that asks for a token."""
+    for dialect in served.app.state.dialects:
+        for route in routes_of(dialect) if dialect.credential else ():
+            assert isinstance(route, Endpoint)
             for method in sorted(route.methods or ()):
                 yield method, route.path_format, route
+
+
+def test_every_route_of_the_server_is_either_walked_here_or_public(serving: Served) -> None:
+    walked = {(path, method) for method, path, _ in operations(serving)}
+    public = {
+        id(route) for dialect in serving.app.state.dialects if not dialect.credential for route in routes_of(dialect)
+    }
+
+    for route in serving.app.routes:
+        assert isinstance(route, Route)
+        if id(route) not in public and route.path != "/openapi.json":
+            assert {(route.path_format, method) for method in route.methods or ()} <= walked
 
 
 def filled(path: str, prefix: str) -> str:

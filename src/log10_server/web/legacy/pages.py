@@ -4,6 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 from msgspec import Raw
+from msgspec.structs import asdict
 from pydantic import BaseModel, Field
 from starlette.routing import Match
 from starlette.types import Scope
@@ -46,19 +47,7 @@ class PagedFeedback(Feedback, kw_only=True):
     @classmethod
     def with_task(cls, matched: Matched, task_name: str) -> "PagedFeedback":
         """All that the versioned API answers, and the name."""
-        feedback = Feedback.of(matched)
-        return cls(
-            id=feedback.id,
-            organization_id=feedback.organization_id,
-            created_at_ms=feedback.created_at_ms,
-            task_id=feedback.task_id,
-            json_values=feedback.json_values,
-            matched_completion_ids=feedback.matched_completion_ids,
-            comment=feedback.comment,
-            completions_summary=feedback.completions_summary,
-            state=feedback.state,
-            task_name=task_name,
-        )
+        return cls(**asdict(Feedback.of(matched)), task_name=task_name)
 
 
 class PagedTask(Task, kw_only=True):
@@ -69,18 +58,8 @@ class PagedTask(Task, kw_only=True):
     @classmethod
     def of_row(cls, row: FeedbackTaskRow) -> "PagedTask":
         """All that the versioned API answers, and the time."""
-        task = Task.of(row)
-        return cls(
-            id=task.id,
-            organization_id=task.organization_id,
-            created_at_ms=task.created_at_ms,
-            name=task.name,
-            instruction=task.instruction,
-            json_schema=with_required(row.json_schema),
-            completion_tags_selector=task.completion_tags_selector,
-            archived=task.archived,
-            created_at=utc(row.created_at).isoformat(timespec="microseconds"),
-        )
+        members = {**asdict(Task.of(row)), "json_schema": with_required(row.json_schema)}
+        return cls(**members, created_at=utc(row.created_at).isoformat(timespec="microseconds"))
 
 
 class FeedbackPage(Answer, kw_only=True):

@@ -80,6 +80,9 @@ def _feedback(given: Matched) -> str:
         matched_completion_ids=given.completion_ids,
         completions_summary=row.completions_summary,
         content_digest=row.content_digest,
+        author=row.author,
+        author_id=row.author_id,
+        author_kind=row.author_kind,
     )
 
 

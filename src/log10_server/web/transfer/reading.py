@@ -15,7 +15,7 @@ from log10_server.services.merging import DerivedFields
 from log10_server.services.selectors import Listed
 from log10_server.services.transfer import KeptFeedback, KeptSession, KeptTask, KeptTestRun
 from log10_server.settings import Limits
-from log10_server.store.feedback import State
+from log10_server.store.feedback import AuthorKind, State
 from log10_server.strict_json import members
 from log10_server.web.http.fields import (
     AnyText,
@@ -189,6 +189,9 @@ class FeedbackLine(Line):
     completions_summary: AnyText | None = None
     content_digest: Digest | None = None
     task_name: Name | None = None
+    author: AnyText | None = None
+    author_id: AnyText | None = None
+    author_kind: AuthorKind | None = None
 
     def kept(self) -> KeptFeedback:
         given = NewFeedback(
@@ -200,7 +203,16 @@ class FeedbackLine(Line):
             state=self.state or ACCEPTED,
         )
         at = self.created_at_ms if self.created_at is None else self.created_at
-        return KeptFeedback(given, at, self.completions_summary, self.content_digest, self.task_name or None)
+        return KeptFeedback(
+            given=given,
+            created_at=at,
+            completions_summary=self.completions_summary,
+            content_digest=self.content_digest,
+            task_name=self.task_name or None,
+            author=self.author,
+            author_id=self.author_id,
+            author_kind=self.author_kind,
+        )
 
 
 class TestRunLine(Line):

@@ -12,7 +12,7 @@ from log10_server.errors import FieldError, Invalid
 from log10_server.services import feedback
 from log10_server.services.feedback import Matched, NewFeedback
 from log10_server.services.selectors import Listed, Selector
-from log10_server.store.feedback import Filters, State
+from log10_server.store.feedback import AuthorKind, Filters, State
 from log10_server.web.http.answers import Answer, ObjectText, Reply
 from log10_server.web.http.call import RequestContext
 from log10_server.web.http.endpoint import Endpoint, NoBody
@@ -64,6 +64,17 @@ class Feedback(Answer, kw_only=True):
     comment: Annotated[str, Meta(description="A comment in words; empty when there is none.")]
     completions_summary: Annotated[str, Meta(description="One line that shows a reader what was graded.")]
     state: Annotated[State, Meta(description="A proposal grades nothing until it is accepted.")]
+    author: Annotated[
+        str | None,
+        Meta(
+            description="Who gave the feedback: the name that the token had at that time, or else the token's id. "
+            "Feedback from before version 0.2.0 has no author."
+        ),
+    ] = None
+    author_id: Annotated[str | None, Meta(description="The id of the token that the feedback was given with.")] = None
+    author_kind: Annotated[
+        AuthorKind | None, Meta(description="Whether a person, a program or a model gave the feedback.")
+    ] = None
 
     @classmethod
     def of(cls, matched: Matched) -> "Feedback":
@@ -79,6 +90,9 @@ class Feedback(Answer, kw_only=True):
             comment=row.comment,
             completions_summary=row.completions_summary,
             state=row.state,
+            author=row.author,
+            author_id=row.author_id,
+            author_kind=row.author_kind,
         )
 
 
