@@ -10,7 +10,7 @@ from log10_server.services import completions, feedback
 from log10_server.services.completions import Entry
 from log10_server.services.feedback import NewFeedback
 from log10_server.services.merging import CompletionFields
-from log10_server.services.selectors import Listed
+from log10_server.services.selectors import CompletionList
 from log10_server.strict_json import written
 
 T = TypeVar("T")
@@ -38,7 +38,8 @@ def load_completions(
 def load_feedback(database: Database, organization_id: str, about: Iterator[tuple[int, str]], json_values: str) -> None:
     """Feedback on each completion (by its number) of a task (by its id)."""
     uploads = (
-        NewFeedback(None, task_id, json_values, "", Listed((completion_id(number),))) for number, task_id in about
+        NewFeedback(None, task_id, json_values, "", CompletionList((completion_id(number),)))
+        for number, task_id in about
     )
     for some in _in_pieces(uploads):
         with database.writing() as connection:

@@ -18,9 +18,9 @@ from log10_server.runtime.context import Actor
 from log10_server.services import completions, feedback, feedback_tasks, sessions
 from log10_server.services.completions import Entry
 from log10_server.services.feedback import NewFeedback
-from log10_server.services.feedback_tasks import Changes, NewFeedbackTask
+from log10_server.services.feedback_tasks import FeedbackTaskChanges, NewFeedbackTask
 from log10_server.services.merging import CompletionFields
-from log10_server.services.selectors import Listed, Selector
+from log10_server.services.selectors import CompletionList, Selector
 from log10_server.settings import Limits
 from log10_server.store.feedback import State
 from log10_server.store.test_runs import TestRunRow
@@ -97,9 +97,9 @@ def fill(database: Database, organization_id: str, count: int = 300, seed: int =
             values = random.choice([*NASTY, '{"grade":5}', '{"grade":2}'])
             task_id = f"task-{number % 3}"
             given.append(
-                NewFeedback(f"f-{number}", task_id, values, random.choice(["", "é\n"]), Listed(ids), state)._replace(
-                    author=random.choice([None, Actor("token-1", "é grader", "model")])
-                )
+                NewFeedback(
+                    f"f-{number}", task_id, values, random.choice(["", "é\n"]), CompletionList(ids), state
+                )._replace(author=random.choice([None, Actor("token-1", "é grader", "model")]))
             )
         given.append(NewFeedback(None, "task-0", '{"grade":4}', "by tag", Selector(("x",), True, 10_000)))
         given.append(NewFeedback("alone", "task-0", "{}", "", Selector(("no such",), True, 10)))
@@ -107,7 +107,7 @@ def fill(database: Database, organization_id: str, count: int = 300, seed: int =
         proposed = [one.id for one in given if one.state == "proposed" and one.id]
         feedback.accept(tx, proposed[0], '{"grade":1.0}')
         feedback.reject(tx, proposed[1])
-        feedback_tasks.change(tx, "task-2", Changes(archived=True, name="renamed"))
+        feedback_tasks.change(tx, "task-2", FeedbackTaskChanges(archived=True, name="renamed"))
         for number in random.sample(range(count), count // 20):
             completions.delete(tx, f"c-{number:05}")
         add_test_run(tx, TestRunRow(organization_id, "run-1", tx.now(), "é", "d" * 64, None, None, None))

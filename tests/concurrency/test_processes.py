@@ -35,7 +35,10 @@ def opening(number: int, chance: random.Random) -> dict[str, Any]:
     return {
         "status": "started",
         "kind": "chat",
-        "request": {"model": f"model-{number % 3}", "messages": [{"role": "user", "content": f"Question {number}"}]},
+        "request": {
+            "model": f"model-{number % 3}",
+            "messages": [{"role": "user", "content": f"UsageSelection {number}"}],
+        },
         "tags": chance.sample(TAGS, chance.randint(1, 3)),
         "session_id": f"session-{number % 7}",
         "duration": 0.5,

@@ -15,8 +15,8 @@ from log10_server.runtime.ungraded_backfill import Backfill
 from log10_server.services import completions, feedback, feedback_tasks, ungraded, ungraded_index
 from log10_server.services.completions import Entry
 from log10_server.services.feedback import NewFeedback
-from log10_server.services.feedback_tasks import Changes, NewFeedbackTask
-from log10_server.services.selectors import Listed
+from log10_server.services.feedback_tasks import FeedbackTaskChanges, NewFeedbackTask
+from log10_server.services.selectors import CompletionList
 from tests.conftest import Organization, new_organization
 from tests.services.test_ungraded import assert_kept, rows, wanted
 
@@ -44,7 +44,7 @@ def asking(tx: Tx, *selector: str) -> str:
 
 
 def grade(tx: Tx, task_id: str, *ids: str) -> str:
-    (given,) = feedback.record(tx, [NewFeedback(None, task_id, "{}", "", Listed(ids))])
+    (given,) = feedback.record(tx, [NewFeedback(None, task_id, "{}", "", CompletionList(ids))])
     assert not isinstance(given, Refusal)
     return given.feedback.id
 
@@ -67,7 +67,7 @@ def behind(tx: Tx) -> list[str]:
 def filled(tx: Tx) -> None:
     for _ in range(100):
         for task in behind(tx):
-            ungraded_index.fill_on(tx, task)
+            ungraded_index.continue_backfill(tx, task)
     assert behind(tx) == []
     assert_kept(tx)
 
@@ -77,7 +77,7 @@ def test_a_new_task_is_filled_with_the_newest_first(tx: Tx) -> None:
 
     task = asking(tx, "x")
     first = kept(tx, task)
-    ungraded_index.fill_on(tx, task)
+    ungraded_index.continue_backfill(tx, task)
 
     assert (first, kept(tx, task), behind(tx)) == (ids[:7], ids[:14], [task])
     filled(tx)
@@ -142,11 +142,11 @@ def test_a_task_that_is_archived_before_it_is_whole_asks_for_nothing(tx: Tx) -> 
     task, other = asking(tx, "x"), asking(tx, "x")
     filled(tx)
 
-    feedback_tasks.change(tx, task, Changes(archived=True))
+    feedback_tasks.change(tx, task, FeedbackTaskChanges(archived=True))
 
     assert (listed(tx, task), listed(tx, other), listed(tx)) == ([], ids, ids)
     assert behind(tx) == [task]
-    feedback_tasks.change(tx, other, Changes(archived=True))
+    feedback_tasks.change(tx, other, FeedbackTaskChanges(archived=True))
     assert listed(tx) == []
     filled(tx)
     assert kept(tx, task) == []
@@ -156,10 +156,10 @@ def test_a_task_that_is_taken_out_of_the_archive_before_it_is_empty_asks_for_all
     ids = logged(tx, 0, MANY, "x")
     task = asking(tx, "x")
     filled(tx)
-    feedback_tasks.change(tx, task, Changes(archived=True))
-    ungraded_index.fill_on(tx, task)
+    feedback_tasks.change(tx, task, FeedbackTaskChanges(archived=True))
+    ungraded_index.continue_backfill(tx, task)
 
-    feedback_tasks.change(tx, task, Changes(archived=False))
+    feedback_tasks.change(tx, task, FeedbackTaskChanges(archived=False))
 
     assert listed(tx, task) == listed(tx) == ids
     filled(tx)
@@ -170,10 +170,10 @@ def test_another_selector_leaves_nothing_of_the_one_before(tx: Tx) -> None:
     task = asking(tx, "x")
     filled(tx)
 
-    feedback_tasks.change(tx, task, Changes(selector=("y",)))
+    feedback_tasks.change(tx, task, FeedbackTaskChanges(selector=("y",)))
     at_once = listed(tx, task), listed(tx)
-    ungraded_index.fill_on(tx, task)
-    feedback_tasks.change(tx, task, Changes(selector=("x",)))
+    ungraded_index.continue_backfill(tx, task)
+    feedback_tasks.change(tx, task, FeedbackTaskChanges(selector=("x",)))
 
     assert at_once == (others, others)
     assert listed(tx, task) == listed(tx) == some
@@ -184,7 +184,7 @@ def test_another_selector_leaves_nothing_of_the_one_before(tx: Tx) -> None:
 async def filling(database: Database) -> AsyncIterator[tuple[Writer, Backfill]]:
     """A writer and the loop that fills, as a server has them."""
     writer = Writer(database, 1000, 1 << 20)
-    backfill = Backfill(lambda work: asyncio.to_thread(database.read, work), writer, ungraded_index.fill_on)
+    backfill = Backfill(lambda work: asyncio.to_thread(database.read, work), writer, ungraded_index.continue_backfill)
     writer.start()
     backfill.start()
     try:
@@ -274,11 +274,11 @@ def test_two_loops_and_many_changes_at_once_end_with_what_the_query_finds(
     def archive(tx: Tx) -> None:
         task = chance.choice(feedback_tasks.list_newest(tx, None, 0, 100))
         selector = tuple(chance.sample("xyz", chance.randrange(3)))
-        feedback_tasks.change(tx, task.id, Changes(archived=chance.random() < 0.3, selector=selector))
+        feedback_tasks.change(tx, task.id, FeedbackTaskChanges(archived=chance.random() < 0.3, selector=selector))
 
     def judge(tx: Tx) -> None:
         task = chance.choice(feedback_tasks.list_newest(tx, False, 0, 100))
-        (given,) = feedback.record(tx, [NewFeedback(None, task.id, "{}", "", Listed((some_id(), some_id())))])
+        (given,) = feedback.record(tx, [NewFeedback(None, task.id, "{}", "", CompletionList((some_id(), some_id())))])
         if not isinstance(given, Refusal) and chance.random() < 0.5:
             feedback.delete(tx, given.feedback.id)
 
@@ -286,10 +286,10 @@ def test_two_loops_and_many_changes_at_once_end_with_what_the_query_finds(
         async with filling(database) as (one, first), filling(database) as (other, second):
             for turn in range(20):
                 await asyncio.gather(*(writer.write(organization.id, change) for writer in (one, other, one)))
-                first.look()
+                first.wake()
                 if turn % 5 == 0:
-                    second.look()
-            first.look()
+                    second.wake()
+            first.wake()
             await until_whole(database)
 
     with database.writing() as connection:

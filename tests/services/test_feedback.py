@@ -11,9 +11,9 @@ from log10_server.db.transaction import Tx
 from log10_server.errors import Conflict, Invalid, Refusal
 from log10_server.services import completions, feedback, feedback_tasks, organizations, ungraded
 from log10_server.services.completions import Entry
-from log10_server.services.feedback import Matched, NewFeedback
-from log10_server.services.feedback_tasks import Changes, NewFeedbackTask
-from log10_server.services.selectors import Listed, Selector
+from log10_server.services.feedback import NewFeedback, StoredFeedback
+from log10_server.services.feedback_tasks import FeedbackTaskChanges, NewFeedbackTask
+from log10_server.services.selectors import CompletionList, Selector
 from log10_server.store.feedback import Filters
 
 TAGS = ["a", "b", "c"]
@@ -26,7 +26,7 @@ def populated(tx: Tx) -> Tx:
         completions.record(tx, [Entry(f"c{number}", {"tags": tags})])
     for number, selector in enumerate([("a",), ("a", "b"), ("c",), ("b",)]):
         feedback_tasks.create(tx, NewFeedbackTask(f"t{number}", "n", "", "{}", selector))
-    feedback_tasks.change(tx, "t3", Changes(archived=True))
+    feedback_tasks.change(tx, "t3", FeedbackTaskChanges(archived=True))
     return tx
 
 
@@ -40,7 +40,7 @@ def new_organization_in(database: Database, connection: Connection) -> str:
 
 
 def upload(**said: Any) -> NewFeedback:
-    new = NewFeedback(None, "t0", "{}", "", Listed(("c1",)))
+    new = NewFeedback(None, "t0", "{}", "", CompletionList(("c1",)))
     return new._replace(**said)
 
 
@@ -48,7 +48,10 @@ def anything(chance: random.Random) -> NewFeedback:
     """An upload, good or bad, often under an id of few."""
     ids = tuple(f"c{chance.randrange(9)}" for _ in range(chance.randint(1, 3)))
     tags = tuple(chance.choices([*TAGS, "none"], [3, 3, 3, 1], k=chance.randint(0, 2)))
-    targets: list[Listed | Selector] = [Listed(ids), Selector(tags, chance.random() < 0.3, chance.choice([1, 3, 100]))]
+    targets: list[CompletionList | Selector] = [
+        CompletionList(ids),
+        Selector(tags, chance.random() < 0.3, chance.choice([1, 3, 100])),
+    ]
     return NewFeedback(
         id=chance.choice([None, "f1", "f2", "f3", "f4", "f5", "f6"]),
         task_id=chance.choice(["t0", "t0", "t1", "t2", "t3", "t4"]),
@@ -58,7 +61,7 @@ def anything(chance: random.Random) -> NewFeedback:
     )
 
 
-def shown(outcome: Matched | Refusal) -> Any:
+def shown(outcome: StoredFeedback | Refusal) -> Any:
     """An outcome without what differs from run to run."""
     if isinstance(outcome, Invalid):
         return [outcome.code, outcome.faults]
@@ -104,7 +107,7 @@ def test_a_repeat_in_the_same_batch_answers_the_first(ready: Tx) -> None:
 def test_other_content_under_an_id_of_the_same_batch_is_refused(ready: Tx) -> None:
     first, second = feedback.record(ready, [upload(id="x"), upload(id="x", comment="other")])
 
-    assert isinstance(first, Matched)
+    assert isinstance(first, StoredFeedback)
     assert isinstance(second, Conflict)
 
 
@@ -112,7 +115,7 @@ def test_an_id_of_a_refused_upload_is_free_in_the_same_batch(ready: Tx) -> None:
     first, second = feedback.record(ready, [upload(id="x", task_id="t9"), upload(id="x")])
 
     assert isinstance(first, Invalid)
-    assert isinstance(second, Matched)
+    assert isinstance(second, StoredFeedback)
 
 
 def test_refusals_stand_where_their_uploads_stood(ready: Tx) -> None:
@@ -122,7 +125,7 @@ def test_refusals_stand_where_their_uploads_stood(ready: Tx) -> None:
             upload(task_id="t9"),
             upload(),
             upload(task_id="t3"),
-            upload(target=Listed(("c9",))),
+            upload(target=CompletionList(("c9",))),
             upload(target=Selector(("none",), False, 5)),
             upload(target=Selector(("a",), False, 1)),
             upload(target=Selector((), True, 1)),
@@ -136,7 +139,7 @@ def test_refusals_stand_where_their_uploads_stood(ready: Tx) -> None:
 def test_a_refused_upload_grades_nothing(ready: Tx) -> None:
     before = state(ready)
 
-    feedback.record(ready, [upload(task_id="t3"), upload(target=Listed(("c1", "c9")))])
+    feedback.record(ready, [upload(task_id="t3"), upload(target=CompletionList(("c1", "c9")))])
 
     assert state(ready) == before
 
@@ -148,7 +151,7 @@ def test_feedback_on_thousands_of_completions_is_kept_in_their_order(tx: Tx) -> 
 
     (given,) = feedback.record(tx, [upload(id="x", target=Selector(("a",), False, 10_000))])
 
-    assert isinstance(given, Matched)
+    assert isinstance(given, StoredFeedback)
     assert given.completion_ids == ids[::-1]
     assert feedback.get(tx, "x") == given
     assert ungraded.list_newest(tx, None, 0, 10) == []
@@ -161,6 +164,6 @@ def test_another_organization_records_the_same_ids(database: Database, ready: Tx
 
     (given,) = feedback.record(theirs, [upload(id="x", comment="theirs")])
 
-    assert isinstance(mine, Matched)
-    assert isinstance(given, Matched)
+    assert isinstance(mine, StoredFeedback)
+    assert isinstance(given, StoredFeedback)
     assert feedback.get(ready, "x").feedback.comment == ""

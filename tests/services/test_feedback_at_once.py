@@ -11,7 +11,7 @@ from log10_server.services import completions, feedback, feedback_tasks, ungrade
 from log10_server.services.completions import Entry
 from log10_server.services.feedback import NewFeedback
 from log10_server.services.feedback_tasks import NewFeedbackTask
-from log10_server.services.selectors import Listed
+from log10_server.services.selectors import CompletionList
 from tests.conftest import Organization
 
 Work = Callable[[Tx], object]
@@ -45,7 +45,7 @@ def delete_other(tx: Tx) -> None:
 
 
 def upload(tx: Tx) -> None:
-    feedback.record(tx, [NewFeedback("new", "task", "{}", "", Listed(("one",)))])
+    feedback.record(tx, [NewFeedback("new", "task", "{}", "", CompletionList(("one",)))])
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def ready(database: Database, organization: Organization) -> None:
         tx = database.tx(connection, organization.id)
         completions.record(tx, [Entry("one", {"tags": ["a"]})])
         feedback_tasks.create(tx, NewFeedbackTask("task", "n", "", "{}", ("a",)))
-        feedback.record(tx, [NewFeedback("proposal", "task", "{}", "", Listed(("one",)), "proposed")])
+        feedback.record(tx, [NewFeedback("proposal", "task", "{}", "", CompletionList(("one",)), "proposed")])
 
 
 @pytest.mark.parametrize("grade", [accept, upload])
@@ -66,7 +66,7 @@ def test_what_is_graded_meanwhile_is_not_ungraded(
 ) -> None:
     if other is delete_other:
         with database.writing() as connection:
-            given = NewFeedback("other", "task", "{}", "", Listed(("one",)))
+            given = NewFeedback("other", "task", "{}", "", CompletionList(("one",)))
             feedback.record(database.tx(connection, organization.id), [given])
 
     at_once(database, organization, *((grade, other) if grades_first else (other, grade)))

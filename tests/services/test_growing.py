@@ -17,15 +17,15 @@ from log10_server.services import completions, feedback, feedback_tasks, selecto
 from log10_server.services.completions import Entry
 from log10_server.services.feedback import ACCEPTED, PROPOSED, NewFeedback
 from log10_server.services.feedback_tasks import NewFeedbackTask
-from log10_server.services.selectors import Listed
+from log10_server.services.selectors import CompletionList
 from log10_server.store.completions import Filters
 from log10_server.store.feedback import Filters as FeedbackFilters
 
 FEW, MANY = 300, 3000
 
 QUESTIONS: dict[str, Callable[[Tx], object]] = {
-    "completions with two common tags": lambda tx: completions.list_from(tx, of_tags(tx, "a", "b"), 0, 10),
-    "completions with a common and a rare tag": lambda tx: completions.list_from(tx, of_tags(tx, "a", "rare"), 0, 10),
+    "completions with two common tags": lambda tx: completions.list_page(tx, of_tags(tx, "a", "b"), 0, 10),
+    "completions with a common and a rare tag": lambda tx: completions.list_page(tx, of_tags(tx, "a", "rare"), 0, 10),
     "common tags that are rare together": lambda tx: store.completion_tags.list_with_all_tags(
         tx, ids(tx, "even", "odd"), 10
     ),
@@ -39,19 +39,19 @@ QUESTIONS: dict[str, Callable[[Tx], object]] = {
     "proposals": lambda tx: listed(tx, state=PROPOSED),
     "proposals of a task": lambda tx: listed(tx, state=PROPOSED, task_id="graded"),
     "what is known of a completion's tags": lambda tx: store.feedback_tasks.find_known_tags(tx, ["a", "rare"]),
-    "the proposal for a completion": lambda tx: feedback.proposal_for(tx, "c7"),
+    "the proposal for a completion": lambda tx: feedback.find_open_proposal(tx, "c7"),
 }
 
 
 def ids(tx: Tx, *tags: str) -> list[int]:
-    return selectors.tag_ids(tx, tags)
+    return selectors.find_tag_ids(tx, tags)
 
 
 def of_tags(tx: Tx, *tags: str) -> Filters:
     return Filters(tag_ids=ids(tx, *tags))
 
 
-def listed(tx: Tx, **filters: Any) -> list[feedback.Matched]:
+def listed(tx: Tx, **filters: Any) -> list[feedback.StoredFeedback]:
     return feedback.list_newest(tx, FeedbackFilters(**filters), 0, 10)
 
 
@@ -63,7 +63,9 @@ def grown(tx: Tx, start: int, end: int) -> None:
         feedback_tasks.create(tx, task)
     entries = [Entry(f"c{number}", {"tags": ["a", "b", "even" if number % 2 else "odd"]}) for number in numbers]
     completions.record(tx, entries)
-    graded = [NewFeedback(None, "graded", "{}", "", Listed((f"c{number}",))) for number in numbers if number > 20]
+    graded = [
+        NewFeedback(None, "graded", "{}", "", CompletionList((f"c{number}",))) for number in numbers if number > 20
+    ]
     feedback.record(tx, graded)
 
 
@@ -90,7 +92,7 @@ def costs(tx: Tx) -> dict[str, list[int]]:
     feedback_tasks.create(tx, NewFeedbackTask("graded", "a task", "", "{}", ("a",)))
     grown(tx, 0, FEW)
     completions.record(tx, [Entry(f"both {number}", {"tags": ["even", "odd", "rare", "a"]}) for number in range(10)])
-    feedback.record(tx, [NewFeedback("p", "graded", "{}", "", Listed(("c7",)), PROPOSED)])
+    feedback.record(tx, [NewFeedback("p", "graded", "{}", "", CompletionList(("c7",)), PROPOSED)])
     few = {name: steps(tx, ask) for name, ask in QUESTIONS.items()}
     grown(tx, FEW, MANY)
     found = {name: [few[name], steps(tx, ask)] for name, ask in QUESTIONS.items()}

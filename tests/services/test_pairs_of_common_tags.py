@@ -136,9 +136,9 @@ def test_selectors_and_lists_find_what_a_look_at_each_completion_finds(tx: Tx, s
             listed += [row.id for row in page]
             if after is None:
                 break
-        filters = Filters(tag_ids=selectors.tag_ids(tx, tags))
+        filters = Filters(tag_ids=selectors.find_tag_ids(tx, tags))
         assert listed == having(there, *tags)
-        assert [row.id for row in completions.list_from(tx, filters, 3, 5)] == listed[3:8]
+        assert [row.id for row in completions.list_page(tx, filters, 3, 5)] == listed[3:8]
         assert completions.count(tx, filters) == len(listed)
 
 
@@ -152,7 +152,7 @@ def test_tests_and_tasks_find_what_a_look_at_each_completion_finds(tx: Tx, seed:
     for tags, task in zip(asked, tasks, strict=True):
         assert [row.id for row in ungraded.list_newest(tx, task, 0, 1000)] == having(there, *tags)
     each = [(*asked[0], other) for other in "abcdef"]
-    assert test_runs.completions_of(tx, each) == [having(there, *tags)[:100] for tags in each]
+    assert test_runs.find_completions(tx, each) == [having(there, *tags)[:100] for tags in each]
 
 
 def test_a_crowd_of_tags_has_a_row_for_each_tag_and_no_pairs(tx: Tx) -> None:

@@ -8,7 +8,7 @@ from log10_server.db.transaction import Tx
 from log10_server.errors import Invalid
 from log10_server.services import completions, selectors
 from log10_server.services.completions import Entry
-from log10_server.services.selectors import Listed, Selector
+from log10_server.services.selectors import CompletionList, Selector
 
 COMMON, RARE = ["a", "b", "c"], ["x", "y", "z"]
 
@@ -40,7 +40,13 @@ def test_targets_of_all_kinds_are_resolved_in_their_order(tx: Tx) -> None:
     completions.record(tx, [Entry("one", {"tags": ["a"]}), Entry("two", {"tags": ["a", "b"]})])
 
     found = selectors.resolve(
-        tx, [Listed(("two", "one", "two")), Selector(("a",), False, 5), Listed(("no",)), Selector(("b", "a"), False, 5)]
+        tx,
+        [
+            CompletionList(("two", "one", "two")),
+            Selector(("a",), False, 5),
+            CompletionList(("no",)),
+            Selector(("b", "a"), False, 5),
+        ],
     )
 
     assert found[:2] == [["two", "one"], ["two", "one"]]
@@ -82,7 +88,7 @@ def test_too_many_matches_are_counted_up_to_a_bound(tx: Tx, there: int, most: in
 def test_of_several_unknown_ids_each_is_named_once(tx: Tx) -> None:
     completions.record(tx, [Entry("one", {})])
 
-    (found,) = selectors.resolve(tx, [Listed(("no", "one", "nor", "no"))])
+    (found,) = selectors.resolve(tx, [CompletionList(("no", "one", "nor", "no"))])
 
     assert isinstance(found, Invalid)
     assert [fault.path for fault in found.faults] == ["/completion_ids/0", "/completion_ids/2"]
@@ -92,4 +98,4 @@ def test_of_several_unknown_ids_each_is_named_once(tx: Tx) -> None:
 def test_keys_are_given_for_all_tags_or_none(tx: Tx, tags: list[str]) -> None:
     completions.record(tx, [Entry("one", {"tags": ["a", "b"]})])
 
-    assert len(selectors.tag_ids(tx, tags)) == (0 if "none" in tags else len(set(tags)))
+    assert len(selectors.find_tag_ids(tx, tags)) == (0 if "none" in tags else len(set(tags)))

@@ -10,9 +10,9 @@ from log10_server.services import completions, feedback, feedback_tasks, trainin
 from log10_server.services.completions import Entry
 from log10_server.services.feedback import NewFeedback
 from log10_server.services.feedback_tasks import NewFeedbackTask
-from log10_server.services.filters import parsed
+from log10_server.services.filters import parse_filter
 from log10_server.services.fine_tuning.conversation import Reason
-from log10_server.services.selectors import Listed
+from log10_server.services.selectors import CompletionList
 from log10_server.services.training import TrainingSummary
 from log10_server.services.transfer import begin
 from log10_server.store.feedback import State
@@ -22,7 +22,7 @@ def chosen(tx: Tx, filter_text: str, task_id: str = "t") -> tuple[list[str], Tra
     """The answers in the rows, and what was counted."""
     answers, summary, after, until = [], TrainingSummary(), None, begin(tx).until
     while True:
-        page = training.page(tx, task_id, parsed(filter_text), after, until)
+        page = training.page(tx, task_id, parse_filter(filter_text), after, until)
         answers += [json.loads(row)["messages"][-1]["content"] for row in page.rows]
         summary.add(page.summary)
         if (after := page.next_cursor) is None:
@@ -38,8 +38,8 @@ def log(tx: Tx, *ids: str, response: str | None = '{{"choices":[{{"message":{{"c
 
 
 def grade(tx: Tx, values: str, *ids: str, state: State = "accepted", task_id: str = "t") -> None:
-    (given,) = feedback.record(tx, [NewFeedback(None, task_id, values, "", Listed(ids), state)])
-    assert isinstance(given, feedback.Matched)
+    (given,) = feedback.record(tx, [NewFeedback(None, task_id, values, "", CompletionList(ids), state)])
+    assert isinstance(given, feedback.StoredFeedback)
 
 
 @pytest.fixture

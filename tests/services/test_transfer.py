@@ -11,7 +11,7 @@ from log10_server.services import completions, feedback, feedback_tasks
 from log10_server.services.completions import Entry
 from log10_server.services.feedback import NewFeedback
 from log10_server.services.feedback_tasks import NewFeedbackTask
-from log10_server.services.selectors import Listed
+from log10_server.services.selectors import CompletionList
 from log10_server.web.transfer.importing import Refused
 from tests.conftest import KINDS, Organization, new_organization
 from tests.moving import OLD_FEEDBACK, exported, fill, fresh, in_tx, lines_of, taken
@@ -132,10 +132,10 @@ def test_a_large_page_is_cut_by_its_size(database: Database, organization: Organ
 def test_a_moved_upload_can_still_be_repeated(database: Database, organization: Organization) -> None:
     """The digest of what a feedback and a task were made with goes along."""
     task = NewFeedbackTask("t", "name", "", "{}", ("x",))
-    new = NewFeedback("f", "t", '{"a":1.0}', "", Listed(("c",)))
+    new = NewFeedback("f", "t", '{"a":1.0}', "", CompletionList(("c",)))
     with in_tx(database, organization.id) as tx:
         feedback_tasks.create(tx, task)
-        feedback_tasks.change(tx, "t", feedback_tasks.Changes(name="another"))
+        feedback_tasks.change(tx, "t", feedback_tasks.FeedbackTaskChanges(name="another"))
         completions.record(tx, [Entry("c", {})])
         feedback.record(tx, [new])
         completions.delete(tx, "c")
@@ -146,7 +146,7 @@ def test_a_moved_upload_can_still_be_repeated(database: Database, organization: 
     with in_tx(database, there.id) as tx:
         assert feedback_tasks.create(tx, task).name == "another"
         (given,) = feedback.record(tx, [new._replace(json_values='{"a":1}')])
-    assert isinstance(given, feedback.Matched)
+    assert isinstance(given, feedback.StoredFeedback)
     assert given.completion_ids == []
 
 
@@ -202,7 +202,7 @@ def test_a_decision_is_taken_over_and_never_taken_back(database: Database, organ
     with in_tx(database, organization.id) as tx:
         feedback_tasks.create(tx, task)
         completions.record(tx, [Entry("c", {"tags": ["x"]})])
-        feedback.record(tx, [NewFeedback("f", "t", '{"a":1}', "", Listed(("c",)), "proposed")])
+        feedback.record(tx, [NewFeedback("f", "t", '{"a":1}', "", CompletionList(("c",)), "proposed")])
     before = b"".join(exported(database, organization.id))
     with in_tx(database, organization.id) as tx:
         feedback.accept(tx, "f", '{"a":2}')

@@ -14,9 +14,9 @@ from log10_server.errors import Refusal
 from log10_server.services import completions, feedback, feedback_tasks, ungraded, ungraded_index
 from log10_server.services.completions import Entry
 from log10_server.services.feedback import NewFeedback
-from log10_server.services.feedback_tasks import Changes, NewFeedbackTask
+from log10_server.services.feedback_tasks import FeedbackTaskChanges, NewFeedbackTask
 from log10_server.services.merging import CompletionFields
-from log10_server.services.selectors import Listed, Selector
+from log10_server.services.selectors import CompletionList, Selector
 from log10_server.store.feedback import State
 from tests.conftest import Organization, new_organization
 
@@ -121,18 +121,20 @@ class World:
 
     def change_selector(self) -> None:
         archived = self.random.choice([None, None, True, False])
-        changes = Changes(selector=tuple(self.some_tags()), archived=archived)
+        changes = FeedbackTaskChanges(selector=tuple(self.some_tags()), archived=archived)
         feedback_tasks.change(self.tx, self.random.choice(self.tasks), changes)
 
     def archive_or_not(self) -> None:
-        feedback_tasks.change(self.tx, self.random.choice(self.tasks), Changes(archived=self.random.random() < 0.5))
+        feedback_tasks.change(
+            self.tx, self.random.choice(self.tasks), FeedbackTaskChanges(archived=self.random.random() < 0.5)
+        )
 
     def upload(self) -> None:
         uploads = []
         for _ in range(self.random.randint(1, 3)):
             by_tags = Selector(tuple(self.some_tags(1)), self.random.random() < 0.5, self.random.choice([1, 3, 100]))
-            by_ids = Listed(tuple(self.random.choices(COMPLETIONS, k=self.random.randint(1, 3))))
-            target: Selector | Listed = by_tags if self.random.random() < 0.5 else by_ids
+            by_ids = CompletionList(tuple(self.random.choices(COMPLETIONS, k=self.random.randint(1, 3))))
+            target: Selector | CompletionList = by_tags if self.random.random() < 0.5 else by_ids
             state: State = self.random.choice([feedback.ACCEPTED, feedback.ACCEPTED, feedback.PROPOSED])
             id = f"f{self.random.randint(0, 20)}"
             uploads.append(NewFeedback(id, self.random.choice(self.tasks), "{}", "", target, state))
@@ -150,7 +152,7 @@ class World:
 
     def fill(self) -> None:
         for task_id in self.tasks:
-            ungraded_index.fill_on(self.tx, task_id)
+            ungraded_index.continue_backfill(self.tx, task_id)
 
     def step(self) -> str:
         """Do something; what is refused changes nothing. Gives what was done."""
@@ -235,7 +237,7 @@ def asking(tx: Tx, *selector: str) -> str:
 
 
 def grade(tx: Tx, task_id: str, *ids: str, state: State = feedback.ACCEPTED) -> str:
-    (given,) = feedback.record(tx, [NewFeedback(None, task_id, "{}", "", Listed(ids), state)])
+    (given,) = feedback.record(tx, [NewFeedback(None, task_id, "{}", "", CompletionList(ids), state)])
     assert not isinstance(given, Refusal)
     return given.feedback.id
 

@@ -13,7 +13,7 @@ from log10_server.clock import DAY
 from log10_server.db.database import Database
 from log10_server.db.transaction import Tx
 from log10_server.services import usage
-from log10_server.services.usage import Question
+from log10_server.services.usage import UsageSelection
 from log10_server.store.completion_tags import CompletionTagRow
 from log10_server.store.completions import CompletionRow
 from log10_server.store.usage import Group, Sums, Tokens
@@ -107,7 +107,7 @@ def grouped(rows: list[CompletionRow], by: Group) -> list[Sums]:
     return sorted(sums, key=lambda sums: (-sums.calls, sums.group))
 
 
-def passing(rows: list[CompletionRow], asked: Question) -> list[CompletionRow]:
+def passing(rows: list[CompletionRow], asked: UsageSelection) -> list[CompletionRow]:
     return [
         row
         for row in rows
@@ -125,17 +125,17 @@ def same(found: Sums, expected: Sums) -> bool:
 
 
 QUESTIONS = [
-    Question(),
-    Question(tags=("a",)),
-    Question(tags=("a", "é", "a")),
-    Question(tags=("a", "no such tag")),
-    Question(model="gpt-4o"),
-    Question(model="unknown"),
-    Question(model="no such model"),
-    Question(created_from=(TODAY + 1) * DAY),
-    Question(created_to=(TODAY + 1) * DAY),
-    Question(created_from=(TODAY + 1) * DAY, created_to=(TODAY + 2) * DAY - 1, tags=("b",), model="claude-3"),
-    Question(created_from=5, created_to=4),
+    UsageSelection(),
+    UsageSelection(tags=("a",)),
+    UsageSelection(tags=("a", "é", "a")),
+    UsageSelection(tags=("a", "no such tag")),
+    UsageSelection(model="gpt-4o"),
+    UsageSelection(model="unknown"),
+    UsageSelection(model="no such model"),
+    UsageSelection(created_from=(TODAY + 1) * DAY),
+    UsageSelection(created_to=(TODAY + 1) * DAY),
+    UsageSelection(created_from=(TODAY + 1) * DAY, created_to=(TODAY + 2) * DAY - 1, tags=("b",), model="claude-3"),
+    UsageSelection(created_from=5, created_to=4),
 ]
 
 
@@ -147,7 +147,7 @@ def test_usage_is_what_a_plain_computation_gives(tx: Tx, by: Group | None, many:
 
     for question in QUESTIONS:
         asked = question._replace(group_by=by)
-        groups, total = usage.of(tx, asked, ALL)
+        groups, total = usage.sum_usage(tx, asked, ALL)
 
         wanted = passing(rows, asked)
         expected = [plainly(wanted)] if by is None else grouped(wanted, by)
@@ -169,7 +169,7 @@ def test_tokens_per_model_per_day_are_what_a_plain_computation_gives(tx: Tx) -> 
         ([], TODAY + 1, TODAY + 1),
         ([], TODAY + 2, TODAY + 1),
     ]:
-        asked = Question(
+        asked = UsageSelection(
             tags=tags,
             created_from=None if first is None else first * DAY,
             created_to=None if last is None else (last + 1) * DAY - 1,
@@ -195,7 +195,7 @@ def test_tokens_per_model_per_day_are_what_a_plain_computation_gives(tx: Tx) -> 
 def test_the_95th_percentile_is_of_the_nearest_rank(tx: Tx, many: int) -> None:
     keep(tx, *(row(tx, f"{place}", duration=float(place)) for place in range(1, many + 1)))
 
-    (group,), total = usage.of(tx, Question("day"), ALL)
+    (group,), total = usage.sum_usage(tx, UsageSelection("day"), ALL)
 
     assert group.p95 == total.p95 == math.ceil(many * 95 / 100)
 
@@ -204,7 +204,7 @@ def test_a_day_begins_and_ends_at_midnight_utc(tx: Tx) -> None:
     instants = [TODAY * DAY - 1, TODAY * DAY, (TODAY + 1) * DAY - 1, (TODAY + 1) * DAY]
     keep(tx, *(row(tx, f"{at}", at) for at in instants))
 
-    groups, _ = usage.of(tx, Question("day"), ALL)
+    groups, _ = usage.sum_usage(tx, UsageSelection("day"), ALL)
 
     assert [(sums.group, sums.calls) for sums in groups] == [(TODAY + 1, 1), (TODAY, 2), (TODAY - 1, 1)]
     assert [one.calls for one in usage.tokens_per_model_per_day(tx, (), TODAY, TODAY)] == [2]
@@ -214,7 +214,7 @@ def test_token_sums_stay_exact_however_large(tx: Tx) -> None:
     most = 2**63 - 1
     keep(tx, *(row(tx, f"{place}", input_tokens=most, output_tokens=2**53 + place) for place in range(20)))
 
-    (group,), total = usage.of(tx, Question("model"), ALL)
+    (group,), total = usage.sum_usage(tx, UsageSelection("model"), ALL)
 
     assert group.input_tokens == total.input_tokens == 20 * most
     assert group.output_tokens == total.output_tokens == sum(2**53 + place for place in range(20))
@@ -228,7 +228,7 @@ def test_durations_at_the_ends_of_a_double_have_a_mean(tx: Tx, durations: list[f
     """Postgres refuses a sum that overflows, and `avg` of squares that do; SQLite gives infinity, which is no JSON."""
     keep(tx, *(row(tx, f"{place}", duration=seconds) for place, seconds in enumerate(durations)))
 
-    _, total = usage.of(tx, Question("day"), ALL)
+    _, total = usage.sum_usage(tx, UsageSelection("day"), ALL)
 
     assert total.mean == pytest.approx(math.fsum(seconds / len(durations) for seconds in durations))
     assert total.p95 == max(durations)
@@ -237,7 +237,7 @@ def test_durations_at_the_ends_of_a_double_have_a_mean(tx: Tx, durations: list[f
 def test_only_so_many_groups_are_given_and_the_total_counts_all(tx: Tx) -> None:
     keep(tx, *(row(tx, f"{place}", model=f"model-{place % 3}") for place in range(8)))
 
-    groups, total = usage.of(tx, Question("model"), 2)
+    groups, total = usage.sum_usage(tx, UsageSelection("model"), 2)
 
     assert [(sums.group, sums.calls) for sums in groups] == [("model-0", 3), ("model-1", 3)]
     assert total.calls == 8
@@ -246,7 +246,7 @@ def test_only_so_many_groups_are_given_and_the_total_counts_all(tx: Tx) -> None:
 def test_a_completion_counts_under_each_of_its_tags_and_once_in_all(tx: Tx) -> None:
     keep(tx, row(tx, "1", tags=["a", "b"]), row(tx, "2", tags=["a"]), row(tx, "3"))
 
-    groups, total = usage.of(tx, Question("tag"), ALL)
+    groups, total = usage.sum_usage(tx, UsageSelection("tag"), ALL)
 
     assert [(sums.group, sums.calls) for sums in groups] == [("a", 2), ("b", 1)]
     assert total.calls == 3
@@ -259,7 +259,7 @@ def test_what_has_only_started_does_not_count_in_the_rate(
     statuses = ["finished"] * finished + ["failed"] * failed + ["started"]
     keep(tx, *(row(tx, f"{place}", status=status) for place, status in enumerate(statuses)))
 
-    _, total = usage.of(tx, Question(), ALL)
+    _, total = usage.sum_usage(tx, UsageSelection(), ALL)
 
     assert usage.success_rate(total) == expected
 
@@ -273,7 +273,7 @@ def test_another_organization_counts_nothing_of_this_one(database: Database, tx:
         theirs = database.tx(connection, other.id)
         for by in (None, *KEYS):
             for tags in ((), ("a",)):
-                groups, total = usage.of(theirs, Question(by, tags), ALL)
+                groups, total = usage.sum_usage(theirs, UsageSelection(by, tags), ALL)
                 assert total == Sums(None, 0, 0, 0, 0, 0, 0, None, None)
                 assert groups == ([] if by else [total])
         assert usage.tokens_per_model_per_day(theirs, (), None, None) == []
@@ -288,7 +288,7 @@ def test_two_organizations_with_the_same_ids_and_tags_do_not_mix(database: Datab
     with database.writing() as connection:
         theirs = database.tx(connection, other.id)
         keep(theirs, row(theirs, "1", tags=["a"], duration=1.0, input_tokens=7))
-        groups, total = usage.of(theirs, Question("tag", ("a",)), ALL)
+        groups, total = usage.sum_usage(theirs, UsageSelection("tag", ("a",)), ALL)
 
     assert groups == [total._replace(group="a")]
     assert (total.calls, total.input_tokens, total.mean, total.p95) == (1, 7, 1.0, 1.0)

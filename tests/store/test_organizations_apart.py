@@ -144,7 +144,7 @@ def test_reads_that_wait_at_the_end_are_refused_and_count_no_longer(database: Da
     go_on = threading.Event()
 
     async def main() -> tuple[list[Any], bool]:
-        runtime = Runtime(Settings(readers=1), database, ungraded_index.fill_on)
+        runtime = Runtime(Settings(readers=1), database, ungraded_index.continue_backfill)
         runtime.start()
         reads = [asyncio.ensure_future(runtime.read(lambda _: go_on.wait(20))) for _ in range(4)]
         await asyncio.sleep(0.1)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from log10_server.services.filters import MOST_CHARACTERS, MOST_COMPARISONS, FilterError, parsed
+from log10_server.services.filters import MAX_CHARACTERS, MAX_COMPARISONS, FilterError, parse_filter
 
 VALUES: dict[str, Any] = {
     "Coverage": 4,
@@ -152,12 +152,12 @@ FALSE = [
 
 @pytest.mark.parametrize("filter", TRUE)
 def test_values_satisfy_the_filter(filter: str) -> None:
-    assert parsed(filter)(VALUES) is True
+    assert parse_filter(filter)(VALUES) is True
 
 
 @pytest.mark.parametrize("filter", FALSE)
 def test_values_do_not_satisfy_the_filter(filter: str) -> None:
-    assert parsed(filter)(VALUES) is False
+    assert parse_filter(filter)(VALUES) is False
 
 
 WRONG = [
@@ -197,14 +197,14 @@ WRONG = [
     ("(" * 200 + "a = 1" + ")" * 200, 101, "nested deeper"),
     ("not " * 200 + "a = 1", 408, "nested deeper"),
     ("a = " + "9" * 5000, 4, "a number"),
-    ("a = 1" + " " * MOST_CHARACTERS, MOST_CHARACTERS, "longer than"),
+    ("a = 1" + " " * MAX_CHARACTERS, MAX_CHARACTERS, "longer than"),
 ]
 
 
 @pytest.mark.parametrize(("filter", "position", "what"), WRONG)
 def test_a_wrong_filter_is_told_where_it_is_wrong(filter: str, position: int, what: str) -> None:
     with pytest.raises(FilterError) as raised:
-        parsed(filter)
+        parse_filter(filter)
 
     assert raised.value.position == position, raised.value
     assert f"at character {position + 1}" in str(raised.value)
@@ -212,29 +212,29 @@ def test_a_wrong_filter_is_told_where_it_is_wrong(filter: str, position: int, wh
 
 
 def test_a_hundred_levels_are_read() -> None:
-    assert parsed("(" * 100 + "a = 1" + ")" * 100)({"a": 1})
-    assert parsed("not " * 100 + "a = 1")({"a": 1})
+    assert parse_filter("(" * 100 + "a = 1" + ")" * 100)({"a": 1})
+    assert parse_filter("not " * 100 + "a = 1")({"a": 1})
 
 
 def test_a_filter_of_the_greatest_length_is_read_at_once() -> None:
-    longest = "a = 2 or b = '" + "x" * (MOST_CHARACTERS - 15) + "'"
+    longest = "a = 2 or b = '" + "x" * (MAX_CHARACTERS - 15) + "'"
 
-    assert parsed(longest)({"a": 2})
+    assert parse_filter(longest)({"a": 2})
 
 
 def test_the_number_of_comparisons_has_an_end() -> None:
-    parts = ["a = 1"] * MOST_COMPARISONS
+    parts = ["a = 1"] * MAX_COMPARISONS
 
-    assert not parsed(" or ".join(parts))({"a": 2})
+    assert not parse_filter(" or ".join(parts))({"a": 2})
     with pytest.raises(FilterError, match="more than 100 comparisons"):
-        parsed(" or ".join([*parts, "a = 2"]))
+        parse_filter(" or ".join([*parts, "a = 2"]))
 
 
 @pytest.mark.parametrize("values", [None, 1, "text", [], [1], True, {}])
 def test_values_of_any_form_are_looked_into(values: Any) -> None:
-    assert not parsed("a = 1")(values)
-    assert parsed("a != 1")(values)
-    assert not parsed("a.b > 1")(values)
+    assert not parse_filter("a = 1")(values)
+    assert parse_filter("a != 1")(values)
+    assert not parse_filter("a.b > 1")(values)
 
 
 def quoted(text: str) -> str:
@@ -254,16 +254,16 @@ def spelled(literal: Any) -> str:
 
 @given(name=st.text(max_size=20), literal=LITERALS)
 def test_every_name_and_literal_can_be_said(name: str, literal: Any) -> None:
-    test = parsed(f"{quoted(name)} = {spelled(literal)}")
+    test = parse_filter(f"{quoted(name)} = {spelled(literal)}")
 
     assert test({name: literal})
     assert not test({})
-    assert not parsed(f"{quoted(name)} != {spelled(literal)}")({name: literal})
+    assert not parse_filter(f"{quoted(name)} != {spelled(literal)}")({name: literal})
 
 
 @given(one=LITERALS, other=LITERALS)
 def test_the_signs_agree_with_one_another(one: Any, other: Any) -> None:
-    holds = {sign: parsed(f"a {sign} {spelled(other)}")({"a": one}) for sign in ("=", "!=", "<", "<=", ">", ">=")}
+    holds = {sign: parse_filter(f"a {sign} {spelled(other)}")({"a": one}) for sign in ("=", "!=", "<", "<=", ">", ">=")}
 
     assert holds["="] is not holds["!="]
     comparable = isinstance(one, str) == isinstance(other, str) and not isinstance(one, bool) | isinstance(other, bool)
@@ -310,14 +310,14 @@ def holds(tree: Any, values: dict[str, int]) -> bool:
 
 @given(tree=FILTERS, values=st.fixed_dictionaries({name: st.integers(0, 2) for name in "abc"}))
 def test_a_filter_means_what_its_parts_mean(tree: Any, values: dict[str, int]) -> None:
-    assert parsed(said(tree))(values) is holds(tree, values)
+    assert parse_filter(said(tree))(values) is holds(tree, values)
 
 
 @given(st.text(alphabet="ab.()\"'\\ =<>!1-notrd\n", max_size=40))
 def test_any_text_is_read_or_refused_at_a_place_inside_it(text: str) -> None:
     position, test = 0, None
     try:
-        test = parsed(text)
+        test = parse_filter(text)
     except FilterError as error:
         position = error.position
 

@@ -7,30 +7,30 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from log10_server.services.merging import FINAL, KnownFields, merged
+from log10_server.services.merging import FINAL, AllFields, merged
 
-OPENING: KnownFields = {
+OPENING: AllFields = {
     "status": "started",
     "request": '{"a":1}',
     "tags": ["a"],
     "session_id": "s",
     "kind": "chat",
 }
-CLOSING: KnownFields = {"status": "finished", "response": '{"b":1}', "duration": 1.5, "tags": ["a"]}
-FAILING: KnownFields = {"status": "failed", "failure_kind": "Timeout", "failure_reason": "too slow"}
-BARE: KnownFields = {"status": "finished"}
-WHOLE: KnownFields = {**OPENING, **CLOSING}
+CLOSING: AllFields = {"status": "finished", "response": '{"b":1}', "duration": 1.5, "tags": ["a"]}
+FAILING: AllFields = {"status": "failed", "failure_kind": "Timeout", "failure_reason": "too slow"}
+BARE: AllFields = {"status": "finished"}
+WHOLE: AllFields = {**OPENING, **CLOSING}
 
 
-def after(*rows: KnownFields) -> KnownFields:
-    nothing: KnownFields = {}
+def after(*rows: AllFields) -> AllFields:
+    nothing: AllFields = {}
     return reduce(merged, rows, nothing)
 
 
 @pytest.mark.parametrize("closing", [CLOSING, FAILING, BARE, WHOLE])
 @pytest.mark.parametrize("length", [2, 3, 4, 5])
 def test_one_opening_and_one_closing_row_give_the_same_in_any_order_and_repetition(
-    closing: KnownFields, length: int
+    closing: AllFields, length: int
 ) -> None:
     for rows in product([OPENING, closing], repeat=length):
         if OPENING in rows and closing in rows:
@@ -39,7 +39,7 @@ def test_one_opening_and_one_closing_row_give_the_same_in_any_order_and_repetiti
 
 @pytest.mark.parametrize("status", sorted(FINAL))
 def test_a_late_start_fills_gaps_only(status: str) -> None:
-    late: KnownFields = {"status": "started", "request": "{}", "response": '{"late":1}', "duration": 9.0}
+    late: AllFields = {"status": "started", "request": "{}", "response": '{"late":1}', "duration": 9.0}
 
     known = after({"status": status, "response": '{"b":1}', "duration": 1.5}, late)
 
@@ -80,14 +80,14 @@ def test_a_start_after_a_row_without_status_says_the_status() -> None:
 
 @pytest.mark.parametrize("rows", [*permutations([OPENING, CLOSING, {"kind": "prompt", "status": "finished"}])])
 def test_two_closing_rows_on_different_fields_and_an_opening_one_give_the_same_in_any_order(
-    rows: tuple[KnownFields, ...],
+    rows: tuple[AllFields, ...],
 ) -> None:
     assert after(*rows) == {**WHOLE, "kind": "prompt"}
 
 
 def test_what_is_merged_is_left_as_it_was() -> None:
-    stored: KnownFields = {"status": "started"}
-    said: KnownFields = {"status": "finished"}
+    stored: AllFields = {"status": "started"}
+    said: AllFields = {"status": "finished"}
 
     merged(stored, said)
 
@@ -106,7 +106,7 @@ fields = st.fixed_dictionaries(
 
 
 @given(stored=fields, said=fields)
-def test_every_field_comes_from_one_of_both_and_none_is_lost(stored: KnownFields, said: KnownFields) -> None:
+def test_every_field_comes_from_one_of_both_and_none_is_lost(stored: AllFields, said: AllFields) -> None:
     known = merged(stored, said)
 
     assert known.keys() == stored.keys() | said.keys()
@@ -114,7 +114,7 @@ def test_every_field_comes_from_one_of_both_and_none_is_lost(stored: KnownFields
 
 
 @given(stored=fields, said=fields)
-def test_the_same_row_again_changes_nothing(stored: KnownFields, said: KnownFields) -> None:
+def test_the_same_row_again_changes_nothing(stored: AllFields, said: AllFields) -> None:
     once = merged(stored, said)
 
     assert merged(once, said) == once

@@ -17,7 +17,7 @@ from log10_server.db import migrations
 from log10_server.db.database import Connection, Database
 from log10_server.errors import Invalid
 from log10_server.services import organizations
-from log10_server.services.organizations import Issued
+from log10_server.services.organizations import IssuedToken
 from log10_server.settings import Settings, SettingsError
 from log10_server.store import organizations as directory
 from log10_server.store.organizations import OrganizationRow
@@ -109,7 +109,7 @@ def _address(settings: Settings, listening: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def _create_first(settings: Settings, database: Database, connection: Connection) -> Issued | None:
+def _create_first(settings: Settings, database: Database, connection: Connection) -> IssuedToken | None:
     """Create the first organization and its token. Raises SettingsError when a setting for them can't be used."""
     try:
         return organizations.create_first(
@@ -121,7 +121,7 @@ def _create_first(settings: Settings, database: Database, connection: Connection
         raise SettingsError(f"{variable} can't be used. {error.faults[0].message}") from None
 
 
-def _how_to_call(settings: Settings, address: str, first: Issued | None, oldest: OrganizationRow) -> list[str]:
+def _how_to_call(settings: Settings, address: str, first: IssuedToken | None, oldest: OrganizationRow) -> list[str]:
     """What a person needs to call the server: the first token, or how to get another one."""
     if first is None:
         return [f"To get a new token: {_program()} token issue {oldest.slug}"]

@@ -21,7 +21,7 @@ class SchemaCache:
         self._schemas.move_to_end(key)
         return self._schemas[key]
 
-    def keep(self, organization_id: str, task_id: str, json_schema: str) -> None:
+    def store(self, organization_id: str, task_id: str, json_schema: str) -> None:
         """Keep a schema, unless it is a very long one."""
         if len(json_schema) <= _MAX_CHARACTERS:
             self._schemas[organization_id, task_id] = json_schema

@@ -45,7 +45,7 @@ class Backfill:
     def start(self) -> None:
         self._running = asyncio.create_task(self._run())
 
-    def look(self) -> None:
+    def wake(self) -> None:
         """A task was changed: there may be something to do."""
         self._woken.set()
 

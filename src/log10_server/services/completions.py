@@ -9,7 +9,7 @@ from log10_server.db.transaction import Tx
 from log10_server.errors import NotFound
 from log10_server.runtime.context import Context
 from log10_server.services import selectors, ungraded_index
-from log10_server.services.merging import CompletionFields, DerivedFields, KnownFields, merged
+from log10_server.services.merging import AllFields, CompletionFields, DerivedFields, merged
 from log10_server.services.provider_payloads import derive
 from log10_server.store.completion_tags import CompletionTagRow
 from log10_server.store.completions import CompletionRow, Cursor, Filters
@@ -37,7 +37,7 @@ class Entry:
     ) -> None:
         derived = derived or derive(fields.get("request"), fields.get("response"))
         self.completion_id = completion_id
-        self.fields: KnownFields = {**fields, **derived}
+        self.fields: AllFields = {**fields, **derived}
         self.created_at = created_at
         self.fills_gaps = fills_gaps
 
@@ -74,16 +74,18 @@ def record(tx: Tx, entries: Sequence[Entry]) -> list[CompletionRow]:
     results: list[CompletionRow] = []
     for id, at, entry in zip(ids, instants, entries, strict=True):
         row = known.get(id) or before.get(id)
-        known[id] = _new(tx, id, at, entry) if row is None else _row(row, _after(_fields(row), entry))
+        known[id] = (
+            _new_row(tx, id, at, entry) if row is None else _changed_row(row, _merged_fields(_fields_of(row), entry))
+        )
         results.append(known[id])
     store.completions.replace(tx, [row for id, row in known.items() if id in before and row != before[id]])
     changed = [row for row in known.values() if row.tags != (before[row.id].tags if row.id in before else None)]
     tags = {row.id: ungraded_index.tags_of(row) for row in changed}
     known_tags = store.feedback_tasks.find_known_tags(tx, set().union(*tags.values()))
-    graded = _untag(tx, [row.id for row in changed if row.id in before])
+    graded = _remove_from_indexes(tx, [row.id for row in changed if row.id in before])
     with tx.buffered_inserts():
         store.completions.add(tx, [row for id, row in known.items() if id not in before])
-        _tag(tx, changed, tags, known_tags, graded)
+        _add_to_indexes(tx, changed, tags, known_tags, graded)
     return results
 
 
@@ -110,7 +112,7 @@ def _slices(entries: Sequence[Entry]) -> Iterator[Sequence[Entry]]:
         yield entries[start:]
 
 
-def tell_something(tx: Tx, entries: Sequence[Entry]) -> list[bool]:
+def would_change(tx: Tx, entries: Sequence[Entry]) -> list[bool]:
     """Whether each of these entries, which have ids, says something that is not stored, nor said by one before it."""
     known = store.completions.find_many(
         tx, {entry.completion_id for entry in entries if entry.completion_id is not None}
@@ -119,7 +121,11 @@ def tell_something(tx: Tx, entries: Sequence[Entry]) -> list[bool]:
     for entry in entries:
         id = entry.completion_id or ""
         row = known.get(id)
-        known[id] = _new(tx, id, tx.now(), entry) if row is None else _row(row, _after(_fields(row), entry))
+        known[id] = (
+            _new_row(tx, id, tx.now(), entry)
+            if row is None
+            else _changed_row(row, _merged_fields(_fields_of(row), entry))
+        )
         told.append(row is None or known[id] != row)
     return told
 
@@ -150,11 +156,11 @@ def list_newest(
 ) -> tuple[list[CompletionRow], Cursor | None]:
     """A page of completions that have all of `tags` (none: any) and pass the filters, and where the next one begins."""
     if tags:
-        filters = filters._replace(tag_ids=selectors.tag_ids(tx, tags))
-    return paged(store.completions.list_after(tx, filters, after, limit + 1), limit)
+        filters = filters._replace(tag_ids=selectors.find_tag_ids(tx, tags))
+    return split_page(store.completions.list_after(tx, filters, after, limit + 1), limit)
 
 
-def list_from(tx: Tx, filters: Filters, offset: int, limit: int) -> list[CompletionRow]:
+def list_page(tx: Tx, filters: Filters, offset: int, limit: int) -> list[CompletionRow]:
     """Completions that pass the filters, newest first, behind the first `offset`."""
     return store.completions.list_page(tx, filters, offset, limit)
 
@@ -167,17 +173,17 @@ def list_of_session(
     tx: Tx, session_id: str, after: Cursor | None, limit: int
 ) -> tuple[list[CompletionRow], Cursor | None]:
     """A page of a session's completions in the order in which they began, and where the next one begins."""
-    return paged(store.completions.list_in_session(tx, session_id, after, limit + 1), limit)
+    return split_page(store.completions.list_in_session(tx, session_id, after, limit + 1), limit)
 
 
-def paged(rows: list[CompletionRow], limit: int) -> tuple[list[CompletionRow], Cursor | None]:
+def split_page(rows: list[CompletionRow], limit: int) -> tuple[list[CompletionRow], Cursor | None]:
     """`rows` were asked for with one more than `limit`, which tells whether there is a next page."""
     if len(rows) <= limit:
         return rows, None
     return rows[:limit], Cursor(rows[limit - 1].created_at, rows[limit - 1].id)
 
 
-def _new(tx: Tx, id: str, at: int, entry: Entry) -> CompletionRow:
+def _new_row(tx: Tx, id: str, at: int, entry: Entry) -> CompletionRow:
     said: dict[str, Any] = dict(entry.fields)
     if "tags" in said:
         said["tags"] = written_texts(dict.fromkeys(said["tags"]))
@@ -185,14 +191,14 @@ def _new(tx: Tx, id: str, at: int, entry: Entry) -> CompletionRow:
     return CompletionRow(tx.organization_id, id, at, *map(said.get, CompletionRow._fields[3:]))
 
 
-def _fields(row: CompletionRow) -> KnownFields:
+def _fields_of(row: CompletionRow) -> AllFields:
     known = {name: said for name, said in zip(row._fields[3:], row[3:], strict=True) if said is not None}
     if row.tags is not None:
         known["tags"] = value(row.tags)
-    return cast(KnownFields, known)
+    return cast(AllFields, known)
 
 
-def _row(row: CompletionRow, fields: KnownFields) -> CompletionRow:
+def _changed_row(row: CompletionRow, fields: AllFields) -> CompletionRow:
     said = dict(fields)
     if "tags" in fields:
         said["tags"] = written_texts(dict.fromkeys(fields["tags"]))
@@ -204,7 +210,7 @@ def _row(row: CompletionRow, fields: KnownFields) -> CompletionRow:
     return now._replace(**{**unknown, **derive(now.request, now.response)})
 
 
-def _after(stored: KnownFields, entry: Entry) -> KnownFields:
+def _merged_fields(stored: AllFields, entry: Entry) -> AllFields:
     return {**entry.fields, **stored} if entry.fills_gaps else merged(stored, entry.fields)
 
 
@@ -212,7 +218,7 @@ def _of_payloads(row: CompletionRow) -> tuple[str | int | None, ...]:
     return row.request, row.response, row.model, row.input_tokens, row.output_tokens
 
 
-def _untag(tx: Tx, completion_ids: Sequence[str]) -> set[tuple[str, str]]:
+def _remove_from_indexes(tx: Tx, completion_ids: Sequence[str]) -> set[tuple[str, str]]:
     """Take these completions out of the index over tags and of what is wanted; gives what is graded of them."""
     if not completion_ids:
         return set()
@@ -221,7 +227,7 @@ def _untag(tx: Tx, completion_ids: Sequence[str]) -> set[tuple[str, str]]:
     return store.feedback.find_graded_pairs(tx, completion_ids)
 
 
-def _tag(
+def _add_to_indexes(
     tx: Tx,
     rows: Sequence[CompletionRow],
     tags: Mapping[str, Sequence[str]],
@@ -240,4 +246,4 @@ def _tag(
         ],
         known.common,
     )
-    ungraded_index.tagged(tx, rows, tag_ids, known.selectors, graded)
+    ungraded_index.add_matching(tx, rows, tag_ids, known.selectors, graded)

@@ -10,8 +10,8 @@ from log10_server.db.transaction import Tx
 from log10_server.errors import Conflict, Invalid, NotFound, Refusal
 from log10_server.runtime.context import Actor, Context
 from log10_server.services import feedback_tasks, selectors, summaries, ungraded_index
-from log10_server.services.filters import Test
-from log10_server.services.selectors import Listed, Selector
+from log10_server.services.filters import Predicate
+from log10_server.services.selectors import CompletionList, Selector
 from log10_server.store.feedback import FeedbackCompletionRow, FeedbackRow, Filters, State
 from log10_server.store.feedback_tasks import FeedbackTaskRow
 from log10_server.strict_json import canonical, value, written
@@ -28,20 +28,20 @@ class NewFeedback(NamedTuple):
     task_id: str
     json_values: str
     comment: str
-    target: Selector | Listed
+    target: Selector | CompletionList
     state: State = ACCEPTED
     content_digest: str | None = None
     author: Actor | None = None
 
 
-class Matched(NamedTuple):
+class StoredFeedback(NamedTuple):
     """Stored feedback, and the completions that it is about."""
 
     feedback: FeedbackRow
     completion_ids: list[str]
 
 
-async def upload(context: Context, new: NewFeedback) -> Matched:
+async def upload(context: Context, new: NewFeedback) -> StoredFeedback:
     """Store feedback on the completions that `new.target` names (docs/api.md, "Uploading feedback").
 
     The values are validated before the transaction begins, because a schema may take a second to check. A repeated
@@ -53,14 +53,14 @@ async def upload(context: Context, new: NewFeedback) -> Matched:
     try:
         await feedback_tasks.validate(context, new.task_id, new.json_values)
     except Invalid:
-        stored = await context.read(lambda tx: repeated(tx, new)) if new.id is not None else None
+        stored = await context.read(lambda tx: find_repeated(tx, new)) if new.id is not None else None
         if stored is None:
             raise
         return stored
     return await context.record(record, new)
 
 
-async def accept_proposal(context: Context, feedback_id: str, json_values: str | None) -> Matched:
+async def accept_proposal(context: Context, feedback_id: str, json_values: str | None) -> StoredFeedback:
     """Make a proposal feedback that grades, with other values when they are given; these are validated first.
 
     Raises as `accept`, and Invalid for values that the task's schema refuses.
@@ -72,13 +72,13 @@ async def accept_proposal(context: Context, feedback_id: str, json_values: str |
     return await context.write(lambda tx: accept(tx, feedback_id, json_values, task_id))
 
 
-def record(tx: Tx, uploads: Sequence[NewFeedback]) -> list[Matched | Refusal]:
+def record(tx: Tx, uploads: Sequence[NewFeedback]) -> list[StoredFeedback | Refusal]:
     """Store feedback, or answer what is stored under its id with the same content; a refusal for each that can't be.
 
     Refused are: Invalid for an unknown or archived task, an unknown completion, no match, or more than `at_most`;
     Conflict for an id that is taken by other content.
     """
-    results: dict[int, Matched | Refusal] = {}
+    results: dict[int, StoredFeedback | Refusal] = {}
     pending = dict(enumerate(uploads))
     while pending:
         # A turn takes each id once; a repeat of it finds it stored in the next.
@@ -90,20 +90,20 @@ def record(tx: Tx, uploads: Sequence[NewFeedback]) -> list[Matched | Refusal]:
     return [results[number] for number in range(len(uploads))]
 
 
-def repeated(tx: Tx, new: NewFeedback) -> Matched | None:
+def find_repeated(tx: Tx, new: NewFeedback) -> StoredFeedback | None:
     """What is stored under its id, when that was uploaded with the same content."""
     row = store.feedback.find_many(tx, [new.id]).get(new.id) if new.id is not None else None
     if row is None or row.content_digest != (new.content_digest or digest(new)):
         return None
-    return with_matches(tx, [row])[0]
+    return with_completion_ids(tx, [row])[0]
 
 
-def get(tx: Tx, feedback_id: str) -> Matched:
+def get(tx: Tx, feedback_id: str) -> StoredFeedback:
     """Raises NotFound."""
     row = store.feedback.find_many(tx, [feedback_id]).get(feedback_id)
     if row is None:
         raise NotFound(f"There is no feedback {feedback_id!r}.")
-    return with_matches(tx, [row])[0]
+    return with_completion_ids(tx, [row])[0]
 
 
 def delete(tx: Tx, feedback_id: str) -> None:
@@ -112,15 +112,17 @@ def delete(tx: Tx, feedback_id: str) -> None:
     if not store.feedback.remove(tx, feedback_id):
         raise NotFound(f"There is no feedback {feedback_id!r}.")
     if given.feedback.state == ACCEPTED:
-        ungraded_index.feedback_removed(tx, given.feedback.task_id, given.completion_ids)
+        ungraded_index.add_after_removed_feedback(tx, given.feedback.task_id, given.completion_ids)
 
 
-def list_newest(tx: Tx, filters: Filters, offset: int, limit: int) -> list[Matched]:
+def list_newest(tx: Tx, filters: Filters, offset: int, limit: int) -> list[StoredFeedback]:
     """A page of feedback that passes the filters, newest first."""
-    return with_matches(tx, store.feedback.list_page(tx, filters, offset, limit))
+    return with_completion_ids(tx, store.feedback.list_page(tx, filters, offset, limit))
 
 
-def list_satisfying(tx: Tx, filters: Filters, test: Test, offset: int, limit: int) -> tuple[list[Matched], int]:
+def list_satisfying(
+    tx: Tx, filters: Filters, test: Predicate, offset: int, limit: int
+) -> tuple[list[StoredFeedback], int]:
     """As `list_newest`, of feedback whose values satisfy `test`, and how many do in all.
 
     All values are read, some at a time: memory holds a page and no more.
@@ -133,71 +135,73 @@ def list_satisfying(tx: Tx, filters: Filters, test: Test, offset: int, limit: in
                 wanted.append(id)
             total += 1
     rows = store.feedback.find_many(tx, wanted)
-    return with_matches(tx, [rows[id] for id in wanted if id in rows]), total
+    return with_completion_ids(tx, [rows[id] for id in wanted if id in rows]), total
 
 
-def accept(tx: Tx, feedback_id: str, json_values: str | None = None, validated_for: str | None = None) -> Matched:
+def accept(
+    tx: Tx, feedback_id: str, json_values: str | None = None, validated_for_task_id: str | None = None
+) -> StoredFeedback:
     """Make a proposal feedback that grades, with other values when they are given (validated before).
 
-    Accepting once more changes nothing. Raises NotFound, for feedback of another task than they were `validated_for`
+    Accepting once more changes nothing. Raises NotFound, for feedback of another task than they were `validated_for_task_id`
     too; Conflict for rejected feedback, and for other values of what was accepted before; Invalid for a task that is
     archived.
     """
     given = get(tx, feedback_id)
     row = given.feedback
-    if validated_for is not None and row.task_id != validated_for:  # deleted and made anew meanwhile
-        raise NotFound(f"There is no feedback {feedback_id!r} of the task {validated_for!r}.")
+    if validated_for_task_id is not None and row.task_id != validated_for_task_id:  # deleted and made anew meanwhile
+        raise NotFound(f"There is no feedback {feedback_id!r} of the task {validated_for_task_id!r}.")
     edited = json_values is not None and canonical(json_values) != canonical(row.json_values)
     if row.state == REJECTED or (row.state == ACCEPTED and edited):
-        raise _decided(row)
+        raise _already_decided(row)
     if row.state == ACCEPTED:
         return given
-    if (refusal := _closed(feedback_tasks.named(tx, row.task_id), row.task_id)) is not None:
+    if (refusal := _task_refusal(feedback_tasks.get_referenced(tx, row.task_id), row.task_id)) is not None:
         raise refusal
     row = row._replace(state=ACCEPTED, json_values=row.json_values if json_values is None else json_values)
     store.feedback.replace(tx, row)
-    ungraded_index.graded(tx, row.task_id, sorted(given.completion_ids))
-    return Matched(row, given.completion_ids)
+    ungraded_index.remove_graded(tx, row.task_id, sorted(given.completion_ids))
+    return StoredFeedback(row, given.completion_ids)
 
 
-def reject(tx: Tx, feedback_id: str) -> Matched:
+def reject(tx: Tx, feedback_id: str) -> StoredFeedback:
     """Put a proposal aside; once more changes nothing. Raises NotFound; Conflict for what was accepted."""
     given = get(tx, feedback_id)
     if given.feedback.state == ACCEPTED:
-        raise _decided(given.feedback)
+        raise _already_decided(given.feedback)
     row = given.feedback._replace(state=REJECTED)
     store.feedback.replace(tx, row)
-    return Matched(row, given.completion_ids)
+    return StoredFeedback(row, given.completion_ids)
 
 
-def proposal_for(tx: Tx, completion_id: str) -> Matched | None:
+def find_open_proposal(tx: Tx, completion_id: str) -> StoredFeedback | None:
     """The newest proposal on a completion that nobody has decided on."""
     found = store.feedback.list_page(tx, Filters(completion_id=completion_id, state=PROPOSED), 0, 1)
-    return with_matches(tx, found)[0] if found else None
+    return with_completion_ids(tx, found)[0] if found else None
 
 
 def count(tx: Tx, filters: Filters) -> int:
     return store.feedback.count(tx, filters)
 
 
-def with_matches(tx: Tx, rows: Iterable[FeedbackRow]) -> list[Matched]:
+def with_completion_ids(tx: Tx, rows: Iterable[FeedbackRow]) -> list[StoredFeedback]:
     rows = list(rows)
     matched = store.feedback.list_completion_ids(tx, [row.id for row in rows])
-    return [Matched(row, matched.get(row.id, [])) for row in rows]
+    return [StoredFeedback(row, matched.get(row.id, [])) for row in rows]
 
 
-def _record_each_id_once(tx: Tx, uploads: Mapping[int, NewFeedback]) -> dict[int, Matched | Refusal]:
+def _record_each_id_once(tx: Tx, uploads: Mapping[int, NewFeedback]) -> dict[int, StoredFeedback | Refusal]:
     """As `record`, by number."""
     tasks = store.feedback_tasks.find_many(tx, {new.task_id for new in uploads.values()})
     stored = store.feedback.find_many(tx, {new.id for new in uploads.values() if new.id is not None})
     digests = {number: new.content_digest or digest(new) for number, new in uploads.items()}
-    results: dict[int, Matched | Refusal] = {}
+    results: dict[int, StoredFeedback | Refusal] = {}
     repeats = {number: row for number, new in uploads.items() if (row := stored.get(new.id or "")) is not None}
-    for number, given in zip(repeats, with_matches(tx, repeats.values()), strict=True):
+    for number, given in zip(repeats, with_completion_ids(tx, repeats.values()), strict=True):
         same = given.feedback.content_digest == digests[number]
-        results[number] = given if same else _taken(given.feedback.id)
+        results[number] = given if same else _id_taken(given.feedback.id)
     for number, new in uploads.items():
-        if number not in results and (refusal := _closed(tasks.get(new.task_id), new.task_id)) is not None:
+        if number not in results and (refusal := _task_refusal(tasks.get(new.task_id), new.task_id)) is not None:
             results[number] = refusal
     open_uploads = {number: new for number, new in uploads.items() if number not in results}
     matches: dict[int, list[str]] = {}
@@ -208,7 +212,7 @@ def _record_each_id_once(tx: Tx, uploads: Mapping[int, NewFeedback]) -> dict[int
         else:
             matches[number] = ids
     rows: dict[int, FeedbackRow] = {}
-    for number, line in zip(matches, summaries.summarized(tx, list(matches.values())), strict=True):
+    for number, line in zip(matches, summaries.summarize(tx, list(matches.values())), strict=True):
         new, at = uploads[number], tx.now()
         rows[number] = FeedbackRow(
             organization_id=tx.organization_id,
@@ -225,12 +229,12 @@ def _record_each_id_once(tx: Tx, uploads: Mapping[int, NewFeedback]) -> dict[int
             author_kind=new.author and new.author.kind,
         )
     store.feedback.add(tx, list(rows.values()))
-    new_feedback = {number: Matched(row, matches[number]) for number, row in rows.items()}
-    _connect(tx, new_feedback.values())
+    new_feedback = {number: StoredFeedback(row, matches[number]) for number, row in rows.items()}
+    _link_completions(tx, new_feedback.values())
     return results | new_feedback
 
 
-def _connect(tx: Tx, given: Collection[Matched]) -> None:
+def _link_completions(tx: Tx, given: Collection[StoredFeedback]) -> None:
     """Say which completions the new feedback is about; where it is accepted, they are graded for its task."""
     links = [
         FeedbackCompletionRow(row.organization_id, row.id, completion_id, position, row.task_id)
@@ -243,28 +247,28 @@ def _connect(tx: Tx, given: Collection[Matched]) -> None:
         if row.state == ACCEPTED:
             by_task.setdefault(row.task_id, set()).update(completion_ids)
     for task_id in sorted(by_task):
-        ungraded_index.graded(tx, task_id, sorted(by_task[task_id]))
+        ungraded_index.remove_graded(tx, task_id, sorted(by_task[task_id]))
 
 
-def _decided(row: FeedbackRow) -> Conflict:
+def _already_decided(row: FeedbackRow) -> Conflict:
     return Conflict(f"The feedback {row.id!r} is {row.state} already.", code="decided_already")
 
 
-def _closed(task: FeedbackTaskRow | None, task_id: str) -> Invalid | None:
+def _task_refusal(task: FeedbackTaskRow | None, task_id: str) -> Invalid | None:
     if task is None:
-        return feedback_tasks.unknown(task_id)
+        return feedback_tasks.unknown_task(task_id)
     if task.archived:
         return Invalid.at("/task_id", f"The feedback task {task_id!r} is archived.", code="task_archived")
     return None
 
 
-def _taken(feedback_id: str) -> Conflict:
+def _id_taken(feedback_id: str) -> Conflict:
     return Conflict(f"The feedback {feedback_id!r} is there already, with other content.")
 
 
 def digest(new: NewFeedback) -> str:
     """Of what makes two uploads the same: `json_values` as JSON values, the selector or the ids as sets."""
-    if isinstance(new.target, Listed):
+    if isinstance(new.target, CompletionList):
         about = ["completion_ids", *sorted(set(new.target.completion_ids))]
     else:
         about = ["completion_tags_selector", *sorted(set(new.target.tags))]

@@ -25,7 +25,7 @@ class NewFeedbackTask(NamedTuple):
     content_digest: str | None = None
 
 
-class Changes(NamedTuple):
+class FeedbackTaskChanges(NamedTuple):
     """What a task should become; None leaves it."""
 
     name: str | None = None
@@ -42,14 +42,14 @@ async def create_task(context: Context, new: NewFeedbackTask) -> FeedbackTaskRow
     """
     await context.runtime.validators.check(new.json_schema)
     row = await context.write(lambda tx: create(tx, new))
-    context.runtime.backfill.look()
+    context.runtime.backfill.wake()
     return row
 
 
-async def change_task(context: Context, task_id: str, changes: Changes) -> FeedbackTaskRow:
+async def change_task(context: Context, task_id: str, changes: FeedbackTaskChanges) -> FeedbackTaskRow:
     """Change a task. What that means for older completions is worked out in the background. Raises as `change`."""
     row = await context.write(lambda tx: change(tx, task_id, changes))
-    context.runtime.backfill.look()
+    context.runtime.backfill.wake()
     return row
 
 
@@ -58,8 +58,8 @@ async def validate(context: Context, task_id: str, json_values: str) -> None:
     schemas, organization_id = context.runtime.schemas, context.organization.id
     json_schema = schemas.find(organization_id, task_id)
     if json_schema is None:
-        json_schema = await context.read(lambda tx: named(tx, task_id).json_schema)
-        schemas.keep(organization_id, task_id, json_schema)
+        json_schema = await context.read(lambda tx: get_referenced(tx, task_id).json_schema)
+        schemas.store(organization_id, task_id, json_schema)
     await context.runtime.validators.validate(json_schema, json_values)
 
 
@@ -69,10 +69,10 @@ def create(tx: Tx, new: NewFeedbackTask) -> FeedbackTaskRow:
     Raises Conflict when the id is taken by other content.
     """
     at = tx.now()
-    return kept(tx, row_of(tx, new, at))[0]
+    return ensure(tx, new_row(tx, new, at))[0]
 
 
-def row_of(tx: Tx, new: NewFeedbackTask, created_at: int) -> FeedbackTaskRow:
+def new_row(tx: Tx, new: NewFeedbackTask, created_at: int) -> FeedbackTaskRow:
     """The row of a task that is made at this instant."""
     return FeedbackTaskRow(
         organization_id=tx.organization_id,
@@ -81,13 +81,13 @@ def row_of(tx: Tx, new: NewFeedbackTask, created_at: int) -> FeedbackTaskRow:
         name=new.name,
         instruction=new.instruction,
         json_schema=new.json_schema,
-        selector=_spelled(new.selector),
+        selector=_selector_text(new.selector),
         archived=False,
         content_digest=new.content_digest or digest(new),
     )
 
 
-def kept(tx: Tx, row: FeedbackTaskRow) -> tuple[FeedbackTaskRow, bool]:
+def ensure(tx: Tx, row: FeedbackTaskRow) -> tuple[FeedbackTaskRow, bool]:
     """What is stored under the task's id after `row`, and whether that is new.
 
     Raises Conflict when the id is taken by other content.
@@ -98,11 +98,11 @@ def kept(tx: Tx, row: FeedbackTaskRow) -> tuple[FeedbackTaskRow, bool]:
             raise Conflict(f"The feedback task {row.id!r} is there already, with other content.")
         return stored, False
     store.feedback_tasks.add(tx, row)
-    _select(tx, row, value(row.selector))
+    _replace_selector(tx, row, value(row.selector))
     return row, True
 
 
-def change(tx: Tx, task_id: str, changes: Changes) -> FeedbackTaskRow:
+def change(tx: Tx, task_id: str, changes: FeedbackTaskChanges) -> FeedbackTaskRow:
     """Raises NotFound; Conflict for another `json_schema`, which never changes."""
     stored = get(tx, task_id)
     if changes.json_schema is not None and canonical(changes.json_schema) != canonical(stored.json_schema):
@@ -113,15 +113,15 @@ def change(tx: Tx, task_id: str, changes: Changes) -> FeedbackTaskRow:
     row = stored._replace(
         name=stored.name if changes.name is None else changes.name,
         instruction=stored.instruction if changes.instruction is None else changes.instruction,
-        selector=stored.selector if changes.selector is None else _spelled(changes.selector),
+        selector=stored.selector if changes.selector is None else _selector_text(changes.selector),
         archived=stored.archived if changes.archived is None else changes.archived,
     )
     if row != stored:
         store.feedback_tasks.replace(tx, row)
     if changes.selector is not None and row.selector != stored.selector:
-        _select(tx, row, changes.selector)
+        _replace_selector(tx, row, changes.selector)
     elif row.archived != stored.archived:
-        ungraded_index.task_changed(tx, row)
+        ungraded_index.start_backfill(tx, row)
     return row
 
 
@@ -133,24 +133,24 @@ def get(tx: Tx, task_id: str) -> FeedbackTaskRow:
     return row
 
 
-def named(tx: Tx, task_id: str) -> FeedbackTaskRow:
+def get_referenced(tx: Tx, task_id: str) -> FeedbackTaskRow:
     """The task that a body names. Raises Invalid at `/task_id`."""
     row = store.feedback_tasks.find(tx, task_id)
     if row is None:
-        raise unknown(task_id)
+        raise unknown_task(task_id)
     return row
 
 
-def unknown(task_id: str) -> Invalid:
+def unknown_task(task_id: str) -> Invalid:
     return Invalid.at("/task_id", f"There is no feedback task {task_id!r}.", code="unknown_task")
 
 
-def names(tx: Tx, task_ids: Sequence[str]) -> dict[str, str]:
+def find_names(tx: Tx, task_ids: Sequence[str]) -> dict[str, str]:
     """What these tasks are called."""
     return {id: row.name for id, row in store.feedback_tasks.find_many(tx, task_ids).items()}
 
 
-def found_among(tx: Tx, task_ids: Sequence[str]) -> dict[str, FeedbackTaskRow]:
+def find_many(tx: Tx, task_ids: Sequence[str]) -> dict[str, FeedbackTaskRow]:
     """Those of these tasks that are there."""
     return store.feedback_tasks.find_many(tx, task_ids)
 
@@ -164,12 +164,12 @@ def count(tx: Tx, archived: bool | None) -> int:
     return store.feedback_tasks.count(tx, archived)
 
 
-def _select(tx: Tx, row: FeedbackTaskRow, selector: Sequence[str]) -> None:
+def _replace_selector(tx: Tx, row: FeedbackTaskRow, selector: Sequence[str]) -> None:
     store.feedback_tasks.replace_selector_tags(tx, row.id, store.tags.ensure(tx, selector).values())
-    ungraded_index.task_changed(tx, row)
+    ungraded_index.start_backfill(tx, row)
 
 
-def _spelled(selector: Sequence[str]) -> str:
+def _selector_text(selector: Sequence[str]) -> str:
     return written(list(dict.fromkeys(selector)))
 
 

@@ -16,13 +16,13 @@ import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-Test = Callable[[Any], bool]
+Predicate = Callable[[Any], bool]
 Literal = bool | int | float | str
 
-MOST_CHARACTERS = 10_000
-MOST_COMPARISONS = 100
-_MOST_NESTED = 100
-_MOST_DIGITS = 4_000
+MAX_CHARACTERS = 10_000
+MAX_COMPARISONS = 100
+_MAX_NESTING = 100
+_MAX_DIGITS = 4_000
 
 
 class FilterError(Exception):
@@ -33,10 +33,10 @@ class FilterError(Exception):
         self.position = position
 
 
-def parsed(text: str) -> Test:
+def parse_filter(text: str) -> Predicate:
     """Whether values (read from JSON) satisfy the filter. Raises FilterError."""
-    if len(text) > MOST_CHARACTERS:
-        raise FilterError(f"The filter is longer than {MOST_CHARACTERS} characters", MOST_CHARACTERS)
+    if len(text) > MAX_CHARACTERS:
+        raise FilterError(f"The filter is longer than {MAX_CHARACTERS} characters", MAX_CHARACTERS)
     reader = _Reader(text)
     test = reader.filter(0)
     reader.end()
@@ -76,9 +76,9 @@ class _Reader:
         self._comparisons = 0
         self._next = self._token(0)
 
-    def filter(self, depth: int) -> Test:
-        if depth > _MOST_NESTED:
-            raise FilterError(f"The filter is nested deeper than {_MOST_NESTED} levels", self._next.position)
+    def filter(self, depth: int) -> Predicate:
+        if depth > _MAX_NESTING:
+            raise FilterError(f"The filter is nested deeper than {_MAX_NESTING} levels", self._next.position)
         tests = [self._all(depth)]
         while self._takes_word("or"):
             tests.append(self._all(depth))
@@ -88,16 +88,16 @@ class _Reader:
         if self._next.kind != "end":
             raise self._expected("`and`, `or` or the end")
 
-    def _all(self, depth: int) -> Test:
+    def _all(self, depth: int) -> Predicate:
         tests = [self._one(depth)]
         while self._takes_word("and"):
             tests.append(self._one(depth))
         return tests[0] if len(tests) == 1 else lambda values: all(test(values) for test in tests)
 
-    def _one(self, depth: int) -> Test:
+    def _one(self, depth: int) -> Predicate:
         if self._takes_word("not"):
-            if depth > _MOST_NESTED:
-                raise FilterError(f"The filter is nested deeper than {_MOST_NESTED} levels", self._next.position)
+            if depth > _MAX_NESTING:
+                raise FilterError(f"The filter is nested deeper than {_MAX_NESTING} levels", self._next.position)
             negated = self._one(depth + 1)
             return lambda values: not negated(values)
         if self._takes("mark", "("):
@@ -107,10 +107,10 @@ class _Reader:
             return test
         return self._comparison()
 
-    def _comparison(self) -> Test:
+    def _comparison(self) -> Predicate:
         self._comparisons += 1
-        if self._comparisons > MOST_COMPARISONS:
-            raise FilterError(f"The filter has more than {MOST_COMPARISONS} comparisons", self._next.position)
+        if self._comparisons > MAX_COMPARISONS:
+            raise FilterError(f"The filter has more than {MAX_COMPARISONS} comparisons", self._next.position)
         path = self._field()
         if self._next.kind != "operator":
             raise self._expected("one of = != < <= > >=")
@@ -141,7 +141,7 @@ class _Reader:
         token = self._next
         if token.kind == "quoted":
             return _unquoted(self._take().text)
-        if token.kind == "number" and len(token.text) <= _MOST_DIGITS:
+        if token.kind == "number" and len(token.text) <= _MAX_DIGITS:
             self._take()
             return int(token.text) if re.fullmatch(r"[+-]?[0-9]+", token.text) else float(token.text)
         if token.kind == "word" and token.text.lower() in ("true", "false"):

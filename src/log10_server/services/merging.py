@@ -32,11 +32,11 @@ class DerivedFields(TypedDict, total=False):
     output_tokens: int
 
 
-class KnownFields(CompletionFields, DerivedFields, total=False):
+class AllFields(CompletionFields, DerivedFields, total=False):
     """All that is known of a completion."""
 
 
-def merged(stored: KnownFields, incoming: KnownFields) -> KnownFields:
+def merged(stored: AllFields, incoming: AllFields) -> AllFields:
     """Merge a row into what is stored. A start that arrives after the end only fills gaps."""
     late_start = stored.get("status") in FINAL and incoming.get("status") == "started"
     return {**incoming, **stored} if late_start else {**stored, **incoming}

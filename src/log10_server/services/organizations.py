@@ -18,11 +18,11 @@ from log10_server.store.organizations import OrganizationRow, TokenRow
 # which command lines take for an option.
 TOKEN_PREFIX = "log10_"
 _RANDOM_TOKEN_BYTES = 32
-_LEAST_TOKEN = 8
-_MOST_NAME_BYTES = 255
+_MIN_TOKEN_CHARACTERS = 8
+_MAX_NAME_BYTES = 255
 
 
-class Issued(NamedTuple):
+class IssuedToken(NamedTuple):
     """A new token with its value, which nobody can read again."""
 
     row: TokenRow
@@ -42,7 +42,7 @@ def create(
         if not _is_name(name):
             raise Invalid.at(
                 f"/{option}",
-                f"{name!r} can't be the {option} of an organization: it has 1 to {_MOST_NAME_BYTES} printable ASCII "
+                f"{name!r} can't be the {option} of an organization: it has 1 to {_MAX_NAME_BYTES} printable ASCII "
                 'characters, without spaces and / , ? # \\ ", and is not one of the words `.`, `..` and `None`.',
             )
         if store.find(connection, name) is not None:
@@ -51,7 +51,9 @@ def create(
     return row
 
 
-def create_first(connection: Connection, clock: Clock, organization_id: str | None, token: str | None) -> Issued | None:
+def create_first(
+    connection: Connection, clock: Clock, organization_id: str | None, token: str | None
+) -> IssuedToken | None:
     """Create an organization and its token in a database that has none; None when there is one already."""
     if store.list_all(connection):
         return None
@@ -68,7 +70,7 @@ def get(connection: Connection, id_or_slug: str) -> OrganizationRow:
 
 def issue_token(
     connection: Connection, clock: Clock, organization_id: str, value: str | None = None, name: str | None = None
-) -> Issued:
+) -> IssuedToken:
     """Issue a token for the organization. A `value` is a token that programs already have and keep.
 
     The `name` is what the feedback of its bearers shows as their author; no two good tokens of an organization share one.
@@ -77,21 +79,22 @@ def issue_token(
     """
     if name is not None:
         if not _is_token_name(name):
-            raise Invalid.at("/name", f"A token's name has 1 to {_MOST_NAME_BYTES} bytes, all of them printable.")
+            raise Invalid.at("/name", f"A token's name has 1 to {_MAX_NAME_BYTES} bytes, all of them printable.")
         if store.has_token_named(connection, organization_id, name):
             raise Conflict(f"The organization has a good token named {name!r} already.")
     if value is None:
         value = TOKEN_PREFIX + secrets.token_urlsafe(_RANDOM_TOKEN_BYTES)
-    elif len(value) < _LEAST_TOKEN or not (value.isascii() and value.isprintable()) or value != value.strip():
+    elif len(value) < _MIN_TOKEN_CHARACTERS or not (value.isascii() and value.isprintable()) or value != value.strip():
         raise Invalid.at(
-            "/value", f"A token has at least {_LEAST_TOKEN} printable ASCII characters, and no blanks around them."
+            "/value",
+            f"A token has at least {_MIN_TOKEN_CHARACTERS} printable ASCII characters, and no blanks around them.",
         )
     if store.find_token(connection, digest(value)) is not None:
         raise Conflict("This token was issued before.")
     at = clock.now()
     row = TokenRow(organization_id, uuid7(at), digest(value), at, None, name)
     store.add_token(connection, row)
-    return Issued(row, value)
+    return IssuedToken(row, value)
 
 
 def revoke_token(connection: Connection, clock: Clock, token_id: str) -> None:
@@ -115,13 +118,13 @@ def digest(token: str) -> str:
 
 
 def _is_token_name(name: str) -> bool:
-    return name == name.strip() and name.isprintable() and 0 < len(name.encode("utf-8", "replace")) <= _MOST_NAME_BYTES
+    return name == name.strip() and name.isprintable() and 0 < len(name.encode("utf-8", "replace")) <= _MAX_NAME_BYTES
 
 
 def _is_name(name: str) -> bool:
     """Whether the name can stand unquoted in a header, a path and a query (docs/api.md, "Tokens and organizations")."""
     return (
-        0 < len(name.encode("utf-8", "replace")) <= _MOST_NAME_BYTES
+        0 < len(name.encode("utf-8", "replace")) <= _MAX_NAME_BYTES
         and name.isascii()
         and name.isprintable()
         and not any(character in ' /,?#\\\\"' for character in name)

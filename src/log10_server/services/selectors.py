@@ -7,7 +7,7 @@ from log10_server import store
 from log10_server.db.transaction import Tx
 from log10_server.errors import FieldError, Invalid
 
-COUNTED = 1000
+MAX_COUNTED_MATCHES = 1000
 
 
 class Selector(NamedTuple):
@@ -18,20 +18,20 @@ class Selector(NamedTuple):
     at_most: int
 
 
-class Listed(NamedTuple):
+class CompletionList(NamedTuple):
     """Completions by their ids."""
 
     completion_ids: tuple[str, ...]
 
 
-def tag_ids(tx: Tx, tags: Iterable[str]) -> list[int]:
+def find_tag_ids(tx: Tx, tags: Iterable[str]) -> list[int]:
     """The keys of `tags`, each once; none when one of them is no tag, as nothing can have them all."""
     names = set(tags)
     keys = store.tags.find_keys(tx, names)
     return list(keys.values()) if len(keys) == len(names) else []
 
 
-def resolve(tx: Tx, targets: Sequence[Selector | Listed]) -> list[list[str] | Invalid]:
+def resolve(tx: Tx, targets: Sequence[Selector | CompletionList]) -> list[list[str] | Invalid]:
     """For each target the ids of the completions meant: of a selector newest first, of a list in its order, each once.
 
     Invalid stands in the place of a target with an unknown id (it says which), no match, or more than `at_most`
@@ -39,13 +39,13 @@ def resolve(tx: Tx, targets: Sequence[Selector | Listed]) -> list[list[str] | In
     """
     keys = store.tags.find_keys(tx, {tag for target in targets if isinstance(target, Selector) for tag in target.tags})
     there = store.completions.find_existing_ids(
-        tx, {id for target in targets if isinstance(target, Listed) for id in target.completion_ids}
+        tx, {id for target in targets if isinstance(target, CompletionList) for id in target.completion_ids}
     )
-    singles = _of_single_tags(tx, [target for target in targets if isinstance(target, Selector)], keys)
+    singles = _match_single_tags(tx, [target for target in targets if isinstance(target, Selector)], keys)
     found: list[list[str] | Invalid] = []
     for target in targets:
-        if isinstance(target, Listed):
-            found.append(_listed(target.completion_ids, there))
+        if isinstance(target, CompletionList):
+            found.append(_check_list(target.completion_ids, there))
             continue
         tags = dict.fromkeys(target.tags)
         tag_ids = [keys[tag] for tag in tags] if tags.keys() <= keys.keys() else []
@@ -53,11 +53,11 @@ def resolve(tx: Tx, targets: Sequence[Selector | Listed]) -> list[list[str] | In
             ids = singles.get(tag_ids[0], [])[: target.at_most + 1]
         else:
             ids = store.completion_tags.list_with_all_tags(tx, tag_ids, target.at_most + 1)
-        found.append(_selected(tx, target, tag_ids, ids))
+        found.append(_check_matches(tx, target, tag_ids, ids))
     return found
 
 
-def _of_single_tags(tx: Tx, selectors: Sequence[Selector], keys: Mapping[str, int]) -> dict[int, list[str]]:
+def _match_single_tags(tx: Tx, selectors: Sequence[Selector], keys: Mapping[str, int]) -> dict[int, list[str]]:
     """What those selectors match that name one tag, as most do: all of them in one look."""
     single = [selector for selector in selectors if len(set(selector.tags)) == 1 and selector.tags[0] in keys]
     if not single:
@@ -66,7 +66,7 @@ def _of_single_tags(tx: Tx, selectors: Sequence[Selector], keys: Mapping[str, in
     return store.completion_tags.list_with_each_tag(tx, tag_ids, max(selector.at_most for selector in single) + 1)
 
 
-def _listed(ids: Sequence[str], there: Container[str]) -> list[str] | Invalid:
+def _check_list(ids: Sequence[str], there: Container[str]) -> list[str] | Invalid:
     once = list(dict.fromkeys(ids))
     unknown = [
         FieldError(f"/completion_ids/{ids.index(id)}", f"There is no completion {id!r}.")
@@ -76,11 +76,11 @@ def _listed(ids: Sequence[str], there: Container[str]) -> list[str] | Invalid:
     return Invalid(unknown, code="unknown_completion") if unknown else once
 
 
-def _selected(tx: Tx, selector: Selector, keys: Sequence[int], found: list[str]) -> list[str] | Invalid:
+def _check_matches(tx: Tx, selector: Selector, keys: Sequence[int], found: list[str]) -> list[str] | Invalid:
     """What it matches, of which `found` has one more than is allowed at most."""
     at = "/completion_tags_selector"
     if len(found) > selector.at_most:
-        most = max(COUNTED, selector.at_most)
+        most = max(MAX_COUNTED_MATCHES, selector.at_most)
         counted = len(store.completion_tags.list_with_all_tags(tx, keys, most + 1))
         many = f"more than {most}" if counted > most else str(counted)
         return Invalid.at(

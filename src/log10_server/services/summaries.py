@@ -12,7 +12,7 @@ _SHOWN_CHARACTERS = 80
 _SHOWN_MODELS = 3
 
 
-def summarized(tx: Tx, targets: Sequence[Sequence[str]]) -> list[str]:
+def summarize(tx: Tx, targets: Sequence[Sequence[str]]) -> list[str]:
     """A line for each list of completion ids, such as `2 completions (gpt-4o): "What is the capital of…"`.
 
     It tells how many completions there are, their models, and how the last user message of the first one begins.

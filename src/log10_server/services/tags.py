@@ -4,8 +4,8 @@ from log10_server import store
 from log10_server.db.transaction import Tx
 from log10_server.store.tags import TagRow
 
-_MOST_FOUND = 100
-_LONGEST_QUERY = 8192  # no tag is longer, and SQLite matches no longer pattern than 50 000
+_MAX_RESULTS = 100
+_MAX_QUERY_CHARACTERS = 8192  # no tag is longer, and SQLite matches no longer pattern than 50 000
 
 
 def search(tx: Tx, query: str) -> list[TagRow]:
@@ -14,12 +14,12 @@ def search(tx: Tx, query: str) -> list[TagRow]:
     A blank query gives those that were used last.
     """
     if not query.strip():
-        return store.completion_tags.list_recently_used_tags(tx, _MOST_FOUND)
-    if len(query) > _LONGEST_QUERY:
+        return store.completion_tags.list_recently_used_tags(tx, _MAX_RESULTS)
+    if len(query) > _MAX_QUERY_CHARACTERS:
         return []
-    return store.completion_tags.search_tags(tx, query, _MOST_FOUND)
+    return store.completion_tags.search_tags(tx, query, _MAX_RESULTS)
 
 
-def keys_of(tx: Tx, names: set[str]) -> dict[str, int]:
+def find_keys(tx: Tx, names: set[str]) -> dict[str, int]:
     """The keys of these tags."""
     return store.tags.find_keys(tx, names)

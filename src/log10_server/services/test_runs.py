@@ -22,7 +22,7 @@ _GROUPS_LOOKED_UP = 20
 _TAGS_LOOKED_UP = 10
 _COUNTS_KEPT = 100
 # The same whatever is wrong with an address, so that nobody learns which runs there are.
-NO_REPORT_WANTED = "There is no test run that waits for a report at this address."
+NO_REPORT_EXPECTED = "There is no test run that waits for a report at this address."
 
 
 class Report(NamedTuple):
@@ -67,13 +67,13 @@ def count(tx: Tx) -> int:
     return store.test_runs.count(tx)
 
 
-def may_upload(tx: Tx, run_id: str, secret: str) -> None:
+def check_upload(tx: Tx, run_id: str, secret: str) -> None:
     """Raises NotFound for an unknown run or a wrong secret, which look the same; Conflict when a report has come."""
     _check(store.test_runs.find_without_report(tx, run_id), secret)
 
 
 def store_report(tx: Tx, run_id: str, secret: str, report: Report) -> None:
-    """Use up the right to upload. Raises as `may_upload`."""
+    """Use up the right to upload. Raises as `check_upload`."""
     _check(store.test_runs.find_without_report(tx, run_id), secret)
     store.test_runs.store_report(tx, run_id, tx.now(), report.summary, report.text)
 
@@ -81,44 +81,44 @@ def store_report(tx: Tx, run_id: str, secret: str, report: Report) -> None:
 def _check(row: TestRunRow | None, secret: str) -> None:
     # The digest stays after the upload, so that a wrong secret learns nothing about a run that has its report.
     if row is None or row.upload_digest is None or not compare_digest(row.upload_digest, digest(secret)):
-        raise NotFound(NO_REPORT_WANTED)
+        raise NotFound(NO_REPORT_EXPECTED)
     if row.uploaded_at is not None:
         raise Conflict("The test run has its report already; it is uploaded once.", code="report_taken")
 
 
-def counted(text: str, summary: Any, tests: Any) -> Report:
+def make_report(text: str, summary: Any, tests: Any) -> Report:
     """A report whose members `summary` and `tests` have been read.
 
     Its counts are the numbers that the summary holds; where it holds none, the outcomes of the tests are counted.
     """
     numbers = {name: said for name, said in summary.items() if _is_number(said)} if isinstance(summary, dict) else {}
     if not numbers:
-        outcomes = Counter(test.outcome for test in _tests(tests) if test.outcome is not None)
+        outcomes = Counter(test.outcome for test in _read_tests(tests) if test.outcome is not None)
         numbers = {"passed": 0, "failed": 0, **outcomes, "total": sum(outcomes.values())}
     return Report(text, written(dict(list(numbers.items())[:_COUNTS_KEPT])))
 
 
-def outcomes(tx: Tx, row: TestRunRow) -> list[TestOutcome]:
+def list_outcomes(tx: Tx, row: TestRunRow) -> list[TestOutcome]:
     """The tests of a run's report, in its order; those of the first 1000 with the completions of their tags."""
     if row.report is None:
         return []
-    tests = list(_tests(value(row.report).get("tests")))
+    tests = list(_read_tests(value(row.report).get("tests")))
     looked_up = tests[:TESTS_LOOKED_UP]
-    found = completions_of(tx, [_logged_tags(test) for test in looked_up])
+    found = find_completions(tx, [_logged_tags(test) for test in looked_up])
     return [
         *(test._replace(completion_ids=ids) for test, ids in zip(looked_up, found, strict=True)),
         *tests[TESTS_LOOKED_UP:],
     ]
 
 
-def completions_of(tx: Tx, selectors: Sequence[Sequence[str]]) -> list[list[str]]:
+def find_completions(tx: Tx, selectors: Sequence[Sequence[str]]) -> list[list[str]]:
     """For each selector the completions that have all of its tags, newest first, 100 at most.
 
     The tests of a run share one tag and each adds one of its own, so selectors that differ in one tag are looked up
     together: a report costs a few statements, however many tests it has. What would cost many finds nothing.
     """
     keys = store.tags.find_keys(tx, {tag for selector in selectors for tag in selector if _can_be_tag(tag)})
-    common = _common(selectors)
+    common = _common_tags(selectors)
     groups: dict[frozenset[int], set[int]] = {}  # by the tags that selectors share: each one's own
     places: list[tuple[frozenset[int], int] | None] = []
     for selector in selectors:
@@ -145,13 +145,13 @@ def _logged_tags(test: TestOutcome) -> list[str]:
     return [name if tag == cut and "::" in start else tag for tag in test.tags]
 
 
-def _common(selectors: Sequence[Sequence[str]]) -> set[str]:
+def _common_tags(selectors: Sequence[Sequence[str]]) -> set[str]:
     """The tags that every selector names."""
     first, *others = [set(selector) for selector in selectors if selector] or [set()]
     return first.intersection(*others)
 
 
-def _tests(said: Any) -> Iterator[TestOutcome]:
+def _read_tests(said: Any) -> Iterator[TestOutcome]:
     """The tests of a report; what is no test, or odd in one, is left out."""
     for test in said if isinstance(said, list) else []:
         if not isinstance(test, dict):

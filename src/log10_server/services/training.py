@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from log10_server import store
 from log10_server.db.transaction import Tx
-from log10_server.services.filters import Test
+from log10_server.services.filters import Predicate
 from log10_server.services.fine_tuning.conversation import EXPLANATIONS, Reason, UntranslatableError
 from log10_server.services.fine_tuning.rows import json_row
 from log10_server.store.completions import CompletionRow, Cursor
@@ -58,7 +58,7 @@ class TrainingPage(NamedTuple):
     next_cursor: Cursor | None
 
 
-def page(tx: Tx, task_id: str, satisfied: Test, after: Cursor | None, until: int) -> TrainingPage:
+def page(tx: Tx, task_id: str, satisfied: Predicate, after: Cursor | None, until: int) -> TrainingPage:
     """Rows of completions, oldest first, that have accepted feedback of the task with values that satisfy the test.
 
     Each completion appears once, however much feedback it has. An unknown task has no rows.
@@ -83,7 +83,7 @@ def page(tx: Tx, task_id: str, satisfied: Test, after: Cursor | None, until: int
     return TrainingPage(rows, summary, Cursor(candidates[-1].created_at, candidates[-1].id))
 
 
-def _satisfying(tx: Tx, task_id: str, satisfied: Test, candidates: list[CompletionRow]) -> set[str]:
+def _satisfying(tx: Tx, task_id: str, satisfied: Predicate, candidates: list[CompletionRow]) -> set[str]:
     """The ids of those candidates that have satisfying feedback. Values may be large, so few are read at a time."""
     completions_of = store.transfer.list_accepted_feedback(tx, task_id, [completion.id for completion in candidates])
     chosen: set[str] = set()

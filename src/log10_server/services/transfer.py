@@ -1,7 +1,7 @@
 """Moving in and out: everything of an organization page by page, and taking in what was made elsewhere.
 
 What is taken in keeps its ids, instants, states and links, and may come again: what is stored already is recognised
-and left alone. Each kind of thing is one entry in `PARTS` (out) and one in `RESTORERS` (in).
+and left alone. Each kind of thing is one entry in `PARTS` (out) and one in `IMPORTERS` (in).
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,7 +14,7 @@ from log10_server.services import completions, feedback, feedback_tasks, summari
 from log10_server.services.completions import Entry
 from log10_server.services.feedback import ACCEPTED, PROPOSED, NewFeedback
 from log10_server.services.feedback_tasks import NewFeedbackTask
-from log10_server.services.selectors import Listed
+from log10_server.services.selectors import CompletionList
 from log10_server.store.completions import Cursor
 from log10_server.store.feedback import AuthorKind, FeedbackCompletionRow, FeedbackRow
 from log10_server.store.test_runs import TestRunRow
@@ -59,7 +59,7 @@ def _ended(rows: list[Any]) -> Paged:
 
 def _feedback_page(tx: Tx, window: Window) -> Paged:
     rows, last = _ended(store.transfer.list_feedback(tx, window))
-    return feedback.with_matches(tx, rows), last
+    return feedback.with_completion_ids(tx, rows), last
 
 
 PARTS: list[Callable[[Tx, Window], Paged]] = [
@@ -75,14 +75,14 @@ PARTS: list[Callable[[Tx, Window], Paged]] = [
 Outcome = Literal["stored", "unchanged"] | Refusal
 
 
-class KeptSession(NamedTuple):
+class ImportedSession(NamedTuple):
     """A session from elsewhere; no instant is now, in microseconds."""
 
     id: str
     created_at: int | None
 
 
-class KeptTask(NamedTuple):
+class ImportedTask(NamedTuple):
     """A task from elsewhere; without a digest of what it was made with, that is what it is now."""
 
     task: NewFeedbackTask
@@ -91,7 +91,7 @@ class KeptTask(NamedTuple):
     content_digest: str | None
 
 
-class KeptFeedback(NamedTuple):
+class ImportedFeedback(NamedTuple):
     """Feedback from elsewhere, which has an id and lists its completions; some of them may be gone.
 
     A task that is not there is made, archived, by the name given. The author is that of the file, if it names one.
@@ -107,7 +107,7 @@ class KeptFeedback(NamedTuple):
     author_kind: AuthorKind | None = None
 
 
-class KeptTestRun(NamedTuple):
+class ImportedTestRun(NamedTuple):
     """A test run from elsewhere; `summary` and `report` are JSON texts. Nobody may upload to it here."""
 
     id: str
@@ -118,13 +118,13 @@ class KeptTestRun(NamedTuple):
     report: str | None
 
 
-def restore_sessions(tx: Tx, kept: Sequence[KeptSession]) -> list[Outcome]:
+def import_sessions(tx: Tx, kept: Sequence[ImportedSession]) -> list[Outcome]:
     """A session has no content: one that is there is left as it is."""
     made = store.sessions.add_missing(tx, {one.id: _at(tx, one.created_at) for one in kept})
     return _once(made, [one.id for one in kept])
 
 
-def restore_tasks(tx: Tx, kept: Sequence[KeptTask]) -> list[Outcome]:
+def import_tasks(tx: Tx, kept: Sequence[ImportedTask]) -> list[Outcome]:
     """A task that is there and was made with the same content stays as it is now; schemas have been checked before.
 
     Refused is an id that is taken by other content: Conflict.
@@ -132,9 +132,9 @@ def restore_tasks(tx: Tx, kept: Sequence[KeptTask]) -> list[Outcome]:
     return [_restored_task(tx, one) for one in kept]
 
 
-def restore_completions(tx: Tx, entries: Sequence[Entry]) -> list[Outcome]:
+def import_completions(tx: Tx, entries: Sequence[Entry]) -> list[Outcome]:
     """Entries have ids and only fill gaps: what has been logged here since is newer, and stays."""
-    told = completions.tell_something(tx, entries)
+    told = completions.would_change(tx, entries)
     new = [entry for entry, tells in zip(entries, told, strict=True) if tells]
     if not new:
         return ["unchanged"] * len(entries)
@@ -148,7 +148,7 @@ def restore_completions(tx: Tx, entries: Sequence[Entry]) -> list[Outcome]:
     return [_stored(next(recorded)) if tells else "unchanged" for tells in told]
 
 
-def restore_feedback(tx: Tx, kept: Sequence[KeptFeedback]) -> list[Outcome]:
+def import_feedback(tx: Tx, kept: Sequence[ImportedFeedback]) -> list[Outcome]:
     """Feedback that is there with the same content stays; completions that have come since are linked to it, and a
     decision on what is a proposal here is taken over.
 
@@ -207,20 +207,20 @@ def _store_feedback(
     for id, completion_ids in store.feedback.list_completion_ids(tx, sorted(accepted)).items():
         graded.setdefault(accepted[id], set()).update(completion_ids)
     for task_id in sorted(graded):
-        ungraded_index.graded(tx, task_id, sorted(graded[task_id]))
+        ungraded_index.remove_graded(tx, task_id, sorted(graded[task_id]))
 
 
-def restore_test_runs(tx: Tx, kept: Sequence[KeptTestRun]) -> list[Outcome]:
+def import_test_runs(tx: Tx, kept: Sequence[ImportedTestRun]) -> list[Outcome]:
     """A report that has come since is taken over. Refused is an id that is taken by other content: Conflict."""
     return [_restored_test_run(tx, one) for one in kept]
 
 
-RESTORERS: dict[type, Callable[[Tx, Sequence[Any]], list[Outcome]]] = {
-    KeptSession: restore_sessions,
-    KeptTask: restore_tasks,
-    Entry: restore_completions,
-    KeptFeedback: restore_feedback,
-    KeptTestRun: restore_test_runs,
+IMPORTERS: dict[type, Callable[[Tx, Sequence[Any]], list[Outcome]]] = {
+    ImportedSession: import_sessions,
+    ImportedTask: import_tasks,
+    Entry: import_completions,
+    ImportedFeedback: import_feedback,
+    ImportedTestRun: import_test_runs,
 }
 
 
@@ -242,17 +242,17 @@ def _stored(result: object) -> Outcome:
     return result if isinstance(result, Refusal) else "stored"
 
 
-def _restored_task(tx: Tx, one: KeptTask) -> Outcome:
+def _restored_task(tx: Tx, one: ImportedTask) -> Outcome:
     try:
-        row = feedback_tasks.row_of(tx, one.task, _at(tx, one.created_at))
+        row = feedback_tasks.new_row(tx, one.task, _at(tx, one.created_at))
         digest = one.content_digest or row.content_digest
-        _, is_new = feedback_tasks.kept(tx, row._replace(archived=one.archived, content_digest=digest))
+        _, is_new = feedback_tasks.ensure(tx, row._replace(archived=one.archived, content_digest=digest))
     except Refusal as refusal:
         return refusal
     return "stored" if is_new else "unchanged"
 
 
-def _restored_test_run(tx: Tx, one: KeptTestRun) -> Outcome:
+def _restored_test_run(tx: Tx, one: ImportedTestRun) -> Outcome:
     stored = store.test_runs.find(tx, one.id)
     at = _at(tx, one.created_at)
     if stored is None:
@@ -268,18 +268,18 @@ def _restored_test_run(tx: Tx, one: KeptTestRun) -> Outcome:
     return Conflict(f"The test run {one.id!r} is there already, with other content.")
 
 
-def _make_missing_tasks(tx: Tx, kept: Sequence[KeptFeedback]) -> None:
+def _make_missing_tasks(tx: Tx, kept: Sequence[ImportedFeedback]) -> None:
     """An archived task asks for nothing, so nothing else changes with it."""
-    wanted: dict[str, KeptFeedback] = {}
+    wanted: dict[str, ImportedFeedback] = {}
     for one in kept:
         wanted.setdefault(one.given.task_id, one)
     for id in sorted(wanted.keys() - store.feedback_tasks.find_many(tx, wanted).keys()):
         one = wanted[id]
         new = NewFeedbackTask(id, one.task_name or id, "", "{}", ())
-        store.feedback_tasks.add(tx, feedback_tasks.row_of(tx, new, _at(tx, one.created_at))._replace(archived=True))
+        store.feedback_tasks.add(tx, feedback_tasks.new_row(tx, new, _at(tx, one.created_at))._replace(archived=True))
 
 
-def _merged_feedback(known: FeedbackRow | None, one: KeptFeedback, digest: str) -> FeedbackRow | None:
+def _merged_feedback(known: FeedbackRow | None, one: ImportedFeedback, digest: str) -> FeedbackRow | None:
     """The row after `one`; None when what is known has other content. Organization, instant and summary of a new one
     are the caller's.
     """
@@ -308,17 +308,17 @@ def _merged_feedback(known: FeedbackRow | None, one: KeptFeedback, digest: str) 
     return known if given.state == PROPOSED else None
 
 
-def _summaries(tx: Tx, kept: Sequence[KeptFeedback], there: set[str]) -> dict[str, str]:
+def _summaries(tx: Tx, kept: Sequence[ImportedFeedback], there: set[str]) -> dict[str, str]:
     if not kept:
         return {}
-    lines = summaries.summarized(tx, [[id for id in _named(one) if id in there] for one in kept])
+    lines = summaries.summarize(tx, [[id for id in _named(one) if id in there] for one in kept])
     return {_id(one): line for one, line in zip(kept, lines, strict=True)}
 
 
-def _id(one: KeptFeedback) -> str:
+def _id(one: ImportedFeedback) -> str:
     return one.given.id or ""
 
 
-def _named(one: KeptFeedback) -> Iterator[str]:
+def _named(one: ImportedFeedback) -> Iterator[str]:
     target = one.given.target
-    return iter(dict.fromkeys(target.completion_ids if isinstance(target, Listed) else ()))
+    return iter(dict.fromkeys(target.completion_ids if isinstance(target, CompletionList) else ()))

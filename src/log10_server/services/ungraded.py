@@ -7,7 +7,7 @@ from log10_server.db.transaction import Tx
 from log10_server.services import ungraded_index
 from log10_server.store.completions import CompletionRow, Cursor
 
-_MOST = 2**63 - 1
+_MAX_OFFSET = 2**63 - 1
 
 
 def list_newest(tx: Tx, task_id: str | None, offset: int, limit: int) -> list[CompletionRow]:
@@ -26,13 +26,13 @@ def _while_filling(tx: Tx, task_id: str | None, offset: int, limit: int) -> list
 
     The notes are read first: what is filled meanwhile is then found twice rather than not at all. None when all are whole.
     """
-    most = min(offset + limit, _MOST)
+    most = min(offset + limit, _MAX_OFFSET)
     notes = store.ungraded.list_backfill_progress(tx, task_id)
     if not notes:  # whole by now
         return None
     wanted: set[Cursor] = set()
     for id, task in store.feedback_tasks.find_many(tx, notes).items():
-        behind = store.ungraded.list_by_query(tx, id, ungraded_index.wanted_by(tx, task), notes[id], most)
+        behind = store.ungraded.list_by_query(tx, id, ungraded_index.selector_tag_ids(tx, task), notes[id], most)
         wanted = set(heapq.nlargest(most, wanted | behind))
     wanted.update(store.ungraded.list_indexed(tx, task_id, notes, most))
     ids = [place.id for place in heapq.nlargest(most, wanted)[offset:]]

@@ -16,7 +16,7 @@ from log10_server.store.ungraded import UngradedRow
 from log10_server.strict_json import value
 
 
-def tagged(
+def add_matching(
     tx: Tx,
     rows: Sequence[CompletionRow],
     tag_ids: Mapping[str, set[int]],
@@ -38,7 +38,7 @@ def tagged(
     )
 
 
-def task_changed(tx: Tx, task: FeedbackTaskRow) -> None:
+def start_backfill(tx: Tx, task: FeedbackTaskRow) -> None:
     """A task is new, was archived or taken out again, or has another selector.
 
     The newest completions are looked at now, those behind them by and by (`runtime/ungraded_backfill`).
@@ -46,7 +46,7 @@ def task_changed(tx: Tx, task: FeedbackTaskRow) -> None:
     store.ungraded.store_backfill_progress(tx, task.id, _filled(tx, task, None))
 
 
-def fill_on(tx: Tx, task_id: str) -> None:
+def continue_backfill(tx: Tx, task_id: str) -> None:
     """Fill the next piece of a task that is not whole yet."""
     behind = store.ungraded.list_backfill_progress(tx, task_id).get(task_id)
     task = store.feedback_tasks.find(tx, task_id)
@@ -54,22 +54,22 @@ def fill_on(tx: Tx, task_id: str) -> None:
         store.ungraded.store_backfill_progress(tx, task_id, _filled(tx, task, behind))
 
 
-def wanted_by(tx: Tx, task: FeedbackTaskRow) -> list[int]:
+def selector_tag_ids(tx: Tx, task: FeedbackTaskRow) -> list[int]:
     """The keys of the tags that a completion must have for the task to want it; none when it wants nothing."""
-    return [] if task.archived else selectors.tag_ids(tx, value(task.selector))
+    return [] if task.archived else selectors.find_tag_ids(tx, value(task.selector))
 
 
 def _filled(tx: Tx, task: FeedbackTaskRow, behind: Cursor | None) -> Cursor | None:
-    return store.ungraded.backfill(tx, task.id, wanted_by(tx, task), behind, tx.thresholds.backfill_batch_size)
+    return store.ungraded.backfill(tx, task.id, selector_tag_ids(tx, task), behind, tx.thresholds.backfill_batch_size)
 
 
-def graded(tx: Tx, task_id: str, completion_ids: Sequence[str]) -> None:
+def remove_graded(tx: Tx, task_id: str, completion_ids: Sequence[str]) -> None:
     """Feedback of this task on these completions was stored."""
     if completion_ids:
         store.ungraded.remove_graded(tx, task_id, completion_ids)
 
 
-def feedback_removed(tx: Tx, task_id: str, completion_ids: Sequence[str]) -> None:
+def add_after_removed_feedback(tx: Tx, task_id: str, completion_ids: Sequence[str]) -> None:
     """Accepted feedback of this task on these completions is gone; others may still grade them."""
     if not completion_ids:
         return
@@ -77,7 +77,7 @@ def feedback_removed(tx: Tx, task_id: str, completion_ids: Sequence[str]) -> Non
     known = store.feedback_tasks.find_known_tags(tx, {tag for row in rows for tag in tags_of(row)})
     tag_ids = {row.id: {known.keys[tag] for tag in tags_of(row)} for row in rows}
     its = {id: selector for id, selector in known.selectors.items() if id == task_id}
-    tagged(tx, rows, tag_ids, its, store.feedback.find_graded_pairs(tx, completion_ids))
+    add_matching(tx, rows, tag_ids, its, store.feedback.find_graded_pairs(tx, completion_ids))
 
 
 def tags_of(row: CompletionRow) -> list[str]:

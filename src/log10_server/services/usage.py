@@ -11,7 +11,7 @@ from log10_server.store.completions import Filters
 from log10_server.store.usage import Group, Sums, Tokens
 
 
-class Question(NamedTuple):
+class UsageSelection(NamedTuple):
     """Which completions count, and what they are grouped by. None narrows nothing; the ends of the time are inclusive.
 
     A completion must have all of `tags`. `model` is a model as shown: `unknown` means that no payload names one.
@@ -24,7 +24,7 @@ class Question(NamedTuple):
     created_to: int | None = None
 
 
-def of(tx: Tx, asked: Question, limit: int) -> tuple[list[Sums], Sums]:
+def sum_usage(tx: Tx, asked: UsageSelection, limit: int) -> tuple[list[Sums], Sums]:
     """At most `limit` groups in their order, and all completions together; ungrouped, the one line is the total.
 
     A completion with several tags is in the group of each, and once in the total.
@@ -48,5 +48,5 @@ def tokens_per_model_per_day(tx: Tx, tags: Sequence[str], first_day: int | None,
 
 
 def _filters(tx: Tx, tags: Sequence[str], created_from: int | None, created_to: int | None) -> Filters:
-    tag_ids = selectors.tag_ids(tx, tags) if tags else None
+    tag_ids = selectors.find_tag_ids(tx, tags) if tags else None
     return Filters(tag_ids=tag_ids, created_from=created_from, created_to=created_to)

@@ -50,7 +50,7 @@ def create_app(settings: Settings, database: Database, dialects: Sequence[Dialec
 
     The first dialect also refuses what belongs to none.
     """
-    runtime = Runtime(settings, database, ungraded_index.fill_on)
+    runtime = Runtime(settings, database, ungraded_index.continue_backfill)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:

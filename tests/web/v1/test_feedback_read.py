@@ -11,7 +11,7 @@ from log10_server.services import completions, feedback, feedback_tasks
 from log10_server.services.completions import Entry
 from log10_server.services.feedback import NewFeedback
 from log10_server.services.feedback_tasks import NewFeedbackTask
-from log10_server.services.selectors import Listed
+from log10_server.services.selectors import CompletionList
 from tests.conftest import Api, Organization, paths, problem
 
 # The id of each feedback, the oldest first, its task and its completions.
@@ -33,8 +33,10 @@ def given(database: Database, organization: Organization) -> list[int]:
         completions.record(tx, [Entry(id, {"tags": ["a"]}) for id in ("one", "two")])
         for id in ("t1", "t2"):
             feedback_tasks.create(tx, NewFeedbackTask(id, "a task", "", "{}", ("a",)))
-        stored = feedback.record(tx, [NewFeedback(id, task, "{}", "", Listed(tuple(ids))) for id, task, ids in GIVEN])
-        return [one.feedback.created_at for one in stored if isinstance(one, feedback.Matched)]
+        stored = feedback.record(
+            tx, [NewFeedback(id, task, "{}", "", CompletionList(tuple(ids))) for id, task, ids in GIVEN]
+        )
+        return [one.feedback.created_at for one in stored if isinstance(one, feedback.StoredFeedback)]
 
 
 def listed(api: Api, **query: Any) -> list[str]:
@@ -254,7 +256,7 @@ def test_feedback_is_counted_on_request(api: Api, given: list[int], query: dict[
 def test_50_are_listed_unless_more_are_asked_for(api: Api, database: Database, given: list[int]) -> None:
     with database.writing() as connection:
         tx = database.tx(connection, api.organization.id)
-        feedback.record(tx, [NewFeedback(None, "t1", "{}", "", Listed(("one",))) for _ in range(1000)])
+        feedback.record(tx, [NewFeedback(None, "t1", "{}", "", CompletionList(("one",))) for _ in range(1000)])
 
     assert len(listed(api)) == 50
     assert len(listed(api, limit=1000)) == 1000

@@ -190,7 +190,7 @@ def test_a_repeat_answers_a_task_as_it_has_become(api: Api) -> None:
     assert made(api, **TASK).json() == now
 
 
-# Listed
+# CompletionList
 
 
 def test_tasks_are_listed_newest_first(api: Api) -> None:

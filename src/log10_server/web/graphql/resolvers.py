@@ -11,8 +11,8 @@ from log10_server.clock import utc
 from log10_server.db.transaction import Tx
 from log10_server.errors import Invalid
 from log10_server.services import completions, feedback, feedback_tasks, test_runs, ungraded_index
-from log10_server.services.feedback import Matched
-from log10_server.services.filters import FilterError, parsed
+from log10_server.services.feedback import StoredFeedback
+from log10_server.services.filters import FilterError, parse_filter
 from log10_server.settings import Limits
 from log10_server.store.completions import CompletionRow
 from log10_server.store.feedback import Filters
@@ -87,7 +87,7 @@ def _feedback_page(
         given, total = feedback.list_newest(context.tx, filters, offset, limit), feedback.count(context.tx, filters)
     else:
         given, total = feedback.list_satisfying(context.tx, filters, test, offset, limit)
-    tasks = feedback_tasks.found_among(context.tx, [one.feedback.task_id for one in given])
+    tasks = feedback_tasks.find_many(context.tx, [one.feedback.task_id for one in given])
     return {
         "pageInfo": {"totalCount": total, "currentPage": page, "hasNextPage": offset + len(given) < total},
         "nodes": [_feedback(one, tasks[one.feedback.task_id]) for one in given],
@@ -114,7 +114,7 @@ def _completion_of(row: CompletionRow) -> Source:
 def _auto_feedback(completion: Source, info: Info) -> Source | None:
     context = info.context
     context.spend(_A_COMPLETION)
-    given = feedback.proposal_for(context.tx, completion["id"])
+    given = feedback.find_open_proposal(context.tx, completion["id"])
     if given is None:
         return None
     return {
@@ -138,7 +138,7 @@ def _create_test_run(_root: None, info: Info, input: Source) -> Source:
     }
 
 
-def _feedback(given: Matched, task: FeedbackTaskRow) -> Source:
+def _feedback(given: StoredFeedback, task: FeedbackTaskRow) -> Source:
     row = given.feedback
     return {
         "id": row.id,
@@ -154,7 +154,7 @@ def _test(filter: str | None) -> Callable[[Any], bool] | None:
     if filter is None or not filter.strip():
         return None
     try:
-        return parsed(filter)
+        return parse_filter(filter)
     except FilterError as error:
         raise GraphQLError(
             f"The filter can't be read. {error}.", extensions={"code": "invalid_filter", "position": error.position}

@@ -25,7 +25,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError, core_schema
 
 from log10_server.clock import DAY, microseconds
-from log10_server.services.filters import FilterError, Test, parsed
+from log10_server.services.filters import FilterError, Predicate, parse_filter
 from log10_server.settings import Limits
 from log10_server.strict_json import JsonText, value
 
@@ -237,9 +237,9 @@ def _flag(text: Any) -> Any:
     return text
 
 
-def _value_filter(text: Any) -> Test:
+def _value_filter(text: Any) -> Predicate:
     try:
-        return parsed(text)
+        return parse_filter(text)
     except FilterError as error:
         raise PydanticCustomError("filter", "{why}.", {"why": str(error)}) from None
 
@@ -260,5 +260,5 @@ Flag = Annotated[bool, BeforeValidator(_flag), in_query("boolean")]
 QueryText = AnyText
 # An expression over the values of feedback, as `services/filters` describes it.
 ValueFilter = Annotated[
-    Test, BeforeValidator(_value_filter), BeforeValidator(_text_check("text_bytes")), in_query("string")
+    Predicate, BeforeValidator(_value_filter), BeforeValidator(_text_check("text_bytes")), in_query("string")
 ]

@@ -222,7 +222,7 @@ async def list_rows(query: Annotated[RowsQuery, Query()], context: RequestContex
     filters, limit = _filters(query), min(query.limit, MOST)
 
     def read(tx: Tx) -> tuple[list[LogRow], int]:
-        return _rows(tx, completions.list_from(tx, filters, query.offset, limit)), completions.count(tx, filters)
+        return _rows(tx, completions.list_page(tx, filters, query.offset, limit)), completions.count(tx, filters)
 
     rows, total = await context.read(read)
     return LogRows(data=rows, total=total)
@@ -241,5 +241,5 @@ def _filters(query: RowsQuery) -> Filters:
 
 
 def _rows(tx: Tx, rows: Sequence[CompletionRow]) -> list[LogRow]:
-    keys = tags.keys_of(tx, {name for row in rows for name in ungraded_index.tags_of(row)})
+    keys = tags.find_keys(tx, {name for row in rows for name in ungraded_index.tags_of(row)})
     return [LogRow.of(row, keys) for row in rows]

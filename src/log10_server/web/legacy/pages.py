@@ -12,7 +12,7 @@ from starlette.types import Scope
 from log10_server.clock import utc
 from log10_server.db.transaction import Tx
 from log10_server.services import feedback, feedback_tasks
-from log10_server.services.feedback import Matched
+from log10_server.services.feedback import StoredFeedback
 from log10_server.store.feedback import Filters
 from log10_server.store.feedback_tasks import FeedbackTaskRow
 from log10_server.strict_json import value, written
@@ -45,7 +45,7 @@ class PagedFeedback(Feedback, kw_only=True):
     task_name: str
 
     @classmethod
-    def with_task(cls, matched: Matched, task_name: str) -> "PagedFeedback":
+    def with_task(cls, matched: StoredFeedback, task_name: str) -> "PagedFeedback":
         """All that the versioned API answers, and the name."""
         return cls(**asdict(Feedback.of(matched)), task_name=task_name)
 
@@ -106,9 +106,9 @@ async def list_feedback(
     offset = query.offset if query.offset is not None else asked.offset or 0
     limit = min(query.limit or asked.limit or DEFAULT_PAGE, context.limits.page)
 
-    def read(tx: Tx) -> tuple[list[tuple[Matched, str]], int]:
+    def read(tx: Tx) -> tuple[list[tuple[StoredFeedback, str]], int]:
         given = feedback.list_newest(tx, filters, offset, limit)
-        names = feedback_tasks.names(tx, [one.feedback.task_id for one in given])
+        names = feedback_tasks.find_names(tx, [one.feedback.task_id for one in given])
         return [(one, names[one.feedback.task_id]) for one in given], feedback.count(tx, filters)
 
     rows, total = await context.read(read)

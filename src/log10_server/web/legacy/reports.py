@@ -50,10 +50,10 @@ async def upload(request: Request) -> Response:
     limits = runtime.settings.limits
     organization_id, run_id, secret = (path_text(request.scope, name) for name in _PARTS)
     if "\0" in organization_id + run_id + secret:  # Postgres would refuse the query
-        raise NotFound(test_runs.NO_REPORT_WANTED)
+        raise NotFound(test_runs.NO_REPORT_EXPECTED)
 
     def check(connection: Connection) -> None:
-        test_runs.may_upload(runtime.database.tx(connection, organization_id), run_id, secret)
+        test_runs.check_upload(runtime.database.tx(connection, organization_id), run_id, secret)
 
     await runtime.read(check)
     request_body = RequestBody(request.scope, request.receive)
@@ -61,7 +61,7 @@ async def upload(request: Request) -> Response:
     require_json(request_body.media_type)
     said = await parse_members(body, (), limits.nesting)
     text = decoded(body).strip()
-    report = await asyncio.to_thread(test_runs.counted, text, said.get("summary"), said.get("tests"))
+    report = await asyncio.to_thread(test_runs.make_report, text, said.get("summary"), said.get("tests"))
 
     def store(tx: Tx) -> None:
         test_runs.store_report(tx, run_id, secret, report)

@@ -13,7 +13,7 @@ from log10_server.db.database import Database
 from log10_server.db.transaction import Tx
 from log10_server.errors import Refusal
 from log10_server.services import feedback_tasks, transfer
-from log10_server.services.filters import FilterError, parsed
+from log10_server.services.filters import FilterError, parse_filter
 from log10_server.services.training import TrainingSummary
 from log10_server.settings import Limits
 from log10_server.store.completions import Cursor
@@ -41,7 +41,7 @@ def export_training(
     Raises NotFound for an unknown task.
     """
     try:
-        selection = TrainingSelection(task_id, (lambda _values: True) if filter is None else parsed(filter))
+        selection = TrainingSelection(task_id, (lambda _values: True) if filter is None else parse_filter(filter))
     except FilterError as error:
         raise click.ClickException(f"{error}.") from None
     _read(database, organization_id, lambda tx: feedback_tasks.get(tx, task_id))

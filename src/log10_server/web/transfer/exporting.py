@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from log10_server.db.transaction import Tx
 from log10_server.services import training, transfer
-from log10_server.services.filters import Test
+from log10_server.services.filters import Predicate
 from log10_server.services.training import TrainingSummary
 from log10_server.services.transfer import Progress
 from log10_server.store.completions import Cursor
@@ -34,7 +34,7 @@ class TrainingSelection(NamedTuple):
     """Which completions a training export takes: those with accepted feedback of this task that passes the test."""
 
     task_id: str
-    satisfied: Test
+    satisfied: Predicate
 
 
 class TrainingPiece(NamedTuple):

@@ -8,7 +8,7 @@ from typing import BinaryIO, NamedTuple, cast
 
 from log10_server.db.database import Database
 from log10_server.errors import Invalid, Malformed, Refusal, TooLarge
-from log10_server.services.transfer import RESTORERS, KeptTask, Outcome
+from log10_server.services.transfer import IMPORTERS, ImportedTask, Outcome
 from log10_server.settings import Limits
 from log10_server.validation import json_schemas
 from log10_server.web.http.json_rows import Lines, Row
@@ -69,7 +69,7 @@ class Import:
         for number, line in self._lines(file, lines):
             try:
                 kept = read(line, self.limits)
-                if isinstance(kept, KeptTask):  # now, while no transaction is open: it may take long
+                if isinstance(kept, ImportedTask):  # now, while no transaction is open: it may take long
                     json_schemas.check(kept.task.json_schema)
             except (Malformed, Invalid) as refusal:
                 self._refuse(file, number, refusal)
@@ -88,7 +88,7 @@ class Import:
         progressed()
 
     def _is_full(self, batch: Sequence[_Waiting], size: int) -> bool:
-        rows = _BATCH_TASKS if isinstance(batch[0].kept, KeptTask) else BATCH_ROWS
+        rows = _BATCH_TASKS if isinstance(batch[0].kept, ImportedTask) else BATCH_ROWS
         return len(batch) >= rows or size > BATCH_BYTES
 
     def _lines(self, file: str, lines: BinaryIO) -> Iterator[tuple[int, bytes]]:
@@ -127,7 +127,7 @@ class Import:
 
     def _outcomes(self, kept: Sequence[Kept]) -> list[Outcome]:
         """Store rows of one kind; what became of each."""
-        restore = RESTORERS[type(kept[0])]
+        restore = IMPORTERS[type(kept[0])]
         return self.database.write(self.organization_id, lambda tx: restore(tx, kept))
 
     def _refuse(self, file: str, number: int, refusal: Refusal) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 from log10_server.clock import utc
 from log10_server.services import durations
-from log10_server.services.feedback import Matched
+from log10_server.services.feedback import StoredFeedback
 from log10_server.store.completions import CompletionRow
 from log10_server.store.feedback_tasks import FeedbackTaskRow
 from log10_server.store.sessions import SessionRow
@@ -67,7 +67,7 @@ def _completion(row: CompletionRow) -> str:
     )
 
 
-def _feedback(given: Matched) -> str:
+def _feedback(given: StoredFeedback) -> str:
     row = given.feedback
     return _line(
         "feedback",
@@ -102,7 +102,7 @@ _WRITERS: Mapping[type, Callable[[Any], str]] = {
     SessionRow: _session,
     FeedbackTaskRow: _task,
     CompletionRow: _completion,
-    Matched: _feedback,
+    StoredFeedback: _feedback,
     TestRunRow: _test_run,
 }
 

@@ -12,8 +12,8 @@ from log10_server.errors import Invalid
 from log10_server.services.completions import Entry
 from log10_server.services.feedback import ACCEPTED, NewFeedback
 from log10_server.services.merging import DerivedFields
-from log10_server.services.selectors import Listed
-from log10_server.services.transfer import KeptFeedback, KeptSession, KeptTask, KeptTestRun
+from log10_server.services.selectors import CompletionList
+from log10_server.services.transfer import ImportedFeedback, ImportedSession, ImportedTask, ImportedTestRun
 from log10_server.settings import Limits
 from log10_server.store.feedback import AuthorKind, State
 from log10_server.strict_json import members
@@ -34,7 +34,7 @@ from log10_server.web.transfer.lines import FORMAT, VERSION
 from log10_server.web.v1.completions import CompletionUpload
 from log10_server.web.v1.feedback_tasks import TaskUpload
 
-Kept = KeptSession | KeptTask | Entry | KeptFeedback | KeptTestRun
+Kept = ImportedSession | ImportedTask | Entry | ImportedFeedback | ImportedTestRun
 
 _LATEST = microseconds(datetime(9999, 1, 1))
 
@@ -120,8 +120,8 @@ class SessionLine(Line):
     id: Annotated[SessionId, StringConstraints(min_length=1)]
     created_at: Instant | None = None
 
-    def kept(self) -> KeptSession:
-        return KeptSession(self.id, self.created_at)
+    def kept(self) -> ImportedSession:
+        return ImportedSession(self.id, self.created_at)
 
 
 class TaskLine(TaskUpload, Line):
@@ -130,8 +130,8 @@ class TaskLine(TaskUpload, Line):
     archived: bool | None = None
     content_digest: Digest | None = None
 
-    def kept(self) -> KeptTask:
-        return KeptTask(self.to_new_task(), self.created_at, bool(self.archived), self.content_digest)
+    def kept(self) -> ImportedTask:
+        return ImportedTask(self.to_new_task(), self.created_at, bool(self.archived), self.content_digest)
 
 
 class CompletionLine(CompletionUpload, Line):
@@ -193,17 +193,17 @@ class FeedbackLine(Line):
     author_id: AnyText | None = None
     author_kind: AuthorKind | None = None
 
-    def kept(self) -> KeptFeedback:
+    def kept(self) -> ImportedFeedback:
         given = NewFeedback(
             id=self.id,
             task_id=self.task_id,
             json_values=str(self.json_values),
             comment=self.comment or "",
-            target=Listed(tuple(self.matched_completion_ids or ())),
+            target=CompletionList(tuple(self.matched_completion_ids or ())),
             state=self.state or ACCEPTED,
         )
         at = self.created_at_ms if self.created_at is None else self.created_at
-        return KeptFeedback(
+        return ImportedFeedback(
             given=given,
             created_at=at,
             completions_summary=self.completions_summary,
@@ -223,9 +223,9 @@ class TestRunLine(Line):
     summary: JsonObject | None = None
     report: JsonObject | None = None
 
-    def kept(self) -> KeptTestRun:
+    def kept(self) -> ImportedTestRun:
         summary, report = (None if text is None else str(text) for text in (self.summary, self.report))
-        return KeptTestRun(self.id, self.created_at, self.name, self.uploaded_at, summary, report)
+        return ImportedTestRun(self.id, self.created_at, self.name, self.uploaded_at, summary, report)
 
 
 _MODELS: dict[str, type[Line]] = {

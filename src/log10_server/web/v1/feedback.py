@@ -10,8 +10,8 @@ from pydantic.config import JsonDict
 from log10_server.db.transaction import Tx
 from log10_server.errors import FieldError, Invalid
 from log10_server.services import feedback
-from log10_server.services.feedback import Matched, NewFeedback
-from log10_server.services.selectors import Listed, Selector
+from log10_server.services.feedback import NewFeedback, StoredFeedback
+from log10_server.services.selectors import CompletionList, Selector
 from log10_server.store.feedback import AuthorKind, Filters, State
 from log10_server.web.http.answers import Answer, ObjectText, Reply
 from log10_server.web.http.call import RequestContext
@@ -77,7 +77,7 @@ class Feedback(Answer, kw_only=True):
     ] = None
 
     @classmethod
-    def of(cls, matched: Matched) -> "Feedback":
+    def of(cls, matched: StoredFeedback) -> "Feedback":
         """`matched` is a row with the ids of its completions."""
         row = matched.feedback
         return cls(
@@ -132,7 +132,7 @@ class FeedbackUpload(RequestModel):
         )
         return new._replace(content_digest=feedback.digest(new))
 
-    def _target(self, most: int) -> Selector | Listed:
+    def _target(self, most: int) -> Selector | CompletionList:
         tags, ids = self.completion_tags_selector, self.completion_ids
         if tags and ids == []:
             ids = None
@@ -146,7 +146,7 @@ class FeedbackUpload(RequestModel):
         if ids is not None:
             if not ids:
                 raise Invalid.at("/completion_ids", "Must name at least one completion.")
-            return Listed(tuple(ids))
+            return CompletionList(tuple(ids))
         at_most = min(self.max_matched_completions or DEFAULT_MATCHES, most)
         return Selector(tuple(tags or ()), bool(self.allow_unmatched_feedback), at_most)
 
@@ -214,7 +214,7 @@ async def list_feedback(
     offset = query.offset if query.offset is not None else asked.offset or 0
     limit = min(query.limit or asked.limit or DEFAULT_PAGE, context.limits.page)
 
-    def read(tx: Tx) -> tuple[list[Matched], int | None]:
+    def read(tx: Tx) -> tuple[list[StoredFeedback], int | None]:
         if query.filter is not None:
             rows, found = feedback.list_satisfying(tx, filters, query.filter, offset, limit)
             return rows, found if query.total else None

@@ -9,7 +9,7 @@ from pydantic.config import JsonDict
 
 from log10_server.db.transaction import Tx
 from log10_server.services import feedback_tasks
-from log10_server.services.feedback_tasks import Changes, NewFeedbackTask
+from log10_server.services.feedback_tasks import FeedbackTaskChanges, NewFeedbackTask
 from log10_server.store.feedback_tasks import FeedbackTaskRow
 from log10_server.web.http.answers import Answer, ObjectText, Reply, StringsText
 from log10_server.web.http.call import RequestContext
@@ -117,7 +117,7 @@ class TaskUpload(RequestModel):
 
 
 class TaskChanges(RequestModel):
-    """Changes of a task. A member that is left out or `null` stays as it is."""
+    """FeedbackTaskChanges of a task. A member that is left out or `null` stays as it is."""
 
     model_config = ConfigDict(
         json_schema_extra={"example": {"name": "Greeting quality, second round", "archived": False}}
@@ -132,10 +132,10 @@ class TaskChanges(RequestModel):
         description="May be sent if it equals the stored schema; a schema never changes, so any other is refused with 409.",
     )
 
-    def to_changes(self) -> Changes:
+    def to_changes(self) -> FeedbackTaskChanges:
         """The changes in the words of the services."""
         selector = self.completion_tags_selector
-        return Changes(
+        return FeedbackTaskChanges(
             name=self.name,
             instruction=self.instruction,
             selector=None if selector is None else tuple(selector),

@@ -148,7 +148,7 @@ async def get(test_run_id: TestRunId, context: RequestContext) -> TestRunWithTes
 
     def read(tx: Tx) -> tuple[TestRunRow, list[TestOutcome]]:
         row = test_runs.get(tx, test_run_id)
-        return row, test_runs.outcomes(tx, row)
+        return row, test_runs.list_outcomes(tx, row)
 
     row, tests = await context.read(read)
     return TestRunWithTests.with_tests(row, tests)

@@ -11,7 +11,7 @@ from pydantic.config import JsonDict
 
 from log10_server.runtime.runtime import LONG_TIMEOUT_SECONDS
 from log10_server.services import durations, usage
-from log10_server.services.usage import Question
+from log10_server.services.usage import UsageSelection
 from log10_server.store.usage import Group, Sums
 from log10_server.web.http.answers import Answer
 from log10_server.web.http.call import RequestContext
@@ -141,9 +141,9 @@ class UsageQuery(BaseModel):
 @refuse_unknown_parameters
 async def get(query: Annotated[UsageQuery, Query()], context: RequestContext) -> Usage:
     """Sum up completions: the newest days first, of other groups those with the most calls."""
-    asked = Question(query.group_by, query.tag, query.model, query.created_from, query.created_to)
+    asked = UsageSelection(query.group_by, query.tag, query.model, query.created_from, query.created_to)
     limit = min(query.limit, context.limits.page)
-    groups, total = await context.read(lambda tx: usage.of(tx, asked, limit), timeout=LONG_TIMEOUT_SECONDS)
+    groups, total = await context.read(lambda tx: usage.sum_usage(tx, asked, limit), timeout=LONG_TIMEOUT_SECONDS)
     return Usage(usage=[Line.of_group(sums) for sums in groups], total=Figures.of(total))
 
 
