@@ -94,7 +94,7 @@ class Endpoint(APIRoute):
     """A documented route that reads and answers by itself; the module says why."""
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
-        """As FastAPI's own; `refusals` lists the statuses of refusals that only this endpoint gives."""
+        """As FastAPI's own. `refusals` are the statuses of refusals that the endpoint may give, for the document."""
         self.plan = Plan.of(endpoint)
         refusals = {401, 403, 500, 503}
         refusals |= {400, 413, 415} if self.plan.body or self.plan.stream_name else set()
@@ -128,7 +128,6 @@ class Endpoint(APIRoute):
         call = call_of(scope)
         answer = await self._answer(call)
         if isinstance(answer, StreamingResponse) and call.is_head:
-            await answer.body_iterator.aclose()  # type: ignore[attr-defined]
             answer = Response(headers=answer.headers)
             del answer.headers["content-length"]
         if isinstance(answer, Response):  # a stream, which has no one body
