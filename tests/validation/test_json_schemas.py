@@ -75,6 +75,8 @@ def test_a_subschema_must_be_of_the_same_draft() -> None:
 
     assert paths(value_faults(same, {"x": 1})) == ["/json_values/x"]
     assert paths(schema_faults(other)) == ["/json_schema/properties/x/$schema"]
+    referred = {"$ref": "#/parts/a", "parts": {"a": {"$schema": DRAFT_7}}}
+    assert paths(schema_faults(referred)) == ["/json_schema/parts/a/$schema"]
 
 
 def test_a_schema_that_names_its_draft_keeps_our_keywords_in_references_to_itself() -> None:

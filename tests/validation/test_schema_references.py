@@ -500,6 +500,31 @@ def test_the_target_of_a_dynamic_reference_resolves_its_references_in_its_own_do
     assert value_faults(TWO_DOCUMENTS, {"dynamic": None})
 
 
+def test_a_dynamic_reference_to_a_plain_anchor_stays_in_its_document() -> None:
+    inner = {
+        "$id": "inner",
+        "properties": {"x": {"$dynamicRef": "#a"}},
+        "$defs": {"a": {"$anchor": "a", "type": "null"}},
+    }
+    schema = {"$id": "http://e.com/outer", "$ref": "inner", "$defs": {"i": inner, "o": {"$dynamicAnchor": "a"}}}
+
+    assert value_faults(schema, {"x": None}) == []
+    assert value_faults(schema, {"x": 1})
+
+
+@pytest.mark.parametrize("draft", OLD_DRAFTS)
+def test_an_address_beside_a_reference_is_ignored_in_early_drafts(draft: str) -> None:
+    keyword = "id" if draft == DRAFT_4 else "$id"
+    schema = {
+        keyword: "http://e.com/root",
+        "definitions": {"a": {"type": "string"}},
+        "properties": {"x": {keyword: "http://e.com/other/", "$ref": "#/definitions/a"}},
+    }
+
+    assert value_faults(schema_text(draft, schema), {"x": "a"}) == []
+    assert value_faults(schema_text(draft, schema), {"x": 1})
+
+
 @pytest.mark.parametrize("draft", [DRAFT_7, *NEW_DRAFTS])
 def test_a_condition_with_an_address_of_its_own_resolves_its_references_there(draft: str) -> None:
     """The library looked in the document around it, and did not find them."""
