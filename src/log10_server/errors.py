@@ -1,18 +1,18 @@
-"""Every refusal this program can give; `web/http/problems.py` turns them into HTTP.
+"""The errors that a caller is told about. `web/http/problems.py` turns them into HTTP answers.
 
 Refusal
 ├── Malformed          the body is not JSON
-├── Unauthorized       no token, or one that is not known
+├── Unauthorized       no token, or one that is unknown
 ├── Forbidden          the call names an organization that is not the token's
-├── NotFound           no such path, or nothing of that id in this organization
+├── NotFound           no such path, or nothing with this id in the organization
 ├── NotAllowed         the path has no such method
-├── Conflict           the id is taken, or the thing can't change
+├── Conflict           the id is taken, or what is stored can't change
 ├── TooLarge           the body is larger than the limit
-├── WrongMediaType     the body says it is something other than JSON
-├── Invalid            JSON, but not what is wanted; carries `faults`
-├── NotOffered         what another service offers and this one does not
+├── WrongMediaType     the body is not of a media type that the path takes
+├── Invalid            JSON, but not what is wanted; carries `field_errors`
+├── NotOffered         the hosted service had it, this server does not
 ├── Unavailable        the database is away, or too much is waiting
-└── InternalError             our own fault
+└── InternalError      a defect of this program
 """
 
 from collections.abc import Iterable
@@ -20,14 +20,14 @@ from typing import NamedTuple
 
 
 class FieldError(NamedTuple):
-    """One thing that is wrong: where (`path`, a JSON Pointer into the body, or `/query/NAME`), and which rule."""
+    """What is wrong with one field. `path` is a JSON Pointer into the body, or `/query/NAME` for a query parameter."""
 
     path: str
     message: str
 
 
 class Refusal(Exception):
-    """Something this program will not do, said to a person (`detail`) and to a program (`code`, which never changes)."""
+    """An error that the caller is told about: `detail` is for people, `code` is for programs and never changes."""
 
     code = "internal"
 
@@ -38,28 +38,40 @@ class Refusal(Exception):
 
 
 class Malformed(Refusal):
-    """`fault` is the reason, and how many characters stand before it, where both are known."""
+    """The body is not JSON in UTF-8.
+
+    `syntax_error` is what the JSON parser objects to and how many characters stand before that place, where both are
+    known.
+    """
 
     code = "not_json"
 
-    def __init__(self, detail: str, *, fault: tuple[str, int] | None = None) -> None:
+    def __init__(self, detail: str, *, syntax_error: tuple[str, int] | None = None) -> None:
         super().__init__(detail)
-        self.fault = fault
+        self.syntax_error = syntax_error
 
 
 class Unauthorized(Refusal):
+    """The call carries no token, or one that is unknown or revoked."""
+
     code = "unauthorized"
 
 
 class Forbidden(Refusal):
+    """The call names an organization that the token does not belong to."""
+
     code = "wrong_organization"
 
 
 class NotFound(Refusal):
+    """There is no such path, or nothing with this id in the organization of the call."""
+
     code = "not_found"
 
 
 class NotAllowed(Refusal):
+    """The path exists, but not for this method. `allow` lists its methods, as in the HTTP header `Allow`."""
+
     code = "method_not_allowed"
 
     def __init__(self, detail: str, *, allow: str) -> None:
@@ -68,41 +80,56 @@ class NotAllowed(Refusal):
 
 
 class Conflict(Refusal):
+    """The id is taken by other content, or what is stored can't change in this way."""
+
     code = "id_taken"
 
 
 class TooLarge(Refusal):
+    """The body, or a row of a batch, is larger than the limit."""
+
     code = "too_large"
 
 
 class WrongMediaType(Refusal):
+    """The `Content-Type` of the body is not one that the path takes."""
+
     code = "wrong_media_type"
 
 
 class Invalid(Refusal):
+    """The body is JSON but not what is wanted. `field_errors` says for each wrong field what is wrong with it."""
+
     code = "invalid"
 
     def __init__(
-        self, faults: Iterable[FieldError], *, code: str | None = None, detail: str | None = None, more: int = 0
+        self, field_errors: Iterable[FieldError], *, code: str | None = None, detail: str | None = None, more: int = 0
     ) -> None:
-        """`more` is how many faults there are beyond these."""
-        self.faults = list(faults)
-        super().__init__(detail or _sentence(self.faults, more), code=code)
+        """`more` is how many errors there are beyond these. Without a `detail` the errors are its text."""
+        self.field_errors = list(field_errors)
+        super().__init__(detail or _join(self.field_errors, more), code=code)
 
     @classmethod
     def at(cls, path: str, message: str, *, code: str | None = None) -> "Invalid":
+        """One error of the field at `path`."""
         return cls([FieldError(path, message)], code=code)
 
 
 class NotOffered(Refusal):
+    """The hosted Log10 service had this, and this server does not."""
+
     code = "not_implemented"
 
 
 class Unavailable(Refusal):
+    """The database does not answer, or too many calls are waiting. The same call may succeed later."""
+
     code = "database_unavailable"
 
 
 class InternalError(Refusal):
+    """A defect of this program."""
+
     code = "internal"
 
 
@@ -112,22 +139,27 @@ def pointer(*parts: str | int) -> str:
 
 
 def source_of(error: BaseException) -> str:
-    """Where an unexpected error came from, as `module:line` of ours: enough to find it, and no path or data for a log."""
-    found = "outside"
+    """Where an unexpected error was raised, as `module:line` of the innermost frame in this package.
+
+    A log may hold this, because it tells nothing about the machine or the data. "outside" when no frame is ours.
+    """
+    source = "outside"
     trace = error.__traceback__
     while trace is not None:
         module = str(trace.tb_frame.f_globals.get("__name__"))
         if module.startswith("log10_server"):
-            found = f"{module}:{trace.tb_lineno}"
+            source = f"{module}:{trace.tb_lineno}"
         trace = trace.tb_next
-    return found
+    return source
 
 
-_SHOWN = 3
+_MAX_ERRORS_IN_DETAIL = 3
 
 
-def _sentence(faults: list[FieldError], more: int) -> str:
-    said = [f"{fault.path}: {fault.message}" if fault.path else fault.message for fault in faults[:_SHOWN]]
-    if len(faults) + more > _SHOWN:
-        said.append(f"and {len(faults) + more - _SHOWN} more")
-    return "; ".join(said) + (f". The first {len(faults)} are listed." if more else "")
+def _join(errors: list[FieldError], more: int) -> str:
+    """The first errors as one text, and how many there are beyond these."""
+    texts = [f"{error.path}: {error.message}" if error.path else error.message for error in errors]
+    shown = texts[:_MAX_ERRORS_IN_DETAIL]
+    if len(texts) + more > len(shown):
+        shown.append(f"and {len(texts) + more - len(shown)} more")
+    return "; ".join(shown) + (f". The first {len(errors)} are listed." if more else "")

@@ -11,67 +11,69 @@ NO_UPPER_BOUND = 2**31 - 1
 
 
 class SettingsError(Exception):
-    """A setting that can't be used; the text names it."""
+    """A setting can't be used. The text names its variable and says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """How one setting is read: its variable, what it is for, and the bounds of a number."""
+    """How a setting is read: its variable, what it is for, and, of a number, the lowest and highest value."""
 
     variable: str
     meaning: str
-    least: int = 0
-    most: int = NO_UPPER_BOUND
+    minimum: int = 0
+    maximum: int = NO_UPPER_BOUND
 
 
-def setting(variable: str, meaning: str, default: Any, *, least: int = 0, most: int = NO_UPPER_BOUND) -> Any:
-    """A field of a dataclass that is read from the environment."""
-    return field(default=default, metadata={"setting": Setting(variable, meaning, least, most)})
+def setting(variable: str, meaning: str, default: Any, *, minimum: int = 0, maximum: int = NO_UPPER_BOUND) -> Any:
+    """A field of `Settings` or `Limits` that is read from the environment variable `variable`."""
+    return field(default=default, metadata={"setting": Setting(variable, meaning, minimum, maximum)})
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The contract's limits (3.10); lengths are bytes of UTF-8.
+    """How large what clients send may be (docs/api.md, "Limits"). Lengths are in bytes of UTF-8.
 
-    Those that bound a database key can be lowered but not raised: an index entry of Postgres holds 2 704 bytes.
+    Limits on what stands in a database key can be lowered but not raised: an index entry of Postgres holds 2 704 bytes.
     """
 
-    body_bytes: int = setting("LOG10_SERVER_MAX_BODY_BYTES", "size of a request's body", 32 << 20, least=1024)
-    batch_rows: int = setting("LOG10_SERVER_MAX_BATCH_ROWS", "rows in a batch", 10_000, least=1, most=1_000_000)
-    batch_bytes: int = setting("LOG10_SERVER_MAX_BATCH_BYTES", "size of a batch's body", 128 << 20, least=1024)
-    nesting: int = setting("LOG10_SERVER_MAX_NESTING", "levels of nesting in JSON", 200, least=8, most=200)
-    tags: int = setting("LOG10_SERVER_MAX_TAGS", "tags on a completion", 1000, least=1)
-    selector_tags: int = setting("LOG10_SERVER_MAX_SELECTOR_TAGS", "tags in a selector", 100, least=1, most=1000)
-    tag_bytes: int = setting("LOG10_SERVER_MAX_TAG_BYTES", "length of a tag", 8192, least=1)
-    completion_ids: int = setting("LOG10_SERVER_MAX_COMPLETION_IDS", "`completion_ids` of one feedback", 1000, least=1)
-    id_bytes: int = setting("LOG10_SERVER_MAX_ID_BYTES", "length of a client-made id", 255, least=36, most=255)
-    session_id_bytes: int = setting(
-        "LOG10_SERVER_MAX_SESSION_ID_BYTES", "length of a session id", 512, least=36, most=512
+    body_bytes: int = setting("LOG10_SERVER_MAX_BODY_BYTES", "size of a request's body", 32 << 20, minimum=1024)
+    batch_rows: int = setting("LOG10_SERVER_MAX_BATCH_ROWS", "rows in a batch", 10_000, minimum=1, maximum=1_000_000)
+    batch_bytes: int = setting("LOG10_SERVER_MAX_BATCH_BYTES", "size of a batch's body", 128 << 20, minimum=1024)
+    nesting: int = setting("LOG10_SERVER_MAX_NESTING", "levels of nesting in JSON", 200, minimum=8, maximum=200)
+    tags: int = setting("LOG10_SERVER_MAX_TAGS", "tags on a completion", 1000, minimum=1)
+    selector_tags: int = setting("LOG10_SERVER_MAX_SELECTOR_TAGS", "tags in a selector", 100, minimum=1, maximum=1000)
+    tag_bytes: int = setting("LOG10_SERVER_MAX_TAG_BYTES", "length of a tag", 8192, minimum=1)
+    completion_ids: int = setting(
+        "LOG10_SERVER_MAX_COMPLETION_IDS", "`completion_ids` of one feedback", 1000, minimum=1
     )
-    name_bytes: int = setting("LOG10_SERVER_MAX_NAME_BYTES", "length of `name` and `failure_kind`", 4096, least=1)
+    id_bytes: int = setting("LOG10_SERVER_MAX_ID_BYTES", "length of a client-made id", 255, minimum=36, maximum=255)
+    session_id_bytes: int = setting(
+        "LOG10_SERVER_MAX_SESSION_ID_BYTES", "length of a session id", 512, minimum=36, maximum=512
+    )
+    name_bytes: int = setting("LOG10_SERVER_MAX_NAME_BYTES", "length of `name` and `failure_kind`", 4096, minimum=1)
     text_bytes: int = setting(
-        "LOG10_SERVER_MAX_TEXT_BYTES", "length of `instruction`, `comment`, `failure_reason`", 1 << 20, least=1
+        "LOG10_SERVER_MAX_TEXT_BYTES", "length of `instruction`, `comment`, `failure_reason`", 1 << 20, minimum=1
     )
     matched_completions: int = setting(
-        "LOG10_SERVER_MAX_MATCHED_COMPLETIONS", "highest `max_matched_completions`", 10_000, least=1, most=100_000
+        "LOG10_SERVER_MAX_MATCHED_COMPLETIONS", "highest `max_matched_completions`", 10_000, minimum=1, maximum=100_000
     )
-    page: int = setting("LOG10_SERVER_MAX_PAGE", "highest `limit` of a list", 1000, least=1, most=10_000)
+    page: int = setting("LOG10_SERVER_MAX_PAGE", "highest `limit` of a list", 1000, minimum=1, maximum=10_000)
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Everything that is set from outside."""
+    """Everything that an operator can set, with its default."""
 
     database_url: str = setting("DATABASE_URL", "SQLite file or Postgres database", "sqlite:///log10-server.db")
     host: str = setting("LOG10_SERVER_HOST", "address to listen on", "127.0.0.1")
-    port: int = setting("LOG10_SERVER_PORT", "port to listen on; 0 takes a free one", 8000, most=65535)
+    port: int = setting("LOG10_SERVER_PORT", "port to listen on; 0 takes a free one", 8000, maximum=65535)
     public_url: str = setting("LOG10_SERVER_PUBLIC_URL", "the server's address as its users see it", "")
     trusted_proxies: str = setting(
         "LOG10_SERVER_TRUSTED_PROXIES", "addresses whose `X-Forwarded-*` headers are believed, comma-separated", ""
     )
     access_log: bool = setting("LOG10_SERVER_ACCESS_LOG", "log a line for each request", False)
     database_wait: int = setting(
-        "LOG10_SERVER_DATABASE_WAIT", "seconds that a start waits for Postgres to come up", 0, most=3600
+        "LOG10_SERVER_DATABASE_WAIT", "seconds that a start waits for Postgres to come up", 0, maximum=3600
     )
     first_token: str = setting(
         "LOG10_SERVER_FIRST_TOKEN", "value of the token that the first start makes (it is then not printed)", ""
@@ -79,16 +81,22 @@ class Settings:
     first_organization_id: str = setting(
         "LOG10_SERVER_FIRST_ORGANIZATION_ID", "id of the organization that the first start makes", ""
     )
-    readers: int = setting("LOG10_SERVER_READERS", "threads that read the database", 4, least=1, most=64)
-    validators: int = setting("LOG10_SERVER_VALIDATORS", "processes that validate costly schemas", 2, least=1, most=64)
+    readers: int = setting("LOG10_SERVER_READERS", "threads that read the database", 4, minimum=1, maximum=64)
+    validators: int = setting(
+        "LOG10_SERVER_VALIDATORS", "processes that validate costly schemas", 2, minimum=1, maximum=64
+    )
     validation_ms: int = setting(
-        "LOG10_SERVER_VALIDATION_MS", "milliseconds that validating one value may take", 1000, least=10, most=60_000
+        "LOG10_SERVER_VALIDATION_MS",
+        "milliseconds that validating one value may take",
+        1000,
+        minimum=10,
+        maximum=60_000,
     )
     waiting_writes: int = setting(
-        "LOG10_SERVER_MAX_WAITING_WRITES", "writes that may wait before more are refused with 503", 2000, least=1
+        "LOG10_SERVER_MAX_WAITING_WRITES", "writes that may wait before more are refused with 503", 2000, minimum=1
     )
     waiting_bytes: int = setting(
-        "LOG10_SERVER_MAX_WAITING_BYTES", "bytes of waiting writes before more are refused", 256 << 20, least=1 << 20
+        "LOG10_SERVER_MAX_WAITING_BYTES", "bytes of waiting writes before more are refused", 256 << 20, minimum=1 << 20
     )
     limits: Limits = field(default_factory=Limits)
 
@@ -159,9 +167,9 @@ def _value(about: Setting, default: Any, text: str) -> Any:
         return _BOOLEANS[text.lower()]
     if isinstance(default, int):
         number = int(text) if text.isascii() and text.isdigit() and len(text) < 19 else -1
-        if not about.least <= number <= about.most:
+        if not about.minimum <= number <= about.maximum:
             raise SettingsError(
-                f"{about.variable} must be a whole number from {about.least} to {about.most}, not {text!r}."
+                f"{about.variable} must be a whole number from {about.minimum} to {about.maximum}, not {text!r}."
             )
         return number
     return text

@@ -219,7 +219,7 @@ def _after_space(text: str, position: int) -> int:
 def _malformed(error: ValueError) -> Malformed:
     if isinstance(error, json.JSONDecodeError):
         detail = f"Not JSON: {error.msg} at line {error.lineno}, column {error.colno}."
-        return Malformed(detail, fault=(error.msg, error.pos))
+        return Malformed(detail, syntax_error=(error.msg, error.pos))
     return Malformed(f"Not JSON: {error}.")
 
 

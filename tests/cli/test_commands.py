@@ -84,7 +84,7 @@ def numbers() -> list[Any]:
         if isinstance(default, bool):
             cases.append(pytest.param(one.variable, "maybe", id=one.variable))
         elif isinstance(default, int):
-            too_low, too_high = str(one.least - 1), str(one.most + 1)
+            too_low, too_high = str(one.minimum - 1), str(one.maximum + 1)
             cases += [pytest.param(one.variable, value, id=f"{one.variable}={value}") for value in (too_low, too_high)]
     return cases
 
@@ -101,7 +101,7 @@ def test_every_number_out_of_range_is_one_line_that_names_it_and_its_range(
 
         is_refused(ran, variable)
         if value != "maybe":
-            assert f"{by_variable[variable].least} to {by_variable[variable].most}" in ran.stderr
+            assert f"{by_variable[variable].minimum} to {by_variable[variable].maximum}" in ran.stderr
     assert len(wrong) > 40
     assert list(on_sqlite.folder.iterdir()) == []
 

@@ -64,7 +64,7 @@ def anything(chance: random.Random) -> NewFeedback:
 def shown(outcome: StoredFeedback | Refusal) -> Any:
     """An outcome without what differs from run to run."""
     if isinstance(outcome, Invalid):
-        return [outcome.code, outcome.faults]
+        return [outcome.code, outcome.field_errors]
     if isinstance(outcome, Refusal):
         return [type(outcome), outcome.code, outcome.detail]
     row = outcome.feedback

@@ -80,7 +80,7 @@ def test_what_could_not_travel_in_a_header_or_names_nothing_is_no_name(
     with pytest.raises(Invalid) as refused:
         organizations.create(connection, database.clock, id, slug)
 
-    assert refused.value.faults[0].path == f"/{option}"
+    assert refused.value.field_errors[0].path == f"/{option}"
 
 
 @pytest.mark.parametrize("name", ["nobody", "", "a\nb"])

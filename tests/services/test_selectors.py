@@ -91,7 +91,7 @@ def test_of_several_unknown_ids_each_is_named_once(tx: Tx) -> None:
     (found,) = selectors.resolve(tx, [CompletionList(("no", "one", "nor", "no"))])
 
     assert isinstance(found, Invalid)
-    assert [fault.path for fault in found.faults] == ["/completion_ids/0", "/completion_ids/2"]
+    assert [fault.path for fault in found.field_errors] == ["/completion_ids/0", "/completion_ids/2"]
 
 
 @pytest.mark.parametrize("tags", [["a"], ["a", "b"], ["a", "a"], ["a", "none"], []])

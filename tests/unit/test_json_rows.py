@@ -150,7 +150,7 @@ def judged(splitter: Splitter, parts: Sequence[bytes]) -> list[Any]:
                 try:
                     said.append(row.members((), 200))
                 except Invalid as refusal:
-                    said.append(row.pointing(refusal.faults))
+                    said.append(row.pointing(refusal.field_errors))
     except Refusal as refusal:
         said.append(refusal.detail)
     return said

@@ -121,7 +121,7 @@ def test_another_value_than_an_object_is_invalid(text: str) -> None:
     with pytest.raises(Invalid) as refused:
         split(text)
 
-    assert [fault.path for fault in refused.value.faults] == [""]
+    assert [fault.path for fault in refused.value.field_errors] == [""]
 
 
 @pytest.mark.parametrize("tail", ["x", "{}", "}", ",", "\x00", "\ufeff"])
@@ -164,7 +164,7 @@ def test_an_exact_value_refuses_what_can_not_be_held_with_its_pointer() -> None:
     with pytest.raises(Invalid) as refused:
         exact('{"a/b":[1,1e400,{"~":-1E999}],"c":' + "9" * 4001 + "}", "/json_values")
 
-    assert [fault.path for fault in refused.value.faults] == [
+    assert [fault.path for fault in refused.value.field_errors] == [
         "/json_values/a~1b/1",
         "/json_values/a~1b/2/~0",
         "/json_values/c",

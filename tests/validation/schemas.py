@@ -27,7 +27,7 @@ def schema_faults(schema: Any) -> list[FieldError]:
     with pytest.raises(Invalid) as refusal:
         check(schema if isinstance(schema, str) else json.dumps(schema))
     assert refusal.value.code == "invalid_schema"
-    return refusal.value.faults
+    return refusal.value.field_errors
 
 
 def value_faults(schema: Any, values: Any) -> list[FieldError]:

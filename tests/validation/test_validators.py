@@ -104,7 +104,7 @@ def test_a_schema_is_refused_with_all_its_faults(run: Run) -> None:
     refused = run(scenario)
 
     assert refused.code == "invalid_schema"
-    assert [fault.path for fault in refused.faults] == ["/json_schema/$ref", "/json_schema/properties/x/type"]
+    assert [fault.path for fault in refused.field_errors] == ["/json_schema/$ref", "/json_schema/properties/x/type"]
 
 
 IN_PLACE_OR_NOT: list[tuple[str, Any, Any, str]] = [
@@ -130,7 +130,7 @@ def test_values_are_validated_in_place_or_in_a_process(run: Run) -> None:
             refused = await refusal(validators.validate(schema, json.dumps(bad)))
 
             assert refused.code == "values_refused"
-            assert [fault.path for fault in refused.faults] == [path]
+            assert [fault.path for fault in refused.field_errors] == [path]
 
     run(scenario)
 
@@ -206,7 +206,7 @@ def test_values_of_the_deepest_nesting_are_validated_by_a_recursive_schema(run: 
 
     refused = run(scenario, budget_seconds=20)
 
-    assert refused.faults == [FieldError("/json_values" + "/next" * 199, "Must not fit the schema in `not`.")]
+    assert refused.field_errors == [FieldError("/json_values" + "/next" * 199, "Must not fit the schema in `not`.")]
 
 
 def test_a_schema_of_the_deepest_nesting_is_checked(run: Run) -> None:
@@ -236,7 +236,7 @@ def test_a_schema_that_refers_to_itself_without_end_refuses_its_values(run: Run)
     refused = run(scenario, budget_seconds=20)
 
     assert refused.code == "values_refused"
-    assert "without end" in refused.faults[0].message
+    assert "without end" in refused.field_errors[0].message
 
 
 # The budget
@@ -268,7 +268,7 @@ def test_a_validation_that_overruns_its_budget_is_refused(run: Run) -> None:
 
     for refused, seconds in run(scenario):
         assert refused.code == "validation_timeout"
-        assert refused.faults == [FieldError("/json_values", "Validation takes longer than the limit of 1 s.")]
+        assert refused.field_errors == [FieldError("/json_values", "Validation takes longer than the limit of 1 s.")]
         assert 0.9 < seconds < SOON
 
 
@@ -278,7 +278,7 @@ def test_a_check_that_overruns_its_budget_is_refused(run: Run) -> None:
     refused = run(lambda validators: refusal(validators.check(schema)), budget_seconds=0.05)
 
     assert refused.code == "validation_timeout"
-    assert refused.faults[0].path == "/json_schema"
+    assert refused.field_errors[0].path == "/json_schema"
 
 
 def test_other_calls_are_answered_while_one_is_slow(run: Run) -> None:
@@ -413,7 +413,7 @@ def test_a_validation_that_needs_too_much_memory_is_refused(run: Run, monkeypatc
     refused, used = run(scenario, budget_seconds=60)
 
     assert refused.code == "values_refused"
-    assert refused.faults == [FieldError("/json_values", "Validation takes more memory than the limit.")]
+    assert refused.field_errors == [FieldError("/json_values", "Validation takes more memory than the limit.")]
     assert used < 100 << 20  # a new process
 
 

@@ -56,5 +56,5 @@ def _bounds(about: Setting, default: Any) -> str:
         return f"[default: {str(default).lower()}]"
     if not isinstance(default, int):
         return f"[default: {default}]" if default else "[not set by default]"
-    bounds = f"at least {about.least}" if about.most == NO_UPPER_BOUND else f"{about.least} to {about.most}"
+    bounds = f"at least {about.minimum}" if about.maximum == NO_UPPER_BOUND else f"{about.minimum} to {about.maximum}"
     return f"[default: {default}; {bounds}]"

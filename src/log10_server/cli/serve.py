@@ -116,9 +116,9 @@ def _create_first(settings: Settings, database: Database, connection: Connection
             connection, database.clock, settings.first_organization_id or None, settings.first_token or None
         )
     except Invalid as error:
-        is_token = error.faults[0].path == "/value"
+        is_token = error.field_errors[0].path == "/value"
         variable = "LOG10_SERVER_FIRST_TOKEN" if is_token else "LOG10_SERVER_FIRST_ORGANIZATION_ID"
-        raise SettingsError(f"{variable} can't be used. {error.faults[0].message}") from None
+        raise SettingsError(f"{variable} can't be used. {error.field_errors[0].message}") from None
 
 
 def _how_to_call(settings: Settings, address: str, first: IssuedToken | None, oldest: OrganizationRow) -> list[str]:

@@ -72,7 +72,7 @@ class Schema:
         try:
             values = exact(values_text, VALUES)
         except Invalid as refusal:
-            return _sorted_and_cut(refusal.faults, VALUES)
+            return _sorted_and_cut(refusal.field_errors, VALUES)
         except Refusal as refusal:
             return [FieldError(VALUES, refusal.detail)]
         if not isinstance(values, dict):
@@ -121,7 +121,7 @@ def _schema_faults(text: str) -> list[FieldError]:
     try:
         schema = exact(text, SCHEMA)
     except Invalid as refusal:
-        return refusal.faults
+        return refusal.field_errors
     except Refusal as refusal:
         return [FieldError(SCHEMA, refusal.detail)]
     if not isinstance(schema, dict):

@@ -115,7 +115,7 @@ def _faults(job: bytes, schemas: "_Schemas") -> list[FieldError]:
             return []
         return schemas.get(job[start:end]).faults(str(memoryview(job)[end:], "utf-8", "surrogatepass"))
     except Invalid as refusal:
-        return refusal.faults
+        return refusal.field_errors
     except Refusal as refusal:
         return [FieldError(_path(job), refusal.detail)]
 

@@ -50,20 +50,20 @@ class Row(NamedTuple):
     def _content(self) -> bytes:
         assert self.content is not None
         if not self.line and self.content.startswith(_BOM):  # one is allowed before the array, not inside
-            raise Malformed("", fault=("Expecting value", 0))
+            raise Malformed("", syntax_error=("Expecting value", 0))
         return self.content
 
     def _located(self, refusal: Malformed) -> Malformed:
         where = f"line {self.line}" if self.line else f"from byte {self.at} on"
-        if refusal.fault is None:
+        if refusal.syntax_error is None:
             return Malformed(f"Row {self.number} ({where}): {refusal.detail}")
-        reason, position = refusal.fault
+        reason, position = refusal.syntax_error
         if self.line:
             where = f"line {self.line}, column {position + 1}"
         else:
             before = (self.content or b"").decode(errors="replace")[:position]
             where = f"byte {self.at + len(before.encode())}"
-        return Malformed(f"Row {self.number} is not JSON: {reason} at {where}.", fault=refusal.fault)
+        return Malformed(f"Row {self.number} is not JSON: {reason} at {where}.", syntax_error=refusal.syntax_error)
 
 
 def validated(model: type[M], said: dict[str, Any], limits: Limits) -> M:

@@ -127,7 +127,7 @@ def problem(refusal: Refusal) -> Response:
         "code": refusal.code,
     }
     if isinstance(refusal, Invalid):
-        body["errors"] = [fault._asdict() for fault in refusal.faults]
+        body["errors"] = [fault._asdict() for fault in refusal.field_errors]
     return Response(written(body), status, _headers(refusal), MEDIA_TYPE)
 
 

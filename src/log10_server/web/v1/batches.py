@@ -135,8 +135,8 @@ class _Reading:
             self._forbidden = self._forbidden or Forbidden(f"Row {row.number}: {refusal.detail}")
         except Invalid as refusal:
             room = _MOST_FAULTS - len(self._faults)
-            self._faults += row.pointing(refusal.faults[:room])
-            self._more_faults += len(refusal.faults[room:])
+            self._faults += row.pointing(refusal.field_errors[:room])
+            self._more_faults += len(refusal.field_errors[room:])
         self._entries.clear()
 
     def _entry(self, row: Row) -> Entry:
