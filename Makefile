@@ -58,7 +58,7 @@ openapi: .venv/.runtime
 	mv build/openapi.json openapi/log10-server.json
 
 picture: .venv/.runtime
-	@$(bin)/python docs/images/swagger_ui.py
+	@$(bin)/python -m docs.images.swagger_ui
 
 wheel: .venv/.runtime
 	@$(bin)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .

@@ -2,21 +2,20 @@
 
 The script starts `log10-server serve` on an empty database, opens /docs in headless Chromium, presses *Try it out* and
 *Execute* as a person would, and saves what the browser shows. It needs Chromium (on Debian: `apt install chromium`) and
-no Python package; Chromium is controlled through its DevTools protocol over a pipe.
+no Python package. It is run from the checkout's root, as a module, because it shares `tests/browser.py` with the tests.
 """
 
 import base64
-import fcntl
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+
+from tests.browser import Browser, find_chromium
 
 PICTURE = Path(__file__).with_name("swagger-ui.png")
 WIDTH = 1000
@@ -31,91 +30,6 @@ HIDDEN = """
 .btn-clear { display: none !important; }
 .opblock-body textarea { min-height: 0 !important; height: 200px !important; }
 """
-
-
-class Browser:
-    """A headless Chromium with one page, controlled through file descriptors 3 (commands) and 4 (answers)."""
-
-    def __init__(self, profile: Path) -> None:
-        program = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
-        if program is None:
-            sys.exit("Chromium is not installed. On Debian: apt install chromium. Or name it in the variable CHROMIUM.")
-        command_read, self._commands = os.pipe()
-        self._answers, answer_write = os.pipe()
-        # The ends for Chromium move to high numbers first, so that neither of them is 3 or 4 already.
-        high = [fcntl.fcntl(end, fcntl.F_DUPFD, 20) for end in (command_read, answer_write)]
-        options = [
-            "--headless=new",
-            "--remote-debugging-pipe",
-            f"--user-data-dir={profile}",
-            "--hide-scrollbars",
-            "--no-first-run",
-            "--no-default-browser-check",
-            "--disable-gpu",
-            "--force-color-profile=srgb",
-            *(["--no-sandbox"] if os.geteuid() == 0 else []),
-        ]
-
-        def connect_in_child() -> None:
-            os.dup2(high[0], 3)
-            os.dup2(high[1], 4)
-
-        self._process = subprocess.Popen(
-            [program, *options],
-            preexec_fn=connect_in_child,
-            pass_fds=(3, 4),
-            stderr=subprocess.DEVNULL,
-        )
-        for end in (command_read, answer_write, *high):
-            os.close(end)
-        self._buffer = b""
-        self._number = 0
-        self._session: str | None = None
-        target = self.send("Target.createTarget", url="about:blank")["targetId"]
-        self._session = self.send("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
-
-    def send(self, method: str, **parameters: Any) -> Any:
-        """Send one command and wait for its result. Events in between are skipped."""
-        self._number += 1
-        message: dict[str, Any] = {"id": self._number, "method": method, "params": parameters}
-        if self._session is not None:
-            message["sessionId"] = self._session
-        os.write(self._commands, json.dumps(message).encode() + b"\0")
-        while True:
-            answer = self._next_message()
-            if answer.get("id") == self._number:
-                if "error" in answer:
-                    sys.exit(f"{method}: {answer['error']['message']}")
-                return answer["result"]
-
-    def _next_message(self) -> dict[str, Any]:
-        while b"\0" not in self._buffer:
-            received = os.read(self._answers, 1 << 20)
-            if not received:
-                sys.exit("Chromium ended. Run it by hand to see why.")
-            self._buffer += received
-        text, self._buffer = self._buffer.split(b"\0", 1)
-        message: dict[str, Any] = json.loads(text)
-        return message
-
-    def evaluate(self, expression: str) -> Any:
-        """The value of a JavaScript expression in the page."""
-        result = self.send("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
-        if "exceptionDetails" in result:
-            sys.exit(f"{expression}: {result['exceptionDetails']['exception']['description']}")
-        return result["result"].get("value")
-
-    def wait_for(self, expression: str) -> None:
-        """Wait until a JavaScript expression is true."""
-        deadline = time.monotonic() + SECONDS_TO_WAIT
-        while not self.evaluate(expression):
-            if time.monotonic() > deadline:
-                sys.exit(f"The page did not get ready: {expression}")
-            time.sleep(0.1)
-
-    def close(self) -> None:
-        os.close(self._commands)
-        self._process.wait(timeout=SECONDS_TO_WAIT)
 
 
 def start_server(folder: Path) -> tuple[subprocess.Popen[bytes], dict[str, str]]:
@@ -170,10 +84,13 @@ def take_picture(browser: Browser, variables: dict[str, str]) -> bytes:
 
 
 def main() -> None:
+    chromium = find_chromium()
+    if chromium is None:
+        sys.exit("Chromium is not installed. On Debian: apt install chromium. Or name it in the variable CHROMIUM.")
     with tempfile.TemporaryDirectory() as name:
         server, variables = start_server(Path(name))
         try:
-            browser = Browser(Path(name) / "profile")
+            browser = Browser(chromium, Path(name) / "profile")
             try:
                 PICTURE.write_bytes(take_picture(browser, variables))
             finally:

@@ -215,9 +215,11 @@ def test_every_route_has_an_owner_and_those_without_a_token_are_known(serving: S
         "/",
         "/docs",
         "/docs/start.js",
+        "/docs/redoc.standalone.js",
         "/docs/{name}",
         "/redoc",
         "/openapi.json",
+        "/favicon.ico",
         "/healthz",
         "/test_runs/{organization_id:id}/{run_id:id}/{secret:id}/report",
     }

@@ -1,4 +1,4 @@
-"""What is answered without a token, all of it: the front page, the documentation, the health check, report uploads."""
+"""Everything that is answered without a token: the front page, the documentation, the health check, report uploads."""
 
 from log10_server.web import docs, health
 from log10_server.web.http.dialect import Dialect
@@ -10,7 +10,7 @@ PUBLIC = Dialect(
     routers=(docs.router, health.router, reports.router),
     credential=None,
     refuse=problem,
-    paths=("/", "/redoc", "/openapi.json", "/healthz"),
-    # The address of a report upload carries a secret that is checked before its body is read.
+    paths=("/", "/redoc", "/openapi.json", "/favicon.ico", "/healthz"),
+    # The address of a report upload contains a secret, which is checked before the body is read.
     prefixes=("/docs", "/test_runs"),
 )
