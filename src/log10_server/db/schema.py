@@ -58,10 +58,13 @@ def foreign_key(column: str, table: str) -> ForeignKeyConstraint:
 
 
 def ordered_index(table: Table, *columns: str, unique: bool = False, only: ColumnElement[bool] | None = None) -> Index:
-    """An index of an owned table, the organization first; of some rows `only`. Newest-first lists read it backwards."""
+    """An index of an owned table, the organization first. Newest-first lists read it backwards.
+
+    With `only` it is a partial index, of the rows for which that is true.
+    """
     name = f"ix_{table.name}_{'_'.join(columns)}"
-    its = [table.c.organization_id, *(table.c[column] for column in columns)]
-    return Index(name, *its, unique=unique, sqlite_where=only, postgresql_where=only)
+    indexed = [table.c.organization_id, *(table.c[column] for column in columns)]
+    return Index(name, *indexed, unique=unique, sqlite_where=only, postgresql_where=only)
 
 
 def check_columns(row: Any, table: Table) -> None:

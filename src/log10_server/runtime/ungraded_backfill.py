@@ -71,7 +71,7 @@ class Backfill:
         """Fill a piece of each task that is not whole; gives whether there was any, and one of them could be filled."""
         filled = False
         for organization_id, task_id in await self._read(
-            partial(store.ungraded.list_unfinished_backfills, most=_TASKS_AT_ONCE)
+            partial(store.ungraded.list_unfinished_backfills, limit=_TASKS_AT_ONCE)
         ):
             began = asyncio.get_running_loop().time()
             try:

@@ -17,7 +17,7 @@ def search(tx: Tx, query: str) -> list[TagRow]:
         return store.completion_tags.list_recently_used_tags(tx, _MAX_RESULTS)
     if len(query) > _MAX_QUERY_CHARACTERS:
         return []
-    return store.completion_tags.search_tags(tx, query, _MAX_RESULTS)
+    return store.tags.search(tx, query, _MAX_RESULTS)
 
 
 def find_keys(tx: Tx, names: set[str]) -> dict[str, int]:

@@ -1,13 +1,14 @@
 """Which completions have which tags: an index from each tag to them, and one from each pair of common tags.
 
-A selector is driven from the rarest of its tags, and each other tag is one look into an index. Two tags that are each
-on half of a million completions, and together on ten, would cost half a million looks that way. So a tag that is on
-more than a thousand completions is marked as common, for good, and for each completion a row is kept for every pair
+A query for several tags begins at the rarest of them, and each other tag is one look into an index. Two tags that are
+each on half of a million completions, and together on ten, would cost half a million looks that way. So a tag that is
+on more than a thousand completions is marked as common, for good, and for each completion a row is kept for every pair
 of its common tags. For two tags that are both marked these rows are complete.
 
-A completion may have a thousand tags, and half a million pairs. One with more than `CommonTags.max_tags_for_pairs` tags has no pairs
-but one row for each of its common tags, with NO_SECOND_TAG in the place of the second: a pair's completions are its own rows,
-and those rows of its first tag that turn out to have the second too.
+A completion may have a thousand tags, and half a million pairs. A completion with more than
+`CommonTags.max_tags_for_pairs` tags has no pairs but one row for each of its common tags, with NO_SECOND_TAG in the
+place of the second. So the completions of a pair are its own rows, and those rows without a second tag whose completion
+turns out to have the second tag too.
 """
 
 import zlib
@@ -24,7 +25,6 @@ from sqlalchemy import (
     Select,
     Table,
     bindparam,
-    case,
     func,
     literal_column,
     select,
@@ -74,7 +74,10 @@ class CompletionTagRow(NamedTuple):
 
 
 class CompletionTagPairRow(NamedTuple):
-    """A completion and two common tags of it, the smaller key first; or one of a max_tags_for_pairs of tags, and NO_SECOND_TAG."""
+    """A completion and two of its common tags, the smaller key first.
+
+    Where the completion has too many tags for pairs, `second_tag_id` is NO_SECOND_TAG.
+    """
 
     organization_id: str
     first_tag_id: int
@@ -89,16 +92,16 @@ check_columns(CompletionTagPairRow, completion_tag_pair)
 NO_SECOND_TAG = 0
 
 
-class AllTagged(NamedTuple):
-    """Completions that have all of some tags; `by` has their `created_at` and `completion_id`.
+class TaggedCompletions(NamedTuple):
+    """A query for the completions that have all of some tags; `tag_index` has their `created_at` and `completion_id`.
 
-    A list in that order must select these two columns: SQLite can read two indexes as one only then. `looked_at` are
-    the rows of `by` that are read to find them, of which there may be many more.
+    A list in that order must select these two columns: only then SQLite can read two indexes as one. `candidates` are
+    the rows of `tag_index` that are read to find them, of which there may be many more.
     """
 
-    found: Select[Any]
-    by: FromClause
-    looked_at: Select[Any]
+    rows: Select[Any]
+    tag_index: FromClause
+    candidates: Select[Any]
 
 
 def add_tags(tx: Tx, rows: Iterable[CompletionTagRow], common: Collection[int] = ()) -> None:
@@ -110,6 +113,7 @@ def add_tags(tx: Tx, rows: Iterable[CompletionTagRow], common: Collection[int] =
 
 
 def remove_tags(tx: Tx, completion_ids: Iterable[str]) -> None:
+    """Remove all tags of these completions from the index."""
     rows, common = _tags_of(tx, sorted(completion_ids))
     tx.remove_many(completion_tag_pair, sorted(_pairs(rows, common, tx.thresholds.common_tags.max_tags_for_pairs)))
     tx.remove_many(completion_tag, sorted(rows))
@@ -118,118 +122,110 @@ def remove_tags(tx: Tx, completion_ids: Iterable[str]) -> None:
 def list_with_all_tags(tx: Tx, tag_ids: Sequence[int], limit: int) -> list[str]:
     """Ids of the completions that have every one of `tag_ids`, newest first, `limit` at most. No tags: none."""
     if len(tag_ids) < 2:
-        return [id for tag_id in tag_ids for id in list_with_each_tag(tx, [tag_id], limit).get(tag_id, [])]
-    found, by, _ = select_with_all_tags(tx, tag_ids)
-    at, id = by.c.created_at, by.c.completion_id
-    newest = found.with_only_columns(id, at).order_by(at.desc(), id.desc()).limit(limit)
-    return list(tx.connection.scalars(newest))
+        by_tag = list_with_each_tag(tx, tag_ids, limit)
+        return [completion_id for completion_ids in by_tag.values() for completion_id in completion_ids]
+    rows, index, _ = select_with_all_tags(tx, tag_ids)
+    created_at, completion_id = index.c.created_at, index.c.completion_id
+    newest = rows.with_only_columns(completion_id, created_at).order_by(created_at.desc(), completion_id.desc())
+    return list(tx.connection.scalars(newest.limit(limit)))
 
 
 def list_with_each_tag(tx: Tx, tag_ids: Sequence[int], limit: int) -> dict[int, list[str]]:
     """For each of `tag_ids` the ids of the completions that have it, newest first, `limit` at most for each."""
-    found: dict[int, list[str]] = {}
-    for tag_id, completion_id in tx.fetch_each(_HAVING, "tag_id", tag_ids, limit=limit):
-        found.setdefault(tag_id, []).append(completion_id)
-    return found
+    by_tag: dict[int, list[str]] = {}
+    for tag_id, completion_id in tx.fetch_each(_NEWEST_WITH_TAG, "tag_id", tag_ids, limit=limit):
+        by_tag.setdefault(tag_id, []).append(completion_id)
+    return by_tag
 
 
-def select_with_all_tags(tx: Tx, tag_ids: Sequence[int]) -> AllTagged:
+def select_with_all_tags(tx: Tx, tag_ids: Sequence[int]) -> TaggedCompletions:
     """A row for each completion that has every one of `tag_ids` (one at least).
 
-    Driven from the rarest tag or pair: its rows are few, and each other tag is one look into an index. A scalar
+    It begins at the rarest tag or pair: its rows are few, and each other tag is one look into an index. A scalar
     subquery keeps that order; Postgres turns `EXISTS` into a join that may start at the commonest tag.
     """
-    by, looked_at, others = _driven(tx, tag_ids)
-    found = looked_at
-    for number, other in enumerate(others[:_ONE_BY_ONE]):
-        found = found.where(_how_many_of(by, too := completion_tag.alias(f"too_{number}"), too.c.tag_id == other) == 1)
-    if rest := others[_ONE_BY_ONE:]:  # SQLite limits how deep an expression may be
-        too = completion_tag.alias("too")
-        found = found.where(_how_many_of(by, too, tx.in_list(too.c.tag_id, rest)) == len(rest))
-    return AllTagged(found, by, looked_at)
+    index, candidates, other_tag_ids = _choose_start(tx, tag_ids)
+    rows = candidates
+    for number, tag_id in enumerate(other_tag_ids[:_CHECKED_ONE_BY_ONE]):
+        other = completion_tag.alias(f"other_{number}")
+        rows = rows.where(_count_tags(index, other, other.c.tag_id == tag_id) == 1)
+    if remaining := other_tag_ids[_CHECKED_ONE_BY_ONE:]:  # SQLite limits how deep an expression may be
+        other = completion_tag.alias("others")
+        rows = rows.where(_count_tags(index, other, tx.in_list(other.c.tag_id, remaining)) == len(remaining))
+    return TaggedCompletions(rows, index, candidates)
 
 
 def list_with_all_tags_and_each(
-    tx: Tx, tag_ids: Sequence[int], besides: Sequence[int], limit: int
+    tx: Tx, tag_ids: Sequence[int], shared_tag_ids: Sequence[int], limit: int
 ) -> dict[int, list[str]]:
-    """For each of `tag_ids` the ids of those completions that have it and all of `besides` (one at least).
+    """For each of `tag_ids` the ids of those completions that have it and all of `shared_tag_ids` (one at least).
 
     Newest first, `limit` at most for each tag; a tag that none has is left out. One statement for any number of tags.
     """
-    all_tagged = select_with_all_tags(tx, besides)
-    theirs = all_tagged.found.with_only_columns(
-        all_tagged.by.c.organization_id, all_tagged.by.c.completion_id
-    ).subquery()
+    rows, index, _ = select_with_all_tags(tx, shared_tag_ids)
+    shared = rows.with_only_columns(index.c.organization_id, index.c.completion_id).subquery()
     each = completion_tag.alias("each_tag")
-    same = (each.c.organization_id == theirs.c.organization_id) & (each.c.completion_id == theirs.c.completion_id)
+    is_same = (each.c.organization_id == shared.c.organization_id) & (each.c.completion_id == shared.c.completion_id)
     newest = (each.c.created_at.desc(), each.c.completion_id.desc())
-    place = func.row_number().over(partition_by=each.c.tag_id, order_by=newest).label("place")
+    rank = func.row_number().over(partition_by=each.c.tag_id, order_by=newest).label("rank")
     ranked = (
-        select(each.c.tag_id, each.c.completion_id, place)
-        .join(theirs, same)
+        select(each.c.tag_id, each.c.completion_id, rank)
+        .join(shared, is_same)
         .where(tx.in_list(each.c.tag_id, tag_ids))
         .subquery()
     )
-    wanted = (
+    newest_of_each = (
         select(ranked.c.tag_id, ranked.c.completion_id)
-        .where(ranked.c.place <= limit)
-        .order_by(ranked.c.tag_id, ranked.c.place)
+        .where(ranked.c.rank <= limit)
+        .order_by(ranked.c.tag_id, ranked.c.rank)
     )
-    found: dict[int, list[str]] = {}
-    for tag_id, completion_id in tx.connection.execute(wanted):
-        found.setdefault(tag_id, []).append(completion_id)
-    return found
+    by_tag: dict[int, list[str]] = {}
+    for tag_id, completion_id in tx.connection.execute(newest_of_each):
+        by_tag.setdefault(tag_id, []).append(completion_id)
+    return by_tag
 
 
-_ONE_BY_ONE = 8
-_COUNTED = 1001
+_CHECKED_ONE_BY_ONE = 8
+_MAX_COUNTED = 1001
 
 
-def _driven(tx: Tx, tag_ids: Sequence[int]) -> tuple[FromClause, Select[Any], list[int]]:
-    """Where to begin: the rows of one tag or of two, and the tags that are still to be looked for.
+def _choose_start(tx: Tx, tag_ids: Sequence[int]) -> tuple[FromClause, Select[Any], list[int]]:
+    """Where the query begins: an index, its rows of one tag or of a pair, and the tags that are still to be checked.
 
-    Of many tags the first few are enough to choose from. A tag that isn't common, or common only since this was
-    asked, is right to begin from, whatever the others are.
+    Of many tags the first few are enough to choose from. A tag that isn't common, or common only since this query
+    began, is a good one to begin at, whatever the others are.
     """
-    ids = list(dict.fromkeys(tag_ids))
-    first_few = ids[:_ONE_BY_ONE]
-    rare = sorted(set(first_few) - _common_among(tx, first_few)) if len(ids) > 1 else ids
+    distinct = list(dict.fromkeys(tag_ids))
+    first_few = distinct[:_CHECKED_ONE_BY_ONE]
+    rare = sorted(set(first_few) - _find_common(tx, first_few)) if len(distinct) > 1 else distinct
     if not rare:
-        pairs = list(combinations(sorted(first_few), 2))
-        first, second = _rarest(tx, _COUNT_OF_PAIR, [{"first": one, "second": other} for one, other in pairs]).values()
-        of_pair = _of_pair(tx, first, second)
-        return of_pair, select(of_pair), [id for id in ids if id not in (first, second)]
-    (driver,) = _rarest(tx, _COUNT_OF_TAG, [{"tag_id": id} for id in rare]).values()
-    found = tx.rows(completion_tag).where(completion_tag.c.tag_id == driver)
-    return completion_tag, found, [id for id in ids if id != driver]
+        pairs = [{"first": first, "second": second} for first, second in combinations(sorted(first_few), 2)]
+        first, second = _find_rarest(tx, _COUNT_OF_PAIR, pairs).values()
+        pair = _select_pair(tx, first, second)
+        return pair, select(pair), [tag_id for tag_id in distinct if tag_id not in (first, second)]
+    (rarest,) = _find_rarest(tx, _COUNT_OF_TAG, [{"tag_id": tag_id} for tag_id in rare]).values()
+    rows = tx.rows(completion_tag).where(completion_tag.c.tag_id == rarest)
+    return completion_tag, rows, [tag_id for tag_id in distinct if tag_id != rarest]
 
 
-def _of_pair(tx: Tx, first: int, second: int) -> FromClause:
-    pair, crowded = completion_tag_pair, completion_tag_pair.alias("crowded")
-    too = completion_tag.alias("second_too")
+def _select_pair(tx: Tx, first: int, second: int) -> FromClause:
+    """The completions that have two common tags."""
+    pair, unpaired = completion_tag_pair, completion_tag_pair.alias("unpaired")
+    other = completion_tag.alias("second_tag")
     columns = ("organization_id", "completion_id", "created_at")
-    own = tx.rows(pair, *columns).where(pair.c.first_tag_id == first, pair.c.second_tag_id == second)
-    of_crowd = select(*(crowded.c[name] for name in columns)).where(
-        crowded.c.organization_id == tx.organization_id,
-        crowded.c.first_tag_id == first,
-        crowded.c.second_tag_id == NO_SECOND_TAG,
-        _how_many_of(crowded, too, too.c.tag_id == second) == 1,
+    of_pair = tx.rows(pair, *columns).where(pair.c.first_tag_id == first, pair.c.second_tag_id == second)
+    of_unpaired = select(*(unpaired.c[name] for name in columns)).where(
+        unpaired.c.organization_id == tx.organization_id,
+        unpaired.c.first_tag_id == first,
+        unpaired.c.second_tag_id == NO_SECOND_TAG,
+        _count_tags(unpaired, other, other.c.tag_id == second) == 1,
     )
-    # Postgres merges two ranges in their order only where each is said to have that order.
+    # Postgres merges two ranges in their order only where each has an ORDER BY of its own.
     ordered = (
-        each.order_by(table.c.created_at.desc(), table.c.completion_id.desc()).subquery()
-        for each, table in ((own, pair), (of_crowd, crowded))
+        rows.order_by(table.c.created_at.desc(), table.c.completion_id.desc()).subquery()
+        for rows, table in ((of_pair, pair), (of_unpaired, unpaired))
     )
-    return union_all(*(select(each) for each in ordered)).subquery("of_pair")
-
-
-def search_tags(tx: Tx, query: str, limit: int) -> list[TagRow]:
-    """Tags whose name contains `query`, ignoring case: the exact name first, then the shortest."""
-    found = tx.rows(tag).where(tag.c.name.icontains(query, autoescape=True))
-    closest = found.order_by(
-        case((tag.c.name == query, 0), else_=1), func.length(tag.c.name), tag.c.name, tag.c.id
-    ).limit(limit)
-    return [TagRow(*row) for row in tx.connection.execute(closest)]
+    return union_all(*map(select, ordered)).subquery("of_pair")
 
 
 def list_recently_used_tags(tx: Tx, limit: int) -> list[TagRow]:
@@ -246,18 +242,18 @@ def list_recently_used_tags(tx: Tx, limit: int) -> list[TagRow]:
     return [TagRow(*row) for row in tx.connection.execute(newest)]
 
 
-def _how_many_of(by: FromClause, too: Any, which: ColumnElement[bool]) -> ScalarSelect[int]:
-    """How many of these tags the completion of a row of `by` has."""
-    its = (too.c.organization_id == by.c.organization_id) & (too.c.completion_id == by.c.completion_id)
-    return select(func.count()).select_from(too).where(its, which).correlate(by).scalar_subquery()
+def _count_tags(index: FromClause, tags: Any, is_counted: ColumnElement[bool]) -> ScalarSelect[int]:
+    """How many of the rows of `tags` that are counted belong to the completion of a row of `index`."""
+    is_same = (tags.c.organization_id == index.c.organization_id) & (tags.c.completion_id == index.c.completion_id)
+    return select(func.count()).select_from(tags).where(is_same, is_counted).correlate(index).scalar_subquery()
 
 
-def _common_among(tx: Tx, tag_ids: Sequence[int]) -> set[int]:
-    return {id for (id,) in tx.fetch(_COMMON_AMONG, ids=list(tag_ids))}
+def _find_common(tx: Tx, tag_ids: Sequence[int]) -> set[int]:
+    return {tag_id for (tag_id,) in tx.fetch(_COMMON, ids=list(tag_ids))}
 
 
-def _rarest(tx: Tx, count: Statement, choices: Sequence[dict[str, int]]) -> dict[str, int]:
-    """That of `choices`, parameters of `count`, of which there is the least; a lone one isn't counted."""
+def _find_rarest(tx: Tx, count: Statement, choices: Sequence[dict[str, int]]) -> dict[str, int]:
+    """Of `choices`, each the parameters of `count`, that with the lowest count; a lone one isn't counted."""
     if len(choices) == 1:
         return choices[0]
     return min(choices, key=lambda choice: int(tx.fetch(count, **choice)[0][0]))
@@ -266,98 +262,105 @@ def _rarest(tx: Tx, count: Statement, choices: Sequence[dict[str, int]]) -> dict
 def _pairs(
     rows: Iterable[CompletionTagRow], common: Collection[int], max_tags_for_pairs: int
 ) -> Iterator[CompletionTagPairRow]:
-    """What is kept of completions with these tags: `rows` hold all tags of each."""
+    """The pairs that are kept of these completions: `rows` hold all tags of each."""
     if not common:
         return
     by_completion: dict[str, list[CompletionTagRow]] = {}
     for row in rows:
         by_completion.setdefault(row.completion_id, []).append(row)
-    for id, tags in by_completion.items():
-        owner, at = tags[0].organization_id, tags[0].created_at
-        its_common = sorted([row.tag_id for row in tags if row.tag_id in common])
-        both: Iterable[tuple[int, int]] = (
-            product(its_common, [NO_SECOND_TAG]) if len(tags) > max_tags_for_pairs else combinations(its_common, 2)
+    for completion_id, tags in by_completion.items():
+        organization_id, created_at = tags[0].organization_id, tags[0].created_at
+        common_of_these = sorted([row.tag_id for row in tags if row.tag_id in common])
+        pairs: Iterable[tuple[int, int]] = (
+            product(common_of_these, [NO_SECOND_TAG])
+            if len(tags) > max_tags_for_pairs
+            else combinations(common_of_these, 2)
         )
-        for first, second in both:
-            yield CompletionTagPairRow(owner, first, second, at, id)
+        for first, second in pairs:
+            yield CompletionTagPairRow(organization_id, first, second, created_at, completion_id)
 
 
 def _mark_common(tx: Tx, rows: Sequence[CompletionTagRow], common: Collection[int]) -> None:
     """Mark the tags that have become common with these rows, or before.
 
-    A count for each row would cost too much, and it is not urgent: a few completions are looked at, chosen by their
-    ids. Which tags are marked, and when, changes what a question costs and never what it finds.
+    To count for each row would cost too much, and it is not urgent: a sample of the completions is looked at, chosen
+    by their ids. Which tags are marked, and when, changes what a query costs and never what it finds.
     """
-    some = tx.thresholds.common_tags.sample_one_in
+    sample_one_in = tx.thresholds.common_tags.sample_one_in
     unmarked = {
-        row.tag_id for row in rows if row.tag_id not in common and zlib.crc32(row.completion_id.encode()) % some == 0
+        row.tag_id
+        for row in rows
+        if row.tag_id not in common and zlib.crc32(row.completion_id.encode()) % sample_one_in == 0
     }
     if not unmarked:
         return
-    for (tag_id,) in tx.fetch(_MANY, ids=sorted(unmarked), above=tx.thresholds.common_tags.min_completions):
+    min_completions = tx.thresholds.common_tags.min_completions
+    for (tag_id,) in tx.fetch(_ABOVE_MINIMUM, ids=sorted(unmarked), min_completions=min_completions):
         _make_common(tx, tag_id)
 
 
-_AT_ONCE = 200  # completions, each with a few tags
+_COMPLETIONS_AT_ONCE = 200  # each with a few tags
 
 
 def _make_common(tx: Tx, tag_id: int) -> None:
-    """Mark the tag, and keep its pairs with the other common tags. It is on little more than `CommonTags.min_completions`."""
-    max_tags_for_pairs = tx.thresholds.common_tags.max_tags_for_pairs
+    """Mark the tag, and keep its pairs with the other common tags.
+
+    It is on few completions more than `CommonTags.min_completions`, so this does not take long.
+    """
+    max_tags = tx.thresholds.common_tags.max_tags_for_pairs
     tx.run(_MARK, tag_id=tag_id)
-    its = [CompletionTagRow(tx.organization_id, id, tag_id, at) for id, at in tx.fetch(_ITS, tag_id=tag_id)]
-    crowded = {
-        id
-        for (id,) in tx.fetch(_CROWDED, ids=[row.completion_id for row in its], max_tags_for_pairs=max_tags_for_pairs)
-    }
-    kept = [
-        CompletionTagPairRow(tx.organization_id, tag_id, NO_SECOND_TAG, row.created_at, row.completion_id)
-        for row in its
-        if row.completion_id in crowded
+    rows = [
+        CompletionTagRow(tx.organization_id, completion_id, tag_id, created_at)
+        for completion_id, created_at in tx.fetch(_COMPLETIONS_WITH_TAG, tag_id=tag_id)
     ]
-    few = [row.completion_id for row in its if row.completion_id not in crowded]
-    for start in range(0, len(few), _AT_ONCE):
-        tags = _tags_of(tx, few[start : start + _AT_ONCE])
-        kept += [
-            pair for pair in _pairs(*tags, max_tags_for_pairs) if tag_id in (pair.first_tag_id, pair.second_tag_id)
-        ]
-    tx.insert_many(completion_tag_pair, sorted(kept))
+    ids = [row.completion_id for row in rows]
+    unpaired = {completion_id for (completion_id,) in tx.fetch(_WITH_TOO_MANY_TAGS, ids=ids, max_tags=max_tags)}
+    pairs = [
+        CompletionTagPairRow(tx.organization_id, tag_id, NO_SECOND_TAG, row.created_at, row.completion_id)
+        for row in rows
+        if row.completion_id in unpaired
+    ]
+    paired = [completion_id for completion_id in ids if completion_id not in unpaired]
+    for start in range(0, len(paired), _COMPLETIONS_AT_ONCE):
+        tags = _tags_of(tx, paired[start : start + _COMPLETIONS_AT_ONCE])
+        pairs += [pair for pair in _pairs(*tags, max_tags) if tag_id in (pair.first_tag_id, pair.second_tag_id)]
+    tx.insert_many(completion_tag_pair, sorted(pairs))
 
 
 def _tags_of(tx: Tx, completion_ids: Sequence[str]) -> tuple[list[CompletionTagRow], set[int]]:
     """All tags of these completions, and which of them are common."""
-    found = tx.fetch(_TAGS_OF, ids=list(completion_ids))
-    rows = [CompletionTagRow(tx.organization_id, id, tag_id, at) for id, tag_id, at, _ in found]
-    return rows, {tag_id for _, tag_id, _, is_common in found if is_common}
-
-
-def _of_some(query: QueryBuilder, *columns: str) -> Select[Any]:
-    return query.rows(completion_tag, *columns).where(query.in_list(completion_tag.c.completion_id, "ids"))
+    tags = tx.fetch(_TAGS_OF, ids=list(completion_ids))
+    rows = [
+        CompletionTagRow(tx.organization_id, completion_id, tag_id, created_at)
+        for completion_id, tag_id, created_at, _ in tags
+    ]
+    return rows, {tag_id for _, tag_id, _, is_common in tags if is_common}
 
 
 def _count_of(query: QueryBuilder, table: Table, **parameters: str) -> Select[Any]:
     """How many rows have these parameters in these columns, counted up to a bound."""
-    some = query.rows(table, "organization_id").where(
+    bounded = query.rows(table, "organization_id").where(
         *(table.c[column] == bindparam(name, type_=BigInteger()) for column, name in parameters.items())
     )
-    return select(func.count()).select_from(some.limit(literal_column(str(_COUNTED))).subquery())
+    return select(func.count()).select_from(bounded.limit(literal_column(str(_MAX_COUNTED))).subquery())
 
 
-def _many(query: QueryBuilder) -> Select[Any]:
-    above = (
+def _above_minimum(query: QueryBuilder) -> Select[Any]:
+    """Those of some tags that are on more completions than a minimum."""
+    next_one = (
         query.rows(completion_tag, "tag_id")
         .where(completion_tag.c.tag_id == tag.c.id)
         .limit(1)
-        .offset(bindparam("above", type_=BigInteger()))
+        .offset(bindparam("min_completions", type_=BigInteger()))
         .correlate(tag)
         .scalar_subquery()
     )
-    return query.rows_by_key(query.rows(tag, "id").where(above.is_not(None)), tag.c.id, "ids")
+    return query.rows_by_key(query.rows(tag, "id").where(next_one.is_not(None)), tag.c.id, "ids")
 
 
-_its_tag = (tag.c.organization_id == completion_tag.c.organization_id) & (tag.c.id == completion_tag.c.tag_id)
+_is_its_tag = (tag.c.organization_id == completion_tag.c.organization_id) & (tag.c.id == completion_tag.c.tag_id)
 
-_HAVING = Statement(
+_NEWEST_WITH_TAG = Statement(
     lambda query: (
         query.rows(completion_tag, "tag_id", "completion_id")
         .where(completion_tag.c.tag_id == query.each_value("tag_id", BigInteger()))
@@ -365,9 +368,7 @@ _HAVING = Statement(
         .limit(bindparam("limit", type_=BigInteger()))
     )
 )
-_COMMON_AMONG = Statement(
-    lambda query: query.rows_by_key(query.rows(tag, "id").where(tag.c.is_common), tag.c.id, "ids")
-)
+_COMMON = Statement(lambda query: query.rows_by_key(query.rows(tag, "id").where(tag.c.is_common), tag.c.id, "ids"))
 _COUNT_OF_TAG = Statement(lambda query: _count_of(query, completion_tag, tag_id="tag_id"))
 _COUNT_OF_PAIR = Statement(
     lambda query: _count_of(query, completion_tag_pair, first_tag_id="first", second_tag_id="second")
@@ -375,13 +376,13 @@ _COUNT_OF_PAIR = Statement(
 _TAGS_OF = Statement(
     lambda query: query.rows_by_key(
         query.rows(completion_tag, "completion_id", "tag_id", "created_at")
-        .join(tag, _its_tag)
+        .join(tag, _is_its_tag)
         .add_columns(tag.c.is_common),
         completion_tag.c.completion_id,
         "ids",
     )
 )
-_MANY = Statement(_many)
+_ABOVE_MINIMUM = Statement(_above_minimum)
 _MARK = Statement(
     lambda query: (
         update(tag)
@@ -389,15 +390,16 @@ _MARK = Statement(
         .values(is_common=true())
     )
 )
-_ITS = Statement(
+_COMPLETIONS_WITH_TAG = Statement(
     lambda query: query.rows(completion_tag, "completion_id", "created_at").where(
         completion_tag.c.tag_id == bindparam("tag_id", type_=BigInteger())
     )
 )
-_CROWDED = Statement(
+_WITH_TOO_MANY_TAGS = Statement(
     lambda query: (
-        _of_some(query, "completion_id")
+        query.rows(completion_tag, "completion_id")
+        .where(query.in_list(completion_tag.c.completion_id, "ids"))
         .group_by(completion_tag.c.completion_id)
-        .having(func.count() > bindparam("max_tags_for_pairs", type_=BigInteger()))
+        .having(func.count() > bindparam("max_tags", type_=BigInteger()))
     )
 )

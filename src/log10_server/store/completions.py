@@ -1,6 +1,6 @@
 """Completions, and lists of them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any, Literal, NamedTuple
 
@@ -23,6 +23,7 @@ from sqlalchemy import (
     tuple_,
 )
 from sqlalchemy.schema import ExecutableDDLElement
+from sqlalchemy.types import TypeEngine
 
 from log10_server.db.query_builder import QueryBuilder
 from log10_server.db.schema import Instant, Key, Payload, check_columns, foreign_key, ordered_index, owned_table
@@ -51,11 +52,11 @@ completion = owned_table(
     foreign_key("session_id", "session"),
 )
 # Postgres would compress large payloads, at ten times the cost of all else. Rows of up to 4 KB stay in one piece.
-_AS_THEY_ARE: ExecutableDDLElement = DDL(  # type: ignore[no-untyped-call]
+_STORE_UNCOMPRESSED: ExecutableDDLElement = DDL(  # type: ignore[no-untyped-call]
     "ALTER TABLE completion ALTER COLUMN request SET STORAGE EXTERNAL, ALTER COLUMN response SET STORAGE EXTERNAL, "
     "ALTER COLUMN stacktrace SET STORAGE EXTERNAL, SET (toast_tuple_target = 4080)"
 )
-event.listen(completion, "after_create", _AS_THEY_ARE.execute_if(dialect="postgresql"))
+event.listen(completion, "after_create", _STORE_UNCOMPRESSED.execute_if(dialect="postgresql"))
 ordered_index(completion, "created_at", "id")
 ordered_index(completion, "session_id", "created_at", "id")
 
@@ -95,40 +96,44 @@ shown_kind = func.coalesce(completion.c.kind, "chat")
 shown_status = func.coalesce(completion.c.status, case((completion.c.response.is_(None), "started"), else_="finished"))
 
 
-_AMONG = Statement(lambda query: query.rows_by_key(query.rows(completion), completion.c.id, "ids"))
-_EXISTING = Statement(lambda query: query.rows_by_key(query.rows(completion, "id"), completion.c.id, "ids"))
+_BY_ID = Statement(lambda query: query.rows_by_key(query.rows(completion), completion.c.id, "ids"))
+_EXISTING_IDS = Statement(lambda query: query.rows_by_key(query.rows(completion, "id"), completion.c.id, "ids"))
 _MODELS = Statement(lambda query: query.rows_by_key(query.rows(completion, "id", "model"), completion.c.id, "ids"))
 
 
 def find(tx: Tx, completion_id: str) -> CompletionRow | None:
+    """The completion of that id; None when there is none."""
     return find_many(tx, [completion_id]).get(completion_id)
 
 
 def find_many(tx: Tx, ids: Iterable[str]) -> dict[str, CompletionRow]:
-    """Those of `ids` that are stored."""
-    wanted = sorted(set(ids))
-    if not wanted:
+    """The completions of these ids, by id; unknown ids are left out."""
+    distinct = sorted(set(ids))
+    if not distinct:
         return {}
-    return {row.id: row for row in map(CompletionRow._make, tx.fetch(_AMONG, ids=wanted))}
+    return {row.id: row for row in map(CompletionRow._make, tx.fetch(_BY_ID, ids=distinct))}
 
 
 def add(tx: Tx, rows: Sequence[CompletionRow]) -> None:
+    """Insert new completions."""
     tx.insert_many(completion, rows)
 
 
 def replace(tx: Tx, rows: Sequence[CompletionRow]) -> None:
-    """Store what is known now of completions that are there."""
+    """Store other rows for completions that are there."""
     tx.replace_many(completion, rows)
 
 
 def remove(tx: Tx, completion_id: str) -> None:
+    """Delete a completion, and its tags from the index."""
     remove_tags(tx, [completion_id])
     tx.connection.execute(tx.delete(completion).where(completion.c.id == completion_id))
 
 
 def find_existing_ids(tx: Tx, ids: Iterable[str]) -> set[str]:
-    wanted = sorted(set(ids))
-    return {id for (id,) in tx.fetch(_EXISTING, ids=wanted)} if wanted else set()
+    """Those of `ids` that are the id of a completion."""
+    distinct = sorted(set(ids))
+    return {completion_id for (completion_id,) in tx.fetch(_EXISTING_IDS, ids=distinct)} if distinct else set()
 
 
 def find_models(tx: Tx, ids: Iterable[str]) -> dict[str, str | None]:
@@ -171,98 +176,110 @@ class Cursor(NamedTuple):
 def list_after(tx: Tx, filters: Filters, after: Cursor | None, limit: int) -> list[CompletionRow]:
     """Completions that pass the filters, newest first, those behind `after`."""
     if filters.ids is None and filters.tag_ids is None:
-        return _plain_page(
+        return _list_by_statement(
             tx, filters, {} if after is None else {"last_at": after.created_at, "last_id": after.id}, limit
         )
-    found, at, id = filtered(tx, filters)
+    rows, created_at, completion_id = filtered(tx, filters)
     if after is not None:
-        found = found.where(tuple_(at, id) < tuple_(*map(literal, after)))
-    return _listed(tx, found, at, id, 0, limit)
+        rows = rows.where(tuple_(created_at, completion_id) < tuple_(*map(literal, after)))
+    return _list(tx, rows, created_at, completion_id, 0, limit)
 
 
-def _plain_page(tx: Tx, filters: Filters, after: dict[str, Any], limit: int) -> list[CompletionRow]:
-    """As `page`, where nothing is asked of ids and tags: by statements that are built once."""
-    given = {name: wanted for name, wanted in filters._asdict().items() if wanted is not None} | after
-    return list(map(CompletionRow._make, tx.fetch(_plain(*given), **given, limit=limit)))
+def _list_by_statement(tx: Tx, filters: Filters, after: dict[str, Any], limit: int) -> list[CompletionRow]:
+    """As `list_after`, without a filter of ids or tags: by statements that are built once."""
+    values = {name: value for name, value in filters._asdict().items() if value is not None} | after
+    return list(map(CompletionRow._make, tx.fetch(_list_statement(*values), **values, limit=limit)))
 
 
 @cache
-def _plain(*given: str) -> Statement:
+def _list_statement(*parameters: str) -> Statement:
     def build(query: QueryBuilder) -> Select[Any]:
-        found = query.rows(completion)
-        for name, column in _PLAIN.items():
-            if name in given:
-                found = found.where(column == bindparam(name, type_=Text()))
-        if "created_from" in given:
-            found = found.where(completion.c.created_at >= bindparam("created_from", type_=BigInteger()))
-        if "created_to" in given:
-            found = found.where(completion.c.created_at <= bindparam("created_to", type_=BigInteger()))
-        if "last_id" in given:
+        created_at, completion_id = completion.c.created_at, completion.c.id
+        filters = {name: bindparam(name, type_=kind) for name, kind in _FILTER_TYPES.items() if name in parameters}
+        rows = query.rows(completion).where(*_conditions(filters, created_at))
+        if "last_id" in parameters:
             last = tuple_(bindparam("last_at", type_=BigInteger()), bindparam("last_id", type_=Text()))
-            found = found.where(tuple_(completion.c.created_at, completion.c.id) < last)
-        newest = found.order_by(completion.c.created_at.desc(), completion.c.id.desc())
+            rows = rows.where(tuple_(created_at, completion_id) < last)
+        newest = rows.order_by(created_at.desc(), completion_id.desc())
         return newest.limit(bindparam("limit", type_=BigInteger()))
 
     return Statement(build)
 
 
-_PLAIN = {
+_FILTERED_COLUMNS: dict[str, ColumnElement[Any]] = {
     "session_id": completion.c.session_id,
     "status": shown_status,
     "kind": shown_kind,
     "model": completion.c.model,
 }
+_FILTER_TYPES: dict[str, TypeEngine[Any]] = {
+    **dict.fromkeys(_FILTERED_COLUMNS, Text()),
+    "created_from": BigInteger(),
+    "created_to": BigInteger(),
+}
+
+
+def _conditions(filters: Mapping[str, Any], created_at: ColumnElement[int]) -> Iterator[ColumnElement[bool]]:
+    """What these filters ask of a completion, all but `ids` and `tag_ids`. A filter is a value or a parameter for it."""
+    for name, column in _FILTERED_COLUMNS.items():
+        if name in filters:
+            yield column == filters[name]
+    if "created_from" in filters:
+        yield created_at >= filters["created_from"]
+    if "created_to" in filters:
+        yield created_at <= filters["created_to"]
 
 
 def list_page(tx: Tx, filters: Filters, offset: int, limit: int) -> list[CompletionRow]:
     """Completions that pass the filters, newest first, behind the first `offset`."""
-    return _listed(tx, *filtered(tx, filters), offset, limit)
+    return _list(tx, *filtered(tx, filters), offset, limit)
 
 
-def _listed(
-    tx: Tx, found: Select[Any], at: ColumnElement[int], id: ColumnElement[str], offset: int, limit: int
+def _list(
+    tx: Tx,
+    rows: Select[Any],
+    created_at: ColumnElement[int],
+    completion_id: ColumnElement[str],
+    offset: int,
+    limit: int,
 ) -> list[CompletionRow]:
-    # With the columns of the order among those selected SQLite reads two indexes as one (`AllTagged`).
-    newest = found.add_columns(at.label("at"), id.label("its_id")).order_by(at.desc(), id.desc())
-    return [CompletionRow._make(row[:-2]) for row in tx.connection.execute(newest.offset(offset).limit(limit))]
+    # With the columns of the order among those selected SQLite reads two indexes as one (`TaggedCompletions`).
+    with_order = rows.add_columns(created_at.label("order_created_at"), completion_id.label("order_id"))
+    newest = with_order.order_by(created_at.desc(), completion_id.desc()).offset(offset).limit(limit)
+    return [CompletionRow._make(row[:-2]) for row in tx.connection.execute(newest)]
 
 
 def count(tx: Tx, filters: Filters) -> int:
-    found, _, id = filtered(tx, filters)
-    return tx.connection.scalar(select(func.count()).select_from(found.with_only_columns(id).subquery())) or 0
+    """How many completions pass the filters."""
+    rows, _, completion_id = filtered(tx, filters)
+    return tx.connection.scalar(select(func.count()).select_from(rows.with_only_columns(completion_id).subquery())) or 0
 
 
 def filtered(tx: Tx, filters: Filters) -> tuple[Select[Any], ColumnElement[int], ColumnElement[str]]:
-    """The completions that pass, and the columns that give their order."""
-    found: Select[Any]
-    at: ColumnElement[int]
-    id: ColumnElement[str]
-    if filters.tag_ids is None:
-        found, at, id = tx.rows(completion), completion.c.created_at, completion.c.id
-    elif not filters.tag_ids:
-        found, at, id = tx.rows(completion).where(false()), completion.c.created_at, completion.c.id
-    else:
+    """A query for the completions that pass the filters, and the two columns that give their order."""
+    rows: Select[Any]
+    created_at: ColumnElement[int]
+    completion_id: ColumnElement[str]
+    if filters.tag_ids:
         # The index over tags has the order of the list, so the page ends as soon as it is full.
-        all_tagged, by, _ = select_with_all_tags(tx, filters.tag_ids)
-        at, id = by.c.created_at, by.c.completion_id
-        theirs = (completion.c.organization_id == by.c.organization_id) & (completion.c.id == id)
-        found = all_tagged.join(completion, theirs).with_only_columns(*completion.c)
-    for name, column in _PLAIN.items():
-        if (wanted := getattr(filters, name)) is not None:
-            found = found.where(column == wanted)
+        tagged, index, _ = select_with_all_tags(tx, filters.tag_ids)
+        created_at, completion_id = index.c.created_at, index.c.completion_id
+        is_same = (completion.c.organization_id == index.c.organization_id) & (completion.c.id == completion_id)
+        rows = tagged.join(completion, is_same).with_only_columns(*completion.c)
+    else:
+        rows, created_at, completion_id = tx.rows(completion), completion.c.created_at, completion.c.id
+        if filters.tag_ids is not None:  # none of the tags exists
+            rows = rows.where(false())
     if filters.ids is not None:
-        found = found.where(tx.in_list(completion.c.id, filters.ids))
-    if filters.created_from is not None:
-        found = found.where(at >= filters.created_from)
-    if filters.created_to is not None:
-        found = found.where(at <= filters.created_to)
-    return found, at, id
+        rows = rows.where(tx.in_list(completion.c.id, filters.ids))
+    values = {name: value for name, value in filters._asdict().items() if value is not None}
+    return rows.where(*_conditions(values, created_at)), created_at, completion_id
 
 
 def list_in_session(tx: Tx, session_id: str, after: Cursor | None, limit: int) -> list[CompletionRow]:
     """The completions of a session in the order in which they began, those behind `after`."""
-    found = tx.rows(completion).where(completion.c.session_id == session_id)
+    rows = tx.rows(completion).where(completion.c.session_id == session_id)
     if after is not None:
-        found = found.where(tuple_(completion.c.created_at, completion.c.id) > tuple_(*map(literal, after)))
-    in_order = found.order_by(completion.c.created_at, completion.c.id).limit(limit)
+        rows = rows.where(tuple_(completion.c.created_at, completion.c.id) > tuple_(*map(literal, after)))
+    in_order = rows.order_by(completion.c.created_at, completion.c.id).limit(limit)
     return [CompletionRow(*row) for row in tx.connection.execute(in_order)]

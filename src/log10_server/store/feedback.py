@@ -104,8 +104,8 @@ class FeedbackCompletionRow(NamedTuple):
 check_columns(FeedbackRow, feedback)
 check_columns(FeedbackCompletionRow, feedback_completion)
 
-_AMONG = Statement(lambda query: query.rows_by_key(query.rows(feedback), feedback.c.id, "ids"))
-_MATCHED = Statement(
+_BY_ID = Statement(lambda query: query.rows_by_key(query.rows(feedback), feedback.c.id, "ids"))
+_COMPLETION_IDS = Statement(
     lambda query: (
         query.rows(feedback_completion, "feedback_id", "completion_id")
         .where(query.in_list(feedback_completion.c.feedback_id, "ids"))
@@ -124,40 +124,41 @@ _GRADED = Statement(
 
 
 def add(tx: Tx, rows: Sequence[FeedbackRow]) -> None:
+    """Insert new feedback."""
     tx.insert_many(feedback, rows)
 
 
 def link_completions(tx: Tx, rows: Iterable[FeedbackCompletionRow]) -> None:
-    """Say which completions feedback is about."""
+    """Store which completions feedback is about."""
     tx.insert_many(feedback_completion, list(rows))
 
 
 def find_many(tx: Tx, ids: Iterable[str]) -> dict[str, FeedbackRow]:
-    """Those of `ids` that are stored."""
-    wanted = sorted(set(ids))
-    if not wanted:
+    """The feedback of these ids, by id; unknown ids are left out."""
+    distinct = sorted(set(ids))
+    if not distinct:
         return {}
-    return {row.id: row for row in map(FeedbackRow._make, tx.fetch(_AMONG, ids=wanted))}
+    return {row.id: row for row in map(FeedbackRow._make, tx.fetch(_BY_ID, ids=distinct))}
 
 
 def list_completion_ids(tx: Tx, ids: Sequence[str]) -> dict[str, list[str]]:
     """The completions, in their order, of each feedback in `ids`; those with none are left out."""
     if not ids:
         return {}
-    found: dict[str, list[str]] = {}
-    for feedback_id, completion_id in tx.fetch(_MATCHED, ids=list(ids)):
-        found.setdefault(feedback_id, []).append(completion_id)
-    return found
+    by_feedback: dict[str, list[str]] = {}
+    for feedback_id, completion_id in tx.fetch(_COMPLETION_IDS, ids=list(ids)):
+        by_feedback.setdefault(feedback_id, []).append(completion_id)
+    return by_feedback
 
 
 def remove(tx: Tx, feedback_id: str) -> bool:
-    """Whether there was such feedback."""
+    """Delete feedback; returns whether there was any of that id."""
     tx.connection.execute(tx.delete(feedback_completion).where(feedback_completion.c.feedback_id == feedback_id))
     return tx.connection.execute(tx.delete(feedback).where(feedback.c.id == feedback_id)).rowcount > 0
 
 
 def unlink_completion(tx: Tx, completion_id: str) -> None:
-    """Take a completion out of all feedback that is about it; the feedback stays."""
+    """Remove a completion from all feedback that is about it; the feedback stays."""
     tx.connection.execute(tx.delete(feedback_completion).where(feedback_completion.c.completion_id == completion_id))
 
 
@@ -184,46 +185,48 @@ class Filters(NamedTuple):
     created_to: int | None = None
 
 
-_AT_ONCE = 200
+_VALUES_AT_ONCE = 200
 
 
 def list_page(tx: Tx, filters: Filters, offset: int, limit: int) -> list[FeedbackRow]:
     """Feedback that passes the filters, newest first."""
-    given = _given(filters)
-    return list(map(FeedbackRow._make, tx.fetch(_page(*given), **given, offset=offset, limit=limit)))
+    values = _parameters(filters)
+    return list(map(FeedbackRow._make, tx.fetch(_page(*values), **values, offset=offset, limit=limit)))
 
 
 def iterate_values(tx: Tx, filters: Filters) -> Iterator[tuple[str, str]]:
-    """The ids and the values of all feedback that passes the filters, newest first, read some at a time."""
-    given = _given(filters)
+    """The ids and the values of all feedback that passes the filters, newest first, read a few hundred at a time."""
+    values = _parameters(filters)
     last: dict[str, Any] = {}
-    while found := tx.fetch(_values(*given, *last), **given, **last):
+    while rows := tx.fetch(_values(*values, *last), **values, **last):
         tx.check_deadline()
-        for _, feedback_id, json_values in found:
+        for _, feedback_id, json_values in rows:
             yield feedback_id, json_values
-        if len(found) < _AT_ONCE:
+        if len(rows) < _VALUES_AT_ONCE:
             return
-        last = {"last_at": found[-1][0], "last_id": found[-1][1]}
+        last = {"last_at": rows[-1][0], "last_id": rows[-1][1]}
 
 
 def count(tx: Tx, filters: Filters) -> int:
-    given = _given(filters)
-    [(counted,)] = tx.fetch(_count(*given), **given)
-    return int(counted)
+    """How much feedback passes the filters."""
+    values = _parameters(filters)
+    [(number,)] = tx.fetch(_count(*values), **values)
+    return int(number)
 
 
-def _given(filters: Filters) -> dict[str, Any]:
-    given = {name: wanted for name, wanted in filters._asdict().items() if wanted is not None}
-    # Databases use an index of some rows only where a statement says outright that it is about these.
-    return given | ({"is_open": True} if filters.state not in (None, "accepted") else {})
+def _parameters(filters: Filters) -> dict[str, Any]:
+    """The filters that narrow, by the names of the parameters that their statements have."""
+    values = {name: value for name, value in filters._asdict().items() if value is not None}
+    # A database uses a partial index only for a statement that repeats the condition of the index.
+    return values | ({"is_open": True} if filters.state not in (None, "accepted") else {})
 
 
 @cache
-def _page(*given: str) -> Statement:
+def _page(*parameters: str) -> Statement:
     return Statement(
         lambda query: (
-            _narrowed(query, given)
-            .order_by(*_newest_first(given))
+            _filtered(query, parameters)
+            .order_by(*_newest_first(parameters))
             .offset(bindparam("offset", type_=BigInteger()))
             .limit(bindparam("limit", type_=BigInteger()))
         )
@@ -231,61 +234,63 @@ def _page(*given: str) -> Statement:
 
 
 @cache
-def _values(*given: str) -> Statement:
+def _values(*parameters: str) -> Statement:
     return Statement(
         lambda query: (
-            _narrowed(query, given)
+            _filtered(query, parameters)
             .with_only_columns(feedback.c.created_at, feedback.c.id, feedback.c.json_values)
-            .order_by(*_newest_first(given))
-            .limit(literal_column(str(_AT_ONCE)))
+            .order_by(*_newest_first(parameters))
+            .limit(literal_column(str(_VALUES_AT_ONCE)))
         )
     )
 
 
 @cache
-def _count(*given: str) -> Statement:
+def _count(*parameters: str) -> Statement:
     return Statement(
         lambda query: select(func.count()).select_from(
-            _narrowed(query, given).with_only_columns(feedback.c.id).subquery()
+            _filtered(query, parameters).with_only_columns(feedback.c.id).subquery()
         )
     )
 
 
-def _narrowed(query: QueryBuilder, given: Collection[str]) -> Select[Any]:
-    """Feedback that passes the filters of these names; their values are given when the statement is run."""
-    found = query.rows(feedback)
-    at, id = _order(given)
+def _filtered(query: QueryBuilder, parameters: Collection[str]) -> Select[Any]:
+    """Feedback that passes the filters of these names; their values are passed when the statement is run."""
+    rows = query.rows(feedback)
+    created_at, feedback_id = _order(parameters)
     task_id: ColumnElement[str] = feedback.c.task_id
     state: ColumnElement[str] = feedback.c.state
-    if "completion_id" in given:
-        # Feedback on one completion is little. Without an index for all else SQLite has to begin at the completion,
+    if "completion_id" in parameters:
+        # One completion has little feedback. No index fits these expressions, so SQLite has to begin at the completion
         # instead of reading all feedback in its order.
         task_id, state = feedback_completion.c.task_id, feedback.c.state.concat(literal_column("''"))
-        found = found.join(feedback_completion, is_linked).where(
+        rows = rows.join(feedback_completion, is_linked).where(
             query.is_owned(feedback_completion),
             feedback_completion.c.completion_id == bindparam("completion_id", type_=Text()),
         )
-    elif "is_open" in given:
-        found = found.where(_not_accepted)
-    if "task_id" in given:
-        found = found.where(task_id == bindparam("task_id", type_=Text()))
-    if "state" in given:
-        found = found.where(state == bindparam("state", type_=Text()))
-    if "created_from" in given:
-        found = found.where(at >= bindparam("created_from", type_=BigInteger()))
-    if "created_to" in given:
-        found = found.where(at <= bindparam("created_to", type_=BigInteger()))
-    if "last_id" in given:
+    elif "is_open" in parameters:
+        rows = rows.where(_not_accepted)
+    if "task_id" in parameters:
+        rows = rows.where(task_id == bindparam("task_id", type_=Text()))
+    if "state" in parameters:
+        rows = rows.where(state == bindparam("state", type_=Text()))
+    if "created_from" in parameters:
+        rows = rows.where(created_at >= bindparam("created_from", type_=BigInteger()))
+    if "created_to" in parameters:
+        rows = rows.where(created_at <= bindparam("created_to", type_=BigInteger()))
+    if "last_id" in parameters:
         last = tuple_(bindparam("last_at", type_=BigInteger()), bindparam("last_id", type_=Text()))
-        found = found.where(tuple_(at, id) < last)
-    return found
+        rows = rows.where(tuple_(created_at, feedback_id) < last)
+    return rows
 
 
-def _order(given: Collection[str]) -> tuple[ColumnElement[int], ColumnElement[str]]:
-    """What lists are ordered by; of one completion in a way for which there is no index."""
-    at: ColumnElement[int] = feedback.c.created_at
-    return at + literal_column("0", BigInteger()) if "completion_id" in given else at, feedback.c.id
+def _order(parameters: Collection[str]) -> tuple[ColumnElement[int], ColumnElement[str]]:
+    """What lists are ordered by; those of one completion by an expression that no index has."""
+    created_at: ColumnElement[int] = feedback.c.created_at
+    if "completion_id" in parameters:
+        created_at = created_at + literal_column("0", BigInteger())
+    return created_at, feedback.c.id
 
 
-def _newest_first(given: Collection[str]) -> list[ColumnElement[Any]]:
-    return [column.desc() for column in _order(given)]
+def _newest_first(parameters: Collection[str]) -> list[ColumnElement[Any]]:
+    return [column.desc() for column in _order(parameters)]

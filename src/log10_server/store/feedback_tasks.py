@@ -65,6 +65,8 @@ class FeedbackTaskRow(NamedTuple):
 
 
 class FeedbackTaskTagRow(NamedTuple):
+    """A tag that the selector of a task names."""
+
     organization_id: str
     task_id: str
     tag_id: int
@@ -73,14 +75,16 @@ class FeedbackTaskTagRow(NamedTuple):
 check_columns(FeedbackTaskRow, feedback_task)
 check_columns(FeedbackTaskTagRow, feedback_task_tag)
 
-_AMONG = Statement(lambda query: query.rows_by_key(query.rows(feedback_task), feedback_task.c.id, "ids"))
+_BY_ID = Statement(lambda query: query.rows_by_key(query.rows(feedback_task), feedback_task.c.id, "ids"))
 
 
 def add(tx: Tx, row: FeedbackTaskRow) -> None:
+    """Insert a new task."""
     tx.insert_many(feedback_task, [row])
 
 
 def replace(tx: Tx, row: FeedbackTaskRow) -> None:
+    """Store another row for a task that is there."""
     values = {name: value for name, value in row._asdict().items() if name not in ("organization_id", "id")}
     tx.connection.execute(tx.update(feedback_task).where(feedback_task.c.id == row.id).values(values))
 
@@ -94,36 +98,38 @@ def replace_selector_tags(tx: Tx, task_id: str, tag_ids: Iterable[int]) -> None:
 
 
 def find(tx: Tx, task_id: str) -> FeedbackTaskRow | None:
+    """The task of that id; None when there is none."""
     return find_many(tx, [task_id]).get(task_id)
 
 
 def find_many(tx: Tx, task_ids: Iterable[str]) -> dict[str, FeedbackTaskRow]:
-    """Those of `task_ids` that there are."""
-    found = map(FeedbackTaskRow._make, tx.fetch(_AMONG, ids=sorted(set(task_ids))))
-    return {row.id: row._replace(archived=bool(row.archived)) for row in found}
+    """The tasks of these ids, by id; unknown ids are left out."""
+    rows = map(FeedbackTaskRow._make, tx.fetch(_BY_ID, ids=sorted(set(task_ids))))
+    return {row.id: row._replace(archived=bool(row.archived)) for row in rows}
 
 
 def list_page(tx: Tx, archived: bool | None, offset: int, limit: int) -> list[FeedbackTaskRow]:
     """Tasks, newest first; `archived` narrows to those that are or are not."""
-    newest = _narrowed(tx.rows(feedback_task), archived).order_by(
+    newest = _filtered(tx.rows(feedback_task), archived).order_by(
         feedback_task.c.created_at.desc(), feedback_task.c.id.desc()
     )
     return [FeedbackTaskRow(*row) for row in tx.connection.execute(newest.offset(offset).limit(limit))]
 
 
 def count(tx: Tx, archived: bool | None) -> int:
-    mine = _narrowed(tx.rows(feedback_task, "id"), archived).subquery()
-    return tx.connection.scalar(select(func.count()).select_from(mine)) or 0
+    """How many tasks there are; `archived` narrows to those that are or are not."""
+    rows = _filtered(tx.rows(feedback_task, "id"), archived).subquery()
+    return tx.connection.scalar(select(func.count()).select_from(rows)) or 0
 
 
-def _narrowed(found: Select[Any], archived: bool | None) -> Select[Any]:
-    return found if archived is None else found.where(feedback_task.c.archived.is_(archived))
+def _filtered(rows: Select[Any], archived: bool | None) -> Select[Any]:
+    return rows if archived is None else rows.where(feedback_task.c.archived.is_(archived))
 
 
 class KnownTags(NamedTuple):
-    """What is known of the tags with some names: their keys, which are common, and the selectors that name one or more.
+    """The tags among some names: their keys, which keys are common, and the selectors that name one of them or more.
 
-    `selectors` are whole, by task, of the tasks that are not archived.
+    `selectors` has all tags of each such selector, by task, of the tasks that are not archived.
     """
 
     keys: dict[str, int]
@@ -132,7 +138,7 @@ class KnownTags(NamedTuple):
 
 
 def find_known_tags(tx: Tx, names: Iterable[str]) -> KnownTags:
-    """By one look-up."""
+    """The tags of these names and the selectors that name them, by one statement."""
     by_name = digests(names)
     known = KnownTags({}, set(), {})
     for digest, tag_id, is_common, task_id in tx.fetch(_KNOWN_TAGS, digests=sorted(by_name)) if by_name else ():
@@ -146,28 +152,30 @@ def find_known_tags(tx: Tx, names: Iterable[str]) -> KnownTags:
 
 
 def _known_tags(query: QueryBuilder) -> CompoundSelect[Any]:
-    """Rows of tags, and behind them rows of selectors: one answer to wait for."""
+    """Rows of tags, and behind them rows of selectors, so that there is one answer to wait for."""
     tags = query.rows(tag, "name_digest", "id", "is_common").add_columns(cast(null(), Text).label("task_id"))
-    named, its_tag = feedback_task_tag.alias("named"), feedback_task_tag.alias("its_tag")
-    its_task = (feedback_task.c.organization_id == its_tag.c.organization_id) & (
-        feedback_task.c.id == its_tag.c.task_id
+    matching, selector = feedback_task_tag.alias("matching"), feedback_task_tag.alias("selector")
+    is_its_task = (feedback_task.c.organization_id == selector.c.organization_id) & (
+        feedback_task.c.id == selector.c.task_id
     )
     nothing = cast(null(), Text).label("name_digest"), cast(null(), Boolean).label("is_common")
     selectors = (
-        select(nothing[0], its_tag.c.tag_id, nothing[1], its_tag.c.task_id)
-        .join(feedback_task, its_task)
+        select(nothing[0], selector.c.tag_id, nothing[1], selector.c.task_id)
+        .join(feedback_task, is_its_task)
         .where(feedback_task.c.archived == false())
     )
     if query.begins_joins_at_keys:
-        of_tag = (named.c.organization_id == tag.c.organization_id) & (named.c.tag_id == tag.c.id)
-        of_task = (its_tag.c.organization_id == named.c.organization_id) & (its_tag.c.task_id == named.c.task_id)
-        selectors = query.rows_by_key(
-            selectors.join(named, of_task).join(tag, of_tag).where(query.is_owned(tag)), tag.c.name_digest, "digests"
+        of_tag = (matching.c.organization_id == tag.c.organization_id) & (matching.c.tag_id == tag.c.id)
+        of_task = (selector.c.organization_id == matching.c.organization_id) & (
+            selector.c.task_id == matching.c.task_id
         )
-    else:  # it would begin a join with all selectors of the organization
+        selectors = query.rows_by_key(
+            selectors.join(matching, of_task).join(tag, of_tag).where(query.is_owned(tag)), tag.c.name_digest, "digests"
+        )
+    else:  # SQLite would begin a join with all selectors of the organization
         ids = query.rows_by_key(query.rows(tag, "id"), tag.c.name_digest, "digests")
-        tasks = select(named.c.task_id).where(query.is_owned(named), named.c.tag_id.in_(ids))
-        selectors = selectors.where(query.is_owned(its_tag), its_tag.c.task_id.in_(tasks))
+        tasks = select(matching.c.task_id).where(query.is_owned(matching), matching.c.tag_id.in_(ids))
+        selectors = selectors.where(query.is_owned(selector), selector.c.task_id.in_(tasks))
     return union_all(query.rows_by_key(tags, tag.c.name_digest, "digests"), selectors)
 
 

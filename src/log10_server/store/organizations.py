@@ -31,6 +31,8 @@ Index(None, token.c.organization_id, token.c.name, unique=True, sqlite_where=_ha
 
 
 class OrganizationRow(NamedTuple):
+    """An organization; `slug` is its readable name, unique as well."""
+
     id: str
     slug: str
     created_at: int
@@ -52,15 +54,19 @@ check_columns(TokenRow, token)
 
 
 def add(connection: Connection, row: OrganizationRow) -> None:
+    """Insert a new organization."""
     connection.execute(insert(organization).values(row._asdict()))
 
 
 def find(connection: Connection, id_or_slug: str) -> OrganizationRow | None:
-    """An id is looked for before a slug, so that nobody's slug can hide another's id."""
+    """The organization of that id or slug; None when there is none.
+
+    An id is looked for before a slug, so that nobody's slug can hide another's id.
+    """
     for column in (organization.c.id, organization.c.slug):
-        found = connection.execute(select(organization).where(column == id_or_slug)).first()
-        if found is not None:
-            return OrganizationRow(*found)
+        row = connection.execute(select(organization).where(column == id_or_slug)).first()
+        if row is not None:
+            return OrganizationRow(*row)
     return None
 
 
@@ -71,24 +77,26 @@ def list_all(connection: Connection) -> list[OrganizationRow]:
 
 
 def add_token(connection: Connection, row: TokenRow) -> None:
+    """Insert a new token."""
     connection.execute(insert(token).values(row._asdict()))
 
 
 def find_token(connection: Connection, digest: str) -> TokenRow | None:
-    found = connection.execute(select(token).where(token.c.digest == digest)).first()
-    return TokenRow(*found) if found is not None else None
+    """The token with this digest, revoked or not; None when there is none."""
+    row = connection.execute(select(token).where(token.c.digest == digest)).first()
+    return TokenRow(*row) if row is not None else None
 
 
 def list_tokens(connection: Connection, organization_id: str) -> list[TokenRow]:
     """The tokens of an organization, the oldest first."""
-    mine = select(token).where(token.c.organization_id == organization_id).order_by(token.c.created_at, token.c.id)
-    return [TokenRow(*row) for row in connection.execute(mine)]
+    tokens = select(token).where(token.c.organization_id == organization_id)
+    return [TokenRow(*row) for row in connection.execute(tokens.order_by(token.c.created_at, token.c.id))]
 
 
 def revoke_token(connection: Connection, token_id: str, at: int) -> bool:
-    """Whether there was such a token that was still good."""
-    still_good = (token.c.id == token_id) & token.c.revoked_at.is_(None)
-    return connection.execute(update(token).where(still_good).values(revoked_at=at)).rowcount > 0
+    """Revoke a token; returns whether there was one of that id that was still good."""
+    is_still_good = (token.c.id == token_id) & token.c.revoked_at.is_(None)
+    return connection.execute(update(token).where(is_still_good).values(revoked_at=at)).rowcount > 0
 
 
 _owner = (

@@ -13,6 +13,8 @@ session = owned_table("session", ("id",), Column("id", Key), Column("created_at"
 
 
 class SessionRow(NamedTuple):
+    """A session; it has only an id and the instant at which it was made."""
+
     organization_id: str
     id: str
     created_at: int
@@ -20,25 +22,26 @@ class SessionRow(NamedTuple):
 
 check_columns(SessionRow, session)
 
-_AMONG = Statement(lambda query: query.rows_by_key(query.rows(session, "id"), session.c.id, "ids"))
+_EXISTING_IDS = Statement(lambda query: query.rows_by_key(query.rows(session, "id"), session.c.id, "ids"))
 
 
 def ensure(tx: Tx, session_ids: Iterable[str]) -> None:
-    """Make those sessions that are not there yet, now."""
-    add_missing(tx, {id: tx.now() for id in session_ids})
+    """Add those sessions that are not there yet, made now."""
+    add_missing(tx, {session_id: tx.now() for session_id in session_ids})
 
 
 def add_missing(tx: Tx, sessions: Mapping[str, int]) -> set[str]:
-    """Make those sessions that are not there yet, at the instants given; gives their ids."""
+    """Add those sessions that are not there yet, each made at the instant it comes with; returns their ids."""
     if not sessions:
         return set()
-    wanted = sorted(sessions)
-    found = {id for (id,) in tx.fetch(_AMONG, ids=wanted)}
-    missing = [SessionRow(tx.organization_id, id, sessions[id]) for id in wanted if id not in found]
+    ids = sorted(sessions)
+    existing = {session_id for (session_id,) in tx.fetch(_EXISTING_IDS, ids=ids)}
+    missing = [SessionRow(tx.organization_id, each, sessions[each]) for each in ids if each not in existing]
     tx.insert_many(session, missing)
     return {row.id for row in missing}
 
 
 def find(tx: Tx, session_id: str) -> SessionRow | None:
-    found = tx.connection.execute(tx.rows(session).where(session.c.id == session_id)).first()
-    return SessionRow(*found) if found is not None else None
+    """The session of that id; None when there is none."""
+    row = tx.connection.execute(tx.rows(session).where(session.c.id == session_id)).first()
+    return SessionRow(*row) if row is not None else None

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from hashlib import sha256
 from typing import NamedTuple
 
-from sqlalchemy import BigInteger, Boolean, Column, Text, false
+from sqlalchemy import BigInteger, Boolean, Column, Text, case, false, func
 
 from log10_server.db.schema import Digest, Instant, check_columns, ordered_index, owned_table
 from log10_server.db.statements import Statement
@@ -35,32 +35,39 @@ class TagRow(NamedTuple):
 
 check_columns(TagRow, tag)
 
-_KNOWN = Statement(lambda query: query.rows_by_key(query.rows(tag, "name_digest", "id"), tag.c.name_digest, "digests"))
+_KEYS = Statement(lambda query: query.rows_by_key(query.rows(tag, "name_digest", "id"), tag.c.name_digest, "digests"))
 
 
 def find_keys(tx: Tx, names: Iterable[str]) -> dict[str, int]:
     """The keys of those names that are tags already."""
     by_digest = digests(names)
-    found = tx.fetch(_KNOWN, digests=sorted(by_digest)) if by_digest else []
-    return {by_digest[digest]: id for digest, id in found}
+    rows = tx.fetch(_KEYS, digests=sorted(by_digest)) if by_digest else []
+    return {by_digest[digest]: tag_id for digest, tag_id in rows}
 
 
 def ensure(tx: Tx, names: Iterable[str]) -> dict[str, int]:
     """The keys of all `names`; those that are not tags yet become tags."""
-    wanted = set(names)
-    return add_missing(tx, wanted, find_keys(tx, wanted))
+    distinct = set(names)
+    return add_missing(tx, distinct, find_keys(tx, distinct))
 
 
 def add_missing(tx: Tx, names: Iterable[str], known: Mapping[str, int]) -> dict[str, int]:
-    """As `ensure`, where those that are tags are known.
+    """As `ensure`, where the keys of those that are tags are `known`.
 
-    The key is the microsecond of birth. Where another process's clock has given the same one, the database refuses it,
-    and the work is done again (`db/writer`).
+    The key is the microsecond at which the tag is made. When another process has made a tag at the same one, the
+    database refuses the key, and the write is done again (`db/retries`).
     """
     missing = sorted(digests(set(names) - known.keys()).items())
     rows = [TagRow(tx.organization_id, at := tx.now(), digest, name, at, False) for digest, name in missing]
     tx.insert_many(tag, rows)
     return {**known, **{row.name: row.id for row in rows}}
+
+
+def search(tx: Tx, query: str, limit: int) -> list[TagRow]:
+    """Tags whose name contains `query`, ignoring case: the exact name first, then the shortest."""
+    closest_first = (case((tag.c.name == query, 0), else_=1), func.length(tag.c.name), tag.c.name, tag.c.id)
+    matches = tx.rows(tag).where(tag.c.name.icontains(query, autoescape=True)).order_by(*closest_first).limit(limit)
+    return [TagRow(*row) for row in tx.connection.execute(matches)]
 
 
 def digests(names: Iterable[str]) -> dict[str, str]:

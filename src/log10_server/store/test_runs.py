@@ -41,39 +41,39 @@ check_columns(TestRunRow, test_run)
 
 
 def add(tx: Tx, row: TestRunRow) -> None:
+    """Insert a new run."""
     tx.insert_many(test_run, [row])
 
 
-def find(tx: Tx, id: str) -> TestRunRow | None:
-    found = tx.connection.execute(tx.rows(test_run).where(test_run.c.id == id)).first()
-    return TestRunRow(*found) if found is not None else None
+def find(tx: Tx, run_id: str) -> TestRunRow | None:
+    """The run of that id, with its report; None when there is none."""
+    row = tx.connection.execute(tx.rows(test_run).where(test_run.c.id == run_id)).first()
+    return TestRunRow(*row) if row is not None else None
 
 
-def find_without_report(tx: Tx, id: str) -> TestRunRow | None:
-    """The run without its report."""
-    return _first(tx, _listed(tx).where(test_run.c.id == id))
+def find_without_report(tx: Tx, run_id: str) -> TestRunRow | None:
+    """As `find`, without reading the report."""
+    row = tx.connection.execute(_without_reports(tx).where(test_run.c.id == run_id)).first()
+    return TestRunRow._make((*row, None)) if row is not None else None
 
 
-def store_report(tx: Tx, id: str, at: int, summary: str, report: str) -> None:
-    values = {"uploaded_at": at, "summary": summary, "report": report}
-    tx.connection.execute(tx.update(test_run).where(test_run.c.id == id).values(values))
+def store_report(tx: Tx, run_id: str, uploaded_at: int, summary: str, report: str) -> None:
+    """Store the report that a run has uploaded."""
+    values = {"uploaded_at": uploaded_at, "summary": summary, "report": report}
+    tx.connection.execute(tx.update(test_run).where(test_run.c.id == run_id).values(values))
 
 
 def list_page(tx: Tx, offset: int, limit: int) -> list[TestRunRow]:
     """Newest first, without their reports."""
-    newest = _listed(tx).order_by(test_run.c.created_at.desc(), test_run.c.id.desc())
-    return [TestRunRow(*(*row, None)) for row in tx.connection.execute(newest.offset(offset).limit(limit))]
+    newest = _without_reports(tx).order_by(test_run.c.created_at.desc(), test_run.c.id.desc())
+    return [TestRunRow._make((*row, None)) for row in tx.connection.execute(newest.offset(offset).limit(limit))]
 
 
 def count(tx: Tx) -> int:
+    """How many runs there are."""
     return tx.connection.scalar(select(func.count()).select_from(tx.rows(test_run, "id").subquery())) or 0
 
 
-def _listed(tx: Tx) -> Select[Any]:
-    """A report may have megabytes."""
+def _without_reports(tx: Tx) -> Select[Any]:
+    """All columns but the last, the report, which may have megabytes."""
     return tx.rows(test_run, *test_run.c.keys()[:-1])
-
-
-def _first(tx: Tx, listed: Select[Any]) -> TestRunRow | None:
-    found = tx.connection.execute(listed).first()
-    return TestRunRow(*(*found, None)) if found is not None else None

@@ -7,7 +7,7 @@ from sqlalchemy import ColumnElement, Table, func, literal, select, tuple_
 
 from log10_server.db.transaction import Tx
 from log10_server.store.completions import CompletionRow, Cursor, completion
-from log10_server.store.feedback import FeedbackRow, feedback, feedback_completion
+from log10_server.store.feedback import FeedbackRow, feedback, feedback_completion, is_linked
 from log10_server.store.feedback_tasks import FeedbackTaskRow, feedback_task
 from log10_server.store.sessions import SessionRow, session
 from log10_server.store.test_runs import TestRunRow, test_run
@@ -25,7 +25,7 @@ class Window(NamedTuple):
 
 
 def newest_instant(tx: Tx) -> int:
-    """The instant of the newest row of all that is read here; 0 when there is none."""
+    """The instant of the newest row of all tables that are read here; 0 when there is none."""
     return max(
         tx.connection.scalar(tx.rows(table, "created_at").order_by(table.c.created_at.desc()).limit(1)) or 0
         for table in (session, feedback_task, completion, feedback, test_run)
@@ -33,10 +33,12 @@ def newest_instant(tx: Tx) -> int:
 
 
 def list_sessions(tx: Tx, window: Window) -> list[SessionRow]:
+    """A page of sessions."""
     return [SessionRow(*row) for row in _page(tx, session, window, literal(0))]
 
 
 def list_tasks(tx: Tx, window: Window) -> list[FeedbackTaskRow]:
+    """A page of feedback tasks."""
     weight = func.length(feedback_task.c.json_schema) + func.length(feedback_task.c.instruction)
     return [FeedbackTaskRow(*row) for row in _page(tx, feedback_task, window, weight)]
 
@@ -48,21 +50,23 @@ _completion_weight: ColumnElement[int] = sum(
 
 
 def list_completions(tx: Tx, window: Window) -> list[CompletionRow]:
+    """A page of completions."""
     return [CompletionRow(*row) for row in _page(tx, completion, window, _completion_weight)]
 
 
 def list_completions_with_feedback(tx: Tx, task_id: str, window: Window) -> list[CompletionRow]:
-    """Completions that some feedback of the task is about."""
-    about = (
+    """A page of completions that have feedback of the task."""
+    has_feedback = (
         tx.rows(feedback_completion, "task_id")
         .where(feedback_completion.c.completion_id == completion.c.id, feedback_completion.c.task_id == task_id)
         .correlate(completion)
         .exists()
     )
-    return [CompletionRow(*row) for row in _page(tx, completion, window, _completion_weight, about)]
+    return [CompletionRow(*row) for row in _page(tx, completion, window, _completion_weight, has_feedback)]
 
 
 def list_feedback(tx: Tx, window: Window) -> list[FeedbackRow]:
+    """A page of feedback."""
     links = (
         select(func.count())
         .where(
@@ -77,46 +81,45 @@ def list_feedback(tx: Tx, window: Window) -> list[FeedbackRow]:
 
 
 def list_test_runs(tx: Tx, window: Window) -> list[TestRunRow]:
+    """A page of test runs, with their reports."""
     weight = func.coalesce(func.length(test_run.c.report), 0)
     return [TestRunRow(*row) for row in _page(tx, test_run, window, weight)]
 
 
 def list_accepted_feedback(tx: Tx, task_id: str, completion_ids: Iterable[str]) -> dict[str, list[str]]:
-    """The ids of the accepted feedback of the task that is about these completions, and which of them it is about."""
+    """For each accepted feedback of the task on these completions, by its id, those of them that it is about."""
     links = (
         tx.rows(feedback_completion, "feedback_id", "completion_id")
-        .join(
-            feedback,
-            (feedback.c.organization_id == feedback_completion.c.organization_id)
-            & (feedback.c.id == feedback_completion.c.feedback_id),
-        )
+        .join(feedback, is_linked)
         .where(
             feedback_completion.c.task_id == task_id,
             feedback.c.state == "accepted",
             tx.in_list(feedback_completion.c.completion_id, sorted(completion_ids)),
         )
     )
-    found: dict[str, list[str]] = {}
+    by_feedback: dict[str, list[str]] = {}
     for feedback_id, completion_id in tx.connection.execute(links):
-        found.setdefault(feedback_id, []).append(completion_id)
-    return found
+        by_feedback.setdefault(feedback_id, []).append(completion_id)
+    return by_feedback
 
 
 def _page(
     tx: Tx, table: Table, window: Window, weight: ColumnElement[Any], *conditions: ColumnElement[bool]
 ) -> list[Any]:
     """Rows in the window, the oldest first: as many as fit into a page by count and by `weight`, one at least."""
-    at, id = table.c.created_at, table.c.id
-    keys = tx.rows(table, "created_at", "id").add_columns(weight.label("weight")).where(at <= window.until, *conditions)
+    created_at, row_id = table.c.created_at, table.c.id
+    keys = tx.rows(table, "created_at", "id").add_columns(weight.label("weight"))
+    keys = keys.where(created_at <= window.until, *conditions)
     if window.after is not None:
-        keys = keys.where(tuple_(at, id) > tuple_(*map(literal, window.after)))
-    some = keys.order_by(at, id).limit(PAGE_ROWS).subquery()
-    before = func.coalesce(func.sum(some.c.weight).over(order_by=[some.c.created_at, some.c.id], rows=(None, -1)), 0)
-    weighed = select(some.c.created_at, some.c.id, before.label("before")).subquery()
-    found = (
+        keys = keys.where(tuple_(created_at, row_id) > tuple_(*map(literal, window.after)))
+    first = keys.order_by(created_at, row_id).limit(PAGE_ROWS).subquery()
+    in_order = [first.c.created_at, first.c.id]
+    before = func.coalesce(func.sum(first.c.weight).over(order_by=in_order, rows=(None, -1)), 0)
+    weighed = select(*in_order, before.label("before")).subquery()
+    rows = (
         tx.rows(table)
-        .join(weighed, id == weighed.c.id)
+        .join(weighed, row_id == weighed.c.id)
         .where(weighed.c.before < PAGE_BYTES)
         .order_by(weighed.c.created_at, weighed.c.id)
     )
-    return list(tx.connection.execute(found))
+    return list(tx.connection.execute(rows))

@@ -1,10 +1,11 @@
-"""What wants feedback: a row for each completion and task that matches it and has no feedback on it yet.
+"""The index of ungraded completions: a row for each completion and each task that it matches and has no feedback of.
 
-It could be asked of completions, tasks and feedback each time, but then a million graded completions take
-seconds; `services/ungraded_index` keeps these rows true in the transaction of whatever changes them.
+A list could query completions, tasks and feedback each time, but then a million graded completions take seconds.
+`services/ungraded_index` keeps these rows true in the transaction of whatever changes them.
 
-Only what a change of a task means for hundreds of thousands of older completions comes later, piece by piece and
-the newest first: a row of `ungraded_backfill` says how far it is, and behind that lists ask the query itself.
+Only what a change of a task means for hundreds of thousands of older completions comes later, step by step and the
+newest first: a row of `ungraded_backfill` holds how far the index of a task is complete, and for older completions
+lists use the query itself.
 """
 
 import heapq
@@ -72,9 +73,9 @@ class UngradedRow(NamedTuple):
 
 
 class BackfillRow(NamedTuple):
-    """A task whose rows are true down to this completion, itself among them; those behind it are still to come.
+    """A task whose index is complete down to this completion, itself included. Older rows are still to be made.
 
-    Until then they mean nothing: there may be some of another selector, or of before the task was archived.
+    Until then older rows mean nothing: they may be left from another selector, or from before the task was archived.
     """
 
     organization_id: str
@@ -88,119 +89,126 @@ check_columns(BackfillRow, ungraded_backfill)
 
 
 def add(tx: Tx, rows: Iterable[UngradedRow]) -> None:
-    # Behind the place down to which a task is filled a row may be there.
+    """Add rows to the index; those that are there stay."""
+    # Below the point that a backfill has reached, a row may be there already.
     tx.insert_missing(ungraded, sorted(rows))
 
 
-def backfill(tx: Tx, task_id: str, tag_ids: Sequence[int], behind: Cursor | None, most: int) -> Cursor | None:
-    """Bring the rows of a task behind that place (None: from the newest on) to what the query finds; gives how far.
+def backfill(tx: Tx, task_id: str, tag_ids: Sequence[int], after: Cursor | None, limit: int) -> Cursor | None:
+    """Replace rows of a task's index after `after` (None: from the newest on) by what the query finds.
 
-    `most` bounds what is looked at, so what it costs; None is given when all is done. No tags: nothing is wanted.
+    `limit` bounds the rows that are looked at, and so the cost. Returns how far the index is complete now; None when
+    all of it is. With no tags no completion matches.
     """
-    kept = tx.rows(ungraded).where(ungraded.c.task_id == task_id)
-    ends = [_end(tx, kept, ungraded, behind, most)]
+    indexed = tx.rows(ungraded).where(ungraded.c.task_id == task_id)
+    ends = [_find_end(tx, indexed, ungraded, after, limit)]
     if tag_ids:
-        found, by, looked_at = select_with_all_tags(tx, tag_ids)
-        ends.append(_end(tx, looked_at, by, behind, most))
+        tagged, index, candidates = select_with_all_tags(tx, tag_ids)
+        ends.append(_find_end(tx, candidates, index, after, limit))
     end = max((end for end in ends if end is not None), default=None)
-    gone = tx.delete(ungraded).where(ungraded.c.task_id == task_id)
-    tx.connection.execute(_between(gone, ungraded, behind, end))
+    outdated = tx.delete(ungraded).where(ungraded.c.task_id == task_id)
+    tx.connection.execute(_between(outdated, ungraded, after, end))
     if tag_ids:
-        rows = _between(found.where(_is_wanted(by, task_id)), by, behind, end).with_only_columns(
-            by.c.organization_id, by.c.completion_id, literal(task_id).label("task_id"), by.c.created_at
+        rows = _between(tagged.where(_has_no_feedback(index, task_id)), index, after, end).with_only_columns(
+            index.c.organization_id, index.c.completion_id, literal(task_id).label("task_id"), index.c.created_at
         )
         tx.connection.execute(insert(ungraded).from_select(list(UngradedRow._fields), rows))
     return end
 
 
 def store_backfill_progress(tx: Tx, task_id: str, end: Cursor | None) -> None:
-    """Remember how far a task is filled; None when it is whole."""
+    """Store how far a task's index is complete; None when all of it is."""
     tx.connection.execute(tx.delete(ungraded_backfill).where(ungraded_backfill.c.task_id == task_id))
     if end is not None:
         tx.insert_many(ungraded_backfill, [BackfillRow(tx.organization_id, task_id, *end)])
 
 
 def list_backfill_progress(tx: Tx, task_id: str | None = None) -> dict[str, Cursor]:
-    """How far each task is filled of those that are not whole; of the one given."""
-    found = tx.rows(ungraded_backfill, "task_id", "created_at", "completion_id")
+    """How far the index is complete for each task whose index is incomplete, or for one task."""
+    rows = tx.rows(ungraded_backfill, "task_id", "created_at", "completion_id")
     if task_id is not None:
-        found = found.where(ungraded_backfill.c.task_id == task_id)
-    return {row.task_id: Cursor(row.created_at, row.completion_id) for row in tx.connection.execute(found)}
+        rows = rows.where(ungraded_backfill.c.task_id == task_id)
+    return {row.task_id: Cursor(row.created_at, row.completion_id) for row in tx.connection.execute(rows)}
 
 
-def list_unfinished_backfills(connection: Connection, most: int) -> list[tuple[str, str]]:
-    """Tasks of any organization that are not whole, with their organization before them."""
+def list_unfinished_backfills(connection: Connection, limit: int) -> list[tuple[str, str]]:
+    """Pairs (organization, task) of tasks whose index is incomplete, of any organization."""
     table = ungraded_backfill
-    some = select(table.c.organization_id, table.c.task_id).order_by(table.c.organization_id, table.c.task_id)
-    return [(row.organization_id, row.task_id) for row in connection.execute(some.limit(most))]
+    tasks = select(table.c.organization_id, table.c.task_id).order_by(table.c.organization_id, table.c.task_id)
+    return [(row.organization_id, row.task_id) for row in connection.execute(tasks.limit(limit))]
 
 
-def list_indexed(tx: Tx, task_id: str | None, besides: Mapping[str, Cursor], most: int) -> list[Cursor]:
-    """Completions that are kept as wanted, of tasks in `besides` only down to their place; newest first, each once."""
-    its = ungraded
-    wanted = tx.rows(its, "created_at", "completion_id")
+def list_indexed(tx: Tx, task_id: str | None, progress: Mapping[str, Cursor], limit: int) -> list[Cursor]:
+    """Ungraded completions that are in the index, newest first, each once.
+
+    `progress` has the tasks whose index is incomplete: of these only rows down to that point count.
+    """
+    rows = tx.rows(ungraded, "created_at", "completion_id")
+    newest: set[Cursor] = set()
     if task_id is None:
-        found = _newest(tx, wanted.where(tx.not_in_list(its.c.task_id, sorted(besides))).distinct(), its, most)
-    else:
-        found = set()
-    for other, place in besides.items():
-        found |= _newest(tx, _between(wanted.where(its.c.task_id == other), its, None, place), its, most)
-    return heapq.nlargest(most, found)
+        complete = rows.where(tx.not_in_list(ungraded.c.task_id, sorted(progress))).distinct()
+        newest = _newest(tx, complete, ungraded, limit)
+    for incomplete_id, end in progress.items():
+        of_task = _between(rows.where(ungraded.c.task_id == incomplete_id), ungraded, None, end)
+        newest |= _newest(tx, of_task, ungraded, limit)
+    return heapq.nlargest(limit, newest)
 
 
-def list_by_query(tx: Tx, task_id: str, tag_ids: Sequence[int], behind: Cursor, most: int) -> set[Cursor]:
-    """What the query finds behind that place: completions with all of `tag_ids` and no feedback of the task."""
+def list_by_query(tx: Tx, task_id: str, tag_ids: Sequence[int], after: Cursor, limit: int) -> set[Cursor]:
+    """The newest completions after `after` that have all of `tag_ids` and no feedback of the task, without the index."""
     if not tag_ids:
         return set()
-    found, by, _ = select_with_all_tags(tx, tag_ids)
-    wanted = found.where(_is_wanted(by, task_id)).with_only_columns(by.c.created_at, by.c.completion_id)
-    return _newest(tx, _between(wanted, by, behind, None), by, most)
+    tagged, index, _ = select_with_all_tags(tx, tag_ids)
+    rows = tagged.where(_has_no_feedback(index, task_id)).with_only_columns(index.c.created_at, index.c.completion_id)
+    return _newest(tx, _between(rows, index, after, None), index, limit)
 
 
 def remove_completions(tx: Tx, completion_ids: Sequence[str]) -> None:
+    """Remove all rows of these completions from the index."""
     tx.run(_REMOVE_OF_COMPLETIONS, ids=list(completion_ids))
 
 
 def remove_graded(tx: Tx, task_id: str, completion_ids: Sequence[str]) -> None:
-    """What a feedback of the task has graded."""
+    """Remove these completions from the index of a task, because feedback has graded them."""
     tx.run(_REMOVE_PAIRS, task_id=task_id, ids=list(completion_ids))
 
 
 def list_page(tx: Tx, task_id: str | None, offset: int, limit: int) -> list[CompletionRow] | None:
-    """Completions that some task (or the one given) wants feedback on, newest first, each once.
+    """Ungraded completions of any task, or of one, newest first, each once.
 
-    None when such a task is not whole yet. That is asked in the same statement: it may become so any moment.
+    None when the index of such a task is incomplete. One statement tells both, because a task may become so any
+    moment.
     """
     if task_id is None:
         rows = tx.fetch(_PAGE, offset=offset, limit=limit)
     else:
         rows = tx.fetch(_PAGE_OF_TASK, task_id=task_id, offset=offset, limit=limit)
-    if rows[0][-1]:  # a task is noted
+    if rows[0][-1]:  # there is an incomplete task
         return None
     return [CompletionRow._make(row[:-1]) for row in rows if row[1] is not None]
 
 
 def _page(query: QueryBuilder, of_task: bool) -> Select[Any]:
-    """The rows of completions, with whether a task is noted behind each; one empty row when there are none."""
-    wanted = query.rows(ungraded, "created_at", "completion_id")
-    noted = query.rows(ungraded_backfill, "task_id")
+    """Rows of completions, each followed by whether the index is incomplete; one empty row when there are none."""
+    rows = query.rows(ungraded, "created_at", "completion_id")
+    backfills = query.rows(ungraded_backfill, "task_id")
     if of_task:
         task_id = bindparam("task_id", type_=Text())
-        wanted = wanted.where(ungraded.c.task_id == task_id)
-        noted = noted.where(ungraded_backfill.c.task_id == task_id)
+        rows = rows.where(ungraded.c.task_id == task_id)
+        backfills = backfills.where(ungraded_backfill.c.task_id == task_id)
     else:
-        wanted = wanted.distinct()
+        rows = rows.distinct()
     newest: Any = (
-        wanted.order_by(ungraded.c.created_at.desc(), ungraded.c.completion_id.desc())
+        rows.order_by(ungraded.c.created_at.desc(), ungraded.c.completion_id.desc())
         .offset(bindparam("offset", type_=BigInteger()))
         .limit(bindparam("limit", type_=BigInteger()))
         .subquery("newest")
     )
-    its_row = query.is_owned(completion) & (completion.c.id == newest.c.completion_id)
-    whether = select(noted.exists().label("is_noted")).subquery("whether")
+    is_same = query.is_owned(completion) & (completion.c.id == newest.c.completion_id)
+    backfill_state = select(backfills.exists().label("is_incomplete")).subquery("backfill_state")
     return (
-        select(*completion.c, whether.c.is_noted)
-        .select_from(whether.outerjoin(newest, true()).outerjoin(completion, its_row))
+        select(*completion.c, backfill_state.c.is_incomplete)
+        .select_from(backfill_state.outerjoin(newest, true()).outerjoin(completion, is_same))
         .order_by(newest.c.created_at.desc(), newest.c.completion_id.desc())
     )
 
@@ -219,45 +227,47 @@ _REMOVE_PAIRS = Statement(
 )
 
 
-def _is_wanted(by: FromClause, task_id: str) -> ColumnElement[bool]:
-    """Whether a completion has no feedback of the task. A count is looked up for each row and never becomes a join."""
-    given = (
+def _has_no_feedback(index: FromClause, task_id: str) -> ColumnElement[bool]:
+    """Whether a completion has no accepted feedback of the task. A count is looked up for each row and never becomes a
+    join."""
+    number_of_feedback = (
         select(func.count())
         .select_from(feedback_completion)
         .join(feedback, is_linked)
         .where(
             feedback.c.state == "accepted",
-            feedback_completion.c.organization_id == by.c.organization_id,
-            feedback_completion.c.completion_id == by.c.completion_id,
+            feedback_completion.c.organization_id == index.c.organization_id,
+            feedback_completion.c.completion_id == index.c.completion_id,
             feedback_completion.c.task_id == task_id,
         )
-        .correlate(by)
+        .correlate(index)
         .scalar_subquery()
     )
-    return given == 0
+    return number_of_feedback == 0
 
 
-Narrowed = TypeVar("Narrowed", Select[Any], Delete)
+Filtered = TypeVar("Filtered", Select[Any], Delete)
 
 
-def _between(statement: Narrowed, by: FromClause, behind: Cursor | None, end: Cursor | None) -> Narrowed:
-    """Only rows behind the one place, down to the other; None is no bound."""
-    at = tuple_(by.c.created_at, by.c.completion_id)
-    if behind is not None:
-        statement = statement.where(at < tuple_(*map(literal, behind)))
+def _between(statement: Filtered, index: FromClause, after: Cursor | None, end: Cursor | None) -> Filtered:
+    """Only rows after the one point, in the order newest first, down to the other; None is no bound."""
+    position = tuple_(index.c.created_at, index.c.completion_id)
+    if after is not None:
+        statement = statement.where(position < tuple_(*map(literal, after)))
     if end is not None:
-        statement = statement.where(at >= tuple_(*map(literal, end)))
+        statement = statement.where(position >= tuple_(*map(literal, end)))
     return statement
 
 
-def _end(tx: Tx, rows: Select[Any], by: FromClause, behind: Cursor | None, most: int) -> Cursor | None:
-    """The place of the row number `most` behind that place; None when there are fewer."""
-    at, id = by.c.created_at, by.c.completion_id
-    last = _between(rows, by, behind, None).with_only_columns(at, id).order_by(at.desc(), id.desc())
-    found = tx.connection.execute(last.offset(most - 1).limit(1)).first()
-    return None if found is None else Cursor(*found)
+def _find_end(tx: Tx, rows: Select[Any], index: FromClause, after: Cursor | None, limit: int) -> Cursor | None:
+    """Where the row number `limit` after `after` is; None when there are fewer."""
+    position = (index.c.created_at, index.c.completion_id)
+    remaining = _between(rows, index, after, None).with_only_columns(*position)
+    newest_first = remaining.order_by(*(column.desc() for column in position))
+    row = tx.connection.execute(newest_first.offset(limit - 1).limit(1)).first()
+    return None if row is None else Cursor(*row)
 
 
-def _newest(tx: Tx, rows: Select[Any], by: FromClause, most: int) -> set[Cursor]:
-    newest = rows.order_by(by.c.created_at.desc(), by.c.completion_id.desc()).limit(most)
+def _newest(tx: Tx, rows: Select[Any], index: FromClause, limit: int) -> set[Cursor]:
+    newest = rows.order_by(index.c.created_at.desc(), index.c.completion_id.desc()).limit(limit)
     return {Cursor(*row) for row in tx.connection.execute(newest)}

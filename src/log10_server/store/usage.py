@@ -1,9 +1,10 @@
-"""What completions add up to: counts, tokens, durations; by day, model, tag or status, or by day and model.
+"""Usage: counts, tokens and durations of completions, by day, model, tag or status, or by day and model.
 
-Each is one statement, so groups and total are of one moment, and reads once each completion that passes: narrow columns,
-the payloads stay where they are. Nothing is kept beside the completions, so recording pays nothing for it. A million
-completions of 2.6 KB take 4 to 12 s on two cores (3 s by day and model), and 300 MB inside SQLite while it sorts durations;
-Postgres sorts on disk, and its time-out of 60 s answers 503 at some ten million. Who narrows the time pays for less.
+Each list is one statement, so groups and total are of one moment, and it reads each completion that passes once: only
+narrow columns, no payloads. Nothing is kept beside the completions, so recording them costs nothing more. A million
+completions of 2.6 KB take 4 to 12 s on two cores (3 s by day and model), and 300 MB in SQLite while it sorts durations.
+Postgres sorts on disk, and at some ten million completions its timeout of 60 s ends the query with a 503. A range of
+time makes it cheaper.
 """
 
 import sys
@@ -39,10 +40,10 @@ _day = completion.c.created_at // DAY
 
 
 class Sums(NamedTuple):
-    """What the completions of one group add up to.
+    """The sums over the completions of one group.
 
     `group` is what they share: the day as days since 1970, the model, tag or status; None for all of them together.
-    `unknown` is how many miss a token count, which adds nothing to the sums. Durations are in seconds, None when no
+    `unknown` is how many lack a token count, which adds nothing to the sums. Durations are in seconds, None when no
     completion has one.
     """
 
@@ -92,11 +93,11 @@ def sum_tokens_per_day_and_model(tx: Tx, filters: Filters) -> list[Tokens]:
     calls = filtered(tx, filters)[0].with_only_columns(
         _day.label("day"), shown_model.label("model"), completion.c.input_tokens, completion.c.output_tokens
     )
-    found = calls.subquery()
+    rows = calls.subquery()
     grouped = (
-        select(found.c.day, found.c.model, func.count().label("calls"), *_token_sums(found))
-        .group_by(found.c.day, found.c.model)
-        .order_by(found.c.day.desc(), found.c.model)
+        select(rows.c.day, rows.c.model, func.count().label("calls"), *_token_sums(rows))
+        .group_by(rows.c.day, rows.c.model)
+        .order_by(rows.c.day.desc(), rows.c.model)
     )
     return [
         Tokens(
@@ -120,11 +121,14 @@ _groups_by: dict[Group | None, ColumnElement[Any]] = {
 
 
 def _calls(tx: Tx, filters: Filters, model: str | None, by: Group | None) -> CTE:
-    """The completions that pass, as the few columns that matter. It is read twice, so both databases keep it meanwhile."""
-    found = filtered(tx, filters)[0]
+    """The completions that pass, as the few columns that matter.
+
+    The query uses them twice, so both databases keep them while it runs.
+    """
+    rows, _, _ = filtered(tx, filters)
     if model is not None:
-        found = found.where(shown_model == model)
-    return found.with_only_columns(
+        rows = rows.where(shown_model == model)
+    return rows.with_only_columns(
         _groups_by[by].label("group"),
         shown_status.label("status"),
         completion.c.input_tokens,
@@ -135,36 +139,35 @@ def _calls(tx: Tx, filters: Filters, model: str | None, by: Group | None) -> CTE
 
 def _tagged(tx: Tx, calls: CTE) -> CTE:
     """Each call once for each of its tags."""
-    of = completion_tag.alias("of")
-    theirs = (of.c.organization_id == tx.organization_id) & (of.c.completion_id == calls.c.group)
-    columns = [of.c.tag_id.label("group") if column.name == "group" else column for column in calls.c]
-    return select(*columns).select_from(calls.join(of, theirs)).cte("tagged")
+    tags = completion_tag.alias("tags_of_call")
+    is_same = (tags.c.organization_id == tx.organization_id) & (tags.c.completion_id == calls.c.group)
+    columns = [tags.c.tag_id.label("group") if column.name == "group" else column for column in calls.c]
+    return select(*columns).select_from(calls.join(tags, is_same)).cte("tagged")
 
 
 def _named(tx: Tx, groups: Select[Any]) -> Select[Any]:
     """The groups by the tags' names instead of their keys."""
-    found = groups.subquery()
-    theirs = (tag.c.organization_id == tx.organization_id) & (tag.c.id == found.c.group)
+    rows = groups.subquery()
+    is_its_tag = (tag.c.organization_id == tx.organization_id) & (tag.c.id == rows.c.group)
     # As a Key the name sorts by code point on both databases.
-    columns = [cast(tag.c.name, Key).label("group") if column.name == "group" else column for column in found.c]
-    return select(*columns).select_from(found.join(tag, theirs))
+    columns = [cast(tag.c.name, Key).label("group") if column.name == "group" else column for column in rows.c]
+    return select(*columns).select_from(rows.join(tag, is_its_tag))
 
 
 def _groups(calls: CTE) -> Select[Any]:
     sums = select(calls.c.group, *_figures(calls)).group_by(calls.c.group).subquery()
     # Durations are ranked apart from the sums: windows over whole rows take three times as long on SQLite.
-    place = func.row_number().over(partition_by=calls.c.group, order_by=calls.c.duration)
-    ranked = (
-        select(calls.c.group, calls.c.duration, place.label("place")).where(calls.c.duration.is_not(None)).subquery()
-    )
-    is_p95 = (ranked.c.group == sums.c.group) & (ranked.c.place == sums.c.timed - sums.c.timed // 20)
+    rank = func.row_number().over(partition_by=calls.c.group, order_by=calls.c.duration)
+    ranked = select(calls.c.group, calls.c.duration, rank.label("rank")).where(calls.c.duration.is_not(None)).subquery()
+    is_p95 = (ranked.c.group == sums.c.group) & (ranked.c.rank == sums.c.timed - sums.c.timed // 20)
     return select(literal(0).label("is_total"), *sums.c, ranked.c.duration.label("p95")).select_from(
         sums.outerjoin(ranked, is_p95)
     )
 
 
 def _total(calls: CTE) -> Select[Any]:
-    """From the top, where only a twentieth of the durations has to be kept in order."""
+    """The sums over all calls. The percentile is counted from the longest duration, so that only a twentieth of them
+    has to be kept in order."""
     sums = select(*_figures(calls)).cte("total")
     above = select(sums.c.timed // 20).scalar_subquery()
     p95 = (
@@ -180,7 +183,8 @@ def _total(calls: CTE) -> Select[Any]:
 
 
 def _figures(calls: CTE) -> list[ColumnElement[Any]]:
-    """Nearest rank: the 95th percentile of n durations is the one at place n - n // 20 (n * 0.95, rounded up)."""
+    """The sums of a group. By nearest rank the 95th percentile of n durations has rank n - n // 20 (0.95 n, rounded
+    up)."""
     duration = calls.c.duration
     missing = calls.c.input_tokens.is_(None) | calls.c.output_tokens.is_(None)
     return [
@@ -195,9 +199,9 @@ def _figures(calls: CTE) -> list[ColumnElement[Any]]:
     ]
 
 
-# A duration may be any double. Apart and divided, the largest can't overflow their sum, at which Postgres would fail.
+# A duration may be any double, and Postgres fails when a sum overflows: the largest are divided and summed apart.
 _HUGE = 2.0**500
-# Likewise a token count any 63 bits, and SQLite fails when a sum needs more: the two halves are summed apart.
+# A token count may have 63 bits, and SQLite fails when a sum needs more: its two halves are summed apart.
 _HALF = 2**32
 
 
@@ -216,7 +220,7 @@ def _sums(row: Any) -> Sums:
     mean = None
     if row.timed:
         huge = (row.huge_seconds or 0.0) / row.timed
-        mean = (row.seconds or 0.0) / row.timed + max(min(huge, _MOST_HUGE), -_MOST_HUGE) * _HUGE
+        mean = (row.seconds or 0.0) / row.timed + max(min(huge, _MAX_HUGE_MEAN), -_MAX_HUGE_MEAN) * _HUGE
     return Sums(
         group=row.group,
         calls=row.calls,
@@ -230,7 +234,7 @@ def _sums(row: Any) -> Sums:
     )
 
 
-_MOST_HUGE = sys.float_info.max / _HUGE
+_MAX_HUGE_MEAN = sys.float_info.max / _HUGE
 
 
 def _whole(high: Any, low: Any) -> int:
