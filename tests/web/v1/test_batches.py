@@ -80,8 +80,19 @@ def test_every_row_is_stored_and_the_ids_are_in_the_order_of_the_rows(api: Api, 
 
 
 def test_no_rows_are_a_batch(api: Api) -> None:
-    for answer in (array(api, b" [ ] "), lines(api, b""), lines(api, b"\n \n")):
+    for answer in (array(api, b" [ ] "), lines(api, b"\n"), lines(api, b"\n \n")):
         assert (answer.status_code, answer.json()) == (201, {"rows": 0, "ids": []})
+
+
+@pytest.mark.parametrize("media_type", ["application/json", "application/x-ndjson", ""])
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_body_of_zero_bytes_is_no_batch(api: Api, media_type: str, chunked: bool) -> None:
+    """A client whose body was lost on its way was told that it was stored: 201, with 0 rows."""
+    body = iter([b""]) if chunked else b""
+
+    answer = api.post("/completions/batch", content=body, headers={"Content-Type": media_type})
+
+    assert "empty" in problem(answer, 400, "not_json")["detail"]
 
 
 def test_blank_lines_are_no_rows_and_the_last_line_needs_no_end(api: Api) -> None:
@@ -285,7 +296,7 @@ def test_a_line_that_is_not_json_is_named(api: Api, database: Database, text: st
             '{"a":1}\n{"b":2}',
             "Not JSON: Extra data at line 2, column 1. JSON Lines are sent as application/x-ndjson.",
         ),
-        ("", "Not JSON: Expecting value at line 1, column 1."),
+        ("", "The body is empty: a batch without rows is the array []."),
     ],
 )
 def test_an_array_that_is_not_json_says_where(api: Api, text: str, said: str) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter
 from msgspec import Meta
 
-from log10_server.errors import FieldError, Forbidden, Invalid, TooLarge, WrongMediaType
+from log10_server.errors import FieldError, Forbidden, Invalid, Malformed, TooLarge, WrongMediaType
 from log10_server.runtime.context import Context
 from log10_server.services import completions
 from log10_server.services.completions import Entry
@@ -69,6 +69,9 @@ async def create_batch(body: EndpointBody, context: RequestContext) -> StoredRow
             if len(piece) >= _PIECE:
                 await asyncio.to_thread(reading.take, bytes(piece))
                 piece.clear()
+        if not context.size:
+            # A body that a client or a proxy has lost on its way must not be answered as if it had been stored.
+            raise Malformed("The body is empty: a batch without rows is the array [].")
         if context.size <= _SHORT:
             reading.take(bytes(piece))
             entries = reading.end()
