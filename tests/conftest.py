@@ -7,7 +7,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from log10_server.settings import Settings
 from log10_server.store.completions import completion
 from log10_server.web.app import DIALECTS, create_app
 from log10_server.web.http.dialect import Dialect
+from log10_server.web.server import configuration
 
 KINDS = ["sqlite", "postgres16", "postgres18"]
 
@@ -191,7 +192,8 @@ def serving(migrated: Database, servers: Callable[[Database], Served]) -> Served
 
 def serve(database: Database, settings: Settings, dialects: Sequence[Dialect] = DIALECTS) -> Iterator[Served]:
     app = create_app(settings, database, dialects)
-    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, lifespan="on"))
+    config = configuration(app, replace(settings, access_log=True), host="127.0.0.1", port=0)
+    server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
     thread.start()
     while not server.started and thread.is_alive():

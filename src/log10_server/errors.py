@@ -12,6 +12,10 @@ Refusal
 ├── Invalid            JSON, but not what is wanted; carries `field_errors`
 ├── NotOffered         the hosted service had it, this server does not
 ├── Unavailable        the database is away, or too much is waiting
+├── MalformedHttp      the request is not valid HTTP/1.1
+├── TargetTooLong      its path and query are longer than the limit
+├── HeadersTooLarge    its headers are larger than the limit
+├── TimedOut           its head or its body did not come in time
 └── InternalError      a defect of this program
 """
 
@@ -125,6 +129,30 @@ class Unavailable(Refusal):
     """The database does not answer, or too many calls are waiting. The same call may succeed later."""
 
     code = "database_unavailable"
+
+
+class MalformedHttp(Refusal):
+    """The request is not valid HTTP/1.1, so that nobody knows where it ends."""
+
+    code = "malformed_http"
+
+
+class TargetTooLong(Refusal):
+    """The request's path and query are longer than the limit."""
+
+    code = "target_too_long"
+
+
+class HeadersTooLarge(Refusal):
+    """The request's headers are larger than the limit, or too many."""
+
+    code = "headers_too_large"
+
+
+class TimedOut(Refusal):
+    """The head or the body of the request did not come in time."""
+
+    code = "request_timeout"
 
 
 class InternalError(Refusal):

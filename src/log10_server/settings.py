@@ -37,6 +37,16 @@ class Limits:
     """
 
     body_bytes: int = setting("LOG10_SERVER_MAX_BODY_BYTES", "size of a request's body", 32 << 20, minimum=1024)
+    target_bytes: int = setting(
+        "LOG10_SERVER_MAX_TARGET_BYTES",
+        "length of a request's path and query",
+        64 << 10,
+        minimum=1024,
+        maximum=16 << 20,
+    )
+    header_bytes: int = setting(
+        "LOG10_SERVER_MAX_HEADER_BYTES", "size of a request's headers", 64 << 10, minimum=1024, maximum=16 << 20
+    )
     batch_rows: int = setting("LOG10_SERVER_MAX_BATCH_ROWS", "rows in a batch", 10_000, minimum=1, maximum=1_000_000)
     batch_bytes: int = setting("LOG10_SERVER_MAX_BATCH_BYTES", "size of a batch's body", 128 << 20, minimum=1024)
     nesting: int = setting("LOG10_SERVER_MAX_NESTING", "levels of nesting in JSON", 200, minimum=8, maximum=200)
@@ -97,6 +107,30 @@ class Settings:
     )
     waiting_bytes: int = setting(
         "LOG10_SERVER_MAX_WAITING_BYTES", "bytes of waiting writes before more are refused", 256 << 20, minimum=1 << 20
+    )
+    max_connections: int = setting(
+        "LOG10_SERVER_MAX_CONNECTIONS",
+        "open connections; beyond it, the one that has been idle longest is closed",
+        4096,
+        minimum=16,
+        maximum=1_000_000,
+    )
+    idle_timeout: int = setting(
+        "LOG10_SERVER_IDLE_TIMEOUT",
+        "seconds that a connection may be open without a request",
+        65,
+        minimum=1,
+        maximum=86_400,
+    )
+    head_timeout: int = setting(
+        "LOG10_SERVER_HEAD_TIMEOUT", "seconds that a request's line and headers may take", 30, minimum=1, maximum=3600
+    )
+    stall_timeout: int = setting(
+        "LOG10_SERVER_STALL_TIMEOUT",
+        "seconds without progress after which a client that sends a body, or reads an answer, is given up",
+        60,
+        minimum=1,
+        maximum=3600,
     )
     limits: Limits = field(default_factory=Limits)
 

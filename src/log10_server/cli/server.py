@@ -12,6 +12,7 @@ from log10_server.runtime import cpu_affinity
 from log10_server.runtime.runtime import Runtime
 from log10_server.settings import Settings
 from log10_server.web.app import create_app
+from log10_server.web.server import configuration, descriptors
 
 log = logging.getLogger(__name__)
 
@@ -42,19 +43,10 @@ def log_to_stderr() -> None:
 
 def build(settings: Settings, database: Database, address: str) -> tuple[Server, Runtime]:
     """The server, and the runtime of its app. From now on SIGINT and SIGTERM end the server."""
+    descriptors.raise_limit()
     app = create_app(settings, database)
-    config = uvicorn.Config(
-        # The authentication middleware itself: what FastAPI does before it is not needed here and costs time.
-        app.middleware_stack or app,
-        access_log=settings.access_log,
-        log_config=None,
-        proxy_headers=bool(settings.trusted_proxies),
-        forwarded_allow_ips=settings.trusted_proxies or None,
-        server_header=False,
-        timeout_keep_alive=65,
-        timeout_graceful_shutdown=15,
-        lifespan="on",
-    )
+    # The authentication middleware itself: what FastAPI does before it is not needed here and costs time.
+    config = configuration(app.middleware_stack or app, settings)
     server = Server(config, address)
 
     def stop(*_: object) -> None:

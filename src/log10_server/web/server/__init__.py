@@ -1,0 +1,34 @@
+"""How HTTP arrives: the uvicorn configuration, the HTTP/1.1 protocol class, and the bounds on connections."""
+
+from functools import partial
+from typing import Any
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from log10_server.settings import Settings
+from log10_server.web.server.connections import Bounds, Connections
+from log10_server.web.server.descriptors import most_connections
+from log10_server.web.server.protocol import HttpProtocol
+
+# Of the 30 s that a stop may take (docs/api.md, "Durability"); the writer gets most of the rest.
+_SECONDS_TO_ANSWER = 15
+
+
+def configuration(app: ASGIApp, settings: Settings, **options: Any) -> uvicorn.Config:
+    """The configuration with which uvicorn serves `app`; `options` are uvicorn's own."""
+    connections = Connections(Bounds.of(settings, most_connections(settings)))
+    protocol: Any = partial(HttpProtocol, connections)  # uvicorn calls it as it would call the class
+    return uvicorn.Config(
+        app,
+        http=protocol,
+        ws="none",  # a request to upgrade to a WebSocket is served as HTTP/1.1
+        lifespan="on",
+        log_config=None,
+        access_log=settings.access_log,
+        server_header=False,
+        proxy_headers=bool(settings.trusted_proxies),
+        forwarded_allow_ips=settings.trusted_proxies or None,
+        timeout_graceful_shutdown=_SECONDS_TO_ANSWER,
+        **options,
+    )

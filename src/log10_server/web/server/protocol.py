@@ -1,0 +1,466 @@
+"""One connection that speaks HTTP/1.1: uvicorn's protocol for httptools, made safe for clients that are not.
+
+What is different from uvicorn's own:
+
+- A request to upgrade (`Upgrade: h2c`, `websocket`, anything) is served as HTTP/1.1 with its whole body. httptools stops at
+  its head, and uvicorn then drops the body.
+- Heads, trailers and chunk extensions are bounded before they are kept.
+- Clients that stall are given up (`check_deadlines`), and so are the oldest connections where there are too many (`evict`).
+- What is not HTTP is refused like every other call, with a problem body, after the answers to the requests before it.
+- Pipelined requests wait unparsed, so that a client cannot queue more of them than it has answers read.
+
+It overrides private methods of uvicorn; `pyproject.toml` bounds the version, and the tests of this module say what must
+still hold with a newer one.
+"""
+
+import asyncio
+import re
+from enum import Enum
+from typing import Any
+from urllib.parse import unquote
+
+import httptools
+from httptools.parser.errors import HttpParserError, HttpParserUpgrade
+from uvicorn._types import ASGI3Application
+from uvicorn.config import Config
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.server import ServerState
+
+from log10_server.errors import (
+    HeadersTooLarge,
+    MalformedHttp,
+    NotOffered,
+    Refusal,
+    TargetTooLong,
+    TimedOut,
+    Unavailable,
+)
+from log10_server.web.http.problems import problem
+from log10_server.web.server.connections import LINGER_SECONDS, MOST_HEADER_LINES, SLOWEST_BYTES_PER_SECOND, Connections
+
+# Bytes that are parsed at once. Whatever a client sends in one piece, no more than this is kept of a head beyond its
+# bound, and no more pipelined requests than fit in it are parsed before the first of them is answered.
+_SLICE = 16_384
+# Bytes of chunk sizes, extensions and line ends for each byte of a chunked body. A chunk of one byte takes five.
+_MOST_FRAMING = 16
+# The scheme and authority of a target in absolute form, which a client of a proxy sends (RFC 9112, section 3.2.2).
+_SCHEME_AND_AUTHORITY = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*")
+_VERSIONS = frozenset({"1.0", "1.1"})
+
+
+class Reading(Enum):
+    """What the next byte from the client belongs to."""
+
+    NOTHING = "no message yet"
+    HEAD = "a head"
+    BODY = "a body"
+    CLOSED = "nothing that is still parsed"
+
+
+NOTHING, HEAD, BODY, CLOSED = Reading  # `Reading.HEAD` takes ten times as long, several times for each request
+
+
+class _Flow(FlowControl):
+    """Reading goes on only when the client has got the answers to what it has sent."""
+
+    def __init__(self, transport: asyncio.Transport, protocol: "HttpProtocol") -> None:
+        super().__init__(transport)
+        self._protocol = protocol
+
+    def resume_reading(self) -> None:
+        if self.read_paused and not self._protocol.is_behind():
+            super().resume_reading()
+
+
+class _Writer:
+    """A transport to which an answer can be written even when its client has just left.
+
+    uvloop closes the transport at once and tells the protocol a moment later. In between, a write raises RuntimeError,
+    which would be logged as a defect of the endpoint.
+    """
+
+    __slots__ = ("_transport", "close", "is_closing")
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self.close = transport.close
+        self.is_closing = transport.is_closing
+
+    def write(self, data: bytes) -> None:
+        try:
+            self._transport.write(data)
+        except RuntimeError:
+            if not self.is_closing():
+                raise
+
+
+class HttpProtocol(HttpToolsProtocol):
+    """See the module."""
+
+    def __init__(
+        self,
+        connections: Connections,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self._open_connections = connections
+        self._waiting = connections.waiting
+        self._bounds = connections.bounds
+        self._counts_every_head = self._bounds.header_bytes < _SLICE
+        self.url = b""
+        self._reading: Reading = NOTHING
+        self._running: RequestResponseCycle | None = None
+        self._unparsed = b""
+        # Of the message that is being read:
+        self._began_at = 0.0  # its head, then its body
+        self._line_bytes = 0  # of a header line that is not complete; 0 while the head has come in one slice
+        self._body_bytes = 0
+        self._framing_bytes = 0  # with those of the body; -1 until the slice is over in which the head ended
+        self._quiet_bytes = 0  # since a slice in which some of the body came; -1 in such a slice
+        # Of the connection:
+        self._received_at = 0.0
+        self._idle_since = 0.0
+        self._linger_deadline = 0.0
+        self._pending_refusal: Refusal | None = None
+        self._unsent = 0
+        self._sent_at = 0.0
+        self._sending_deadline: float | None = None
+
+    # The connection
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.flow = _Flow(transport, self)
+        self._writer: Any = _Writer(transport)
+        self._idle_since = self._open_connections.add(self, self.loop)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._open_connections.remove(self)
+        self._reading = CLOSED
+        self._unparsed = b""
+        self.pipeline.clear()
+        if self._running is not None and self._running is not self.cycle:  # uvicorn tells only the newest request
+            self._disconnect(self._running)
+        super().connection_lost(exc)
+
+    def _end(self) -> None:
+        """Close the connection now, whatever the client has left unread."""
+        self._reading = CLOSED
+        if self.transport.get_write_buffer_size():
+            self.transport.abort()
+        else:
+            self.transport.close()
+
+    # Parsing
+
+    def data_received(self, data: bytes) -> None:
+        self._received_at = self._open_connections.now
+        if self._reading is CLOSED:
+            return
+        if len(data) <= _SLICE and not self.pipeline and not self._unparsed:
+            self._parse(data)
+        else:
+            self._unparsed += data
+            self._parse_on()
+
+    def is_behind(self) -> bool:
+        """Whether requests of this connection wait until an earlier one is answered."""
+        return bool(self.pipeline or self._unparsed)
+
+    def _parse_on(self) -> None:
+        """Parse what has come, up to where a request must wait for the answer to an earlier one."""
+        data = memoryview(self._unparsed)
+        position = 0
+        while position < len(data) and not self.pipeline and self._reading is not CLOSED:
+            self._parse(data[position : position + _SLICE])
+            position += _SLICE
+        self._unparsed = bytes(data[position:]) if self._reading is not CLOSED else b""
+        if self._unparsed:
+            self.flow.pause_reading()
+
+    def _parse(self, data: bytes | memoryview) -> None:
+        before = (len(self.url), len(self.headers)) if self._reading is HEAD else None
+        try:
+            self.parser.feed_data(data)
+        except HttpParserUpgrade as upgrade:
+            self._parse_without_upgrade(data[upgrade.args[0] :])
+            return
+        except HttpParserError as error:
+            cause = error.__context__
+            self._refuse(
+                cause if isinstance(cause, Refusal) else MalformedHttp(f"This is not valid HTTP/1.1: {error}.")
+            )
+            return
+        if self._reading is HEAD:
+            is_quiet = self._line_bytes and before == (len(self.url), len(self.headers))
+            self._line_bytes = self._line_bytes + len(data) if is_quiet else 1
+            if (refusal := self._too_long()) is not None:  # before more of it is kept
+                self._refuse(refusal)
+        elif self._reading is BODY:
+            self._check_framing(len(data))
+
+    def _parse_without_upgrade(self, rest: bytes | memoryview) -> None:
+        """Parse the head again without its header `Upgrade`, and then what follows it.
+
+        A server may ignore the wish to upgrade (RFC 9110, section 7.8). The body is still framed by the head.
+        """
+        method, version = self.parser.get_method(), self.parser.get_http_version()
+        head = [method, b" ", self.url, b" HTTP/", version.encode(), b"\r\n"]
+        for name, value in self.headers:
+            if name != b"upgrade":
+                head += [name, b": ", value, b"\r\n"]
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        self._parse(b"".join([*head, b"\r\n"]))
+        if rest and self._reading is not CLOSED:
+            self._parse(rest)
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._reading = HEAD
+        self._line_bytes = 0
+        self._began_at = self._open_connections.now
+
+    def on_headers_complete(self) -> None:
+        """Begin to serve the request. The same as uvicorn's but for what is refused, and for requests to upgrade."""
+        url, parser = self.url, self.parser
+        is_long = len(url) > self._bounds.target_bytes or len(self.headers) > MOST_HEADER_LINES
+        if is_long or self._line_bytes or self._counts_every_head:
+            self._line_bytes = 0
+            if (refusal := self._too_long()) is not None:
+                raise refusal
+        method = parser.get_method()
+        if parser.should_upgrade():
+            if method == b"CONNECT":
+                raise NotOffered("This server is no proxy: it does not have the method CONNECT.")
+            return  # the parser stops here, and `_parse_without_upgrade` continues
+        version = parser.get_http_version()
+        if version not in _VERSIONS:
+            raise MalformedHttp(f"This server speaks HTTP/1.1 and HTTP/1.0, not HTTP/{version}.")
+        try:
+            target = httptools.parse_url(url if url[:1] == b"/" else _with_a_path(url))
+            path = target.path.decode("ascii")
+        except (httptools.HttpParserInvalidURLError, UnicodeError):
+            raise MalformedHttp(
+                "The target of the request is not a URL. Characters beyond ASCII are sent as %XX."
+            ) from None
+        scope = self.scope
+        scope["http_version"] = version
+        scope["method"] = method.decode("ascii")
+        scope["path"] = self.root_path + (unquote(path) if "%" in path else path)
+        scope["raw_path"] = self.root_path.encode("ascii") + target.path
+        scope["query_string"] = target.query or b""
+        earlier, self.cycle = (
+            self.cycle,
+            RequestResponseCycle(
+                scope=scope,
+                transport=self._writer,
+                flow=self.flow,
+                logger=self.logger,
+                access_logger=self.access_logger,
+                access_log=self.access_log,
+                default_headers=self.server_state.default_headers,
+                message_event=asyncio.Event(),
+                expect_100_continue=self.expect_100_continue,
+                keep_alive=version != "1.0" and parser.should_keep_alive(),
+                on_response=self.on_response_complete,
+            ),
+        )
+        self._reading = BODY
+        self._began_at = self._open_connections.now
+        self._body_bytes, self._framing_bytes, self._quiet_bytes = 0, -1, -1
+        self.headers = []  # trailers come here, and must not become headers (RFC 9110, section 6.5.1)
+        if earlier is None or earlier.response_complete:
+            self._start_asgi_task(self.cycle, self.app)
+        else:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((self.cycle, self.app))
+
+    def on_body(self, body: bytes) -> None:
+        self._body_bytes += len(body)
+        self._quiet_bytes = -1
+        cycle = self.cycle
+        if not cycle.response_complete:
+            cycle.body += body
+            if len(cycle.body) > HIGH_WATER_LIMIT:
+                self.flow.pause_reading()
+            cycle.message_event.set()
+
+    def on_message_complete(self) -> None:
+        if self._reading is not BODY:  # a head with `Upgrade`
+            return
+        self._reading = NOTHING
+        if self.cycle.response_complete:
+            self._idle_since = self._open_connections.now
+        else:
+            self.cycle.more_body = False
+            self.cycle.message_event.set()
+
+    def _too_long(self) -> Refusal | None:
+        bounds = self._bounds
+        if len(self.url) > bounds.target_bytes:
+            return TargetTooLong(f"The target of the request is longer than {bounds.target_bytes} bytes.")
+        if len(self.headers) > MOST_HEADER_LINES:
+            return HeadersTooLarge(f"The request has more than {MOST_HEADER_LINES} header lines.")
+        if _size_of(self.headers) + self._line_bytes > bounds.header_bytes:
+            return HeadersTooLarge(f"The headers of the request are larger than {bounds.header_bytes} bytes.")
+        return None
+
+    def _check_framing(self, size: int) -> None:
+        """Refuse trailers, and chunks, that are too long: none of them is the body, and the body's limit does not count them."""
+        bound = self._bounds.header_bytes
+        self._framing_bytes = 0 if self._framing_bytes < 0 else self._framing_bytes + size
+        self._quiet_bytes = 0 if self._quiet_bytes < 0 else self._quiet_bytes + size
+        if len(self.headers) > MOST_HEADER_LINES or _size_of(self.headers) + self._quiet_bytes > bound:
+            self._refuse(HeadersTooLarge("The trailers of the request, or the extensions of a chunk, are too large."))
+        elif self._framing_bytes > bound + _MOST_FRAMING * self._body_bytes:
+            self._refuse(MalformedHttp("The chunks of the body hold too little of it for what stands around them."))
+
+    # Answering
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._running = cycle
+        self._waiting.pop(self, None)
+        super()._start_asgi_task(cycle, app)
+
+    def on_response_complete(self) -> None:
+        """Go on with the next request, once the answer to one is written."""
+        self.server_state.total_requests += 1
+        self._running = None
+        if self.transport.is_closing():
+            return
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+        elif self._pending_refusal is not None:
+            self._answer(self._pending_refusal)
+            return
+        else:
+            self._waiting[self] = None
+            self._idle_since = self._open_connections.now
+        if self._unparsed:
+            self._parse_on()
+        self.flow.resume_reading()
+
+    def _refuse(self, refusal: Refusal) -> None:
+        """Answer what can't be served, in its turn, and end the connection: nobody knows where the next request begins."""
+        was_reading, self._reading = self._reading, CLOSED
+        self._unparsed = b""
+        if was_reading is BODY:
+            cycle = self.cycle
+            if cycle.response_complete:
+                self._end()
+                return
+            self._disconnect(cycle)
+            if cycle.response_started:
+                self._end()
+                return
+            if cycle is self._running:
+                self._running = None
+            else:
+                self.pipeline.remove(next(entry for entry in self.pipeline if entry[0] is cycle))
+        if self._running is not None:
+            self._pending_refusal = refusal
+            FlowControl.resume_reading(self.flow)  # what comes is thrown away, but the client's end must be seen
+        else:
+            self._answer(refusal)
+
+    def _answer(self, refusal: Refusal) -> None:
+        """Write a refusal that no endpoint gives. The client may go on sending for a moment, and is not listened to."""
+        self._reading = CLOSED
+        if self.transport.is_closing():
+            return
+        self._write(refusal)
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        FlowControl.resume_reading(self.flow)
+        self._waiting[self] = None
+        self._linger_deadline = self._open_connections.now + LINGER_SECONDS
+
+    def _write(self, refusal: Refusal) -> None:
+        response = problem(refusal)
+        lines = [STATUS_LINE[response.status_code]]
+        for name, value in (*self.server_state.default_headers, *response.raw_headers, (b"connection", b"close")):
+            lines += [name, b": ", value, b"\r\n"]
+        self.transport.write(b"".join([*lines, b"\r\n", bytes(response.body)]))
+
+    def _disconnect(self, cycle: RequestResponseCycle) -> None:
+        """Let the endpoint know that nobody waits for its answer."""
+        if not cycle.response_complete:
+            cycle.disconnected = True
+        cycle.message_event.set()
+
+    # Deadlines
+
+    def check_deadlines(self, now: float, passed: float) -> None:
+        """End the connection when its client has taken too long for what is its turn."""
+        if self._unsent_too_long(now):
+            self.transport.abort()
+        elif self.transport.is_closing():
+            return
+        elif self._linger_deadline:
+            if now > self._linger_deadline:
+                self._end()
+        elif self.flow.read_paused:  # the client would send, and may not
+            self._received_at = self._open_connections.now
+            self._began_at += passed
+        elif self._reading is HEAD:
+            if now - self._began_at > self._bounds.head_seconds:
+                self._refuse(TimedOut(f"The head of the request took more than {self._bounds.head_seconds} seconds."))
+        elif self._reading is BODY:
+            self._check_body(now)
+        elif self._running is None and now - self._idle_since > self._bounds.idle_seconds:
+            self._end()
+
+    def _check_body(self, now: float) -> None:
+        stall = self._bounds.stall_seconds
+        if self.cycle.response_complete:  # refused before its body was read, which is thrown away as it comes
+            if now - self._idle_since > stall:
+                self._end()
+        elif now - self._received_at > stall:
+            self._refuse(TimedOut(f"Nothing more of the body has come for {stall} seconds."))
+        elif now - self._began_at > stall + self._body_bytes / SLOWEST_BYTES_PER_SECOND:
+            self._refuse(TimedOut(f"The body has come with less than {SLOWEST_BYTES_PER_SECOND} bytes a second."))
+
+    def _unsent_too_long(self, now: float) -> bool:
+        """Whether the client has not read, or too slowly, what was written for it."""
+        unsent = self.transport.get_write_buffer_size()
+        if not unsent or unsent != self._unsent:
+            self._unsent, self._sent_at = unsent, now
+        if not unsent:
+            self._sending_deadline = None
+            return False
+        if not self.flow.write_paused and not self.transport.is_closing():
+            self._sending_deadline = None
+        elif self._sending_deadline is None:
+            self._sending_deadline = now + self._bounds.stall_seconds + unsent / SLOWEST_BYTES_PER_SECOND
+        elif now > self._sending_deadline:
+            return True
+        return now - self._sent_at > self._bounds.stall_seconds
+
+    def is_stalled(self) -> bool:
+        return self.flow.write_paused
+
+    def evict(self) -> None:
+        self._end()
+
+    def turn_away(self) -> None:
+        self._reading = CLOSED
+        self._write(Unavailable("The server has too many connections. Try again in a moment.", code="overloaded"))
+        self.transport.close()
+
+
+def _size_of(headers: list[tuple[bytes, bytes]]) -> int:
+    """The bytes of header lines, with their colons, spaces and ends."""
+    return sum(len(name) + len(value) + 4 for name, value in headers)
+
+
+def _with_a_path(target: bytes) -> bytes:
+    """A target in absolute form, with the path `/` where it has none. Other targets than paths are left as they are."""
+    match = _SCHEME_AND_AUTHORITY.match(target)
+    if match is None or target[match.end() : match.end() + 1] == b"/":
+        return target
+    return match[0] + b"/" + target[match.end() :]
