@@ -22,7 +22,7 @@ from log10_server.services.feedback_tasks import FeedbackTaskChanges, NewFeedbac
 from log10_server.services.merging import CompletionFields
 from log10_server.services.selectors import CompletionList, Selector
 from log10_server.settings import Limits
-from log10_server.store.feedback import State
+from log10_server.store.feedback import ACCEPTED, PROPOSED, REJECTED, State
 from log10_server.store.test_runs import TestRunRow
 from log10_server.store.test_runs import add as add_test_run
 from log10_server.web.transfer.exporting import first_piece, next_piece
@@ -93,7 +93,7 @@ def fill(database: Database, organization_id: str, count: int = 300, seed: int =
         given: list[NewFeedback] = []
         for number in range(count // 3):
             ids = tuple(dict.fromkeys(f"c-{random.randrange(count):05}" for _ in range(random.randint(1, 4))))
-            state: State = random.choice([feedback.ACCEPTED, feedback.ACCEPTED, feedback.PROPOSED, feedback.REJECTED])
+            state: State = random.choice([ACCEPTED, ACCEPTED, PROPOSED, REJECTED])
             values = random.choice([*NASTY, '{"grade":5}', '{"grade":2}'])
             task_id = f"task-{number % 3}"
             given.append(

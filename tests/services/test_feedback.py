@@ -13,6 +13,7 @@ from log10_server.services import completions, feedback, feedback_tasks, organiz
 from log10_server.services.completions import Entry
 from log10_server.services.feedback import NewFeedback, StoredFeedback
 from log10_server.services.feedback_tasks import FeedbackTaskChanges, NewFeedbackTask
+from log10_server.services.filters import parse_filter
 from log10_server.services.selectors import CompletionList, Selector
 from log10_server.store.feedback import Filters
 
@@ -74,7 +75,7 @@ def shown(outcome: StoredFeedback | Refusal) -> Any:
 
 def state(tx: Tx) -> Any:
     wanted = {task: [row.id for row in ungraded.list_newest(tx, task, 0, 100)] for task in ("t0", "t1", "t2", "t3")}
-    return wanted, sorted(map(repr, map(shown, feedback.list_newest(tx, Filters(), 0, 1000))))
+    return wanted, sorted(map(repr, map(shown, feedback.list_page(tx, Filters(), None, 0, 1000))))
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -101,7 +102,7 @@ def test_a_repeat_in_the_same_batch_answers_the_first(ready: Tx) -> None:
     first, second, third = feedback.record(ready, [upload(id="x", json_values='{"a":1}')] * 3)
 
     assert first == second == third
-    assert feedback.count(ready, Filters()) == 1
+    assert feedback.list_page_with_total(ready, Filters(), None, 0, 1)[1] == 1
 
 
 def test_other_content_under_an_id_of_the_same_batch_is_refused(ready: Tx) -> None:
@@ -167,3 +168,19 @@ def test_another_organization_records_the_same_ids(database: Database, ready: Tx
     assert isinstance(mine, StoredFeedback)
     assert isinstance(given, StoredFeedback)
     assert feedback.get(ready, "x").feedback.comment == ""
+
+
+@pytest.mark.parametrize(("offset", "limit"), [(0, 3), (1, 2), (4, 10), (9, 1)])
+def test_a_page_with_a_filter_over_values_is_the_same_with_and_without_a_total(
+    ready: Tx, offset: int, limit: int
+) -> None:
+    uploads = [upload(json_values=f'{{"grade":{number}}}') for number in range(10)]
+    stored = [outcome for outcome in feedback.record(ready, uploads) if isinstance(outcome, StoredFeedback)]
+    satisfying = [row for row in reversed(stored) if row.feedback.json_values < '{"grade":5}']
+    predicate = parse_filter("grade < 5")
+
+    page = feedback.list_page(ready, Filters(), predicate, offset, limit)
+    page_with_total, total = feedback.list_page_with_total(ready, Filters(), predicate, offset, limit)
+
+    assert page == page_with_total == satisfying[offset : offset + limit]
+    assert total == 5

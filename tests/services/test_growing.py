@@ -15,10 +15,11 @@ from log10_server.db.thresholds import CommonTags
 from log10_server.db.transaction import Tx
 from log10_server.services import completions, feedback, feedback_tasks, selectors, ungraded
 from log10_server.services.completions import Entry
-from log10_server.services.feedback import ACCEPTED, PROPOSED, NewFeedback
+from log10_server.services.feedback import NewFeedback
 from log10_server.services.feedback_tasks import NewFeedbackTask
 from log10_server.services.selectors import CompletionList
 from log10_server.store.completions import Filters
+from log10_server.store.feedback import ACCEPTED, PROPOSED
 from log10_server.store.feedback import Filters as FeedbackFilters
 
 FEW, MANY = 300, 3000
@@ -52,7 +53,7 @@ def of_tags(tx: Tx, *tags: str) -> Filters:
 
 
 def listed(tx: Tx, **filters: Any) -> list[feedback.StoredFeedback]:
-    return feedback.list_newest(tx, FeedbackFilters(**filters), 0, 10)
+    return feedback.list_page(tx, FeedbackFilters(**filters), None, 0, 10)
 
 
 def grown(tx: Tx, start: int, end: int) -> None:

@@ -241,4 +241,4 @@ def test_an_import_into_one_organization_shows_nothing_to_another(
     taken(database, organization.id, lines_of({**OLD_FEEDBACK, "matched_completion_ids": ["theirs"]}))
 
     with in_tx(database, organization.id) as tx:
-        assert feedback.list_newest(tx, Filters(), 0, 10)[0].completion_ids == []
+        assert feedback.list_page(tx, Filters(), None, 0, 10)[0].completion_ids == []

@@ -17,7 +17,7 @@ from log10_server.services.feedback import NewFeedback
 from log10_server.services.feedback_tasks import FeedbackTaskChanges, NewFeedbackTask
 from log10_server.services.merging import CompletionFields
 from log10_server.services.selectors import CompletionList, Selector
-from log10_server.store.feedback import State
+from log10_server.store.feedback import ACCEPTED, PROPOSED, State
 from tests.conftest import Organization, new_organization
 
 TAGS = ["a", "b", "c", "é"]
@@ -135,7 +135,7 @@ class World:
             by_tags = Selector(tuple(self.some_tags(1)), self.random.random() < 0.5, self.random.choice([1, 3, 100]))
             by_ids = CompletionList(tuple(self.random.choices(COMPLETIONS, k=self.random.randint(1, 3))))
             target: Selector | CompletionList = by_tags if self.random.random() < 0.5 else by_ids
-            state: State = self.random.choice([feedback.ACCEPTED, feedback.ACCEPTED, feedback.PROPOSED])
+            state: State = self.random.choice([ACCEPTED, ACCEPTED, PROPOSED])
             id = f"f{self.random.randint(0, 20)}"
             uploads.append(NewFeedback(id, self.random.choice(self.tasks), "{}", "", target, state))
         given = feedback.record(self.tx, uploads)
@@ -236,7 +236,7 @@ def asking(tx: Tx, *selector: str) -> str:
     return feedback_tasks.create(tx, NewFeedbackTask(None, "a task", "", "{}", selector)).id
 
 
-def grade(tx: Tx, task_id: str, *ids: str, state: State = feedback.ACCEPTED) -> str:
+def grade(tx: Tx, task_id: str, *ids: str, state: State = ACCEPTED) -> str:
     (given,) = feedback.record(tx, [NewFeedback(None, task_id, "{}", "", CompletionList(ids), state)])
     assert not isinstance(given, Refusal)
     return given.feedback.id
@@ -307,7 +307,7 @@ def test_a_proposal_grades_nothing(tx: Tx) -> None:
     task = asking(tx, "x")
     logged(tx, a=["x"])
 
-    proposed = grade(tx, task, "a", state=feedback.PROPOSED)
+    proposed = grade(tx, task, "a", state=PROPOSED)
 
     assert listed(tx) == ["a"]
     feedback.accept(tx, proposed)

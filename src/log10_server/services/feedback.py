@@ -1,8 +1,8 @@
 """Feedback: uploaded, read, listed and deleted (docs/api.md, "Uploading feedback")."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from hashlib import sha256
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from log10_server import store
 from log10_server.clock import uuid7
@@ -12,17 +12,24 @@ from log10_server.runtime.context import Actor, Context
 from log10_server.services import feedback_tasks, selectors, summaries, ungraded_index
 from log10_server.services.filters import Predicate
 from log10_server.services.selectors import CompletionList, Selector
-from log10_server.store.feedback import FeedbackCompletionRow, FeedbackRow, Filters, State
+from log10_server.store.feedback import (
+    ACCEPTED,
+    PROPOSED,
+    REJECTED,
+    FeedbackCompletionRow,
+    FeedbackRow,
+    Filters,
+    State,
+)
 from log10_server.store.feedback_tasks import FeedbackTaskRow
 from log10_server.strict_json import canonical, value, written
 
-PROPOSED: Final = "proposed"
-ACCEPTED: Final = "accepted"
-REJECTED: Final = "rejected"
-
 
 class NewFeedback(NamedTuple):
-    """Feedback as it was asked for; its values have been validated before. The digest of much is made before, too."""
+    """Feedback to store. `json_values` is JSON text; without an id the feedback gets one.
+
+    `upload` sets the author and the digest. Without a digest `record` computes it inside the transaction.
+    """
 
     id: str | None
     task_id: str
@@ -35,7 +42,7 @@ class NewFeedback(NamedTuple):
 
 
 class StoredFeedback(NamedTuple):
-    """Stored feedback, and the completions that it is about."""
+    """Stored feedback, and the ids of the completions that it is about, in their order."""
 
     feedback: FeedbackRow
     completion_ids: list[str]
@@ -49,7 +56,8 @@ async def upload(context: Context, new: NewFeedback) -> StoredFeedback:
     Raises Invalid for an unknown or archived task, values that its schema refuses, an unknown completion, no match, or
     more than `at_most` matches; Conflict for an id that is taken by other content.
     """
-    new = new._replace(author=context.actor)
+    content_digest = await context.compute(lambda: digest(new))
+    new = new._replace(author=context.actor, content_digest=content_digest)
     try:
         await feedback_tasks.validate(context, new.task_id, new.json_values)
     except Invalid:
@@ -61,7 +69,7 @@ async def upload(context: Context, new: NewFeedback) -> StoredFeedback:
 
 
 async def accept_proposal(context: Context, feedback_id: str, json_values: str | None) -> StoredFeedback:
-    """Make a proposal feedback that grades, with other values when they are given; these are validated first.
+    """Accept a proposal, so that it grades its completions. `json_values`, if not None, replace the proposed values.
 
     Raises as `accept`, and Invalid for values that the task's schema refuses.
     """
@@ -73,25 +81,26 @@ async def accept_proposal(context: Context, feedback_id: str, json_values: str |
 
 
 def record(tx: Tx, uploads: Sequence[NewFeedback]) -> list[StoredFeedback | Refusal]:
-    """Store feedback, or answer what is stored under its id with the same content; a refusal for each that can't be.
+    """Store feedback whose values have been validated. The results are in the order of the uploads.
 
-    Refused are: Invalid for an unknown or archived task, an unknown completion, no match, or more than `at_most`;
-    Conflict for an id that is taken by other content.
+    An id that is stored with the same content is answered with what is stored. The result of an upload that can't be
+    stored is a refusal: Invalid for an unknown or archived task, an unknown completion, no match, or more than
+    `at_most` matches; Conflict for an id that is taken by other content.
     """
     results: dict[int, StoredFeedback | Refusal] = {}
     pending = dict(enumerate(uploads))
     while pending:
-        # A turn takes each id once; a repeat of it finds it stored in the next.
-        turn: dict[str | int, int] = {}
+        # Each round takes every id once. A repeat of an id waits for the next round, where it is stored already.
+        this_round: dict[str | int, int] = {}
         for number, new in pending.items():
-            turn.setdefault(number if new.id is None else new.id, number)
-        results |= _record_each_id_once(tx, {number: pending[number] for number in turn.values()})
+            this_round.setdefault(number if new.id is None else new.id, number)
+        results |= _record_each_id_once(tx, {number: pending[number] for number in this_round.values()})
         pending = {number: new for number, new in pending.items() if number not in results}
     return [results[number] for number in range(len(uploads))]
 
 
 def find_repeated(tx: Tx, new: NewFeedback) -> StoredFeedback | None:
-    """What is stored under its id, when that was uploaded with the same content."""
+    """The feedback that is stored under the id of `new` with the same content; None when there is none."""
     row = store.feedback.find_many(tx, [new.id]).get(new.id) if new.id is not None else None
     if row is None or row.content_digest != (new.content_digest or digest(new)):
         return None
@@ -99,7 +108,7 @@ def find_repeated(tx: Tx, new: NewFeedback) -> StoredFeedback | None:
 
 
 def get(tx: Tx, feedback_id: str) -> StoredFeedback:
-    """Raises NotFound."""
+    """Feedback by its id. Raises NotFound."""
     row = store.feedback.find_many(tx, [feedback_id]).get(feedback_id)
     if row is None:
         raise NotFound(f"There is no feedback {feedback_id!r}.")
@@ -107,121 +116,154 @@ def get(tx: Tx, feedback_id: str) -> StoredFeedback:
 
 
 def delete(tx: Tx, feedback_id: str) -> None:
-    """What it graded is ungraded again, unless other feedback grades it. Raises NotFound."""
-    given = get(tx, feedback_id)
+    """Delete feedback. Its completions become ungraded, unless other feedback grades them. Raises NotFound."""
+    stored = get(tx, feedback_id)
     if not store.feedback.remove(tx, feedback_id):
         raise NotFound(f"There is no feedback {feedback_id!r}.")
-    if given.feedback.state == ACCEPTED:
-        ungraded_index.add_after_removed_feedback(tx, given.feedback.task_id, given.completion_ids)
+    if stored.feedback.state == ACCEPTED:
+        ungraded_index.add_after_removed_feedback(tx, stored.feedback.task_id, stored.completion_ids)
 
 
-def list_newest(tx: Tx, filters: Filters, offset: int, limit: int) -> list[StoredFeedback]:
-    """A page of feedback that passes the filters, newest first."""
-    return with_completion_ids(tx, store.feedback.list_page(tx, filters, offset, limit))
+def list_page(tx: Tx, filters: Filters, predicate: Predicate | None, offset: int, limit: int) -> list[StoredFeedback]:
+    """A page of feedback that passes the filters and whose values satisfy `predicate`, newest first.
 
-
-def list_satisfying(
-    tx: Tx, filters: Filters, test: Predicate, offset: int, limit: int
-) -> tuple[list[StoredFeedback], int]:
-    """As `list_newest`, of feedback whose values satisfy `test`, and how many do in all.
-
-    All values are read, some at a time: memory holds a page and no more.
+    With a predicate all feedback is read up to the end of the page, some at a time, so memory holds a page and no more.
     """
-    wanted: list[str] = []
+    if predicate is None:
+        return with_completion_ids(tx, store.feedback.list_page(tx, filters, offset, limit))
+    page_ids: list[str] = []
+    for position, feedback_id in enumerate(_iterate_satisfying(tx, filters, predicate)):
+        if offset <= position < offset + limit:
+            page_ids.append(feedback_id)
+        if position + 1 >= offset + limit:
+            break
+    return _find_in_order(tx, page_ids)
+
+
+def list_page_with_total(
+    tx: Tx, filters: Filters, predicate: Predicate | None, offset: int, limit: int
+) -> tuple[list[StoredFeedback], int]:
+    """As `list_page`, and how much feedback there is on all pages. With a predicate all of it is read."""
+    if predicate is None:
+        return list_page(tx, filters, None, offset, limit), store.feedback.count(tx, filters)
+    page_ids: list[str] = []
     total = 0
-    for id, json_values in store.feedback.iterate_values(tx, filters):
-        if test(value(json_values)):
-            if offset <= total < offset + limit:
-                wanted.append(id)
-            total += 1
-    rows = store.feedback.find_many(tx, wanted)
-    return with_completion_ids(tx, [rows[id] for id in wanted if id in rows]), total
+    for feedback_id in _iterate_satisfying(tx, filters, predicate):
+        if offset <= total < offset + limit:
+            page_ids.append(feedback_id)
+        total += 1
+    return _find_in_order(tx, page_ids), total
 
 
 def accept(
     tx: Tx, feedback_id: str, json_values: str | None = None, validated_for_task_id: str | None = None
 ) -> StoredFeedback:
-    """Make a proposal feedback that grades, with other values when they are given (validated before).
+    """Accept a proposal. `json_values`, if not None, replace the proposed values; they were validated before.
 
-    Accepting once more changes nothing. Raises NotFound, for feedback of another task than they were `validated_for_task_id`
-    too; Conflict for rejected feedback, and for other values of what was accepted before; Invalid for a task that is
-    archived.
+    Accepting twice changes nothing. Raises NotFound, also for feedback of another task than the values were validated
+    for; Conflict for rejected feedback, and for other values than those that were accepted; Invalid for an archived
+    task.
     """
-    given = get(tx, feedback_id)
-    row = given.feedback
-    if validated_for_task_id is not None and row.task_id != validated_for_task_id:  # deleted and made anew meanwhile
+    stored = get(tx, feedback_id)
+    row = stored.feedback
+    # The feedback may have been deleted and uploaded again for another task since the values were validated.
+    if validated_for_task_id is not None and row.task_id != validated_for_task_id:
         raise NotFound(f"There is no feedback {feedback_id!r} of the task {validated_for_task_id!r}.")
-    edited = json_values is not None and canonical(json_values) != canonical(row.json_values)
-    if row.state == REJECTED or (row.state == ACCEPTED and edited):
+    is_edited = json_values is not None and canonical(json_values) != canonical(row.json_values)
+    if row.state == REJECTED or (row.state == ACCEPTED and is_edited):
         raise _already_decided(row)
     if row.state == ACCEPTED:
-        return given
+        return stored
     if (refusal := _task_refusal(feedback_tasks.get_referenced(tx, row.task_id), row.task_id)) is not None:
         raise refusal
     row = row._replace(state=ACCEPTED, json_values=row.json_values if json_values is None else json_values)
     store.feedback.replace(tx, row)
-    ungraded_index.remove_graded(tx, row.task_id, sorted(given.completion_ids))
-    return StoredFeedback(row, given.completion_ids)
+    ungraded_index.remove_graded(tx, row.task_id, sorted(stored.completion_ids))
+    return StoredFeedback(row, stored.completion_ids)
 
 
 def reject(tx: Tx, feedback_id: str) -> StoredFeedback:
-    """Put a proposal aside; once more changes nothing. Raises NotFound; Conflict for what was accepted."""
-    given = get(tx, feedback_id)
-    if given.feedback.state == ACCEPTED:
-        raise _already_decided(given.feedback)
-    row = given.feedback._replace(state=REJECTED)
+    """Reject a proposal. Rejecting twice changes nothing. Raises NotFound; Conflict for accepted feedback."""
+    stored = get(tx, feedback_id)
+    if stored.feedback.state == ACCEPTED:
+        raise _already_decided(stored.feedback)
+    row = stored.feedback._replace(state=REJECTED)
     store.feedback.replace(tx, row)
-    return StoredFeedback(row, given.completion_ids)
+    return StoredFeedback(row, stored.completion_ids)
 
 
 def find_open_proposal(tx: Tx, completion_id: str) -> StoredFeedback | None:
-    """The newest proposal on a completion that nobody has decided on."""
-    found = store.feedback.list_page(tx, Filters(completion_id=completion_id, state=PROPOSED), 0, 1)
-    return with_completion_ids(tx, found)[0] if found else None
-
-
-def count(tx: Tx, filters: Filters) -> int:
-    return store.feedback.count(tx, filters)
+    """The newest proposal on a completion that is neither accepted nor rejected; None when there is none."""
+    proposals = list_page(tx, Filters(completion_id=completion_id, state=PROPOSED), None, 0, 1)
+    return proposals[0] if proposals else None
 
 
 def with_completion_ids(tx: Tx, rows: Iterable[FeedbackRow]) -> list[StoredFeedback]:
+    """The same feedback in the same order, each with the completions that it is about."""
     rows = list(rows)
-    matched = store.feedback.list_completion_ids(tx, [row.id for row in rows])
-    return [StoredFeedback(row, matched.get(row.id, [])) for row in rows]
+    completion_ids = store.feedback.list_completion_ids(tx, [row.id for row in rows])
+    return [StoredFeedback(row, completion_ids.get(row.id, [])) for row in rows]
+
+
+def digest(new: NewFeedback) -> str:
+    """A digest of the content: two uploads under one id are the same upload when it is equal.
+
+    `json_values` count as JSON values, and a selector or a list of ids as a set. The author is no part of the content.
+    """
+    if isinstance(new.target, CompletionList):
+        target = ["completion_ids", *sorted(set(new.target.completion_ids))]
+    else:
+        target = ["completion_tags_selector", *sorted(set(new.target.tags))]
+    content = [new.task_id, canonical(new.json_values), new.comment, target]
+    if new.state != ACCEPTED:
+        content.append(new.state)
+    return sha256(written(content).encode()).hexdigest()
+
+
+def _iterate_satisfying(tx: Tx, filters: Filters, predicate: Predicate) -> Iterator[str]:
+    """The ids of feedback that passes the filters and satisfies the predicate, newest first."""
+    for feedback_id, json_values in store.feedback.iterate_values(tx, filters):
+        if predicate(value(json_values)):
+            yield feedback_id
+
+
+def _find_in_order(tx: Tx, feedback_ids: Sequence[str]) -> list[StoredFeedback]:
+    rows = store.feedback.find_many(tx, feedback_ids)
+    return with_completion_ids(tx, [rows[feedback_id] for feedback_id in feedback_ids if feedback_id in rows])
 
 
 def _record_each_id_once(tx: Tx, uploads: Mapping[int, NewFeedback]) -> dict[int, StoredFeedback | Refusal]:
-    """As `record`, by number."""
+    """As `record`, where no id occurs twice. Uploads and results are by number."""
     tasks = store.feedback_tasks.find_many(tx, {new.task_id for new in uploads.values()})
-    stored = store.feedback.find_many(tx, {new.id for new in uploads.values() if new.id is not None})
+    stored_rows = store.feedback.find_many(tx, {new.id for new in uploads.values() if new.id is not None})
     digests = {number: new.content_digest or digest(new) for number, new in uploads.items()}
     results: dict[int, StoredFeedback | Refusal] = {}
-    repeats = {number: row for number, new in uploads.items() if (row := stored.get(new.id or "")) is not None}
-    for number, given in zip(repeats, with_completion_ids(tx, repeats.values()), strict=True):
-        same = given.feedback.content_digest == digests[number]
-        results[number] = given if same else _id_taken(given.feedback.id)
+    repeats = {number: row for number, new in uploads.items() if (row := stored_rows.get(new.id or "")) is not None}
+    for number, stored in zip(repeats, with_completion_ids(tx, repeats.values()), strict=True):
+        is_same = stored.feedback.content_digest == digests[number]
+        results[number] = stored if is_same else _id_taken(stored.feedback.id)
     for number, new in uploads.items():
         if number not in results and (refusal := _task_refusal(tasks.get(new.task_id), new.task_id)) is not None:
             results[number] = refusal
     open_uploads = {number: new for number, new in uploads.items() if number not in results}
     matches: dict[int, list[str]] = {}
-    found = selectors.resolve(tx, [new.target for new in open_uploads.values()])
-    for number, ids in zip(open_uploads, found, strict=True):
-        if isinstance(ids, Invalid):
-            results[number] = ids
+    resolved = selectors.resolve(tx, [new.target for new in open_uploads.values()])
+    for number, completion_ids in zip(open_uploads, resolved, strict=True):
+        if isinstance(completion_ids, Invalid):
+            results[number] = completion_ids
         else:
-            matches[number] = ids
+            matches[number] = completion_ids
     rows: dict[int, FeedbackRow] = {}
-    for number, line in zip(matches, summaries.summarize(tx, list(matches.values())), strict=True):
-        new, at = uploads[number], tx.now()
+    for number, summary in zip(matches, summaries.summarize(tx, list(matches.values())), strict=True):
+        new, created_at = uploads[number], tx.now()
         rows[number] = FeedbackRow(
             organization_id=tx.organization_id,
-            id=new.id or uuid7(at),
-            created_at=at,
+            id=new.id or uuid7(created_at),
+            created_at=created_at,
             task_id=new.task_id,
             json_values=new.json_values,
             comment=new.comment,
-            completions_summary=line,
+            completions_summary=summary,
             content_digest=digests[number],
             state=new.state,
             author=new.author and new.author.name,
@@ -234,20 +276,20 @@ def _record_each_id_once(tx: Tx, uploads: Mapping[int, NewFeedback]) -> dict[int
     return results | new_feedback
 
 
-def _link_completions(tx: Tx, given: Collection[StoredFeedback]) -> None:
-    """Say which completions the new feedback is about; where it is accepted, they are graded for its task."""
+def _link_completions(tx: Tx, new_feedback: Collection[StoredFeedback]) -> None:
+    """Store which completions the new feedback is about. Accepted feedback grades them for its task."""
     links = [
         FeedbackCompletionRow(row.organization_id, row.id, completion_id, position, row.task_id)
-        for row, completion_ids in given
+        for row, completion_ids in new_feedback
         for position, completion_id in enumerate(completion_ids)
     ]
     store.feedback.link_completions(tx, links)
-    by_task: dict[str, set[str]] = {}
-    for row, completion_ids in given:
+    graded_by_task: dict[str, set[str]] = {}
+    for row, completion_ids in new_feedback:
         if row.state == ACCEPTED:
-            by_task.setdefault(row.task_id, set()).update(completion_ids)
-    for task_id in sorted(by_task):
-        ungraded_index.remove_graded(tx, task_id, sorted(by_task[task_id]))
+            graded_by_task.setdefault(row.task_id, set()).update(completion_ids)
+    for task_id in sorted(graded_by_task):
+        ungraded_index.remove_graded(tx, task_id, sorted(graded_by_task[task_id]))
 
 
 def _already_decided(row: FeedbackRow) -> Conflict:
@@ -255,6 +297,7 @@ def _already_decided(row: FeedbackRow) -> Conflict:
 
 
 def _task_refusal(task: FeedbackTaskRow | None, task_id: str) -> Invalid | None:
+    """Why the task takes no feedback; None when it takes some."""
     if task is None:
         return feedback_tasks.unknown_task(task_id)
     if task.archived:
@@ -264,15 +307,3 @@ def _task_refusal(task: FeedbackTaskRow | None, task_id: str) -> Invalid | None:
 
 def _id_taken(feedback_id: str) -> Conflict:
     return Conflict(f"The feedback {feedback_id!r} is there already, with other content.")
-
-
-def digest(new: NewFeedback) -> str:
-    """Of what makes two uploads the same: `json_values` as JSON values, the selector or the ids as sets."""
-    if isinstance(new.target, CompletionList):
-        about = ["completion_ids", *sorted(set(new.target.completion_ids))]
-    else:
-        about = ["completion_tags_selector", *sorted(set(new.target.tags))]
-    content = [new.task_id, canonical(new.json_values), new.comment, about]
-    if new.state != ACCEPTED:
-        content.append(new.state)
-    return sha256(written(content).encode()).hexdigest()

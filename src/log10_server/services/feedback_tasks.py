@@ -1,4 +1,4 @@
-"""Feedback tasks: what feedback is wanted, and on which completions (docs/api.md, "Task schemas")."""
+"""Feedback tasks: which feedback an organization wants, and on which completions (docs/api.md, "Task schemas")."""
 
 from collections.abc import Sequence
 from hashlib import sha256
@@ -15,7 +15,7 @@ from log10_server.strict_json import canonical, value, written
 
 
 class NewFeedbackTask(NamedTuple):
-    """A task as it was asked for; its schema has been checked before."""
+    """A task to create. Without an id it gets one; without a digest it is computed inside the transaction."""
 
     id: str | None
     name: str
@@ -26,7 +26,7 @@ class NewFeedbackTask(NamedTuple):
 
 
 class FeedbackTaskChanges(NamedTuple):
-    """What a task should become; None leaves it."""
+    """What to change of a task. A field that is None stays as it is."""
 
     name: str | None = None
     instruction: str | None = None
@@ -36,25 +36,30 @@ class FeedbackTaskChanges(NamedTuple):
 
 
 async def create_task(context: Context, new: NewFeedbackTask) -> FeedbackTaskRow:
-    """Make a task, after its schema was checked. Older completions that it wants are looked for in the background.
+    """Create a task, after its schema was checked. Older completions become ungraded in the background.
 
     Raises Invalid for what can't be a task's schema, and as `create`.
     """
     await context.runtime.validators.check(new.json_schema)
+    content_digest = await context.compute(lambda: digest(new))
+    new = new._replace(content_digest=content_digest)
     row = await context.write(lambda tx: create(tx, new))
     context.runtime.backfill.wake()
     return row
 
 
 async def change_task(context: Context, task_id: str, changes: FeedbackTaskChanges) -> FeedbackTaskRow:
-    """Change a task. What that means for older completions is worked out in the background. Raises as `change`."""
+    """Change a task. Older completions become ungraded, or cease to be, in the background. Raises as `change`."""
     row = await context.write(lambda tx: change(tx, task_id, changes))
     context.runtime.backfill.wake()
     return row
 
 
 async def validate(context: Context, task_id: str, json_values: str) -> None:
-    """Raises Invalid for an unknown task, and for values that its schema refuses."""
+    """Check values, which are JSON text, against the task's schema.
+
+    Raises Invalid for an unknown task and for values that the schema refuses.
+    """
     schemas, organization_id = context.runtime.schemas, context.organization.id
     json_schema = schemas.find(organization_id, task_id)
     if json_schema is None:
@@ -64,16 +69,15 @@ async def validate(context: Context, task_id: str, json_values: str) -> None:
 
 
 def create(tx: Tx, new: NewFeedbackTask) -> FeedbackTaskRow:
-    """Make the task, or answer the one that was made with the same id and content.
+    """Create the task, or give the one that was created under the same id with the same content.
 
-    Raises Conflict when the id is taken by other content.
+    The schema has been checked before. Raises Conflict when the id is taken by other content.
     """
-    at = tx.now()
-    return ensure(tx, new_row(tx, new, at))[0]
+    return ensure(tx, new_row(tx, new, tx.now()))[0]
 
 
 def new_row(tx: Tx, new: NewFeedbackTask, created_at: int) -> FeedbackTaskRow:
-    """The row of a task that is made at this instant."""
+    """The row of a task that is created at this instant. Nothing is stored."""
     return FeedbackTaskRow(
         organization_id=tx.organization_id,
         id=new.id or uuid7(created_at),
@@ -88,7 +92,7 @@ def new_row(tx: Tx, new: NewFeedbackTask, created_at: int) -> FeedbackTaskRow:
 
 
 def ensure(tx: Tx, row: FeedbackTaskRow) -> tuple[FeedbackTaskRow, bool]:
-    """What is stored under the task's id after `row`, and whether that is new.
+    """Store the task, unless its id is stored with the same content. Gives the stored row, and whether it is new.
 
     Raises Conflict when the id is taken by other content.
     """
@@ -103,7 +107,7 @@ def ensure(tx: Tx, row: FeedbackTaskRow) -> tuple[FeedbackTaskRow, bool]:
 
 
 def change(tx: Tx, task_id: str, changes: FeedbackTaskChanges) -> FeedbackTaskRow:
-    """Raises NotFound; Conflict for another `json_schema`, which never changes."""
+    """Change a task and give its new row. Raises NotFound; Conflict for another `json_schema`, which never changes."""
     stored = get(tx, task_id)
     if changes.json_schema is not None and canonical(changes.json_schema) != canonical(stored.json_schema):
         raise Conflict(
@@ -126,7 +130,7 @@ def change(tx: Tx, task_id: str, changes: FeedbackTaskChanges) -> FeedbackTaskRo
 
 
 def get(tx: Tx, task_id: str) -> FeedbackTaskRow:
-    """Raises NotFound."""
+    """A task by its id. Raises NotFound."""
     row = store.feedback_tasks.find(tx, task_id)
     if row is None:
         raise NotFound(f"There is no feedback task {task_id!r}.")
@@ -134,7 +138,7 @@ def get(tx: Tx, task_id: str) -> FeedbackTaskRow:
 
 
 def get_referenced(tx: Tx, task_id: str) -> FeedbackTaskRow:
-    """The task that a body names. Raises Invalid at `/task_id`."""
+    """The task that a body refers to. Raises Invalid at `/task_id`, because the fault is in the body."""
     row = store.feedback_tasks.find(tx, task_id)
     if row is None:
         raise unknown_task(task_id)
@@ -142,38 +146,44 @@ def get_referenced(tx: Tx, task_id: str) -> FeedbackTaskRow:
 
 
 def unknown_task(task_id: str) -> Invalid:
+    """The error for a body that refers to a task that does not exist."""
     return Invalid.at("/task_id", f"There is no feedback task {task_id!r}.", code="unknown_task")
 
 
 def find_names(tx: Tx, task_ids: Sequence[str]) -> dict[str, str]:
-    """What these tasks are called."""
-    return {id: row.name for id, row in store.feedback_tasks.find_many(tx, task_ids).items()}
+    """The names of those of these tasks that exist, by id."""
+    return {task_id: row.name for task_id, row in store.feedback_tasks.find_many(tx, task_ids).items()}
 
 
 def find_many(tx: Tx, task_ids: Sequence[str]) -> dict[str, FeedbackTaskRow]:
-    """Those of these tasks that are there."""
+    """Those of these tasks that exist, by id."""
     return store.feedback_tasks.find_many(tx, task_ids)
 
 
 def list_newest(tx: Tx, archived: bool | None, offset: int, limit: int) -> list[FeedbackTaskRow]:
-    """Newest first; `archived` narrows to those that are, or are not."""
+    """A page of tasks, newest first: the archived ones, those that are not, or all when `archived` is None."""
     return store.feedback_tasks.list_page(tx, archived, offset, limit)
 
 
 def count(tx: Tx, archived: bool | None) -> int:
+    """How many tasks there are on all pages of `list_newest`."""
     return store.feedback_tasks.count(tx, archived)
 
 
+def digest(new: NewFeedbackTask) -> str:
+    """A digest of the content: two uploads under one id are the same task when it is equal.
+
+    The schema counts as a JSON value, and the selector as a set.
+    """
+    content = written([new.name, new.instruction, canonical(new.json_schema), sorted(set(new.selector))])
+    return sha256(content.encode()).hexdigest()
+
+
 def _replace_selector(tx: Tx, row: FeedbackTaskRow, selector: Sequence[str]) -> None:
+    """Index the tags of the task's selector, and begin to find the completions that have them."""
     store.feedback_tasks.replace_selector_tags(tx, row.id, store.tags.ensure(tx, selector).values())
     ungraded_index.start_backfill(tx, row)
 
 
 def _selector_text(selector: Sequence[str]) -> str:
     return written(list(dict.fromkeys(selector)))
-
-
-def digest(new: NewFeedbackTask) -> str:
-    """Of what makes two tasks the same: the schema as a JSON value, the selector as a set."""
-    content = written([new.name, new.instruction, canonical(new.json_schema), sorted(set(new.selector))])
-    return sha256(content.encode()).hexdigest()

@@ -12,11 +12,11 @@ from log10_server.db.transaction import Tx
 from log10_server.errors import Conflict, Refusal
 from log10_server.services import completions, feedback, feedback_tasks, summaries, ungraded_index
 from log10_server.services.completions import Entry
-from log10_server.services.feedback import ACCEPTED, PROPOSED, NewFeedback
+from log10_server.services.feedback import NewFeedback
 from log10_server.services.feedback_tasks import NewFeedbackTask
 from log10_server.services.selectors import CompletionList
 from log10_server.store.completions import Cursor
-from log10_server.store.feedback import AuthorKind, FeedbackCompletionRow, FeedbackRow
+from log10_server.store.feedback import ACCEPTED, PROPOSED, AuthorKind, FeedbackCompletionRow, FeedbackRow
 from log10_server.store.test_runs import TestRunRow
 from log10_server.store.transfer import Window
 from log10_server.strict_json import canonical

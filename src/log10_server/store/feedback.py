@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import cache
-from typing import Any, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 from sqlalchemy import (
     BigInteger,
@@ -23,6 +23,13 @@ from log10_server.db.schema import Digest, Instant, Key, Payload, check_columns,
 from log10_server.db.statements import Statement
 from log10_server.db.transaction import Tx
 
+State = Literal["proposed", "accepted", "rejected"]
+AuthorKind = Literal["person", "program", "model"]
+
+PROPOSED: Final = "proposed"
+ACCEPTED: Final = "accepted"
+REJECTED: Final = "rejected"
+
 feedback = owned_table(
     "feedback",
     ("id",),
@@ -33,7 +40,7 @@ feedback = owned_table(
     Column("comment", Text, nullable=False),
     Column("completions_summary", Text, nullable=False),
     Column("content_digest", Digest, nullable=False),
-    Column("state", Key, nullable=False, server_default="accepted"),
+    Column("state", Key, nullable=False, server_default=ACCEPTED),
     Column("author", Text),
     Column("author_id", Key),
     Column("author_kind", Key),
@@ -42,7 +49,7 @@ feedback = owned_table(
 ordered_index(feedback, "created_at", "id")
 ordered_index(feedback, "task_id", "created_at", "id")
 # Nearly all feedback is accepted: what isn't is found by indexes of its own.
-_not_accepted = feedback.c.state != literal_column("'accepted'")
+_not_accepted = feedback.c.state != literal_column(f"'{ACCEPTED}'")
 ordered_index(feedback, "state", "created_at", "id", only=_not_accepted)
 ordered_index(feedback, "task_id", "state", "created_at", "id", only=_not_accepted)
 
@@ -64,10 +71,6 @@ ordered_index(feedback_completion, "completion_id", "task_id")
 is_linked = (feedback.c.organization_id == feedback_completion.c.organization_id) & (
     feedback.c.id == feedback_completion.c.feedback_id
 )
-
-
-State = Literal["proposed", "accepted", "rejected"]
-AuthorKind = Literal["person", "program", "model"]
 
 
 class FeedbackRow(NamedTuple):
@@ -116,7 +119,7 @@ _GRADED = Statement(
     lambda query: query.rows_by_key(
         query.rows(feedback_completion, "task_id", "completion_id")
         .join(feedback, is_linked)
-        .where(feedback.c.state == literal_column("'accepted'")),
+        .where(feedback.c.state == literal_column(f"'{ACCEPTED}'")),
         feedback_completion.c.completion_id,
         "ids",
     )
@@ -218,7 +221,7 @@ def _parameters(filters: Filters) -> dict[str, Any]:
     """The filters that narrow, by the names of the parameters that their statements have."""
     values = {name: value for name, value in filters._asdict().items() if value is not None}
     # A database uses a partial index only for a statement that repeats the condition of the index.
-    return values | ({"is_open": True} if filters.state not in (None, "accepted") else {})
+    return values | ({"is_open": True} if filters.state not in (None, ACCEPTED) else {})
 
 
 @cache

@@ -7,7 +7,7 @@ from sqlalchemy import ColumnElement, Table, func, literal, select, tuple_
 
 from log10_server.db.transaction import Tx
 from log10_server.store.completions import CompletionRow, Cursor, completion
-from log10_server.store.feedback import FeedbackRow, feedback, feedback_completion, is_linked
+from log10_server.store.feedback import ACCEPTED, FeedbackRow, feedback, feedback_completion, is_linked
 from log10_server.store.feedback_tasks import FeedbackTaskRow, feedback_task
 from log10_server.store.sessions import SessionRow, session
 from log10_server.store.test_runs import TestRunRow, test_run
@@ -93,7 +93,7 @@ def list_accepted_feedback(tx: Tx, task_id: str, completion_ids: Iterable[str]) 
         .join(feedback, is_linked)
         .where(
             feedback_completion.c.task_id == task_id,
-            feedback.c.state == "accepted",
+            feedback.c.state == ACCEPTED,
             tx.in_list(feedback_completion.c.completion_id, sorted(completion_ids)),
         )
     )

@@ -37,7 +37,7 @@ from log10_server.db.statements import Statement
 from log10_server.db.transaction import Tx
 from log10_server.store.completion_tags import select_with_all_tags
 from log10_server.store.completions import CompletionRow, Cursor, completion
-from log10_server.store.feedback import feedback, feedback_completion, is_linked
+from log10_server.store.feedback import ACCEPTED, feedback, feedback_completion, is_linked
 
 ungraded = owned_table(
     "ungraded",
@@ -235,7 +235,7 @@ def _has_no_feedback(index: FromClause, task_id: str) -> ColumnElement[bool]:
         .select_from(feedback_completion)
         .join(feedback, is_linked)
         .where(
-            feedback.c.state == "accepted",
+            feedback.c.state == ACCEPTED,
             feedback_completion.c.organization_id == index.c.organization_id,
             feedback_completion.c.completion_id == index.c.completion_id,
             feedback_completion.c.task_id == task_id,

@@ -15,7 +15,7 @@ from log10_server.services.feedback import StoredFeedback
 from log10_server.services.filters import FilterError, parse_filter
 from log10_server.settings import Limits
 from log10_server.store.completions import CompletionRow
-from log10_server.store.feedback import Filters
+from log10_server.store.feedback import ACCEPTED, Filters
 from log10_server.store.feedback_tasks import FeedbackTaskRow
 from log10_server.store.organizations import OrganizationRow
 from log10_server.strict_json import JsonText
@@ -79,14 +79,11 @@ def _feedback_page(
 ) -> Source:
     context = info.context
     page, limit = _at_least_one("page", page, 1), min(_at_least_one("limit", limit, DEFAULT_PAGE), MOST)
-    filters = Filters(task_id=_text("taskId", taskId or "", context) or None, state=feedback.ACCEPTED)
+    filters = Filters(task_id=_text("taskId", taskId or "", context) or None, state=ACCEPTED)
     offset = (page - 1) * limit
     test = _test(filter)
     context.spend(limit * fields_of(info) + (_A_LIST if test is None else _A_FILTER))
-    if test is None:
-        given, total = feedback.list_newest(context.tx, filters, offset, limit), feedback.count(context.tx, filters)
-    else:
-        given, total = feedback.list_satisfying(context.tx, filters, test, offset, limit)
+    given, total = feedback.list_page_with_total(context.tx, filters, test, offset, limit)
     tasks = feedback_tasks.find_many(context.tx, [one.feedback.task_id for one in given])
     return {
         "pageInfo": {"totalCount": total, "currentPage": page, "hasNextPage": offset + len(given) < total},

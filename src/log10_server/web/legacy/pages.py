@@ -13,15 +13,14 @@ from log10_server.clock import utc
 from log10_server.db.transaction import Tx
 from log10_server.services import feedback, feedback_tasks
 from log10_server.services.feedback import StoredFeedback
-from log10_server.store.feedback import Filters
+from log10_server.store.feedback import ACCEPTED
 from log10_server.store.feedback_tasks import FeedbackTaskRow
 from log10_server.strict_json import value, written
 from log10_server.web.http.answers import Answer
 from log10_server.web.http.call import RequestContext, call_of
 from log10_server.web.http.endpoint import Endpoint
-from log10_server.web.http.fields import Limit, Offset, QueryText
-from log10_server.web.v1.completions import DEFAULT_PAGE
-from log10_server.web.v1.feedback import Feedback, FeedbackQueryBody
+from log10_server.web.http.fields import Limit, Offset
+from log10_server.web.v1.feedback import Feedback, FeedbackPageQuery, FeedbackQueryBody, read_page_request
 from log10_server.web.v1.feedback_tasks import ALL, Task
 
 
@@ -80,13 +79,6 @@ class TaskPage(Answer, kw_only=True):
     limit: int
 
 
-class FeedbackPageQuery(BaseModel):
-    offset: Offset | None = None
-    limit: Limit | None = None
-    task_id: QueryText | None = None
-    completion_id: QueryText | None = None
-
-
 class TaskPageQuery(BaseModel):
     offset: Offset = 0
     limit: Limit = Field(ALL)
@@ -97,22 +89,14 @@ async def list_feedback(
     query: Annotated[FeedbackPageQuery, Query()], context: RequestContext, body: FeedbackQueryBody | None = None
 ) -> FeedbackPage:
     """Feedback with the names of its tasks, newest first."""
-    asked = body or FeedbackQueryBody()
-    filters = Filters(
-        task_id=query.task_id or asked.task_id,
-        completion_id=query.completion_id or asked.completion_id,
-        state="accepted",
-    )
-    offset = query.offset if query.offset is not None else asked.offset or 0
-    limit = min(query.limit or asked.limit or DEFAULT_PAGE, context.limits.page)
+    filters, offset, limit = read_page_request(query, body, ACCEPTED, context.limits.page)
 
-    def read(tx: Tx) -> tuple[list[tuple[StoredFeedback, str]], int]:
-        given = feedback.list_newest(tx, filters, offset, limit)
-        names = feedback_tasks.find_names(tx, [one.feedback.task_id for one in given])
-        return [(one, names[one.feedback.task_id]) for one in given], feedback.count(tx, filters)
+    def read(tx: Tx) -> tuple[list[StoredFeedback], dict[str, str], int]:
+        rows, total = feedback.list_page_with_total(tx, filters, None, offset, limit)
+        return rows, feedback_tasks.find_names(tx, [stored.feedback.task_id for stored in rows]), total
 
-    rows, total = await context.read(read)
-    data = [PagedFeedback.with_task(matched, name) for matched, name in rows]
+    rows, task_names, total = await context.read(read)
+    data = [PagedFeedback.with_task(stored, task_names[stored.feedback.task_id]) for stored in rows]
     return FeedbackPage(data=data, total=max(total - offset, 0), offset=offset, limit=limit)
 
 

@@ -10,12 +10,12 @@ from pydantic_core import PydanticCustomError
 from log10_server.clock import microseconds
 from log10_server.errors import Invalid
 from log10_server.services.completions import Entry
-from log10_server.services.feedback import ACCEPTED, NewFeedback
+from log10_server.services.feedback import NewFeedback
 from log10_server.services.merging import DerivedFields
 from log10_server.services.selectors import CompletionList
 from log10_server.services.transfer import ImportedFeedback, ImportedSession, ImportedTask, ImportedTestRun
 from log10_server.settings import Limits
-from log10_server.store.feedback import AuthorKind, State
+from log10_server.store.feedback import ACCEPTED, AuthorKind, State
 from log10_server.strict_json import members
 from log10_server.web.http.fields import (
     AnyText,

@@ -1,6 +1,6 @@
 """Feedback: upload, fetch, list, delete."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from fastapi import APIRouter, Path, Query
 from msgspec import Meta, Raw
@@ -12,7 +12,7 @@ from log10_server.errors import FieldError, Invalid
 from log10_server.services import feedback
 from log10_server.services.feedback import NewFeedback, StoredFeedback
 from log10_server.services.selectors import CompletionList, Selector
-from log10_server.store.feedback import AuthorKind, Filters, State
+from log10_server.store.feedback import ACCEPTED, AuthorKind, Filters, State
 from log10_server.web.http.answers import Answer, ObjectText, Reply
 from log10_server.web.http.call import RequestContext
 from log10_server.web.http.endpoint import Endpoint, NoBody
@@ -122,15 +122,14 @@ class FeedbackUpload(RequestModel):
 
     def to_new_feedback(self, most: int) -> NewFeedback:
         """The upload in the words of the services. Raises Invalid for neither or both of a selector and ids."""
-        new = NewFeedback(
+        return NewFeedback(
             id=self.id,
             task_id=self.task_id,
             json_values=str(self.json_values),
             comment=self.comment or "",
             target=self._target(most),
-            state=self.state or feedback.ACCEPTED,
+            state=self.state or ACCEPTED,
         )
-        return new._replace(content_digest=feedback.digest(new))
 
     def _target(self, most: int) -> Selector | CompletionList:
         tags, ids = self.completion_tags_selector, self.completion_ids
@@ -165,14 +164,17 @@ class FeedbackPage(Answer, kw_only=True):
     feedback: Annotated[list[Feedback], Meta(description="The feedback on this page.")]
 
 
-class FeedbackQuery(BaseModel):
+class FeedbackPageQuery(BaseModel):
+    """What both lists of feedback take in the query: this one and that of `log10-io` (web/legacy/pages.py)."""
+
     offset: Offset | None = Field(None, description="How many to leave out at the start.")
     limit: Limit | None = Field(None, description="How many at most; more than 1000 means 1000. Default: 50.")
     completion_id: QueryText | None = Field(None, description="Only feedback on this completion.")
     task_id: QueryText | None = Field(None, description="Only feedback for this task.")
-    state: Literal["proposed", "accepted", "rejected", "all"] = Field(
-        "accepted", description="Only feedback in this state."
-    )
+
+
+class FeedbackQuery(FeedbackPageQuery):
+    state: Literal[State, "all"] = Field(ACCEPTED, description="Only feedback in this state.")
     created_from: RangeStart | None = Field(None, description="Only feedback stored then or later.")
     created_to: RangeEnd | None = Field(
         None, description="Only feedback stored then or earlier; a date without a time includes that whole day."
@@ -195,6 +197,28 @@ class FeedbackQueryBody(RequestModel):
     task_id: MaybeText = Field(None, description="Only feedback for this task.")
 
 
+class FeedbackPageRequest(NamedTuple):
+    """Which feedback a list is about, and which page of it."""
+
+    filters: Filters
+    offset: int
+    limit: int
+
+
+def read_page_request(
+    query: FeedbackPageQuery, body: FeedbackQueryBody | None, state: State | None, max_limit: int
+) -> FeedbackPageRequest:
+    """The page that query and body ask for together. Where both name a field, the query counts."""
+    body = body or FeedbackQueryBody()
+    return FeedbackPageRequest(
+        Filters(
+            task_id=query.task_id or body.task_id, completion_id=query.completion_id or body.completion_id, state=state
+        ),
+        offset=query.offset if query.offset is not None else body.offset or 0,
+        limit=min(query.limit or body.limit or DEFAULT_PAGE, max_limit),
+    )
+
+
 FeedbackId = Annotated[str, Path(alias="feedbackId", description="The feedback's id.", examples=["feedback-1"])]
 
 
@@ -203,23 +227,14 @@ async def list_feedback(
     query: Annotated[FeedbackQuery, Query()], context: RequestContext, body: FeedbackQueryBody | None = None
 ) -> Reply[FeedbackPage]:
     """List feedback, newest first. What narrows it stands in the query, or in a JSON body."""
-    asked = body or FeedbackQueryBody()
-    filters = Filters(
-        task_id=query.task_id or asked.task_id,
-        completion_id=query.completion_id or asked.completion_id,
-        state=None if query.state == "all" else query.state,
-        created_from=query.created_from,
-        created_to=query.created_to,
-    )
-    offset = query.offset if query.offset is not None else asked.offset or 0
-    limit = min(query.limit or asked.limit or DEFAULT_PAGE, context.limits.page)
+    state = None if query.state == "all" else query.state
+    filters, offset, limit = read_page_request(query, body, state, context.limits.page)
+    filters = filters._replace(created_from=query.created_from, created_to=query.created_to)
 
     def read(tx: Tx) -> tuple[list[StoredFeedback], int | None]:
-        if query.filter is not None:
-            rows, found = feedback.list_satisfying(tx, filters, query.filter, offset, limit)
-            return rows, found if query.total else None
-        rows = feedback.list_newest(tx, filters, offset, limit)
-        return rows, feedback.count(tx, filters) if query.total else None
+        if query.total:
+            return feedback.list_page_with_total(tx, filters, query.filter, offset, limit)
+        return feedback.list_page(tx, filters, query.filter, offset, limit), None
 
     rows, total = await context.read(read)
     page = FeedbackPage(feedback=[Feedback.of(row) for row in rows])
@@ -229,8 +244,7 @@ async def list_feedback(
 @router.post("", operation_id="upload", responses=documented(409))
 async def upload(body: FeedbackUpload, context: RequestContext) -> Feedback:
     """Upload a piece of feedback. With an `id` of your own making it can be repeated."""
-    new = await context.compute(lambda: body.to_new_feedback(context.limits.matched_completions))
-    return Feedback.of(await feedback.upload(context, new))
+    return Feedback.of(await feedback.upload(context, body.to_new_feedback(context.limits.matched_completions)))
 
 
 @router.get("/{feedbackId:id}", operation_id="get")

@@ -106,18 +106,17 @@ class TaskUpload(RequestModel):
 
     def to_new_task(self) -> NewFeedbackTask:
         """The task in the words of the services."""
-        new = NewFeedbackTask(
+        return NewFeedbackTask(
             id=self.id,
             name=self.name,
             instruction=self.instruction or "",
             json_schema=str(self.json_schema),
             selector=tuple(self.completion_tags_selector or ()),
         )
-        return new._replace(content_digest=feedback_tasks.digest(new))
 
 
 class TaskChanges(RequestModel):
-    """FeedbackTaskChanges of a task. A member that is left out or `null` stays as it is."""
+    """Changes of a task. A member that is left out or `null` stays as it is."""
 
     model_config = ConfigDict(
         json_schema_extra={"example": {"name": "Greeting quality, second round", "archived": False}}
@@ -170,8 +169,7 @@ async def list_tasks(query: Annotated[TaskQuery, Query()], context: RequestConte
 @router.post("", operation_id="createFeedbackTask", responses=documented(409))
 async def create(body: TaskUpload, context: RequestContext) -> Task:
     """Create a feedback task. Its selector counts for completions that are there already, too."""
-    new = await context.compute(body.to_new_task)
-    return Task.of(await feedback_tasks.create_task(context, new))
+    return Task.of(await feedback_tasks.create_task(context, body.to_new_task()))
 
 
 @router.get("/{taskId:id}", operation_id="getFeedbackTask")
