@@ -11,7 +11,7 @@ from graphql import build_client_schema, get_introspection_query
 
 from log10_server.db.database import Database
 from log10_server.settings import Limits, Settings
-from log10_server.store.feedback import feedback
+from log10_server.store.feedback import ACCEPTED, FeedbackRow, feedback
 from log10_server.web.graphql.cost import MOST_FIELDS, MOST_LEVELS, MOST_TOKENS
 from log10_server.web.graphql.resolvers import BUDGET, MOST
 from log10_server.web.graphql.routes import MOST_CHARACTERS
@@ -172,9 +172,9 @@ def test_a_filter_narrows_the_nodes_and_the_total(graph: Graph, graded: Api) -> 
 def test_a_filter_reads_past_the_first_rows_that_it_reads_at_once(
     graph: Graph, graded: Api, database: Database, organization: Organization
 ) -> None:
-    """It reads 500 at a time, by key; equal times must lose none."""
+    """It reads 200 at a time, by time and id; none of those with the same time may be lost."""
     rows = [
-        (organization.id, f"old{number}", 7, "grading", '{"grade":-1}', "", "", "", "accepted")
+        FeedbackRow(organization.id, f"old{number}", 7, "grading", '{"grade":-1}', "", "", "", ACCEPTED)
         for number in range(1203)
     ]
     with database.writing() as connection:
