@@ -1,7 +1,7 @@
-"""Moving in and out: everything of an organization page by page, and taking in what was made elsewhere.
+"""Export of everything that an organization has, page by page, and import of what was exported elsewhere.
 
-What is taken in keeps its ids, instants, states and links, and may come again: what is stored already is recognised
-and left alone. Each kind of thing is one entry in `PARTS` (out) and one in `IMPORTERS` (in).
+Imported rows keep their ids, times, states and links. An import can be repeated: rows that are stored already are left
+as they are. Each kind of row is one entry in `EXPORTERS` and one in `IMPORTERS`.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,69 +21,72 @@ from log10_server.store.test_runs import TestRunRow
 from log10_server.store.transfer import Window
 from log10_server.strict_json import canonical
 
-# Out
+# Export
 
 
-class Progress(NamedTuple):
-    """How far an export is: in the part of this number behind `after`; what is newer than `until` is left out."""
+class ExportProgress(NamedTuple):
+    """The position of an export: after the cursor `after` in the kind of rows with this index in `EXPORTERS`.
 
-    part: int
+    Rows created later than `until`, in microseconds, are left out.
+    """
+
+    kind: int
     after: Cursor | None
     until: int
 
 
-def begin(tx: Tx) -> Progress:
-    """An export of what is stored now; what comes while it runs is left out."""
-    return Progress(0, None, max(tx.now(), store.transfer.newest_instant(tx)))
+def begin(tx: Tx) -> ExportProgress:
+    """Begin an export of what is stored now. Rows that are stored while it runs are left out."""
+    return ExportProgress(0, None, max(tx.now(), store.transfer.newest_instant(tx)))
 
 
-def page(tx: Tx, progress: Progress) -> tuple[list[Any], Progress | None]:
-    """The next rows, of bounded size and all of one kind, maybe none; and how it goes on, None at the end.
+def page(tx: Tx, progress: ExportProgress) -> tuple[list[Any], ExportProgress | None]:
+    """The next rows, and where the export continues; None at the end.
 
-    Whatever a row refers to is in a page before it.
+    A page is of bounded size, and its rows are of one kind; it may be empty. What a row refers to is on an earlier page.
     """
-    number, after, until = progress
-    rows, last = PARTS[number](tx, Window(after, until))
-    if last is not None:
-        return rows, Progress(number, last, until)
-    return rows, Progress(number + 1, None, until) if number + 1 < len(PARTS) else None
+    kind, after, until = progress
+    rows, next_cursor = EXPORTERS[kind](tx, Window(after, until))
+    if next_cursor is not None:
+        return rows, ExportProgress(kind, next_cursor, until)
+    return rows, ExportProgress(kind + 1, None, until) if kind + 1 < len(EXPORTERS) else None
 
 
-Paged = tuple[list[Any], Cursor | None]
+Page = tuple[list[Any], Cursor | None]
 
 
-def _ended(rows: list[Any]) -> Paged:
-    """These rows, and the place of the last; a page is known to be the last one when it is empty."""
+def _page_of(rows: list[Any]) -> Page:
+    """These rows and the cursor of the last one. Only an empty page has no cursor, so the page after the last is read."""
     return rows, Cursor(rows[-1].created_at, rows[-1].id) if rows else None
 
 
-def _feedback_page(tx: Tx, window: Window) -> Paged:
-    rows, last = _ended(store.transfer.list_feedback(tx, window))
-    return feedback.with_completion_ids(tx, rows), last
+def _feedback_page(tx: Tx, window: Window) -> Page:
+    rows, next_cursor = _page_of(store.transfer.list_feedback(tx, window))
+    return feedback.with_completion_ids(tx, rows), next_cursor
 
 
-PARTS: list[Callable[[Tx, Window], Paged]] = [
-    lambda tx, window: _ended(store.transfer.list_sessions(tx, window)),
-    lambda tx, window: _ended(store.transfer.list_tasks(tx, window)),
-    lambda tx, window: _ended(store.transfer.list_completions(tx, window)),
+EXPORTERS: list[Callable[[Tx, Window], Page]] = [
+    lambda tx, window: _page_of(store.transfer.list_sessions(tx, window)),
+    lambda tx, window: _page_of(store.transfer.list_tasks(tx, window)),
+    lambda tx, window: _page_of(store.transfer.list_completions(tx, window)),
     _feedback_page,
-    lambda tx, window: _ended(store.transfer.list_test_runs(tx, window)),
+    lambda tx, window: _page_of(store.transfer.list_test_runs(tx, window)),
 ]
 
-# In
+# Import
 
 Outcome = Literal["stored", "unchanged"] | Refusal
 
 
 class ImportedSession(NamedTuple):
-    """A session from elsewhere; no instant is now, in microseconds."""
+    """A session to import. `created_at` is in microseconds; None means now, here and in the other imported rows."""
 
     id: str
     created_at: int | None
 
 
 class ImportedTask(NamedTuple):
-    """A task from elsewhere; without a digest of what it was made with, that is what it is now."""
+    """A task to import. `content_digest` is of the content it was created with; None means its content in the file."""
 
     task: NewFeedbackTask
     created_at: int | None
@@ -92,12 +95,12 @@ class ImportedTask(NamedTuple):
 
 
 class ImportedFeedback(NamedTuple):
-    """Feedback from elsewhere, which has an id and lists its completions; some of them may be gone.
+    """Feedback to import. It has an id and lists its completions, some of which may not exist.
 
-    A task that is not there is made, archived, by the name given. The author is that of the file, if it names one.
+    A task that does not exist is created with the name `task_name` and archived. The author is that of the file.
     """
 
-    given: NewFeedback
+    new: NewFeedback
     created_at: int | None
     completions_summary: str | None
     content_digest: str | None
@@ -108,7 +111,7 @@ class ImportedFeedback(NamedTuple):
 
 
 class ImportedTestRun(NamedTuple):
-    """A test run from elsewhere; `summary` and `report` are JSON texts. Nobody may upload to it here."""
+    """A test run to import. `summary` and `report` are JSON text. No report can be uploaded to it."""
 
     id: str
     created_at: int | None
@@ -118,72 +121,89 @@ class ImportedTestRun(NamedTuple):
     report: str | None
 
 
-def import_sessions(tx: Tx, kept: Sequence[ImportedSession]) -> list[Outcome]:
-    """A session has no content: one that is there is left as it is."""
-    made = store.sessions.add_missing(tx, {one.id: _at(tx, one.created_at) for one in kept})
-    return _once(made, [one.id for one in kept])
+def import_sessions(tx: Tx, batch: Sequence[ImportedSession]) -> list[Outcome]:
+    """Import sessions. A session that is stored already is left as it is, because a session has no content."""
+    session_ids = [session.id for session in batch]
+    added = store.sessions.add_missing(tx, {session.id: _created_at(tx, session.created_at) for session in batch})
+    return _stored_once(added, session_ids)
 
 
-def import_tasks(tx: Tx, kept: Sequence[ImportedTask]) -> list[Outcome]:
-    """A task that is there and was made with the same content stays as it is now; schemas have been checked before.
+def import_tasks(tx: Tx, batch: Sequence[ImportedTask]) -> list[Outcome]:
+    """Import tasks whose schemas have been checked. A stored task that was created with the same content is left as it is.
 
-    Refused is an id that is taken by other content: Conflict.
+    The outcome is Conflict for an id that is taken by other content.
     """
-    return [_restored_task(tx, one) for one in kept]
+    return [_import_task(tx, task) for task in batch]
 
 
 def import_completions(tx: Tx, entries: Sequence[Entry]) -> list[Outcome]:
-    """Entries have ids and only fill gaps: what has been logged here since is newer, and stays."""
-    told = completions.would_change(tx, entries)
-    new = [entry for entry, tells in zip(entries, told, strict=True) if tells]
-    if not new:
+    """Import entries, which have ids and only fill gaps: what has been logged here since the export is newer, and stays."""
+    changes = completions.would_change(tx, entries)
+    changing = [entry for entry, is_change in zip(entries, changes, strict=True) if is_change]
+    if not changing:
         return ["unchanged"] * len(entries)
     sessions: dict[str, int] = {}
-    for entry in new:
+    for entry in changing:
         if "session_id" in entry.fields and entry.created_at is not None:
-            id = entry.fields["session_id"]
-            sessions[id] = min(entry.created_at, sessions.get(id, entry.created_at))
+            session_id = entry.fields["session_id"]
+            sessions[session_id] = min(entry.created_at, sessions.get(session_id, entry.created_at))
     store.sessions.add_missing(tx, sessions)
-    recorded = iter(completions.record(tx, new))
-    return [_stored(next(recorded)) if tells else "unchanged" for tells in told]
+    completions.record(tx, changing)
+    return ["stored" if is_change else "unchanged" for is_change in changes]
 
 
-def import_feedback(tx: Tx, kept: Sequence[ImportedFeedback]) -> list[Outcome]:
-    """Feedback that is there with the same content stays; completions that have come since are linked to it, and a
-    decision on what is a proposal here is taken over.
+def import_feedback(tx: Tx, batch: Sequence[ImportedFeedback]) -> list[Outcome]:
+    """Import feedback. Feedback that is stored with the same content stays as it is, with two exceptions.
 
-    Refused is an id that is taken by other content: Conflict.
+    Completions of the file that exist by now are linked to it, and a stored proposal that the file has accepted or
+    rejected becomes so. The outcome is Conflict for an id that is taken by other content.
     """
-    before = store.feedback.find_many(tx, {_id(one) for one in kept})
-    linked = {id: set(ids) for id, ids in store.feedback.list_completion_ids(tx, sorted(before)).items()}
-    there = store.completions.find_existing_ids(tx, {id for one in kept for id in _named(one)})
+    before = store.feedback.find_many(tx, {_feedback_id(imported) for imported in batch})
+    linked = {
+        feedback_id: set(completion_ids)
+        for feedback_id, completion_ids in store.feedback.list_completion_ids(tx, sorted(before)).items()
+    }
+    existing_ids = store.completions.find_existing_ids(
+        tx, {completion_id for imported in batch for completion_id in _completion_ids(imported)}
+    )
+    summaries_by_id = _summarize(
+        tx,
+        [
+            imported
+            for imported in batch
+            if _feedback_id(imported) not in before and imported.completions_summary is None
+        ],
+        existing_ids,
+    )
     outcomes: list[Outcome] = []
     rows = dict(before)
     links: list[FeedbackCompletionRow] = []
-    lines = _summaries(tx, [one for one in kept if _id(one) not in before and one.completions_summary is None], there)
-    for one in kept:
-        id, digest = _id(one), one.content_digest or feedback.digest(one.given)
-        known = rows.get(id)
-        row = _merged_feedback(known, one, digest)
+    for imported in batch:
+        feedback_id = _feedback_id(imported)
+        stored_row = rows.get(feedback_id)
+        row = _merged_feedback(stored_row, imported, imported.content_digest or feedback.digest(imported.new))
         if row is None:
-            outcomes.append(Conflict(f"The feedback {id!r} is there already, with other content."))
+            outcomes.append(Conflict(f"The feedback {feedback_id!r} is there already, with other content."))
             continue
-        if known is None:
-            at = _at(tx, one.created_at)
-            line = lines.get(id, "") if one.completions_summary is None else one.completions_summary
-            row = row._replace(organization_id=tx.organization_id, created_at=at, completions_summary=line)
-        theirs = linked.setdefault(id, set())
-        more = [
-            FeedbackCompletionRow(tx.organization_id, id, completion_id, position, row.task_id)
-            for position, completion_id in enumerate(_named(one))
-            if completion_id in there and completion_id not in theirs
+        if stored_row is None:
+            summary = imported.completions_summary
+            row = row._replace(
+                organization_id=tx.organization_id,
+                created_at=_created_at(tx, imported.created_at),
+                completions_summary=summaries_by_id.get(feedback_id, "") if summary is None else summary,
+            )
+        linked_ids = linked.setdefault(feedback_id, set())
+        new_links = [
+            FeedbackCompletionRow(tx.organization_id, feedback_id, completion_id, position, row.task_id)
+            for position, completion_id in enumerate(_completion_ids(imported))
+            if completion_id in existing_ids and completion_id not in linked_ids
         ]
-        theirs |= {link.completion_id for link in more}
-        links += more
-        outcomes.append("stored" if more or row != known else "unchanged")
-        rows[id] = row
-    stored = [one for one, outcome in zip(kept, outcomes, strict=True) if not isinstance(outcome, Refusal)]
-    _make_missing_tasks(tx, stored)
+        linked_ids |= {link.completion_id for link in new_links}
+        links += new_links
+        outcomes.append("stored" if new_links or row != stored_row else "unchanged")
+        rows[feedback_id] = row
+    stored = [imported for imported, outcome in zip(batch, outcomes, strict=True) if not isinstance(outcome, Refusal)]
+    _add_missing_tasks(tx, stored)
     _store_feedback(tx, before, rows, links)
     return outcomes
 
@@ -194,25 +214,29 @@ def _store_feedback(
     rows: Mapping[str, FeedbackRow],
     links: Sequence[FeedbackCompletionRow],
 ) -> None:
-    store.feedback.add(tx, [row for id, row in rows.items() if id not in before])
-    decided = [row for id, row in rows.items() if id in before and row != before[id]]
-    for row in decided:
+    """Store the rows that differ from those `before`, and the links; take what they grade out of the ungraded index."""
+    store.feedback.add(tx, [row for feedback_id, row in rows.items() if feedback_id not in before])
+    changed = [row for feedback_id, row in rows.items() if feedback_id in before and row != before[feedback_id]]
+    for row in changed:
         store.feedback.replace(tx, row)
     store.feedback.link_completions(tx, links)
-    graded: dict[str, set[str]] = {}
+    graded_by_task: dict[str, set[str]] = {}
     for link in links:
         if rows[link.feedback_id].state == ACCEPTED:
-            graded.setdefault(link.task_id, set()).add(link.completion_id)
-    accepted = {row.id: row.task_id for row in decided if row.state == ACCEPTED}
-    for id, completion_ids in store.feedback.list_completion_ids(tx, sorted(accepted)).items():
-        graded.setdefault(accepted[id], set()).update(completion_ids)
-    for task_id in sorted(graded):
-        ungraded_index.remove_graded(tx, task_id, sorted(graded[task_id]))
+            graded_by_task.setdefault(link.task_id, set()).add(link.completion_id)
+    accepted = {row.id: row.task_id for row in changed if row.state == ACCEPTED}
+    for feedback_id, completion_ids in store.feedback.list_completion_ids(tx, sorted(accepted)).items():
+        graded_by_task.setdefault(accepted[feedback_id], set()).update(completion_ids)
+    for task_id in sorted(graded_by_task):
+        ungraded_index.remove_graded(tx, task_id, sorted(graded_by_task[task_id]))
 
 
-def import_test_runs(tx: Tx, kept: Sequence[ImportedTestRun]) -> list[Outcome]:
-    """A report that has come since is taken over. Refused is an id that is taken by other content: Conflict."""
-    return [_restored_test_run(tx, one) for one in kept]
+def import_test_runs(tx: Tx, batch: Sequence[ImportedTestRun]) -> list[Outcome]:
+    """Import test runs. A stored run without a report takes the report of the file.
+
+    The outcome is Conflict for an id that is taken by other content.
+    """
+    return [_import_test_run(tx, test_run) for test_run in batch]
 
 
 IMPORTERS: dict[type, Callable[[Tx, Sequence[Any]], list[Outcome]]] = {
@@ -224,101 +248,117 @@ IMPORTERS: dict[type, Callable[[Tx, Sequence[Any]], list[Outcome]]] = {
 }
 
 
-def _at(tx: Tx, created_at: int | None) -> int:
+def _created_at(tx: Tx, created_at: int | None) -> int:
     return tx.now() if created_at is None else created_at
 
 
-def _once(made: set[str], ids: Sequence[str]) -> list[Outcome]:
-    """`stored` for the first of each id that was made."""
-    left = set(made)
+def _stored_once(added: set[str], ids: Sequence[str]) -> list[Outcome]:
+    """For each id `stored` where it was added and occurs for the first time, else `unchanged`."""
+    not_seen = set(added)
     outcomes: list[Outcome] = []
-    for id in ids:
-        outcomes.append("stored" if id in left else "unchanged")
-        left.discard(id)
+    for row_id in ids:
+        outcomes.append("stored" if row_id in not_seen else "unchanged")
+        not_seen.discard(row_id)
     return outcomes
 
 
-def _stored(result: object) -> Outcome:
-    return result if isinstance(result, Refusal) else "stored"
-
-
-def _restored_task(tx: Tx, one: ImportedTask) -> Outcome:
+def _import_task(tx: Tx, imported: ImportedTask) -> Outcome:
     try:
-        row = feedback_tasks.new_row(tx, one.task, _at(tx, one.created_at))
-        digest = one.content_digest or row.content_digest
-        _, is_new = feedback_tasks.ensure(tx, row._replace(archived=one.archived, content_digest=digest))
+        row = feedback_tasks.new_row(tx, imported.task, _created_at(tx, imported.created_at))
+        digest = imported.content_digest or row.content_digest
+        _, is_new = feedback_tasks.ensure(tx, row._replace(archived=imported.archived, content_digest=digest))
     except Refusal as refusal:
         return refusal
     return "stored" if is_new else "unchanged"
 
 
-def _restored_test_run(tx: Tx, one: ImportedTestRun) -> Outcome:
-    stored = store.test_runs.find(tx, one.id)
-    at = _at(tx, one.created_at)
+def _import_test_run(tx: Tx, imported: ImportedTestRun) -> Outcome:
+    stored = store.test_runs.find(tx, imported.id)
+    created_at = _created_at(tx, imported.created_at)
     if stored is None:
-        row = TestRunRow(tx.organization_id, one.id, at, one.name, None, one.uploaded_at, one.summary, one.report)
+        row = TestRunRow(
+            organization_id=tx.organization_id,
+            id=imported.id,
+            created_at=created_at,
+            name=imported.name,
+            upload_digest=None,
+            uploaded_at=imported.uploaded_at,
+            summary=imported.summary,
+            report=imported.report,
+        )
         store.test_runs.add(tx, row)
         return "stored"
-    if stored.name == one.name:
-        if one.report is None or (stored.report is not None and canonical(stored.report) == canonical(one.report)):
+    if stored.name == imported.name:
+        if imported.report is None:
             return "unchanged"
         if stored.report is None:
-            store.test_runs.store_report(tx, one.id, one.uploaded_at or at, one.summary or "{}", one.report)
+            uploaded_at = imported.uploaded_at or created_at
+            store.test_runs.store_report(tx, imported.id, uploaded_at, imported.summary or "{}", imported.report)
             return "stored"
-    return Conflict(f"The test run {one.id!r} is there already, with other content.")
+        if canonical(stored.report) == canonical(imported.report):
+            return "unchanged"
+    return Conflict(f"The test run {imported.id!r} is there already, with other content.")
 
 
-def _make_missing_tasks(tx: Tx, kept: Sequence[ImportedFeedback]) -> None:
-    """An archived task asks for nothing, so nothing else changes with it."""
-    wanted: dict[str, ImportedFeedback] = {}
-    for one in kept:
-        wanted.setdefault(one.given.task_id, one)
-    for id in sorted(wanted.keys() - store.feedback_tasks.find_many(tx, wanted).keys()):
-        one = wanted[id]
-        new = NewFeedbackTask(id, one.task_name or id, "", "{}", ())
-        store.feedback_tasks.add(tx, feedback_tasks.new_row(tx, new, _at(tx, one.created_at))._replace(archived=True))
+def _add_missing_tasks(tx: Tx, batch: Sequence[ImportedFeedback]) -> None:
+    """Create the tasks that the feedback names and that do not exist. They are archived, so they want no feedback."""
+    first_by_task: dict[str, ImportedFeedback] = {}
+    for imported in batch:
+        first_by_task.setdefault(imported.new.task_id, imported)
+    for task_id in sorted(first_by_task.keys() - store.feedback_tasks.find_many(tx, first_by_task).keys()):
+        imported = first_by_task[task_id]
+        new = NewFeedbackTask(task_id, imported.task_name or task_id, "", "{}", ())
+        row = feedback_tasks.new_row(tx, new, _created_at(tx, imported.created_at))
+        store.feedback_tasks.add(tx, row._replace(archived=True))
 
 
-def _merged_feedback(known: FeedbackRow | None, one: ImportedFeedback, digest: str) -> FeedbackRow | None:
-    """The row after `one`; None when what is known has other content. Organization, instant and summary of a new one
-    are the caller's.
+def _merged_feedback(stored: FeedbackRow | None, imported: ImportedFeedback, digest: str) -> FeedbackRow | None:
+    """The row after the import; None when the stored row has other content.
+
+    The caller sets the organization, the time and the summary of a new row.
     """
-    given = one.given
-    if known is None:
+    new = imported.new
+    if stored is None:
         return FeedbackRow(
             organization_id="",
-            id=_id(one),
+            id=_feedback_id(imported),
             created_at=0,
-            task_id=given.task_id,
-            json_values=given.json_values,
-            comment=given.comment,
+            task_id=new.task_id,
+            json_values=new.json_values,
+            comment=new.comment,
             completions_summary="",
             content_digest=digest,
-            state=given.state,
-            author=one.author,
-            author_id=one.author_id,
-            author_kind=one.author_kind,
+            state=new.state,
+            author=imported.author,
+            author_id=imported.author_id,
+            author_kind=imported.author_kind,
         )
-    if known.content_digest != digest or known.task_id != given.task_id:
+    if stored.content_digest != digest or stored.task_id != new.task_id:
         return None
-    if known.state == given.state:
-        return known if canonical(known.json_values) == canonical(given.json_values) else None
-    if known.state == PROPOSED:
-        return known._replace(state=given.state, json_values=given.json_values)
-    return known if given.state == PROPOSED else None
+    if stored.state == new.state:
+        return stored if canonical(stored.json_values) == canonical(new.json_values) else None
+    if stored.state == PROPOSED:
+        return stored._replace(state=new.state, json_values=new.json_values)
+    return stored if new.state == PROPOSED else None
 
 
-def _summaries(tx: Tx, kept: Sequence[ImportedFeedback], there: set[str]) -> dict[str, str]:
-    if not kept:
+def _summarize(tx: Tx, batch: Sequence[ImportedFeedback], existing_ids: set[str]) -> dict[str, str]:
+    """The completions summary of each piece of feedback, by the feedback's id."""
+    if not batch:
         return {}
-    lines = summaries.summarize(tx, [[id for id in _named(one) if id in there] for one in kept])
-    return {_id(one): line for one, line in zip(kept, lines, strict=True)}
+    targets = [
+        [completion_id for completion_id in _completion_ids(imported) if completion_id in existing_ids]
+        for imported in batch
+    ]
+    feedback_ids = map(_feedback_id, batch)
+    return dict(zip(feedback_ids, summaries.summarize(tx, targets), strict=True))
 
 
-def _id(one: ImportedFeedback) -> str:
-    return one.given.id or ""
+def _feedback_id(imported: ImportedFeedback) -> str:
+    return imported.new.id or ""
 
 
-def _named(one: ImportedFeedback) -> Iterator[str]:
-    target = one.given.target
+def _completion_ids(imported: ImportedFeedback) -> Iterator[str]:
+    """The completions that the feedback lists, each once."""
+    target = imported.new.target
     return iter(dict.fromkeys(target.completion_ids if isinstance(target, CompletionList) else ()))

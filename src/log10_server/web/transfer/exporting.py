@@ -6,7 +6,7 @@ from log10_server.db.transaction import Tx
 from log10_server.services import training, transfer
 from log10_server.services.filters import Predicate
 from log10_server.services.training import TrainingSummary
-from log10_server.services.transfer import Progress
+from log10_server.services.transfer import ExportProgress
 from log10_server.store.completions import Cursor
 from log10_server.web.transfer.lines import header, line_of
 
@@ -15,7 +15,7 @@ class Piece(NamedTuple):
     """Some lines, and how far the export has come; None at the end."""
 
     lines: bytes
-    progress: Progress | None
+    progress: ExportProgress | None
 
 
 def first_piece(tx: Tx) -> Piece:
@@ -24,7 +24,7 @@ def first_piece(tx: Tx) -> Piece:
     return Piece(header(tx.organization_id, tx.now()).encode(), progress)
 
 
-def next_piece(tx: Tx, progress: Progress) -> Piece:
+def next_piece(tx: Tx, progress: ExportProgress) -> Piece:
     """The lines of the next page."""
     rows, progress_after = transfer.page(tx, progress)
     return Piece("".join(map(line_of, rows)).encode(), progress_after)

@@ -194,7 +194,7 @@ class FeedbackLine(Line):
     author_kind: AuthorKind | None = None
 
     def kept(self) -> ImportedFeedback:
-        given = NewFeedback(
+        new = NewFeedback(
             id=self.id,
             task_id=self.task_id,
             json_values=str(self.json_values),
@@ -204,7 +204,7 @@ class FeedbackLine(Line):
         )
         at = self.created_at_ms if self.created_at is None else self.created_at
         return ImportedFeedback(
-            given=given,
+            new=new,
             created_at=at,
             completions_summary=self.completions_summary,
             content_digest=self.content_digest,

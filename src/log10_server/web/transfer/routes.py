@@ -14,7 +14,7 @@ from log10_server.db.transaction import Tx
 from log10_server.runtime.context import Context
 from log10_server.services import transfer
 from log10_server.services.training import TrainingSummary
-from log10_server.services.transfer import Progress
+from log10_server.services.transfer import ExportProgress
 from log10_server.store.completions import Cursor
 from log10_server.strict_json import written
 from log10_server.web.http.call import RequestContext
@@ -84,7 +84,7 @@ async def _all(context: Context, piece: Piece) -> AsyncIterator[bytes]:
     progress = piece.progress
     while progress is not None:
 
-        def read(tx: Tx, at: Progress = progress) -> Piece:
+        def read(tx: Tx, at: ExportProgress = progress) -> Piece:
             return next_piece(tx, at)
 
         lines, progress = await context.read(read)
