@@ -14,7 +14,6 @@ still hold with a newer one.
 """
 
 import asyncio
-import re
 from enum import Enum
 from typing import Any
 from urllib.parse import unquote
@@ -38,14 +37,14 @@ from log10_server.errors import (
 )
 from log10_server.web.http.problems import problem
 from log10_server.web.server.connections import LINGER_SECONDS, MOST_HEADER_LINES, SLOWEST_BYTES_PER_SECOND, Connections
+from log10_server.web.server.heads import size_of, with_a_path
+from log10_server.web.server.transport import Flow, Writer
 
 # Bytes that are parsed at once. Whatever a client sends in one piece, no more than this is kept of a head beyond its
 # bound, and no more pipelined requests than fit in it are parsed before the first of them is answered.
 _SLICE = 16_384
 # Bytes of chunk sizes, extensions and line ends for each byte of a chunked body. A chunk of one byte takes five.
 _MOST_FRAMING = 16
-# The scheme and authority of a target in absolute form, which a client of a proxy sends (RFC 9112, section 3.2.2).
-_SCHEME_AND_AUTHORITY = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*")
 _VERSIONS = frozenset({"1.0", "1.1"})
 
 
@@ -59,40 +58,6 @@ class Reading(Enum):
 
 
 NOTHING, HEAD, BODY, CLOSED = Reading  # `Reading.HEAD` takes ten times as long, several times for each request
-
-
-class _Flow(FlowControl):
-    """Reading goes on only when the client has got the answers to what it has sent."""
-
-    def __init__(self, transport: asyncio.Transport, protocol: "HttpProtocol") -> None:
-        super().__init__(transport)
-        self._protocol = protocol
-
-    def resume_reading(self) -> None:
-        if self.read_paused and not self._protocol.is_behind():
-            super().resume_reading()
-
-
-class _Writer:
-    """A transport to which an answer can be written even when its client has just left.
-
-    uvloop closes the transport at once and tells the protocol a moment later. In between, a write raises RuntimeError,
-    which would be logged as a defect of the endpoint.
-    """
-
-    __slots__ = ("_transport", "close", "is_closing")
-
-    def __init__(self, transport: asyncio.Transport) -> None:
-        self._transport = transport
-        self.close = transport.close
-        self.is_closing = transport.is_closing
-
-    def write(self, data: bytes) -> None:
-        try:
-            self._transport.write(data)
-        except RuntimeError:
-            if not self.is_closing():
-                raise
 
 
 class HttpProtocol(HttpToolsProtocol):
@@ -134,8 +99,8 @@ class HttpProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self.flow = _Flow(transport, self)
-        self._writer: Any = _Writer(transport)
+        self.flow = Flow(transport, self.is_behind)
+        self._writer: Any = Writer(transport)
         self._idle_since = self._open_connections.add(self, self.loop)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -242,7 +207,7 @@ class HttpProtocol(HttpToolsProtocol):
         if version not in _VERSIONS:
             raise MalformedHttp(f"This server speaks HTTP/1.1 and HTTP/1.0, not HTTP/{version}.")
         try:
-            target = httptools.parse_url(url if url[:1] == b"/" else _with_a_path(url))
+            target = httptools.parse_url(url if url[:1] == b"/" else with_a_path(url))
             path = target.path.decode("ascii")
         except (httptools.HttpParserInvalidURLError, UnicodeError):
             raise MalformedHttp(
@@ -306,7 +271,7 @@ class HttpProtocol(HttpToolsProtocol):
             return TargetTooLong(f"The target of the request is longer than {bounds.target_bytes} bytes.")
         if len(self.headers) > MOST_HEADER_LINES:
             return HeadersTooLarge(f"The request has more than {MOST_HEADER_LINES} header lines.")
-        if _size_of(self.headers) + self._line_bytes > bounds.header_bytes:
+        if size_of(self.headers) + self._line_bytes > bounds.header_bytes:
             return HeadersTooLarge(f"The headers of the request are larger than {bounds.header_bytes} bytes.")
         return None
 
@@ -315,7 +280,7 @@ class HttpProtocol(HttpToolsProtocol):
         bound = self._bounds.header_bytes
         self._framing_bytes = 0 if self._framing_bytes < 0 else self._framing_bytes + size
         self._quiet_bytes = 0 if self._quiet_bytes < 0 else self._quiet_bytes + size
-        if len(self.headers) > MOST_HEADER_LINES or _size_of(self.headers) + self._quiet_bytes > bound:
+        if len(self.headers) > MOST_HEADER_LINES or size_of(self.headers) + self._quiet_bytes > bound:
             self._refuse(HeadersTooLarge("The trailers of the request, or the extensions of a chunk, are too large."))
         elif self._framing_bytes > bound + _MOST_FRAMING * self._body_bytes:
             self._refuse(MalformedHttp("The chunks of the body hold too little of it for what stands around them."))
@@ -451,16 +416,3 @@ class HttpProtocol(HttpToolsProtocol):
         self._reading = CLOSED
         self._write(Unavailable("The server has too many connections. Try again in a moment.", code="overloaded"))
         self.transport.close()
-
-
-def _size_of(headers: list[tuple[bytes, bytes]]) -> int:
-    """The bytes of header lines, with their colons, spaces and ends."""
-    return sum(len(name) + len(value) + 4 for name, value in headers)
-
-
-def _with_a_path(target: bytes) -> bytes:
-    """A target in absolute form, with the path `/` where it has none. Other targets than paths are left as they are."""
-    match = _SCHEME_AND_AUTHORITY.match(target)
-    if match is None or target[match.end() : match.end() + 1] == b"/":
-        return target
-    return match[0] + b"/" + target[match.end() :]

@@ -1,0 +1,19 @@
+"""Pure questions about the head of a request."""
+
+import re
+
+# The scheme and authority of a target in absolute form, which a client of a proxy sends (RFC 9112, section 3.2.2).
+_SCHEME_AND_AUTHORITY = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*")
+
+
+def size_of(headers: list[tuple[bytes, bytes]]) -> int:
+    """The bytes of header lines, with their colons, spaces and ends."""
+    return sum(len(name) + len(value) + 4 for name, value in headers)
+
+
+def with_a_path(target: bytes) -> bytes:
+    """A target in absolute form, with the path `/` where it has none. Other targets than paths are left as they are."""
+    match = _SCHEME_AND_AUTHORITY.match(target)
+    if match is None or target[match.end() : match.end() + 1] == b"/":
+        return target
+    return match[0] + b"/" + target[match.end() :]
