@@ -243,16 +243,99 @@ def test_the_organization_may_be_named_in_the_header_of_every_operation(document
 
 
 def test_every_refusal_is_a_problem(document: dict[str, Any]) -> None:
-    shape = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
-
     wrong = [
         f"{method} {path} {status}"
         for method, path, operation in operations(document, "/")
         for status, answer in operation["responses"].items()
-        if not status.startswith("2") and answer.get("content") != shape
+        if not status.startswith("2")
+        and (
+            answer["content"].keys() != {"application/problem+json"}
+            or answer["content"]["application/problem+json"]["schema"] != {"$ref": "#/components/schemas/Problem"}
+        )
     ]
 
     assert wrong == []
+
+
+def test_every_example_of_a_refusal_has_the_status_and_the_code_that_it_stands_for(document: dict[str, Any]) -> None:
+    """Swagger UI used to make up one example for all of them: status 0 and the code `not_json`."""
+    schema = {"$ref": "#/components/schemas/Problem", "components": document["components"]}
+    wrong = []
+
+    for method, path, operation in operations(document, "/"):
+        for status, answer in operation["responses"].items():
+            if status.startswith("2"):
+                continue
+            examples = answer["content"]["application/problem+json"]["examples"]
+            assert examples, f"{method} {path} {status}"
+            wrong += [
+                f"{method} {path} {status} {code}"
+                for code, example in examples.items()
+                if (example["value"]["status"], example["value"]["code"]) != (int(status), code)
+                or example["summary"] != example["value"]["title"]
+                or not Draft202012Validator(schema).is_valid(example["value"])
+            ]
+
+    assert wrong == []
+
+
+def test_an_upload_of_feedback_shows_an_example_of_each_code(document: dict[str, Any]) -> None:
+    responses = document["paths"]["/api/v1/feedback"]["post"]["responses"]
+
+    assert set(responses["422"]["content"]["application/problem+json"]["examples"]) == {
+        *("invalid", "values_refused", "validation_timeout", "unknown_task", "task_archived"),
+        *("unknown_completion", "no_match", "too_many_matches"),
+    }
+    assert set(responses["409"]["content"]["application/problem+json"]["examples"]) == {"id_taken"}
+
+
+def test_an_example_of_a_refusal_is_what_the_server_answers(
+    api: Api, serving: Served, document: dict[str, Any]
+) -> None:
+    task, proposal, rating = (
+        example_of(document, document["paths"][path]["post"])
+        for path in ("/api/v1/feedback_task", "/api/v1/feedback", "/api/v1/feedback")
+    )
+    api.post("/feedback_task", json=task)
+    api.post("/feedback", json=proposal)
+    rating = {name: member for name, member in rating.items() if name != "id"}
+    text = {"Content-Type": "text/plain"}
+
+    answers = {
+        ("post", "/api/v1/completions", "not_json"): api.post("/completions", content=b"{"),
+        ("post", "/api/v1/completions", "unauthorized"): httpx.post(
+            f"{serving.url}/api/v1/completions", headers={"X-Log10-Token": "unknown"}
+        ),
+        ("post", "/api/v1/completions", "wrong_organization"): api.post("/completions", json={"organization_id": "x"}),
+        ("post", "/api/v1/completions", "wrong_media_type"): api.post("/completions", content=b"{}", headers=text),
+        ("post", "/api/v1/completions", "invalid"): api.post("/completions", json={"id": 1}),
+        ("get", "/api/v1/completions", "invalid"): api.get("/completions?limit=many"),
+        ("get", "/api/v1/completions/{completionId}", "not_found"): api.get("/completions/greeting-9"),
+        ("get", "/api/v1/completions/{completionId}", "invalid"): api.get("/completions/%01"),
+        ("post", "/api/v1/feedback", "id_taken"): api.post("/feedback", json={**proposal, "comment": "Another"}),
+        ("post", "/api/v1/feedback", "values_refused"): api.post(
+            "/feedback", json={**rating, "json_values": {"grade": 9}}
+        ),
+        ("post", "/api/v1/feedback", "unknown_completion"): api.post(
+            "/feedback",
+            json={"task_id": task["id"], "json_values": {"grade": 1}, "completion_ids": ["greeting-9"]},
+        ),
+        ("post", "/api/v1/feedback", "no_match"): api.post(
+            "/feedback", json={**rating, "allow_unmatched_feedback": False}
+        ),
+        ("post", "/api/v1/feedback_task", "invalid_schema"): api.post(
+            "/feedback_task", json={"name": "a task", "json_schema": {"type": "objekt"}}
+        ),
+        ("post", "/api/v1/feedback/{feedbackId}/reject", "decided_already"): api.post("/feedback/feedback-1/reject"),
+        ("patch", "/api/v1/feedback_task/{taskId}", "schema_is_fixed"): api.patch(
+            f"/feedback_task/{task['id']}", json={"json_schema": {}}
+        ),
+    }
+
+    for (method, path, code), answer in answers.items():
+        responses = document["paths"][path][method]["responses"]
+        examples = responses[str(answer.status_code)]["content"]["application/problem+json"]["examples"]
+        assert (code, answer.json()) == (code, examples[code]["value"])
 
 
 def test_every_operation_lists_its_refusals(document: dict[str, Any]) -> None:
@@ -297,9 +380,17 @@ def test_the_document_is_an_openapi_3_1_document(document: dict[str, Any]) -> No
         assert names == re.findall(r"\{(\w+)\}", path), f"{method} {path}"
         assert all(one["required"] for one in operation.get("parameters", []) if one["in"] == "path")
         assert set(operation["tags"]) <= set(tags)
-        assert operation["summary"]
-        assert operation["description"]
         assert all(answer["description"] for answer in operation["responses"].values())
+
+
+def test_every_summary_is_a_sentence_of_its_own(document: dict[str, Any]) -> None:
+    """It used to be the name of a function, such as "Get" or "List Tasks"."""
+    summaries = [operation["summary"] for _, _, operation in operations(document, "/")]
+
+    assert len(set(summaries)) == len(summaries)
+    for method, path, operation in operations(document, "/"):
+        assert re.fullmatch(r"[A-Z][^.]* [^.]*\S\.", operation["summary"]), f"{method} {path}: {operation['summary']}"
+        assert operation.get("description", "More.")[0].isupper(), f"{method} {path}"
 
 
 def test_every_schema_is_a_json_schema(document: dict[str, Any]) -> None:
@@ -414,6 +505,150 @@ def test_what_is_answered_is_what_is_documented(api: Api, document: dict[str, An
 
     assert wrong == []
     assert seen >= len(PUBLISHED)
+
+
+# What differs from run to run: ids and times of the server, and who called. A cursor is absent from the examples.
+CHANGING = {"organization_id", "created_at_ms", "uploaded_at_ms", "author", "author_id"}
+
+
+def without_changing_members(answer: Any) -> Any:
+    if isinstance(answer, list):
+        return [without_changing_members(item) for item in answer]
+    if isinstance(answer, dict):
+        return {
+            name: type(member).__name__ if name in CHANGING else without_changing_members(member)
+            for name, member in answer.items()
+        }
+    return answer
+
+
+def answer_example(document: dict[str, Any], operation: dict[str, Any]) -> Any:
+    """The example of an answer, where Swagger UI takes it from: the media type, else the schema."""
+    media = success(operation)[1]["content"]["application/json"]
+    if "example" in media:
+        return media["example"]
+    if media["schema"].get("type") == "array":
+        return [resolved(document, media["schema"]["items"])["example"]]
+    return resolved(document, media["schema"])["example"]
+
+
+def example_query(operation: dict[str, Any]) -> dict[str, str]:
+    """The query parameters that Swagger UI fills in."""
+    parameters = operation.get("parameters", [])
+    return {one["name"]: one["example"] for one in parameters if one["in"] == "query" and "example" in one}
+
+
+# An order in which each of these answers is the one that the document shows, in an organization that has nothing yet.
+# The batch makes other completions, so it comes after what lists or counts completions.
+IN_AN_ORDER_THAT_ANSWERS_THE_EXAMPLES = [
+    *("create", "update", "getCompletion", "listCompletions", "getSession"),
+    *("createFeedbackTask", "getFeedbackTask", "listFeedbackTasks", "listUngraded"),
+    *("upload", "list", "get", "getUsage", "createBatch", "updateFeedbackTask", "health"),
+]
+
+
+def test_the_examples_of_answers_are_what_the_server_answers(api: Api, document: dict[str, Any]) -> None:
+    by_id = {
+        operation["operationId"]: (method, path, operation) for method, path, operation in operations(document, "/")
+    }
+
+    for operation_id in IN_AN_ORDER_THAT_ANSWERS_THE_EXAMPLES:
+        method, path, operation = by_id[operation_id]
+        url = str(api.base_url.copy_with(path=path_of(path, operation)))
+        body = {"json": example_of(document, operation)} if method != "get" and "requestBody" in operation else {}
+        answer = api.request(method, url, params=example_query(operation), **body)
+
+        example = answer_example(document, operation)
+        if operation_id == "health":
+            example = {**example, "database": answer.json()["database"]}
+        assert without_changing_members(answer.json()) == without_changing_members(example), operation_id
+
+
+def test_every_example_of_an_answer_has_the_members_of_its_schema(document: dict[str, Any]) -> None:
+    """Those too that the examples of requests do not lead to: a new session, decisions and test runs."""
+    for method, path, operation in operations(document, "/"):
+        content = success(operation)[1].get("content", {})
+        if "application/json" in content:
+            example = answer_example(document, operation)
+            schema = {**content["application/json"]["schema"], "components": document["components"]}
+            assert list(Draft202012Validator(schema).iter_errors(example)) == [], f"{method} {path}"
+            assert list(undocumented(document, schema, example)) == [], f"{method} {path}"
+
+
+def lines_example(document: dict[str, Any], path: str) -> list[Any]:
+    content = document["paths"][path]["get"]["responses"]["200"]["content"]["application/x-ndjson"]
+    return [json.loads(line) for line in content["example"].splitlines()]
+
+
+def test_the_example_of_an_export_is_what_the_server_answers(api: Api, document: dict[str, Any]) -> None:
+    api.post("/sessions")
+
+    lines = [json.loads(line) for line in api.get("/export").text.splitlines()]
+
+    example = lines_example(document, "/api/v1/export")
+    assert [line.keys() for line in lines] == [line.keys() for line in example]
+    assert [line["type"] for line in lines] == [line["type"] for line in example]
+    assert (lines[0]["format"], lines[0]["version"]) == (example[0]["format"], example[0]["version"])
+
+
+def test_the_example_of_the_training_export_is_what_the_server_answers(api: Api, document: dict[str, Any]) -> None:
+    for path in ("/api/v1/completions", "/api/v1/feedback_task", "/api/v1/feedback"):
+        api.post(str(api.base_url.copy_with(path=path)), json=example_of(document, document["paths"][path]["post"]))
+    query = example_query(document["paths"]["/api/v1/export/training"]["get"])
+
+    lines = [json.loads(line) for line in api.get("/export/training", params=query).text.splitlines()]
+
+    assert lines == lines_example(document, "/api/v1/export/training")
+
+
+def test_the_example_of_a_test_run_is_what_the_server_answers(api: Api, document: dict[str, Any]) -> None:
+    example = answer_example(document, document["paths"]["/api/v1/test_runs/{testRunId}"]["get"])
+    query = 'mutation { createTestRun(input: {name: "nightly"}) { id reportUploadUrl } }'
+    answer = api.post(str(api.base_url.copy_with(path="/graphql")), json={"query": query})
+    run = answer.json()["data"]["createTestRun"]
+    tags = [tag.replace(example["id"], run["id"]) for tag in example["tests"][0]["completion_tags_selector"]]
+    api.completion(id="greeting-1", tags=tags)
+    report = json.loads(json.dumps(example["report"]).replace(example["id"], run["id"]))
+    httpx.put(run["reportUploadUrl"], json=report).raise_for_status()
+
+    answered = api.get(f"/test_runs/{run['id']}")
+    listed = api.get("/test_runs")
+
+    text = answered.text.replace(run["id"], example["id"])
+    assert without_changing_members(json.loads(text)) == without_changing_members(example)
+    example = answer_example(document, document["paths"]["/api/v1/test_runs"]["get"])
+    text = listed.text.replace(run["id"], example["test_runs"][0]["id"])
+    assert without_changing_members(json.loads(text)) == without_changing_members(example)
+
+
+@pytest.mark.parametrize(("decision", "state"), [("acceptFeedback", "accepted"), ("rejectFeedback", "rejected")])
+def test_the_example_of_a_decision_is_what_the_server_answers(
+    api: Api, document: dict[str, Any], decision: str, state: str
+) -> None:
+    by_id = {operation["operationId"]: (method, path, operation) for method, path, operation in operations(document)}
+    for operation_id in ("create", "createFeedbackTask", "upload"):
+        method, path, operation = by_id[operation_id]
+        proposed = {"state": "proposed"} if operation_id == "upload" else {}
+        api.request(method, str(api.base_url.copy_with(path=path)), json=example_of(document, operation) | proposed)
+
+    method, path, operation = by_id[decision]
+    answer = executed(api, document, method, path, operation)
+
+    example = answer_example(document, operation)
+    assert example["state"] == state
+    assert without_changing_members(answer.json()) == without_changing_members(example)
+
+
+def test_the_batch_example_makes_what_it_shows_and_can_be_executed_again(api: Api, document: dict[str, Any]) -> None:
+    batch = example_of(document, document["paths"]["/api/v1/completions/batch"]["post"])
+    others = json.dumps({path: item for path, item in document["paths"].items() if path != "/api/v1/completions/batch"})
+
+    first, second = (api.post("/completions/batch", json=batch) for _ in range(2))
+
+    assert first.json() == second.json()
+    for completion_id in first.json()["ids"]:
+        assert api.get(f"/completions/{completion_id}").status_code == 200
+        assert completion_id not in others
 
 
 def undocumented(document: dict[str, Any], schema: dict[str, Any], answer: Any) -> Iterator[str]:

@@ -24,12 +24,22 @@ class Answer(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     openapi_example: ClassVar[Mapping[str, Any] | None] = None
 
 
+# Values in examples of answers.
+EXAMPLE_ORGANIZATION = "7b0f3c7e-0d5f-4a55-9a43-5d5b1f6f3c11"
+EXAMPLE_TIME_MS = 1706688000123
+
 _ANY_OBJECT = {"type": "object", "additionalProperties": True}
 
 # The text of a JSON object, of an array of objects, of an array of strings.
 ObjectText = Annotated[msgspec.Raw, Meta(extra_json_schema=_ANY_OBJECT)]
 ObjectsText = Annotated[msgspec.Raw, Meta(extra_json_schema={"type": "array", "items": _ANY_OBJECT})]
 StringsText = Annotated[msgspec.Raw, Meta(extra_json_schema={"type": "array", "items": {"type": "string"}})]
+
+
+def example_answer(example: Mapping[str, Any], status: int = 200) -> dict[int | str, dict[str, Any]]:
+    """The `responses` of an endpoint whose example differs from the one that the class of its answer has."""
+    return {status: {"content": {"application/json": {"example": dict(example)}}}}
+
 
 A = TypeVar("A")
 

@@ -13,6 +13,7 @@ from starlette.responses import Response
 
 from log10_server.errors import Refusal
 from log10_server.web.http.body import RequestBody, is_json
+from log10_server.web.http.problems import InvalidPart
 
 Headers = Sequence[tuple[bytes, bytes]]
 
@@ -81,10 +82,11 @@ class Dialect:
     accepts_media_type: Callable[[str | None], bool] = is_json
     content_encodings: frozenset[str] = frozenset()
     organization_names: OrganizationNames | None = None
-    # For the OpenAPI document: security schemes by name, parameters of every operation, and the response of each status.
+    # For the OpenAPI document: security schemes by name, parameters of every operation, and the response of each status,
+    # with examples that suit an endpoint with a body, with a query, or with neither.
     security_schemes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     parameters: Sequence[Mapping[str, Any]] = ()
-    describe_refusals: Callable[[Collection[int]], Mapping[str, Any]] = lambda statuses: {}  # noqa: ARG005
+    describe_refusals: Callable[[Collection[int], InvalidPart], Mapping[str, Any]] = lambda statuses, part: {}  # noqa: ARG005
 
     @property
     def is_public(self) -> bool:

@@ -24,6 +24,7 @@ from log10_server.web.http.body import RequestBody, parse_members, wrong_media_t
 from log10_server.web.http.call import Call, call_of
 from log10_server.web.http.encoding import body_of
 from log10_server.web.http.fields import RequestModel
+from log10_server.web.http.problems import InvalidPart
 from log10_server.web.http.queries import check_names, read_query, refuses_unknown_parameters
 from log10_server.web.http.routing import path_id
 
@@ -97,18 +98,23 @@ class Endpoint(APIRoute):
         """As FastAPI's own. `refusals` are the statuses of refusals that the endpoint may give, for the document."""
         self.plan = Plan.of(endpoint)
         refusals = {401, 403, 500, 503}
-        refusals |= {400, 413, 415} if self.plan.body or self.plan.stream_name else set()
+        reads_body = self.plan.body is not None or bool(self.plan.stream_name)
+        refusals |= {400, 413, 415} if reads_body else set()
         refusals |= {422} if self.plan.body or self.plan.query or self.plan.paths else set()
         refusals |= {422} if self.plan.refuses_unknown_parameters else set()
         refusals |= set() if "GET" in (options.get("methods") or ()) else {400, 413, 422}  # a body that is looked into
         refusals |= {404} if self.plan.paths else set()
         self.refusals = refusals
+        self.invalid_part: InvalidPart = "body" if reads_body else "query" if self.plan.query else "path"
         options["response_model"] = None  # FastAPI need not understand answers: it neither checks nor encodes them
         self.answer = answer_type(endpoint)
         if self.answer is not None:
-            content = {"application/json": {"schema": reference_to(self.answer)}}
-            success = {options.get("status_code") or 200: {"content": content}}
-            options["responses"] = {**(options.get("responses") or {}), **success}
+            status = options.get("status_code") or 200
+            responses = options.get("responses") or {}
+            content: dict[str, Any] = {"schema": reference_to(self.answer)}
+            if status in responses:  # an example of its own, which differs from the one that the answer's class has
+                content |= responses[status]["content"]["application/json"]
+            options["responses"] = {**responses, status: {"content": {"application/json": content}}}
         super().__init__(path, endpoint, **options)
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:

@@ -1,6 +1,7 @@
-"""The OpenAPI document: FastAPI's, with what it can't know of endpoints and dialects."""
+"""The OpenAPI document: FastAPI's, completed with what FastAPI does not know about endpoints and dialects."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fastapi import FastAPI
@@ -14,7 +15,7 @@ from log10_server.web.http.problems import Problem
 
 
 def openapi(app: FastAPI, dialects: Sequence[Dialect]) -> dict[str, Any]:
-    """FastAPI's document, with what the dialects say of their credentials and refusals."""
+    """FastAPI's document, completed with the credentials and refusals of the dialects. It is made once."""
     if app.openapi_schema is None:
         document = get_openapi(
             title=app.title,
@@ -24,37 +25,56 @@ def openapi(app: FastAPI, dialects: Sequence[Dialect]) -> dict[str, Any]:
             tags=app.openapi_tags,
             servers=app.servers or None,
         )
-        shape = TypeAdapter(Problem).json_schema(ref_template="#/components/schemas/{model}")
-        _without_fastapis_own_refusals(document)
+        problem_schema = TypeAdapter(Problem).json_schema(ref_template="#/components/schemas/{model}")
+        _remove_refusals_of_fastapi(document)
         for dialect in dialects:
             _describe_dialect(document, dialect)
-        _with_examples_of_parameters(document)
+        _move_examples_of_parameters(document)
+        _split_descriptions(document)
         schemas = document["components"]["schemas"]
-        schemas |= shape.pop("$defs")
-        schemas["Problem"] = shape
+        schemas |= problem_schema.pop("$defs")
+        schemas["Problem"] = problem_schema
         documented = [route for route in app.routes if isinstance(route, Endpoint) and route.include_in_schema]
         schemas |= component_schemas(endpoint.answer for endpoint in documented if endpoint.answer is not None)
         app.openapi_schema = document
     return app.openapi_schema
 
 
-def _without_fastapis_own_refusals(document: dict[str, Any]) -> None:
-    """FastAPI adds a 422 of its own to operations with parameters; ours never sends that."""
+def _remove_refusals_of_fastapi(document: dict[str, Any]) -> None:
+    """Remove the 422 that FastAPI adds to operations with parameters, because this server never answers it."""
     for path in document["paths"].values():
         for operation in path.values():
             if "application/json" in operation["responses"].get("422", {}).get("content", {}):
                 del operation["responses"]["422"]
-    for shape in ("HTTPValidationError", "ValidationError"):
-        document["components"]["schemas"].pop(shape, None)
+    for schema in ("HTTPValidationError", "ValidationError"):
+        document["components"]["schemas"].pop(schema, None)
 
 
-def _with_examples_of_parameters(document: dict[str, Any]) -> None:
-    """Swagger UI fills in the example of a parameter, and overlooks that of its schema, where FastAPI puts it."""
+def _move_examples_of_parameters(document: dict[str, Any]) -> None:
+    """Move examples from the schemas of parameters, where FastAPI puts them, to the parameters.
+
+    Swagger UI fills in the example of a parameter, but not that of its schema.
+    """
     for path in document["paths"].values():
         for operation in path.values():
             for parameter in operation.get("parameters", []):
                 if examples := parameter["schema"].pop("examples", None):
                     parameter["example"] = examples[0]
+
+
+# A sentence ends with a full stop before white space, so not with the one in `log10.py`.
+_FIRST_SENTENCE = re.compile(r"(?P<first>.+?\.)(?:\s+(?P<rest>.+))?", re.DOTALL)
+
+
+def _split_descriptions(document: dict[str, Any]) -> None:
+    """Make the first sentence of each docstring the summary, and keep the others as the description."""
+    for path in document["paths"].values():
+        for operation in path.values():
+            sentences = _FIRST_SENTENCE.fullmatch(operation.pop("description"))
+            assert sentences is not None, operation["operationId"]
+            operation["summary"] = " ".join(sentences["first"].split())
+            if sentences["rest"]:
+                operation["description"] = sentences["rest"]
 
 
 def _describe_dialect(document: dict[str, Any], dialect: Dialect) -> None:
@@ -68,5 +88,14 @@ def _describe_dialect(document: dict[str, Any], dialect: Dialect) -> None:
             operation = document["paths"][endpoint.path_format][method.lower()]
             operation["security"] = [{name: []} for name in dialect.security_schemes]
             operation["parameters"] = [*operation.get("parameters", []), *dialect.parameters]
-            responses = {**operation["responses"], **dialect.describe_refusals(endpoint.refusals)}
-            operation["responses"] = dict(sorted(responses.items()))
+            refusals = dialect.describe_refusals(endpoint.refusals, endpoint.invalid_part)
+            operation["responses"] = dict(sorted(_merged(refusals, operation["responses"]).items()))
+
+
+def _merged(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
+    """Both, with the members of objects that are in both. The members of the first one come first."""
+    merged = {**first, **second}
+    for name in first.keys() & second.keys():
+        if isinstance(first[name], Mapping) and isinstance(second[name], Mapping):
+            merged[name] = _merged(first[name], second[name])
+    return merged

@@ -1,5 +1,6 @@
-"""The one table from refusals to HTTP: `application/problem+json` by RFC 9457 (docs/api.md, "Errors")."""
+"""Turns refusals into HTTP: `application/problem+json` by RFC 9457 (docs/api.md, "Errors"). All dialects of ours use it."""
 
+import json
 from collections.abc import Collection, Mapping
 from typing import Any, Literal
 
@@ -46,35 +47,35 @@ STATUS: dict[type[Refusal], int] = {
     Unavailable: 503,
 }
 
-# The closed list of codes: one for each kind of fault. A code never changes its meaning.
+# All codes, one for each kind of error. A code never changes its meaning.
 TITLES = {
     "not_json": "The body is not JSON",
     "malformed_http": "The request is not valid HTTP",
     "request_timeout": "The request did not come in time",
     "target_too_long": "The path and query are too long",
     "headers_too_large": "The headers are too large",
-    "unauthorized": "A valid token is needed",
+    "unauthorized": "A valid token is required",
     "wrong_organization": "The token belongs to another organization",
     "not_found": "Not found",
-    "method_not_allowed": "The path has no such method",
-    "id_taken": "The id is taken by other content",
-    "report_taken": "The report was uploaded before",
-    "decided_already": "The proposal was decided on before",
-    "schema_is_fixed": "A task's schema never changes",
+    "method_not_allowed": "The path does not have this method",
+    "id_taken": "The id is in use with other content",
+    "report_taken": "The test run already has its report",
+    "decided_already": "The proposal was already accepted or rejected",
+    "schema_is_fixed": "The schema of a feedback task never changes",
     "too_large": "The body is too large",
     "wrong_media_type": "The body must be JSON",
     "invalid": "The request is not valid",
-    "invalid_schema": "The task's schema is not valid",
-    "values_refused": "The task's schema refuses the values",
-    "validation_timeout": "Validating took too long",
-    "unknown_task": "There is no such feedback task",
+    "invalid_schema": "The schema of the feedback task is not valid",
+    "values_refused": "The values do not satisfy the schema of the feedback task",
+    "validation_timeout": "The validation took too long",
+    "unknown_task": "The feedback task does not exist",
     "task_archived": "The feedback task is archived",
-    "unknown_completion": "There is no such completion",
-    "no_match": "No completion matches",
-    "too_many_matches": "Too many completions match",
-    "internal": "The server has a defect",
-    "not_implemented": "This server does not do that",
-    "database_unavailable": "The database can't be reached",
+    "unknown_completion": "The completion does not exist",
+    "no_match": "The selector matches no completion",
+    "too_many_matches": "The selector matches too many completions",
+    "internal": "Internal error of the server",
+    "not_implemented": "The server does not offer this operation",
+    "database_unavailable": "The database cannot be reached",
     "no_answer": "The database did not answer in time",
     "overloaded": "The server is overloaded",
     "stopping": "The server is stopping",
@@ -82,15 +83,15 @@ TITLES = {
 
 MEANINGS = {
     400: "The body is not JSON.",
-    401: "No token, or one that is unknown or revoked.",
-    403: "The call names an organization that is not the token's.",
-    404: "There is nothing of this id.",
-    409: "The id is taken by other content, or what should change never does.",
+    401: "The token is missing, unknown or revoked.",
+    403: "The request names an organization other than the token's.",
+    404: "The organization has nothing with this id.",
+    409: "The id is in use with other content, or the change is not possible any more.",
     413: "The body is larger than the limit.",
-    415: "The body is something other than JSON.",
-    422: "Understood, but not valid; `errors` says where and why.",
-    500: "A defect of the server.",
-    503: "The database is away, or the server is overloaded; `Retry-After` says when to try again.",
+    415: "The media type of the body is not JSON.",
+    422: "The request breaks a rule. `errors` names each field and the rule that it breaks.",
+    500: "The server has a defect. Its log says where.",
+    503: "The database cannot be reached, or the server is overloaded or stopping. `Retry-After` says when to try again.",
 }
 
 MEDIA_TYPE = "application/problem+json"
@@ -98,37 +99,118 @@ RETRY_AFTER_SECONDS = 1
 
 
 class ProblemError(BaseModel):
-    """One thing that is wrong with a request."""
+    """One field that breaks a rule."""
 
-    path: str = Field(description="A JSON Pointer into the body, or `/query/NAME`; empty: the whole body.")
-    message: str = Field(description="The rule that is broken.")
+    path: str = Field(
+        description="A JSON Pointer to the field in the body, or `/query/NAME`. It is empty for the whole body."
+    )
+    message: str = Field(description="The rule that the field breaks.")
 
 
 class Problem(BaseModel):
     """Why a call was refused (RFC 9457)."""
 
-    type: str = Field(description="A URN of the code.")
-    title: str = Field(description="What the code means.")
-    status: int = Field(description="The status of the answer.")
-    detail: str = Field(description="What is wrong with this call, for a person.")
-    error: str = Field(description="The detail again.")
-    code: Literal[tuple(TITLES)] = Field(description="What is wrong, for a program; a code never changes.")  # type: ignore[valid-type]
-    errors: list[ProblemError] | None = Field(None, description="With status 422: each place and its rule.")
+    type: str = Field(description="The code as a URN.")
+    title: str = Field(description="The meaning of the code.")
+    status: int = Field(description="The HTTP status.")
+    detail: str = Field(description="What is wrong with this request, for people.")
+    error: str = Field(description="The same text as `detail`.")
+    code: Literal[tuple(TITLES)] = Field(description="What is wrong, for programs. A code never changes.")  # type: ignore[valid-type]
+    errors: list[ProblemError] | None = Field(
+        None, description="Each field that breaks a rule. Present only with status 422."
+    )
 
 
-def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The responses of these statuses for the OpenAPI document, as an endpoint declares them."""
-    content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
-    return {status: {"description": MEANINGS[status], "content": content} for status in statuses}
+# Which part of a request the example of a 422 blames: an endpoint shows the one that its callers meet most.
+InvalidPart = Literal["body", "query", "path"]
+
+_INVALID_EXAMPLES: dict[InvalidPart, Refusal] = {
+    "body": Invalid.at("/id", "Input should be a valid string"),
+    "query": Invalid.at("/query/limit", "Must be a whole number."),
+    "path": Invalid.at("/id", "The id in the path must not hold control characters."),
+}
+
+# For each code that the OpenAPI document mentions, the refusal that it shows as an example.
+_EXAMPLES: tuple[Refusal, ...] = (
+    Malformed("Not JSON: Expecting a member's name in double quotes at line 1, column 2."),
+    Unauthorized("The token is unknown or revoked."),
+    Forbidden("The call names an organization that is not the one of its token."),
+    NotFound("There is no completion 'greeting-9'."),
+    Conflict("The feedback 'feedback-1' is there already, with other content."),
+    Conflict("The feedback 'feedback-1' is accepted already.", code="decided_already"),
+    Conflict(
+        "The `json_schema` of a feedback task never changes: feedback was checked against it. Make a new task.",
+        code="schema_is_fixed",
+    ),
+    TooLarge("The body is larger than 33554432 bytes."),
+    WrongMediaType("The body must be JSON, not 'text/plain': send Content-Type: application/json."),
+    Invalid.at(
+        "/json_schema/type",
+        'Must be one of "array", "boolean", "integer", "null", "number", "object", "string"; it is "objekt".',
+        code="invalid_schema",
+    ),
+    Invalid.at("/json_values/grade", "Must be at most 5; it is 9.", code="values_refused"),
+    Invalid.at("/json_values", "Validation takes longer than the limit of 1 s.", code="validation_timeout"),
+    Invalid.at("/task_id", "There is no feedback task 'greeting-quality'.", code="unknown_task"),
+    Invalid.at("/task_id", "The feedback task 'greeting-quality' is archived.", code="task_archived"),
+    Invalid.at("/completion_ids/0", "There is no completion 'greeting-9'.", code="unknown_completion"),
+    Invalid.at(
+        "/completion_tags_selector",
+        "No completion has all of these tags. Set `allow_unmatched_feedback` to store the feedback all the same.",
+        code="no_match",
+    ),
+    Invalid.at(
+        "/completion_tags_selector",
+        "The selector matches 250 completions; `max_matched_completions` allows 100.",
+        code="too_many_matches",
+    ),
+    InternalError("The server has a defect; it was logged."),
+    Unavailable("The database can't be reached or is busy. Try again."),
+    Unavailable(
+        "The database was lost while it stored. What was sent may be there, whole, or not at all; send it again.",
+        code="no_answer",
+    ),
+    Unavailable("Too many writes are waiting. Try again in a moment.", code="overloaded"),
+    Unavailable("The server is stopping.", code="stopping"),
+)
+_EXAMPLE_OF_CODE = {refusal.code: refusal for refusal in _EXAMPLES}
+
+_USUAL_CODES: dict[int, tuple[str, ...]] = {
+    400: ("not_json",),
+    401: ("unauthorized",),
+    403: ("wrong_organization",),
+    404: ("not_found",),
+    409: ("id_taken",),
+    413: ("too_large",),
+    415: ("wrong_media_type",),
+    422: ("invalid",),
+    500: ("internal",),
+    503: ("database_unavailable", "no_answer", "overloaded", "stopping"),
+}
 
 
-def describe_refusals(statuses: Collection[int]) -> Mapping[str, Any]:
-    """The responses of these statuses for the OpenAPI document."""
-    return {str(status): response for status, response in documented(*sorted(statuses)).items()}
+def documented(*codes: str, invalid_part: InvalidPart = "body") -> dict[int | str, dict[str, Any]]:
+    """The responses with these codes for the OpenAPI document, as an endpoint declares them. Each code has an example."""
+    responses: dict[int | str, dict[str, Any]] = {}
+    for code in codes:
+        refusal = _INVALID_EXAMPLES[invalid_part] if code == "invalid" else _EXAMPLE_OF_CODE[code]
+        status = status_of(refusal)
+        if status not in responses:
+            content = {"schema": {"$ref": "#/components/schemas/Problem"}, "examples": {}}
+            responses[status] = {"description": MEANINGS[status], "content": {MEDIA_TYPE: content}}
+        example = {"summary": TITLES[code], "value": json.loads(bytes(problem(refusal).body))}
+        responses[status]["content"][MEDIA_TYPE]["examples"][code] = example
+    return responses
+
+
+def describe_refusals(statuses: Collection[int], invalid_part: InvalidPart) -> Mapping[str, Any]:
+    """The responses with these statuses for the OpenAPI document, with the codes that every endpoint may answer."""
+    codes = [code for status in sorted(statuses) for code in _USUAL_CODES[status]]
+    return {str(status): response for status, response in documented(*codes, invalid_part=invalid_part).items()}
 
 
 def problem(refusal: Refusal) -> Response:
-    """The answer to a refused call. `error` repeats the detail: it is what `log10-io` reads and shows."""
+    """The answer to a refused call. `error` repeats the detail because `log10-io` reads and shows that member."""
     status = status_of(refusal)
     body: dict[str, Any] = {
         "type": f"urn:log10-server:problem:{refusal.code}",

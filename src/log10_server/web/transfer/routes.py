@@ -4,6 +4,7 @@ When the database fails halfway, the connection is cut, so that no client takes 
 """
 
 from collections.abc import AsyncIterator
+from json import dumps
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
@@ -17,6 +18,7 @@ from log10_server.services.training import TrainingSummary
 from log10_server.services.transfer import ExportProgress
 from log10_server.store.completions import Cursor
 from log10_server.strict_json import written
+from log10_server.web.http.answers import EXAMPLE_ORGANIZATION
 from log10_server.web.http.call import RequestContext
 from log10_server.web.http.endpoint import Endpoint
 from log10_server.web.http.fields import Flag, QueryText, ValueFilter
@@ -42,7 +44,8 @@ class TrainingQuery(BaseModel):
         description="The feedback task whose accepted feedback chooses the completions.", examples=["greeting-quality"]
     )
     filter: ValueFilter | None = Field(
-        None, description="What its values must satisfy, such as `grade >= 4 and not flags.spam = true`. Default: any."
+        None,
+        description="A filter that the values must satisfy, such as `grade >= 4 and not flags.spam = true`. Default: any values.",
     )
     summary: Flag = Field(
         False,
@@ -51,25 +54,45 @@ class TrainingQuery(BaseModel):
     )
 
 
-_LINES: dict[int | str, dict[str, Any]] = {
-    200: {"description": "JSON Lines.", "content": {"application/x-ndjson": {"schema": {"type": "string"}}}}
+def _lines(*rows: dict[str, Any]) -> dict[int | str, dict[str, Any]]:
+    """The `responses` of an endpoint that answers JSON Lines such as these."""
+    example = "".join(f"{dumps(row)}\n" for row in rows)
+    content = {"schema": {"type": "string"}, "example": example}
+    return {200: {"description": "JSON Lines.", "content": {JsonLines.media_type: content}}}
+
+
+# What a new organization answers after its first session was created.
+_EXPORT_EXAMPLE: tuple[dict[str, Any], ...] = (
+    {
+        "type": "header",
+        "format": "log10-server",
+        "version": 1,
+        "organization_id": EXAMPLE_ORGANIZATION,
+        "exported_at": "2024-01-31T08:00:05.000000+00:00",
+    },
+    {"type": "session", "id": "0c6f7e2a-5f0b-4f0e-9d35-2f4f7c1d9b60", "created_at": "2024-01-31T08:00:00.123456+00:00"},
+)
+_TRAINING_EXAMPLE: dict[str, Any] = {
+    "messages": [{"role": "user", "content": "Say hello."}, {"role": "assistant", "content": "Hello!"}]
 }
 
 
-@router.get("", operation_id="exportData", response_class=JsonLines, responses=_LINES)
+@router.get("", operation_id="exportData", response_class=JsonLines, responses=_lines(*_EXPORT_EXAMPLE))
 @refuse_unknown_parameters
 async def export_data(context: RequestContext) -> JsonLines:
-    """Export everything of the organization as JSON Lines, in the order in which an import can take it."""
+    """Export all data of the organization as JSON Lines. An import takes them in this order."""
     first = await context.read(first_piece)
     return JsonLines(_all(context, first), headers=_named("log10-export.jsonl"))
 
 
-@router.get("/training", operation_id="exportTrainingData", response_class=JsonLines, responses=_LINES)
+@router.get(
+    "/training", operation_id="exportTrainingData", response_class=JsonLines, responses=_lines(_TRAINING_EXAMPLE)
+)
 @refuse_unknown_parameters
 async def export_training_data(query: Annotated[TrainingQuery, Query()], context: RequestContext) -> JsonLines:
-    """Export chat fine-tuning rows in OpenAI's format, from completions with accepted feedback that passes a filter.
+    """Export completions with good feedback as chat fine-tuning rows in OpenAI's format.
 
-    A completion that the format can't express is left out; `summary=true` counts those by reason in a last line.
+    A completion that the format cannot express is left out. `summary=true` counts those by reason in a last line.
     An unknown task has no rows.
     """
     selection = TrainingSelection(query.task_id, query.filter or (lambda _values: True))

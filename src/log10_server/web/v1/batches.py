@@ -1,8 +1,9 @@
 """Many rows about completions in one call: read while they come, stored all together or not at all."""
 
 import asyncio
+from collections.abc import Mapping
 from json import dumps
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from fastapi import APIRouter
 from msgspec import Meta
@@ -27,19 +28,28 @@ _MOST_FAULTS = 100
 _PIECE = 1 << 18
 _SHORT = 1 << 12
 
+# No other example uses these ids or tags, so the answer is the same whatever was executed before.
+_CHOICE = {"index": 0, "message": {"role": "assistant", "content": "Goodbye!"}, "finish_reason": "stop"}
+_REQUEST = {"model": "gpt-4o", "messages": [{"role": "user", "content": "Say goodbye."}]}
 _EXAMPLES: list[dict[str, Any]] = [
-    {"id": "greeting-2", "status": "started", "tags": ["greeting"], "request": {"model": "gpt-4o", "messages": []}},
-    {"id": "greeting-2", "status": "finished", "response": {"choices": []}, "duration": 0.8},
-    {"id": "greeting-3", "tags": ["greeting", "demo"], "request": {"model": "gpt-4o", "messages": []}},
+    {"id": "farewell-1", "status": "started", "tags": ["farewell"], "request": _REQUEST},
+    {"id": "farewell-1", "status": "finished", "response": {"choices": [_CHOICE]}, "duration": 0.6},
+    {
+        "id": "farewell-2",
+        "status": "failed",
+        "tags": ["farewell"],
+        "request": _REQUEST,
+        "failure_kind": "RateLimitError",
+    },
 ]
 _ROW = {"$ref": "#/components/schemas/CompletionUpload"}
 _BODY = {
-    "description": "Rows, each as `POST /api/v1/completions` takes it: a JSON array, or a row in each line.",
+    "description": "Rows as `POST /api/v1/completions` takes them: a JSON array, or JSON Lines with one row in each line.",
     "required": True,
     "content": {
         "application/json": {"schema": {"type": "array", "items": _ROW}, "example": _EXAMPLES},
         JSON_LINES: {
-            "schema": {"type": "string", "description": "A JSON object in each line; blank lines count for nothing."},
+            "schema": {"type": "string", "description": "A JSON object in each line. Blank lines are ignored."},
             "example": "".join(dumps(row) + "\n" for row in _EXAMPLES),
         },
     },
@@ -49,15 +59,18 @@ _BODY = {
 class StoredRows(Answer, kw_only=True):
     """The result of a batch."""
 
+    openapi_example: ClassVar[Mapping[str, Any]] = {"rows": 3, "ids": ["farewell-1", "farewell-1", "farewell-2"]}
+
     rows: Annotated[int, Meta(description="How many rows were stored.")]
     ids: Annotated[list[str], Meta(description="The id of each row's completion, in the order of the rows.")]
 
 
 @router.post("/batch", operation_id="createBatch", status_code=201, openapi_extra={"requestBody": _BODY})
 async def create_batch(body: EndpointBody, context: RequestContext) -> StoredRows:
-    """Log many rows at once: all of them are stored, or none. Rows that name the same id are merged in their order.
+    """Log many rows about completions in one request. Either all rows are stored or none.
 
-    A refusal names each fault by its row, counted from 0: `/17/tags/0`. The first 100 are listed.
+    Rows with the same id are merged in their order. A refusal names each error by its row, counted from 0, such as
+    `/17/tags/0`. It lists the first 100 errors.
     """
     reading = _Reading(context, _splitter(body.media_type, context.limits.body_bytes))
     piece = bytearray()

@@ -2,7 +2,8 @@
 
 import base64
 import binascii
-from typing import Annotated, Any, cast
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, cast
 
 from fastapi import APIRouter, Path, Query
 from msgspec import Meta, Raw
@@ -15,7 +16,14 @@ from log10_server.services import completions, durations, ungraded
 from log10_server.services.merging import CompletionFields
 from log10_server.settings import Limits
 from log10_server.store.completions import CompletionRow, Cursor, Filters, Kind, Status
-from log10_server.web.http.answers import Answer, ObjectsText, ObjectText, StringsText
+from log10_server.web.http.answers import (
+    EXAMPLE_ORGANIZATION,
+    EXAMPLE_TIME_MS,
+    Answer,
+    ObjectsText,
+    ObjectText,
+    StringsText,
+)
 from log10_server.web.http.call import RequestContext
 from log10_server.web.http.endpoint import Endpoint
 from log10_server.web.http.fields import (
@@ -44,11 +52,11 @@ router = APIRouter(prefix="/api/v1/completions", tags=["Completions"], route_cla
 DEFAULT_PAGE = 50
 
 _KIND = "Whether the request holds chat messages or a prompt."
-_STATUS = "Whether the call has started, has finished, or has failed."
+_STATUS = "Whether the LLM call has started, has finished, or has failed."
 _STACKTRACE = "Where in the program the call was made: `file`, `line`, `lineno` and `name` of each frame."
-_DURATION = "How long the call took, in seconds."
-_FAILURE_KIND = "What kind of failure ended the call."
-_FAILURE_REASON = "Why the call failed."
+_DURATION = "How long the LLM call took, in seconds."
+_FAILURE_KIND = "What kind of failure ended the LLM call."
+_FAILURE_REASON = "Why the LLM call failed."
 
 _EXAMPLE: JsonDict = {
     "id": "greeting-1",
@@ -66,9 +74,24 @@ _EXAMPLE: JsonDict = {
     "duration": 0.8,
 }
 
+_ANSWER: JsonDict = {
+    "id": "greeting-1",
+    "organization_id": EXAMPLE_ORGANIZATION,
+    "created_at_ms": EXAMPLE_TIME_MS,
+    "kind": "chat",
+    "status": "finished",
+    "tags": ["greeting", "demo"],
+    "request": _EXAMPLE["request"],
+    "response": _EXAMPLE["response"],
+    "session_id": "session-1",
+    "duration": 0.8,
+}
+
 
 class Completion(Answer, kw_only=True):
     """One LLM request and its response."""
+
+    openapi_example: ClassVar[Mapping[str, Any]] = _ANSWER
 
     id: Annotated[str, Meta(description="The completion's id.")]
     organization_id: Annotated[str, Meta(description="The organization that the completion belongs to.")]
@@ -159,12 +182,16 @@ NextCursor = Annotated[
 class CompletionPage(Answer, kw_only=True):
     """A page of completions, newest first."""
 
+    openapi_example: ClassVar[Mapping[str, Any]] = {"completions": [_ANSWER]}
+
     completions: Annotated[list[Completion], Meta(description="The completions on this page.")]
     next_cursor: NextCursor = None
 
 
 class UngradedPage(Answer, kw_only=True):
     """A page of completions that still need feedback, newest first."""
+
+    openapi_example: ClassVar[Mapping[str, Any]] = {"completions": [_ANSWER]}
 
     completions: Annotated[list[Completion], Meta(description="The completions on this page.")]
 
@@ -202,19 +229,20 @@ class CompletionQuery(BaseModel):
     session_id: QueryText | None = Field(None, description="Only completions of this session.")
     status: Status | None = Field(None, description="Only completions of this status.")
     kind: Kind | None = Field(None, description="Only completions of this kind.")
-    model: QueryText | None = Field(None, description="Only completions of this model, by the name it was asked by.")
-    created_from: RangeStart | None = Field(None, description="Only completions that began then or later.")
+    model: QueryText | None = Field(None, description="Only completions whose request names this model.")
+    created_from: RangeStart | None = Field(None, description="Only completions created at this time or later.")
     created_to: RangeEnd | None = Field(
-        None, description="Only completions that began then or earlier; a date without a time includes that whole day."
+        None,
+        description="Only completions created at this time or earlier. A date without a time includes that whole day in UTC.",
     )
-    limit: Limit = Field(DEFAULT_PAGE, description="How many at most; more than 1000 means 1000.")
-    cursor: PageCursor | None = Field(None, description="`next_cursor` of the page before.")
+    limit: Limit = Field(DEFAULT_PAGE, description="How many to answer at most. More than 1000 means 1000.")
+    cursor: PageCursor | None = Field(None, description="The `next_cursor` of the previous page.")
 
 
 class UngradedQuery(BaseModel):
-    task_id: QueryText | None = Field(None, description="Only what this feedback task wants.")
-    offset: Offset = Field(0, description="How many to leave out at the start.")
-    limit: Limit = Field(DEFAULT_PAGE, description="How many at most; more than 1000 means 1000.")
+    task_id: QueryText | None = Field(None, description="Only completions that need feedback for this task.")
+    offset: Offset = Field(0, description="How many to skip at the start of the list.")
+    limit: Limit = Field(DEFAULT_PAGE, description="How many to answer at most. More than 1000 means 1000.")
 
 
 CompletionId = Annotated[str, Path(alias="completionId", description="The completion's id.", examples=["greeting-1"])]
@@ -222,14 +250,14 @@ CompletionId = Annotated[str, Path(alias="completionId", description="The comple
 
 @router.post("", operation_id="create", status_code=201)
 async def create(body: CompletionUpload, context: RequestContext) -> Completion:
-    """Create a completion. Under an id that is known already, the row is merged into what is stored."""
+    """Log a completion. If the id exists already, the row is merged into the stored completion."""
     return Completion.of(await completions.log(context, body.id, body.to_fields()))
 
 
 @router.get("", operation_id="listCompletions")
 @refuse_unknown_parameters
 async def list_completions(query: Annotated[CompletionQuery, Query()], context: RequestContext) -> CompletionPage:
-    """List completions, newest first. The cursor stays right while rows are added."""
+    """List completions, newest first. A cursor stays valid while new completions are logged."""
     filters = Filters(
         session_id=query.session_id,
         status=query.status,
@@ -247,7 +275,7 @@ async def list_completions(query: Annotated[CompletionQuery, Query()], context: 
 
 @router.get("/ungraded", operation_id="listUngraded")
 async def list_ungraded(query: Annotated[UngradedQuery, Query()], context: RequestContext) -> UngradedPage:
-    """List completions that some feedback task wants feedback on and that have none, newest first."""
+    """List completions that still need feedback for a feedback task, newest first."""
     limit = min(query.limit, context.limits.page)
     rows = await context.read(lambda tx: ungraded.list_newest(tx, query.task_id, query.offset, limit))
     return UngradedPage(completions=[Completion.of(row) for row in rows])
@@ -256,13 +284,13 @@ async def list_ungraded(query: Annotated[UngradedQuery, Query()], context: Reque
 @router.get("/{completionId:id}", operation_id="getCompletion")
 @refuse_unknown_parameters
 async def get(completion_id: CompletionId, context: RequestContext) -> Completion:
-    """Fetch a completion."""
+    """Get a completion by its id."""
     return Completion.of(await context.read(lambda tx: completions.get(tx, completion_id)))
 
 
 @router.post("/{completionId:id}", operation_id="update")
 async def update(completion_id: CompletionId, body: CompletionUpload, context: RequestContext) -> Completion:
-    """Add what a row says to a completion; it is created when it is not there."""
+    """Log more about a completion. It is created if it does not exist."""
     checked_id(completion_id, context.limits)
     if body.id is not None and body.id != completion_id:
         raise Invalid.at("/id", "Differs from the id in the path.")
@@ -271,7 +299,7 @@ async def update(completion_id: CompletionId, body: CompletionUpload, context: R
 
 @router.delete("/{completionId:id}", operation_id="deleteCompletion", status_code=204)
 async def delete(completion_id: CompletionId, context: RequestContext) -> None:
-    """Delete a completion. Feedback on it stays, but no longer names it."""
+    """Delete a completion. Feedback on it is kept, but no longer refers to it."""
     await context.write(lambda tx: completions.delete(tx, completion_id))
 
 

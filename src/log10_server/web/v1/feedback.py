@@ -1,6 +1,7 @@
 """Feedback: upload, fetch, list, delete."""
 
-from typing import Annotated, Any, Literal, NamedTuple
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 from fastapi import APIRouter, Path, Query
 from msgspec import Meta, Raw
@@ -13,7 +14,14 @@ from log10_server.services import feedback
 from log10_server.services.feedback import NewFeedback, StoredFeedback
 from log10_server.services.selectors import CompletionList, Selector
 from log10_server.store.feedback import ACCEPTED, AuthorKind, Filters, State
-from log10_server.web.http.answers import Answer, ObjectText, Reply
+from log10_server.web.http.answers import (
+    EXAMPLE_ORGANIZATION,
+    EXAMPLE_TIME_MS,
+    Answer,
+    ObjectText,
+    Reply,
+    example_answer,
+)
 from log10_server.web.http.call import RequestContext
 from log10_server.web.http.endpoint import Endpoint, NoBody
 from log10_server.web.http.fields import (
@@ -48,22 +56,46 @@ _EXAMPLE: JsonDict = {
     "json_values": {"grade": 5, "note": "Friendly."},
     "completion_tags_selector": ["greeting"],
     "allow_unmatched_feedback": True,
-    "comment": "By hand",
+    "comment": "Graded by hand",
 }
 
 
+_ANSWER: JsonDict = {
+    "id": "feedback-1",
+    "organization_id": EXAMPLE_ORGANIZATION,
+    "created_at_ms": EXAMPLE_TIME_MS,
+    "task_id": "greeting-quality",
+    "json_values": {"grade": 5, "note": "Friendly."},
+    "matched_completion_ids": ["greeting-1"],
+    "comment": "Graded by hand",
+    "completions_summary": '1 completion (gpt-4o): "Say hello."',
+    "state": "accepted",
+    "author": "reviewers",
+    "author_id": "1f0c1c6c-63c5-4c0c-8f4b-6f7f8f2d0a52",
+    "author_kind": "program",
+}
+_REJECTED: JsonDict = {**_ANSWER, "state": "rejected"}
+
+
 class Feedback(Answer, kw_only=True):
-    """What a person or a program says about completions."""
+    """A judgement of a person, a program or a model about completions."""
+
+    openapi_example: ClassVar[Mapping[str, Any]] = _ANSWER
 
     id: Annotated[str, Meta(description="The feedback's id.")]
     organization_id: Annotated[str, Meta(description="The organization that the feedback belongs to.")]
     created_at_ms: Annotated[int, Meta(description="When the feedback was stored, in milliseconds since 1970 (UTC).")]
-    task_id: Annotated[str, Meta(description="The feedback task that the feedback answers.")]
+    task_id: Annotated[str, Meta(description="The feedback task that the feedback is for.")]
     json_values: Annotated[ObjectText, Meta(description="The values, exactly as they were sent.")]
     matched_completion_ids: Annotated[list[str], Meta(description="The completions that the feedback is about.")]
     comment: Annotated[str, Meta(description="A comment in words; empty when there is none.")]
-    completions_summary: Annotated[str, Meta(description="One line that shows a reader what was graded.")]
-    state: Annotated[State, Meta(description="A proposal grades nothing until it is accepted.")]
+    completions_summary: Annotated[str, Meta(description="One line that tells a reader what the feedback is about.")]
+    state: Annotated[
+        State,
+        Meta(
+            description="Whether the feedback is accepted, or is a proposal or a rejected one, which do not count as feedback."
+        ),
+    ]
     author: Annotated[
         str | None,
         Meta(
@@ -97,14 +129,16 @@ class Feedback(Answer, kw_only=True):
 
 
 class FeedbackUpload(RequestModel):
-    """Feedback on the completions that a selector matches, or that are listed by their ids: one of both."""
+    """Feedback on completions, which are chosen either by a selector or by their ids."""
 
     model_config = ConfigDict(json_schema_extra={"example": _EXAMPLE})
 
-    id: Id | None = Field(None, description="An id of your own making: the same upload again stores nothing new.")
-    task_id: AnyText = Field(description="The feedback task that is answered.")
-    json_values: JsonObject = Field(description="The values; they must satisfy the task's schema.")
-    comment: LongText | None = Field(None, description="What you want to add in words.")
+    id: Id | None = Field(
+        None, description="The feedback's id, if you want to choose it: then the same upload again stores nothing new."
+    )
+    task_id: AnyText = Field(description="The feedback task that the feedback is for.")
+    json_values: JsonObject = Field(description="The values. They must satisfy the task's schema.")
+    comment: LongText | None = Field(None, description="A comment in words.")
     completion_tags_selector: SelectorTags | None = Field(
         None, description="The feedback is about completions that have all of these tags."
     )
@@ -113,12 +147,16 @@ class FeedbackUpload(RequestModel):
         None, description="Whether to store the feedback when the selector matches nothing. Default: false."
     )
     max_matched_completions: AtLeastOne | None = Field(
-        None, description="How many completions the selector may match; more are refused. Default: 100."
+        None,
+        description="How many completions the selector may match. If it matches more, the upload is refused. Default: 100.",
     )
     state: State | None = Field(
-        None, description="`proposed` stores a proposal, which grades nothing until it is accepted. Default: accepted."
+        None,
+        description="`proposed` stores a proposal, which does not count as feedback until it is accepted. Default: `accepted`.",
     )
-    matched_completion_ids: Any = Field(None, description="The server's answer; ignored in an upload.")
+    matched_completion_ids: Any = Field(
+        None, description="Ignored in an upload, because the server finds these completions itself."
+    )
 
     def to_new_feedback(self, most: int) -> NewFeedback:
         """The upload in the words of the services. Raises Invalid for neither or both of a selector and ids."""
@@ -151,15 +189,17 @@ class FeedbackUpload(RequestModel):
 
 
 class Decision(RequestModel):
-    """What a reviewer makes of a proposal."""
+    """A decision to accept a proposal, with other values if the reviewer corrects it."""
 
     model_config = ConfigDict(json_schema_extra={"example": {"json_values": {"grade": 5, "note": "Friendly."}}})
 
-    json_values: JsonObject | None = Field(None, description="Other values, in place of those proposed.")
+    json_values: JsonObject | None = Field(None, description="Values that replace the proposed ones.")
 
 
 class FeedbackPage(Answer, kw_only=True):
     """A page of feedback, newest first."""
+
+    openapi_example: ClassVar[Mapping[str, Any]] = {"feedback": [_ANSWER]}
 
     feedback: Annotated[list[Feedback], Meta(description="The feedback on this page.")]
 
@@ -167,32 +207,38 @@ class FeedbackPage(Answer, kw_only=True):
 class FeedbackPageQuery(BaseModel):
     """What both lists of feedback take in the query: this one and that of `log10-io` (web/legacy/pages.py)."""
 
-    offset: Offset | None = Field(None, description="How many to leave out at the start.")
-    limit: Limit | None = Field(None, description="How many at most; more than 1000 means 1000. Default: 50.")
+    offset: Offset | None = Field(None, description="How many to skip at the start of the list.")
+    limit: Limit | None = Field(None, description="How many to answer at most. More than 1000 means 1000. Default: 50.")
     completion_id: QueryText | None = Field(None, description="Only feedback on this completion.")
     task_id: QueryText | None = Field(None, description="Only feedback for this task.")
 
 
 class FeedbackQuery(FeedbackPageQuery):
     state: Literal[State, "all"] = Field(ACCEPTED, description="Only feedback in this state.")
-    created_from: RangeStart | None = Field(None, description="Only feedback stored then or later.")
+    created_from: RangeStart | None = Field(None, description="Only feedback stored at this time or later.")
     created_to: RangeEnd | None = Field(
-        None, description="Only feedback stored then or earlier; a date without a time includes that whole day."
+        None,
+        description="Only feedback stored at this time or earlier. A date without a time includes that whole day in UTC.",
     )
     filter: ValueFilter | None = Field(
         None,
-        description="Only feedback whose values satisfy this: comparisons (`=` `!=` `<` `<=` `>` `>=`) of a field with a "
-        "number, a string in quotes, `true` or `false`, joined by `and`, `or`, `not` and parentheses. A dotted path "
-        'reaches inside; a name with spaces stands in quotes. Such as `grade >= 4 and not "tone of voice" = "rude"`.',
+        description="Only feedback whose values satisfy this filter, such as "
+        '`grade >= 4 and not "tone of voice" = "rude"`. A filter compares fields (`=` `!=` `<` `<=` `>` `>=`) with a '
+        "number, a string in quotes, `true` or `false`, and joins comparisons with `and`, `or`, `not` and parentheses. "
+        "A dotted path names a field inside an object. A name with spaces is written in quotes.",
     )
-    total: Flag = Field(False, description="Whether to count all that match, into the header `X-Total-Count`.")
+    total: Flag = Field(
+        False, description="Whether to count everything that matches. The count is in the header `X-Total-Count`."
+    )
 
 
 class FeedbackQueryBody(RequestModel):
-    """The same in a body; where both name a field, the query counts. A blank id is none."""
+    """The same fields in a body. A field in the query takes precedence. A blank id means no id."""
 
-    offset: AtLeastZero | None = Field(None, description="How many to leave out at the start.")
-    limit: AtLeastOne | None = Field(None, description="How many at most; more than 1000 means 1000. Default: 50.")
+    offset: AtLeastZero | None = Field(None, description="How many to skip at the start of the list.")
+    limit: AtLeastOne | None = Field(
+        None, description="How many to answer at most. More than 1000 means 1000. Default: 50."
+    )
     completion_id: MaybeText = Field(None, description="Only feedback on this completion.")
     task_id: MaybeText = Field(None, description="Only feedback for this task.")
 
@@ -219,6 +265,16 @@ def read_page_request(
     )
 
 
+_UPLOAD_CODES = (
+    "id_taken",
+    "values_refused",
+    "validation_timeout",
+    "unknown_task",
+    "task_archived",
+    "unknown_completion",
+    "no_match",
+    "too_many_matches",
+)
 FeedbackId = Annotated[str, Path(alias="feedbackId", description="The feedback's id.", examples=["feedback-1"])]
 
 
@@ -226,7 +282,7 @@ FeedbackId = Annotated[str, Path(alias="feedbackId", description="The feedback's
 async def list_feedback(
     query: Annotated[FeedbackQuery, Query()], context: RequestContext, body: FeedbackQueryBody | None = None
 ) -> Reply[FeedbackPage]:
-    """List feedback, newest first. What narrows it stands in the query, or in a JSON body."""
+    """List feedback, newest first. The filters are query parameters or fields of a JSON body."""
     state = None if query.state == "all" else query.state
     filters, offset, limit = read_page_request(query, body, state, context.limits.page)
     filters = filters._replace(created_from=query.created_from, created_to=query.created_to)
@@ -241,32 +297,40 @@ async def list_feedback(
     return Reply(page, {} if total is None else {"X-Total-Count": str(total)})
 
 
-@router.post("", operation_id="upload", responses=documented(409))
+@router.post("", operation_id="upload", responses=documented(*_UPLOAD_CODES))
 async def upload(body: FeedbackUpload, context: RequestContext) -> Feedback:
-    """Upload a piece of feedback. With an `id` of your own making it can be repeated."""
+    """Upload feedback on completions. An upload with an `id` can be repeated safely."""
     return Feedback.of(await feedback.upload(context, body.to_new_feedback(context.limits.matched_completions)))
 
 
 @router.get("/{feedbackId:id}", operation_id="get")
 async def get(feedback_id: FeedbackId, context: RequestContext) -> Feedback:
-    """Fetch a piece of feedback."""
+    """Get a piece of feedback by its id."""
     return Feedback.of(await context.read(lambda tx: feedback.get(tx, feedback_id)))
 
 
 @router.delete("/{feedbackId:id}", operation_id="deleteFeedback", status_code=204)
 async def delete(feedback_id: FeedbackId, context: RequestContext) -> None:
-    """Delete a piece of feedback. What it graded is ungraded again."""
+    """Delete a piece of feedback. The completions that it was about need feedback again."""
     await context.write(lambda tx: feedback.delete(tx, feedback_id))
 
 
-@router.post("/{feedbackId:id}/accept", operation_id="acceptFeedback", responses=documented(409))
+@router.post(
+    "/{feedbackId:id}/accept",
+    operation_id="acceptFeedback",
+    responses=documented("decided_already", "values_refused", "validation_timeout"),
+)
 async def accept(feedback_id: FeedbackId, context: RequestContext, body: Decision | None = None) -> Feedback:
-    """Accept a proposal, with edited values if need be. From then on it grades."""
+    """Accept proposed feedback. Values in the body replace the proposed ones."""
     values = None if body is None or body.json_values is None else str(body.json_values)
     return Feedback.of(await feedback.accept_proposal(context, feedback_id, values))
 
 
-@router.post("/{feedbackId:id}/reject", operation_id="rejectFeedback", responses=documented(409))
+@router.post(
+    "/{feedbackId:id}/reject",
+    operation_id="rejectFeedback",
+    responses=documented("decided_already") | example_answer(_REJECTED),
+)
 async def reject(feedback_id: FeedbackId, context: RequestContext, _body: NoBody | None = None) -> Feedback:
-    """Reject a proposal. It is kept, and grades nothing."""
+    """Reject proposed feedback. It is kept, but its completions still need feedback."""
     return Feedback.of(await context.write(lambda tx: feedback.reject(tx, feedback_id)))

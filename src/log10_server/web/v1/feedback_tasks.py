@@ -1,6 +1,7 @@
-"""Feedback tasks: say what feedback is wanted, and on which completions."""
+"""Feedback tasks: what feedback is wanted, and on which completions."""
 
-from typing import Annotated, Any
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
 
 from fastapi import APIRouter, Path, Query
 from msgspec import Meta, Raw
@@ -11,7 +12,15 @@ from log10_server.db.transaction import Tx
 from log10_server.services import feedback_tasks
 from log10_server.services.feedback_tasks import FeedbackTaskChanges, NewFeedbackTask
 from log10_server.store.feedback_tasks import FeedbackTaskRow
-from log10_server.web.http.answers import Answer, ObjectText, Reply, StringsText
+from log10_server.web.http.answers import (
+    EXAMPLE_ORGANIZATION,
+    EXAMPLE_TIME_MS,
+    Answer,
+    ObjectText,
+    Reply,
+    StringsText,
+    example_answer,
+)
 from log10_server.web.http.call import RequestContext
 from log10_server.web.http.endpoint import Endpoint
 from log10_server.web.http.fields import (
@@ -40,8 +49,8 @@ _SCHEMA_EXAMPLE: JsonDict = {
 }
 _NAME = "What the task is called."
 _INSTRUCTION = "What a reviewer should do."
-_ARCHIVED = "An archived task wants no feedback and takes none."
-_SELECTOR = "The task wants feedback on completions that have all of these tags. Without tags it wants none."
+_ARCHIVED = "Whether the task is archived. An archived task asks for no feedback and accepts none."
+_SELECTOR = "The task asks for feedback on completions that have all of these tags. Without tags it asks for none."
 
 _EXAMPLE: JsonDict = {
     "id": "greeting-quality",
@@ -52,8 +61,23 @@ _EXAMPLE: JsonDict = {
 }
 
 
+_ANSWER: JsonDict = {
+    "id": "greeting-quality",
+    "organization_id": EXAMPLE_ORGANIZATION,
+    "created_at_ms": EXAMPLE_TIME_MS,
+    "name": "Greeting quality",
+    "instruction": "Grade how friendly the greeting is, from 1 to 5.",
+    "json_schema": _SCHEMA_EXAMPLE,
+    "completion_tags_selector": ["greeting"],
+    "archived": False,
+}
+_CHANGES: JsonDict = {"name": "Greeting quality, second round", "archived": False}
+
+
 class Task(Answer, kw_only=True):
-    """What feedback is wanted, and on which completions."""
+    """A request for feedback: what it should contain, and which completions it should be about."""
+
+    openapi_example: ClassVar[Mapping[str, Any]] = _ANSWER
 
     id: Annotated[str, Meta(description="The task's id.")]
     organization_id: Annotated[str, Meta(description="The organization that the task belongs to.")]
@@ -90,12 +114,12 @@ SelectorOrNone = Annotated[SelectorTags | None, BeforeValidator(_no_tags)]
 
 
 class TaskUpload(RequestModel):
-    """A new task. Its schema is checked now and never changes."""
+    """A new feedback task. Its schema is checked now and never changes."""
 
     model_config = ConfigDict(json_schema_extra={"example": _EXAMPLE})
 
     id: Id | None = Field(
-        None, description="The task's id, if you want to choose it: then the same upload again answers the same task."
+        None, description="The task's id, if you want to choose it: then the same request again creates nothing new."
     )
     name: Name = Field(description=_NAME)
     instruction: LongText | None = Field(None, description="What a reviewer should do.")
@@ -116,11 +140,9 @@ class TaskUpload(RequestModel):
 
 
 class TaskChanges(RequestModel):
-    """Changes of a task. A member that is left out or `null` stays as it is."""
+    """Changes to a feedback task. A member that is left out or `null` stays as it is."""
 
-    model_config = ConfigDict(
-        json_schema_extra={"example": {"name": "Greeting quality, second round", "archived": False}}
-    )
+    model_config = ConfigDict(json_schema_extra={"example": _CHANGES})
 
     name: Name | None = Field(None, description=_NAME)
     instruction: LongText | None = Field(None, description=_INSTRUCTION)
@@ -144,10 +166,15 @@ class TaskChanges(RequestModel):
 
 
 class TaskQuery(BaseModel):
-    archived: Flag | None = Field(None, description="Only tasks that are archived, or that are not.")
-    offset: Offset = Field(0, description="How many to leave out at the start.")
-    limit: Limit = Field(ALL, description="How many at most; more than 1000 means 1000.")
-    total: Flag = Field(False, description="Whether to count all that match, into the header `X-Total-Count`.")
+    archived: Flag | None = Field(
+        None,
+        description="Whether to list only archived tasks (`true`) or only the others (`false`). Default: all tasks.",
+    )
+    offset: Offset = Field(0, description="How many to skip at the start of the list.")
+    limit: Limit = Field(ALL, description="How many to answer at most. More than 1000 means 1000.")
+    total: Flag = Field(
+        False, description="Whether to count everything that matches. The count is in the header `X-Total-Count`."
+    )
 
 
 TaskId = Annotated[str, Path(alias="taskId", description="The feedback task's id.", examples=["greeting-quality"])]
@@ -166,19 +193,25 @@ async def list_tasks(query: Annotated[TaskQuery, Query()], context: RequestConte
     return Reply([Task.of(row) for row in rows], {} if total is None else {"X-Total-Count": str(total)})
 
 
-@router.post("", operation_id="createFeedbackTask", responses=documented(409))
+@router.post(
+    "", operation_id="createFeedbackTask", responses=documented("id_taken", "invalid_schema", "validation_timeout")
+)
 async def create(body: TaskUpload, context: RequestContext) -> Task:
-    """Create a feedback task. Its selector counts for completions that are there already, too."""
+    """Create a feedback task. It also asks for feedback on completions that were logged before."""
     return Task.of(await feedback_tasks.create_task(context, body.to_new_task()))
 
 
 @router.get("/{taskId:id}", operation_id="getFeedbackTask")
 async def get(task_id: TaskId, context: RequestContext) -> Task:
-    """Fetch a feedback task."""
+    """Get a feedback task by its id."""
     return Task.of(await context.read(lambda tx: feedback_tasks.get(tx, task_id)))
 
 
-@router.patch("/{taskId:id}", operation_id="updateFeedbackTask", responses=documented(409))
+@router.patch(
+    "/{taskId:id}",
+    operation_id="updateFeedbackTask",
+    responses=documented("schema_is_fixed") | example_answer({**_ANSWER, **_CHANGES}),
+)
 async def change(task_id: TaskId, body: TaskChanges, context: RequestContext) -> Task:
-    """Change a task's name, instruction or selector, or archive it."""
+    """Change or archive a feedback task. Its schema never changes."""
     return Task.of(await feedback_tasks.change_task(context, task_id, body.to_changes()))

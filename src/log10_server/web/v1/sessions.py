@@ -1,16 +1,18 @@
-"""Sessions: made, and read with their completions."""
+"""Sessions: create one, and read one with its completions."""
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
 
 from fastapi import APIRouter, Path, Query
 from msgspec import Meta
 from pydantic import BaseModel, Field
+from pydantic.config import JsonDict
 
 from log10_server.db.transaction import Tx
 from log10_server.services import completions, sessions
 from log10_server.store.completions import CompletionRow, Cursor
 from log10_server.store.sessions import SessionRow
-from log10_server.web.http.answers import Answer
+from log10_server.web.http.answers import EXAMPLE_TIME_MS, Answer
 from log10_server.web.http.call import RequestContext
 from log10_server.web.http.endpoint import Endpoint, NoBody
 from log10_server.web.http.fields import Limit
@@ -20,8 +22,13 @@ from log10_server.web.v1.completions import DEFAULT_PAGE, Completion, NextCursor
 router = APIRouter(prefix="/api/v1/sessions", tags=["Sessions"], route_class=Endpoint)
 
 
+_ANSWER: JsonDict = {"id": "session-1", "created_at_ms": EXAMPLE_TIME_MS}
+
+
 class Session(Answer, kw_only=True):
     """A group of completions that belong together, such as one run of a program."""
+
+    openapi_example: ClassVar[Mapping[str, Any]] = _ANSWER
 
     id: Annotated[str, Meta(description="The session's id.")]
     created_at_ms: Annotated[
@@ -32,11 +39,15 @@ class Session(Answer, kw_only=True):
 class NewSession(Answer, kw_only=True):
     """A session that was just created."""
 
+    openapi_example: ClassVar[Mapping[str, Any]] = {"session": {"id": "0c6f7e2a-5f0b-4f0e-9d35-2f4f7c1d9b60"}}
+
     session: Annotated[Session, Meta(description="The new session.")]
 
 
 class SessionPage(Answer, kw_only=True):
     """A session and a page of its completions, oldest first."""
+
+    openapi_example: ClassVar[Mapping[str, Any]] = {"session": _ANSWER, "completions": [Completion.openapi_example]}
 
     session: Annotated[Session, Meta(description="The session.")]
     completions: Annotated[list[Completion], Meta(description="The session's completions on this page.")]
@@ -44,13 +55,13 @@ class SessionPage(Answer, kw_only=True):
 
 
 class SessionQuery(BaseModel):
-    limit: Limit = Field(DEFAULT_PAGE, description="How many completions at most; more than 1000 means 1000.")
-    cursor: PageCursor | None = Field(None, description="`next_cursor` of the page before.")
+    limit: Limit = Field(DEFAULT_PAGE, description="How many completions to answer at most. More than 1000 means 1000.")
+    cursor: PageCursor | None = Field(None, description="The `next_cursor` of the previous page.")
 
 
 @router.post("", operation_id="createSession", status_code=201)
 async def create(context: RequestContext, _body: NoBody | None = None) -> NewSession:
-    """Create a session. It needs no body."""
+    """Create a session. The request needs no body."""
     return NewSession(session=Session(id=await context.write(sessions.create)))
 
 
@@ -61,7 +72,7 @@ async def get(
     query: Annotated[SessionQuery, Query()],
     context: RequestContext,
 ) -> SessionPage:
-    """Fetch a session with its completions, the oldest first."""
+    """Get a session with its completions, oldest first."""
     limit = min(query.limit, context.limits.page)
 
     def read(tx: Tx) -> tuple[SessionRow, list[CompletionRow], Cursor | None]:

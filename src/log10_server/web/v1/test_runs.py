@@ -1,17 +1,19 @@
 """Test runs of `pytest --log10`: list them, and read one with its report and the completions of each test."""
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
 from urllib.parse import quote
 
 from fastapi import APIRouter, Path, Query
 from msgspec import Meta, Raw
 from pydantic import BaseModel, Field
+from pydantic.config import JsonDict
 
 from log10_server.db.transaction import Tx
 from log10_server.services import durations, test_runs
 from log10_server.services.test_runs import TestOutcome
 from log10_server.store.test_runs import TestRunRow
-from log10_server.web.http.answers import Answer, ObjectText, Reply
+from log10_server.web.http.answers import EXAMPLE_ORGANIZATION, EXAMPLE_TIME_MS, Answer, ObjectText, Reply
 from log10_server.web.http.call import RequestContext
 from log10_server.web.http.endpoint import Endpoint
 from log10_server.web.http.fields import Flag, Limit, Offset
@@ -29,12 +31,44 @@ def report_path(row: TestRunRow, secret: str) -> str:
     return f"/test_runs/{quote(row.organization_id, safe='')}/{row.id}/{secret}/report"
 
 
+_RUN_ID = "4f4dfb4c-7d2c-4a8e-9d5a-3f9f6a1f7a10"
+_SUMMARY: JsonDict = {"passed": 1, "total": 1, "collected": 1}
+_REPORT: JsonDict = {
+    "summary": _SUMMARY,
+    "tests": [
+        {
+            "nodeid": "tests/test_greeting.py::test_greeting",
+            "outcome": "passed",
+            "call": {"duration": 0.9, "outcome": "passed"},
+            "log10_completion_tags_selector": [f"nightly-{_RUN_ID}", "test_greeting"],
+        }
+    ],
+}
+_ANSWER: JsonDict = {
+    "id": _RUN_ID,
+    "organization_id": EXAMPLE_ORGANIZATION,
+    "name": "nightly",
+    "created_at_ms": EXAMPLE_TIME_MS,
+    "uploaded_at_ms": EXAMPLE_TIME_MS + 4000,
+    "summary": _SUMMARY,
+}
+_TEST: JsonDict = {
+    "nodeid": "tests/test_greeting.py::test_greeting",
+    "outcome": "passed",
+    "duration": 0.9,
+    "completion_tags_selector": [f"nightly-{_RUN_ID}", "test_greeting"],
+    "completion_ids": ["greeting-1"],
+}
+
+
 class TestRun(Answer, kw_only=True):
     """One run of `pytest --log10`. Two members are absent until the run's report is uploaded."""
 
+    openapi_example: ClassVar[Mapping[str, Any]] = _ANSWER
+
     id: Annotated[str, Meta(description="The run's id; `NAME-ID` is a tag of all its completions.")]
     organization_id: Annotated[str, Meta(description="The organization that the run belongs to.")]
-    name: Annotated[str, Meta(description="What the run is called.")]
+    name: Annotated[str, Meta(description="The name of the run.")]
     created_at_ms: Annotated[int, Meta(description="When the run began, in milliseconds since 1970 (UTC).")]
     uploaded_at_ms: Annotated[
         int | None, Meta(description="When the report was uploaded, in milliseconds since 1970 (UTC).")
@@ -59,6 +93,8 @@ class TestRun(Answer, kw_only=True):
 
 class TestOfRun(Answer, kw_only=True):
     """One test of a report."""
+
+    openapi_example: ClassVar[Mapping[str, Any]] = _TEST
 
     nodeid: Annotated[str, Meta(description="The test's node id, as pytest writes it.")]
     outcome: Annotated[
@@ -91,6 +127,8 @@ class TestOfRun(Answer, kw_only=True):
 class TestRunWithTests(TestRun, kw_only=True):
     """A test run with its tests and its report."""
 
+    openapi_example: ClassVar[Mapping[str, Any]] = {**_ANSWER, "tests": [_TEST], "report": _REPORT}
+
     tests: Annotated[
         list[TestOfRun], Meta(description="The tests in the order of the report; empty until the report is uploaded.")
     ]
@@ -115,13 +153,17 @@ class TestRunWithTests(TestRun, kw_only=True):
 class TestRunPage(Answer, kw_only=True):
     """A page of test runs, newest first."""
 
+    openapi_example: ClassVar[Mapping[str, Any]] = {"test_runs": [_ANSWER]}
+
     test_runs: Annotated[list[TestRun], Meta(description="The test runs on this page.")]
 
 
 class TestRunQuery(BaseModel):
-    offset: Offset = Field(0, description="How many to leave out at the start.")
-    limit: Limit = Field(DEFAULT_PAGE, description="How many at most; more than 1000 means 1000.")
-    total: Flag = Field(False, description="Whether to count all, into the header `X-Total-Count`.")
+    offset: Offset = Field(0, description="How many to skip at the start of the list.")
+    limit: Limit = Field(DEFAULT_PAGE, description="How many to answer at most. More than 1000 means 1000.")
+    total: Flag = Field(
+        False, description="Whether to count all test runs. The count is in the header `X-Total-Count`."
+    )
 
 
 TestRunId = Annotated[str, Path(alias="testRunId", description="The test run's id.")]
@@ -130,7 +172,7 @@ TestRunId = Annotated[str, Path(alias="testRunId", description="The test run's i
 @router.get("", operation_id="listTestRuns")
 @refuse_unknown_parameters
 async def list_test_runs(query: Annotated[TestRunQuery, Query()], context: RequestContext) -> Reply[TestRunPage]:
-    """List test runs, newest first, without their reports."""
+    """List test runs, newest first. Their reports are left out."""
     limit = min(query.limit, context.limits.page)
 
     def read(tx: Tx) -> tuple[list[TestRunRow], int | None]:
@@ -144,7 +186,7 @@ async def list_test_runs(query: Annotated[TestRunQuery, Query()], context: Reque
 @router.get("/{testRunId:id}", operation_id="getTestRun")
 @refuse_unknown_parameters
 async def get(test_run_id: TestRunId, context: RequestContext) -> TestRunWithTests:
-    """Fetch a test run with its report, and with the completions of each test."""
+    """Get a test run with its report and the completions of each test."""
 
     def read(tx: Tx) -> tuple[TestRunRow, list[TestOutcome]]:
         row = test_runs.get(tx, test_run_id)

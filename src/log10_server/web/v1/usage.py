@@ -24,10 +24,10 @@ router = APIRouter(prefix="/api/v1/usage", tags=["Usage"], route_class=Endpoint)
 MOST_GROUPS = 1000
 
 _EXAMPLE: JsonDict = {
-    "calls": 2,
+    "calls": 1,
     "input_tokens": 9,
     "output_tokens": 3,
-    "calls_with_unknown_tokens": 1,
+    "calls_with_unknown_tokens": 0,
     "mean_duration": 0.8,
     "p95_duration": 0.8,
     "success_rate": 1,
@@ -114,6 +114,8 @@ class Line(Figures, kw_only=True):
 class Usage(Answer, kw_only=True):
     """Usage by group, and in total."""
 
+    openapi_example: ClassVar[Mapping[str, Any]] = {"usage": [Line.openapi_example], "total": _EXAMPLE}
+
     usage: Annotated[list[Line], Meta(description="The groups in their order. Without `group_by` there is one.")]
     total: Annotated[
         Figures,
@@ -124,23 +126,27 @@ class Usage(Answer, kw_only=True):
 class UsageQuery(BaseModel):
     group_by: Group | None = Field(
         None,
-        description="What to group by; else there is one line. With `tag`, a call counts under each of its tags.",
+        description="What to group by. Without it there is one line. With `tag`, a call counts under each of its tags.",
+        examples=["model"],
     )
-    created_from: RangeStart | None = Field(None, description="Only completions that began then or later.")
+    created_from: RangeStart | None = Field(None, description="Only completions created at this time or later.")
     created_to: RangeEnd | None = Field(
-        None, description="Only completions that began then or earlier; a date without a time includes that whole day."
+        None,
+        description="Only completions created at this time or earlier. A date without a time includes that whole day in UTC.",
     )
-    tag: list[QueryText] = Field([], description="A tag that the completion must have; repeat it for several.")
+    tag: list[QueryText] = Field(
+        [], description="A tag that the completions must have. Repeat the parameter to name several."
+    )
     model: QueryText | None = Field(
-        None, description="Only completions of this model, by the name it was asked by; `unknown`: that name none."
+        None, description="Only completions whose request names this model. `unknown` means that it names none."
     )
-    limit: Limit = Field(MOST_GROUPS, description="How many groups at most; more than 1000 means 1000.")
+    limit: Limit = Field(MOST_GROUPS, description="How many groups to answer at most. More than 1000 means 1000.")
 
 
 @router.get("", operation_id="getUsage")
 @refuse_unknown_parameters
 async def get(query: Annotated[UsageQuery, Query()], context: RequestContext) -> Usage:
-    """Sum up completions: the newest days first, of other groups those with the most calls."""
+    """Sum up calls, tokens and durations by day, model, tag or status. Days are listed newest first, other groups by their number of calls."""
     asked = UsageSelection(query.group_by, query.tag, query.model, query.created_from, query.created_to)
     limit = min(query.limit, context.limits.page)
     groups, total = await context.read(lambda tx: usage.sum_usage(tx, asked, limit), timeout=LONG_TIMEOUT_SECONDS)
