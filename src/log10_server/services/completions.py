@@ -1,4 +1,4 @@
-"""Completions: recorded by rows that come in any order, read, listed and deleted (docs/api.md, "Completions")."""
+"""Completions: recorded from rows that arrive in any order, read, listed and deleted (docs/api.md, "Completions")."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
@@ -18,11 +18,11 @@ from log10_server.strict_json import value, written_texts
 
 
 class Entry:
-    """One row about a completion, with what is derived from its payloads. Without an id it makes a new completion.
+    """One row about a completion. Model and token counts are derived from its payloads when it is made.
 
-    `created_at` is in microseconds and counts where the completion is new. Only an import gives it, and `fills_gaps`:
-    its row is older than what is stored, and only sets what that leaves open. An import may also give `derived`: what
-    was derived where the row comes from.
+    Without an id the row is about a new completion. The other arguments are for imports. `created_at`, in microseconds,
+    is when a new completion was created elsewhere. `fills_gaps` means that the row is older than what is stored, so it
+    only sets fields that are not set. `derived` is what was derived where the row comes from, and replaces deriving it.
     """
 
     __slots__ = ("completion_id", "created_at", "fields", "fills_gaps")
@@ -43,28 +43,28 @@ class Entry:
 
 
 async def log(context: Context, completion_id: str | None, fields: CompletionFields) -> CompletionRow:
-    """Record one row about a completion, and give what is known of it then. Without an id the completion is new."""
+    """Record one row about a completion, and give the completion as it is then. Without an id the completion is new."""
     entry = await context.compute(lambda: Entry(completion_id, fields))
     return await context.record(record, entry)
 
 
 async def log_batch(context: Context, entries: Sequence[Entry]) -> list[str]:
-    """Record many rows, all of them or none, and give the id of each row's completion, in their order."""
+    """Record all rows or, when one is refused, none. Gives the id of each row's completion, in the order of the rows."""
     alone = len(entries) > _MAX_SHARED_ROWS or context.size > _MAX_SHARED_BYTES
     return await context.write(lambda tx: record_all(tx, entries), alone=alone)
 
 
-# A batch beyond these does not share its transaction with the writes of others, which would wait for it.
+# A batch with more than this gets a transaction of its own, so that the writes of others do not wait for it.
 _MAX_SHARED_ROWS = 100
 _MAX_SHARED_BYTES = 1 << 18
 
 
 def record(tx: Tx, entries: Sequence[Entry]) -> list[CompletionRow]:
-    """What is known of each completion after its entry; the entries count in their order.
+    """Record entries in their order, and give the completion of each as it is after that entry.
 
-    Many at once cost little more than one: whatever their number, each table is asked once.
+    Each table is read and written once however many entries there are, so many cost little more than one.
     """
-    known: dict[str, CompletionRow] = {}
+    current: dict[str, CompletionRow] = {}
     instants = tx.clock.several(len(entries))
     ids = [entry.completion_id or uuid7(at) for at, entry in zip(instants, entries, strict=True)]
     store.sessions.ensure(tx, {entry.fields["session_id"] for entry in entries if "session_id" in entry.fields})
@@ -72,34 +72,34 @@ def record(tx: Tx, entries: Sequence[Entry]) -> list[CompletionRow]:
         tx, [entry.completion_id for entry in entries if entry.completion_id is not None]
     )
     results: list[CompletionRow] = []
-    for id, at, entry in zip(ids, instants, entries, strict=True):
-        row = known.get(id) or before.get(id)
-        known[id] = (
-            _new_row(tx, id, at, entry) if row is None else _changed_row(row, _merged_fields(_fields_of(row), entry))
-        )
-        results.append(known[id])
-    store.completions.replace(tx, [row for id, row in known.items() if id in before and row != before[id]])
-    changed = [row for row in known.values() if row.tags != (before[row.id].tags if row.id in before else None)]
-    tags = {row.id: ungraded_index.tags_of(row) for row in changed}
+    for completion_id, created_at, entry in zip(ids, instants, entries, strict=True):
+        row = current.get(completion_id) or before.get(completion_id)
+        row = _new_row(tx, completion_id, created_at, entry) if row is None else _updated_row(row, entry)
+        current[completion_id] = row
+        results.append(row)
+    store.completions.replace(tx, [row for row in current.values() if row.id in before and row != before[row.id]])
+    retagged = [row for row in current.values() if row.tags != (before[row.id].tags if row.id in before else None)]
+    tags = {row.id: ungraded_index.tags_of(row) for row in retagged}
     known_tags = store.feedback_tasks.find_known_tags(tx, set().union(*tags.values()))
-    graded = _remove_from_indexes(tx, [row.id for row in changed if row.id in before])
+    graded = _remove_from_indexes(tx, [row.id for row in retagged if row.id in before])
     with tx.buffered_inserts():
-        store.completions.add(tx, [row for id, row in known.items() if id not in before])
-        _add_to_indexes(tx, changed, tags, known_tags, graded)
+        store.completions.add(tx, [row for row in current.values() if row.id not in before])
+        _add_to_indexes(tx, retagged, tags, known_tags, graded)
     return results
 
 
 def record_all(tx: Tx, entries: Sequence[Entry]) -> list[str]:
-    """Record any number of entries, and give the id of each entry's completion, in their order."""
+    """As `record` for any number of entries, but gives only the ids of their completions."""
     return [row.id for part in _slices(entries) for row in record(tx, part)]
 
 
-# What is given to the database at once is copied on the way, so it is bounded.
+# Rows are copied on their way to the database, so the number and size of those that are sent at once are bounded.
 _SLICE_ROWS = 500
 _SLICE_CHARACTERS = 4 << 20
 
 
 def _slices(entries: Sequence[Entry]) -> Iterator[Sequence[Entry]]:
+    """The entries in slices within the bounds above. An entry that is larger is a slice of its own."""
     start = size = 0
     for number, entry in enumerate(entries):
         fields = entry.fields
@@ -113,25 +113,23 @@ def _slices(entries: Sequence[Entry]) -> Iterator[Sequence[Entry]]:
 
 
 def would_change(tx: Tx, entries: Sequence[Entry]) -> list[bool]:
-    """Whether each of these entries, which have ids, says something that is not stored, nor said by one before it."""
-    known = store.completions.find_many(
+    """For each entry, whether recording it would change what is stored after the entries before it. All have ids."""
+    current = store.completions.find_many(
         tx, {entry.completion_id for entry in entries if entry.completion_id is not None}
     )
-    told = []
+    changes = []
     for entry in entries:
-        id = entry.completion_id or ""
-        row = known.get(id)
-        known[id] = (
-            _new_row(tx, id, tx.now(), entry)
-            if row is None
-            else _changed_row(row, _merged_fields(_fields_of(row), entry))
+        completion_id = entry.completion_id or ""
+        row = current.get(completion_id)
+        current[completion_id] = (
+            _new_row(tx, completion_id, tx.now(), entry) if row is None else _updated_row(row, entry)
         )
-        told.append(row is None or known[id] != row)
-    return told
+        changes.append(row is None or current[completion_id] != row)
+    return changes
 
 
 def get(tx: Tx, completion_id: str) -> CompletionRow:
-    """Raises NotFound."""
+    """A completion by its id. Raises NotFound."""
     row = store.completions.find(tx, completion_id)
     if row is None:
         raise NotFound(f"There is no completion {completion_id!r}.")
@@ -139,11 +137,12 @@ def get(tx: Tx, completion_id: str) -> CompletionRow:
 
 
 def find(tx: Tx, completion_id: str) -> CompletionRow | None:
+    """A completion by its id, or None."""
     return store.completions.find(tx, completion_id)
 
 
 def delete(tx: Tx, completion_id: str) -> None:
-    """It is gone from every list and from what feedback matched; that feedback stays. Raises NotFound."""
+    """Delete a completion. Feedback on it stays, but is no longer linked to it. Raises NotFound."""
     if not store.completions.find_existing_ids(tx, [completion_id]):
         raise NotFound(f"There is no completion {completion_id!r}.")
     store.ungraded.remove_completions(tx, [completion_id])
@@ -154,72 +153,76 @@ def delete(tx: Tx, completion_id: str) -> None:
 def list_newest(
     tx: Tx, tags: Sequence[str], filters: Filters, after: Cursor | None, limit: int
 ) -> tuple[list[CompletionRow], Cursor | None]:
-    """A page of completions that have all of `tags` (none: any) and pass the filters, and where the next one begins."""
+    """A page of completions, newest first, that have all of `tags` and pass the filters; and the cursor of the next page.
+
+    The page begins after the cursor `after`. The cursor of the next page is None on the last one.
+    """
     if tags:
         filters = filters._replace(tag_ids=selectors.find_tag_ids(tx, tags))
     return split_page(store.completions.list_after(tx, filters, after, limit + 1), limit)
 
 
 def list_page(tx: Tx, filters: Filters, offset: int, limit: int) -> list[CompletionRow]:
-    """Completions that pass the filters, newest first, behind the first `offset`."""
+    """Completions that pass the filters, newest first, without the first `offset`."""
     return store.completions.list_page(tx, filters, offset, limit)
 
 
 def count(tx: Tx, filters: Filters) -> int:
+    """How many completions pass the filters."""
     return store.completions.count(tx, filters)
 
 
 def list_of_session(
     tx: Tx, session_id: str, after: Cursor | None, limit: int
 ) -> tuple[list[CompletionRow], Cursor | None]:
-    """A page of a session's completions in the order in which they began, and where the next one begins."""
+    """A page of a session's completions, oldest first, and the cursor of the next page (None on the last one)."""
     return split_page(store.completions.list_in_session(tx, session_id, after, limit + 1), limit)
 
 
 def split_page(rows: list[CompletionRow], limit: int) -> tuple[list[CompletionRow], Cursor | None]:
-    """`rows` were asked for with one more than `limit`, which tells whether there is a next page."""
+    """The first `limit` rows, and the cursor of the next page. A row beyond the limit shows that there is a next page."""
     if len(rows) <= limit:
         return rows, None
     return rows[:limit], Cursor(rows[limit - 1].created_at, rows[limit - 1].id)
 
 
-def _new_row(tx: Tx, id: str, at: int, entry: Entry) -> CompletionRow:
-    said: dict[str, Any] = dict(entry.fields)
-    if "tags" in said:
-        said["tags"] = written_texts(dict.fromkeys(said["tags"]))
-    at = at if entry.created_at is None else entry.created_at
-    return CompletionRow(tx.organization_id, id, at, *map(said.get, CompletionRow._fields[3:]))
+def _new_row(tx: Tx, completion_id: str, created_at: int, entry: Entry) -> CompletionRow:
+    columns: dict[str, Any] = dict(entry.fields)
+    if "tags" in columns:
+        columns["tags"] = written_texts(dict.fromkeys(columns["tags"]))
+    created_at = created_at if entry.created_at is None else entry.created_at
+    return CompletionRow(tx.organization_id, completion_id, created_at, *map(columns.get, CompletionRow._fields[3:]))
+
+
+def _updated_row(row: CompletionRow, entry: Entry) -> CompletionRow:
+    """The stored row after the entry. Model and token counts are derived again where the payloads changed."""
+    stored = _fields_of(row)
+    fields = {**entry.fields, **stored} if entry.fills_gaps else merged(stored, entry.fields)
+    columns = dict(fields)
+    if "tags" in fields:
+        columns["tags"] = written_texts(dict.fromkeys(fields["tags"]))
+    updated = row._replace(**columns)  # type: ignore[arg-type]
+    if (row.request is None and row.response is None) or _of_payloads(updated) == _of_payloads(row):
+        return updated
+    # The entry derived these from its own payloads, but now they must come from the payloads of both rows together.
+    underived: dict[str, Any] = dict.fromkeys(("model", "input_tokens", "output_tokens"))
+    return updated._replace(**{**underived, **derive(updated.request, updated.response)})
 
 
 def _fields_of(row: CompletionRow) -> AllFields:
-    known = {name: said for name, said in zip(row._fields[3:], row[3:], strict=True) if said is not None}
+    fields = {name: column for name, column in zip(row._fields[3:], row[3:], strict=True) if column is not None}
     if row.tags is not None:
-        known["tags"] = value(row.tags)
-    return cast(AllFields, known)
-
-
-def _changed_row(row: CompletionRow, fields: AllFields) -> CompletionRow:
-    said = dict(fields)
-    if "tags" in fields:
-        said["tags"] = written_texts(dict.fromkeys(fields["tags"]))
-    now = row._replace(**said)  # type: ignore[arg-type]
-    if (row.request is None and row.response is None) or _of_payloads(now) == _of_payloads(row):
-        return now
-    # `fields` took these out of its own payloads; they are to be those of what is kept of both rows.
-    unknown: dict[str, Any] = dict.fromkeys(("model", "input_tokens", "output_tokens"))
-    return now._replace(**{**unknown, **derive(now.request, now.response)})
-
-
-def _merged_fields(stored: AllFields, entry: Entry) -> AllFields:
-    return {**entry.fields, **stored} if entry.fills_gaps else merged(stored, entry.fields)
+        fields["tags"] = value(row.tags)
+    return cast(AllFields, fields)
 
 
 def _of_payloads(row: CompletionRow) -> tuple[str | int | None, ...]:
+    """The payloads and what is derived from them."""
     return row.request, row.response, row.model, row.input_tokens, row.output_tokens
 
 
 def _remove_from_indexes(tx: Tx, completion_ids: Sequence[str]) -> set[tuple[str, str]]:
-    """Take these completions out of the index over tags and of what is wanted; gives what is graded of them."""
+    """Remove completions from the tag index and the ungraded index. Gives their (task, completion) pairs that are graded."""
     if not completion_ids:
         return set()
     store.ungraded.remove_completions(tx, completion_ids)
@@ -231,19 +234,19 @@ def _add_to_indexes(
     tx: Tx,
     rows: Sequence[CompletionRow],
     tags: Mapping[str, Sequence[str]],
-    known: KnownTags,
+    known_tags: KnownTags,
     graded: set[tuple[str, str]],
 ) -> None:
-    """Put these completions into the index over tags, and into what is wanted, by the tags that each has now."""
-    keys = store.tags.add_missing(tx, set().union(*tags.values()), known.keys)
-    tag_ids = {id: {keys[tag] for tag in its} for id, its in tags.items()}
+    """Add completions to the tag index and the ungraded index, by the tags that each has now."""
+    keys = store.tags.add_missing(tx, set().union(*tags.values()), known_tags.keys)
+    tag_ids = {completion_id: {keys[tag] for tag in names} for completion_id, names in tags.items()}
     store.completion_tags.add_tags(
         tx,
         [
             CompletionTagRow(row.organization_id, row.id, tag_id, row.created_at)
             for row in rows
-            for tag_id in sorted(tag_ids[row.id])  # what is in order is soon sorted
+            for tag_id in sorted(tag_ids[row.id])  # the database inserts ordered keys faster
         ],
-        known.common,
+        known_tags.common,
     )
-    ungraded_index.add_matching(tx, rows, tag_ids, known.selectors, graded)
+    ungraded_index.add_matching(tx, rows, tag_ids, known_tags.selectors, graded)

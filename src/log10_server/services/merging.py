@@ -1,4 +1,4 @@
-"""What is known of a completion after one more row about it (docs/api.md, "Completions"). Pure."""
+"""The fields of a completion, and how a row merges into what is stored (docs/api.md, "Completions"). No I/O."""
 
 from typing import TypedDict
 
@@ -6,9 +6,9 @@ FINAL = frozenset({"finished", "failed"})
 
 
 class CompletionFields(TypedDict, total=False):
-    """What a row says of a completion; a key that is absent says nothing.
+    """The fields that a row sets. A key that is absent keeps its stored value.
 
-    Payloads are JSON text, `tags` is the list in the order given, `duration` is in seconds. `model` and the token
+    Payloads are JSON text, `tags` is the list in the order in which it was sent, `duration` is in seconds. `model` and the token
     counts are derived from the payloads.
     """
 
@@ -33,7 +33,7 @@ class DerivedFields(TypedDict, total=False):
 
 
 class AllFields(CompletionFields, DerivedFields, total=False):
-    """All that is known of a completion."""
+    """The fields of a row or of a stored completion, with the derived ones."""
 
 
 def merged(stored: AllFields, incoming: AllFields) -> AllFields:

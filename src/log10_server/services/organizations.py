@@ -1,4 +1,4 @@
-"""Organizations and tokens: who may call, and whose data a call reaches (docs/api.md, "Tokens and organizations").
+"""Organizations and tokens: who may call, and whose data they can reach (docs/api.md, "Tokens and organizations").
 
 Only a digest of a token is stored, so its value is shown once and can't be read back.
 """
@@ -73,7 +73,7 @@ def issue_token(
 ) -> IssuedToken:
     """Issue a token for the organization. A `value` is a token that programs already have and keep.
 
-    The `name` is what the feedback of its bearers shows as their author; no two good tokens of an organization share one.
+    The `name` is shown as the author of feedback that is uploaded with the token; no two valid tokens of an organization share one.
     Raises Invalid for a value that can't be sent in a header and for what can't be a name, Conflict for a value that was
     issued before and for a name that is taken.
     """
@@ -81,13 +81,13 @@ def issue_token(
         if not _is_token_name(name):
             raise Invalid.at("/name", f"A token's name has 1 to {_MAX_NAME_BYTES} bytes, all of them printable.")
         if store.has_token_named(connection, organization_id, name):
-            raise Conflict(f"The organization has a good token named {name!r} already.")
+            raise Conflict(f"The organization has a valid token named {name!r} already.")
     if value is None:
         value = TOKEN_PREFIX + secrets.token_urlsafe(_RANDOM_TOKEN_BYTES)
     elif len(value) < _MIN_TOKEN_CHARACTERS or not (value.isascii() and value.isprintable()) or value != value.strip():
         raise Invalid.at(
             "/value",
-            f"A token has at least {_MIN_TOKEN_CHARACTERS} printable ASCII characters, and no blanks around them.",
+            f"A token has at least {_MIN_TOKEN_CHARACTERS} printable ASCII characters, and no spaces around them.",
         )
     if store.find_token(connection, digest(value)) is not None:
         raise Conflict("This token was issued before.")
@@ -104,7 +104,7 @@ def revoke_token(connection: Connection, clock: Clock, token_id: str) -> None:
 
 
 def find_caller(connection: Connection, token: str) -> Caller | None:
-    """Whom this token stands for; None for a token that is unknown or revoked."""
+    """The organization and the actor that a token belongs to; None for a token that is unknown or revoked."""
     owner = store.find_owner(connection, digest(token))
     if owner is None:
         return None
@@ -113,7 +113,7 @@ def find_caller(connection: Connection, token: str) -> Caller | None:
 
 
 def digest(token: str) -> str:
-    """What is stored of a token, and looked up for each call."""
+    """The digest of a token: what is stored of it, and looked up for each call."""
     return sha256(token.encode("utf-8", "surrogateescape")).hexdigest()
 
 

@@ -1,4 +1,4 @@
-"""Sessions: made, or named by a completion (docs/api.md, "Completions")."""
+"""Sessions: created by a call of their own, or by the first completion that names them (docs/api.md, "Completions")."""
 
 from log10_server import store
 from log10_server.clock import uuid7
@@ -8,14 +8,14 @@ from log10_server.store.sessions import SessionRow
 
 
 def create(tx: Tx) -> str:
-    """The id of a new session."""
-    id = uuid7(tx.now())
-    store.sessions.ensure(tx, [id])
-    return id
+    """Create a session and give its id."""
+    session_id = uuid7(tx.now())
+    store.sessions.ensure(tx, [session_id])
+    return session_id
 
 
 def get(tx: Tx, session_id: str) -> SessionRow:
-    """Raises NotFound."""
+    """A session by its id. Raises NotFound."""
     row = store.sessions.find(tx, session_id)
     if row is None:
         raise NotFound(f"There is no session {session_id!r}.")

@@ -1,4 +1,4 @@
-"""Tags, as something to look for (docs/api.md, "Tags and selectors")."""
+"""Tags: searched by name (docs/api.md, "Tags and selectors")."""
 
 from log10_server import store
 from log10_server.db.transaction import Tx
@@ -11,7 +11,7 @@ _MAX_QUERY_CHARACTERS = 8192  # no tag is longer, and SQLite matches no longer p
 def search(tx: Tx, query: str) -> list[TagRow]:
     """Tags whose name contains `query`, ignoring case, the exact name first, then the shortest; 100 at most.
 
-    A blank query gives those that were used last.
+    A blank query gives the tags that were used last.
     """
     if not query.strip():
         return store.completion_tags.list_recently_used_tags(tx, _MAX_RESULTS)
@@ -21,5 +21,5 @@ def search(tx: Tx, query: str) -> list[TagRow]:
 
 
 def find_keys(tx: Tx, names: set[str]) -> dict[str, int]:
-    """The keys of these tags."""
+    """The keys of those of these tags that exist, by name."""
     return store.tags.find_keys(tx, names)

@@ -1,4 +1,7 @@
-"""Usage: how many calls, tokens and seconds, and how many calls succeeded (docs/api.md, "The calls of log10-io"). Days are UTC."""
+"""Usage: how many calls, tokens and seconds, and how many calls succeed (docs/api.md, "The calls of log10-io").
+
+Days begin and end in UTC.
+"""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -12,7 +15,7 @@ from log10_server.store.usage import Group, Sums, Tokens
 
 
 class UsageSelection(NamedTuple):
-    """Which completions count, and what they are grouped by. None narrows nothing; the ends of the time are inclusive.
+    """Which completions to count, and what to group them by. None narrows nothing; both ends of the time are inclusive.
 
     A completion must have all of `tags`. `model` is a model as shown: `unknown` means that no payload names one.
     """
@@ -24,14 +27,14 @@ class UsageSelection(NamedTuple):
     created_to: int | None = None
 
 
-def sum_usage(tx: Tx, asked: UsageSelection, limit: int) -> tuple[list[Sums], Sums]:
+def sum_usage(tx: Tx, selection: UsageSelection, limit: int) -> tuple[list[Sums], Sums]:
     """At most `limit` groups in their order, and all completions together; ungrouped, the one line is the total.
 
     A completion with several tags is in the group of each, and once in the total.
     """
-    filters = _filters(tx, asked.tags, asked.created_from, asked.created_to)
-    groups, total = store.usage.sum_usage(tx, filters, asked.model, asked.group_by, limit)
-    return groups if asked.group_by else [total], total
+    filters = _filters(tx, selection.tags, selection.created_from, selection.created_to)
+    groups, total = store.usage.sum_usage(tx, filters, selection.model, selection.group_by, limit)
+    return groups if selection.group_by else [total], total
 
 
 def success_rate(sums: Sums) -> float | None:
