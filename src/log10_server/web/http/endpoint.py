@@ -6,8 +6,9 @@ can be asked about the caller, rebuilds payloads, and takes longer than the rest
 
 import asyncio
 import inspect
-from collections.abc import Callable, Iterable
-from typing import Annotated, Any, NamedTuple, get_args, get_origin
+from collections.abc import Callable
+from functools import cache
+from typing import Annotated, Any, NamedTuple, get_args, get_origin, get_type_hints
 
 import msgspec
 from fastapi.params import Path, Query
@@ -197,8 +198,16 @@ class Endpoint(APIRoute):
 
 
 def _is_long(answer: Any) -> bool:
-    members: Iterable[Any] = msgspec.structs.astuple(answer) if isinstance(answer, msgspec.Struct) else (answer,)
-    return any(isinstance(member, list) and len(member) > _MANY_ROWS for member in members)
+    if isinstance(answer, msgspec.Struct):
+        return any(len(getattr(answer, name)) > _MANY_ROWS for name in _list_members(type(answer)))
+    return isinstance(answer, list) and len(answer) > _MANY_ROWS
+
+
+@cache
+def _list_members(answer: type[msgspec.Struct]) -> tuple[str, ...]:
+    """The members of an answer that are lists. They are looked up once: most answers have none."""
+    hints = get_type_hints(answer)
+    return tuple(name for name in answer.__struct_fields__ if get_origin(hints[name]) is list)
 
 
 class NoBody(RequestModel):
