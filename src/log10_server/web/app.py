@@ -22,23 +22,27 @@ from log10_server.web.log10 import GRAPHQL, LOG10
 from log10_server.web.public import PUBLIC
 
 _DESCRIPTION = """\
-Log **completions** (one LLM request and its response, with tags and a session), say with **feedback tasks** what
-feedback is wanted on which of them, and upload **feedback** that the task's JSON Schema accepts.
+Log **completions** (an LLM request and its response, with tags and a session), describe in **feedback tasks** what
+feedback you want on which completions, and upload **feedback** that satisfies the JSON Schema of its task.
 
-Every call carries a token of your organization in the header `X-Log10-Token`: press *Authorize*.
-The examples of the first four sections work as they stand: first what makes things, then what reads, changes and
-deletes them. A proposal must be uploaded (`"state": "proposed"`) before it can be rejected.
-Refusals are `application/problem+json`; their `code` is for programs, their `detail` for people.
+Every request needs a token of your organization in the header `X-Log10-Token`: press *Authorize* to enter it.
+You can execute the examples of the first four sections unchanged: first those that create something, then those that
+read and change it, and last those that delete it. Only a proposal, which is feedback uploaded with
+`"state": "proposed"`, can be rejected. Errors are answered as `application/problem+json`: `code` is for programs and
+`detail` for people.
 """
 _TAGS = [
-    {"name": "Completions", "description": "LLM calls: log them, find them, see which want feedback."},
-    {"name": "Sessions", "description": "What a program did in one go."},
-    {"name": "FeedbackTasks", "description": "What feedback is wanted, and on which completions."},
-    {"name": "Feedback", "description": "Values that a task's schema accepts, on completions."},
-    {"name": "TestRuns", "description": "What `pytest --log10` ran: reports, and the completions of each test."},
-    {"name": "Usage", "description": "How many calls, tokens and seconds, and how many calls succeed."},
-    {"name": "Transfer", "description": "Everything of the organization as JSON Lines, to keep or to move."},
-    {"name": "Health", "description": "Whether the server can answer."},
+    {"name": "Completions", "description": "Log LLM calls, find them, and list those that need feedback."},
+    {"name": "Sessions", "description": "Group the completions that belong together, such as those of one run."},
+    {"name": "FeedbackTasks", "description": "Describe what feedback you want, and on which completions."},
+    {"name": "Feedback", "description": "Give feedback on completions, and review proposed feedback."},
+    {
+        "name": "TestRuns",
+        "description": "Read the test runs of `pytest --log10`: reports, and the completions of each test.",
+    },
+    {"name": "Usage", "description": "Count calls, tokens, durations and successes."},
+    {"name": "Transfer", "description": "Export the data of the organization as JSON Lines."},
+    {"name": "Health", "description": "Check whether the server can answer."},
 ]
 
 
