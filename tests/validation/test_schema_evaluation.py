@@ -116,6 +116,7 @@ ITEMS: list[tuple[str, dict[str, Any], list[Any], list[Any]]] = [
     ),
     ("itself, as a schema", {"unevaluatedItems": {"type": "string"}}, [["a"]], [[1], ["a", 1]]),
     ("if and else", {**CLOSED_LIST, "if": {"minItems": 2}, "else": {"items": {}}}, [[1]], [[1, 2]]),
+    ("dependentSchemas is for objects", {**CLOSED_LIST, "dependentSchemas": {"a": {"items": True}}}, [[]], [["a", 1]]),
 ]
 ITEMS_OF_2019: list[tuple[str, dict[str, Any], list[Any], list[Any]]] = [
     ("an array of items", {**CLOSED_LIST, "items": [{}, {}]}, [[1], [1, 2]], [[1, 2, 3]]),

@@ -110,5 +110,5 @@ def _applied_in_place(validator: Any, instance: Any) -> Iterator[Any]:
         if consequence in schema:
             yield validator.evolve(schema=schema[consequence])
     for name, dependent in schema.get("dependentSchemas", {}).items():
-        if name in instance:
+        if isinstance(instance, dict) and name in instance:  # an array may hold the name as an item
             yield validator.evolve(schema=dependent)
