@@ -179,6 +179,15 @@ def test_gzip_of_several_members_is_one_body(foreign: Served, database: Database
     assert answer.status_code == 200, answer.text
 
 
+def test_a_token_with_half_of_a_surrogate_pair_is_unknown(foreign: Served, database: Database) -> None:
+    """It was answered with 500, because such a text can't be encoded in UTF-8."""
+    body = rb'{"event": "e", "api_key": "\ud800"}'
+
+    answer = httpx.post(foreign.url + "/api/projects/p1/events", content=body)
+
+    assert (answer.status_code, list(answer.json())) == (401, ["oops"])
+
+
 def test_log10s_own_paths_do_not_change(foreign: Served, database: Database, organization: Organization) -> None:
     with Api(foreign.url, organization) as api:
         assert api.completion(id="c")["id"] == "c"

@@ -114,7 +114,8 @@ def find_caller(connection: Connection, token: str) -> Caller | None:
 
 def digest(token: str) -> str:
     """The digest of a token: what is stored of it, and looked up for each call."""
-    return sha256(token.encode("utf-8", "surrogateescape")).hexdigest()
+    # A token that stands in a JSON body may hold half of a surrogate pair. It is unknown, and must not be an error.
+    return sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _is_token_name(name: str) -> bool:

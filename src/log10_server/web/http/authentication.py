@@ -5,7 +5,6 @@ path belongs to the dialect with the longest prefix, and what none of them owns 
 """
 
 import asyncio
-import hashlib
 import logging
 import time
 from collections.abc import Sequence
@@ -91,8 +90,8 @@ class AuthenticationMiddleware:
         self._server = server
         self._runtime = runtime
         self._dialects = dialects
-        self._known: dict[bytes, tuple[float, Caller]] = {}
-        self._looking_up: dict[bytes, asyncio.Task[Caller | None]] = {}
+        self._known: dict[str, tuple[float, Caller]] = {}
+        self._looking_up: dict[str, asyncio.Task[Caller | None]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request. Nothing but a defect of the connection itself is raised."""
@@ -152,7 +151,7 @@ class AuthenticationMiddleware:
         return call
 
     async def _find_caller(self, token: str) -> Caller | None:
-        digest = hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
+        digest = organizations.digest(token)
         known = self._known.get(digest)
         if known is not None and known[0] > time.monotonic():
             return known[1]
@@ -162,7 +161,7 @@ class AuthenticationMiddleware:
             looking_up.add_done_callback(_retrieve_exception)
         return await asyncio.shield(looking_up)
 
-    async def _look_up(self, digest: bytes, token: str) -> Caller | None:
+    async def _look_up(self, digest: str, token: str) -> Caller | None:
         began = time.monotonic()
         try:
             caller = await self._runtime.read_short(lambda connection: organizations.find_caller(connection, token))
