@@ -15,6 +15,9 @@ _COMPRESSIONS = frozenset({"gzip", "x-gzip", "deflate", "br", "zstd", "compress"
 # A few bytes may decompress to a great many, so they are decompressed in steps of this many bytes. All steps but the
 # first of a part that came run in a thread: a step of this size takes about a millisecond.
 _DECOMPRESSED_AT_ONCE = 1 << 18
+# gzip allows any number of members, and one that holds nothing takes 20 bytes. Each costs a step, so a body of nothing
+# but such members would keep the server busy for minutes and never reach the limit of its size.
+_MAX_GZIP_MEMBERS = 1000
 
 
 class RequestBody:
@@ -101,6 +104,7 @@ class RequestBody:
 async def _decompressed(parts: AsyncIterator[bytes], most: int) -> AsyncIterator[bytes]:
     """The content of gzip. It may consist of several members, one after the other."""
     size = 0
+    members = 1
     member = _new_member()
     try:
         async for part in parts:
@@ -108,6 +112,9 @@ async def _decompressed(parts: AsyncIterator[bytes], most: int) -> AsyncIterator
             first = True
             while remaining:
                 if member.eof:
+                    members += 1
+                    if members > _MAX_GZIP_MEMBERS:
+                        raise Malformed(f"The body has more than {_MAX_GZIP_MEMBERS} gzip members.")
                     member = _new_member()
                 if first:
                     content = member.decompress(remaining, _DECOMPRESSED_AT_ONCE)
