@@ -13,7 +13,7 @@ from sqlalchemy import text
 
 from log10_server import store
 from log10_server.db import migrations
-from log10_server.db.database import Database
+from log10_server.db.database import Connection, Database
 from log10_server.db.failures import OutcomeUnknown
 from log10_server.db.transaction import Tx
 from log10_server.db.writer import Writer
@@ -504,6 +504,38 @@ def test_a_commit_that_fails_fails_every_work_in_it(database: Database, organiza
 
     asyncio.run(story())
     assert stored(database, organization) == {"c"}
+
+
+def test_a_commit_that_fails_fails_those_works_too_that_were_to_be_done_again_alone(
+    database: Database, organization: Organization, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One was done again on a database that had just been lost, and nobody was answered before that had failed, too."""
+    if database.kind == "sqlite":
+        pytest.skip("only Postgres ends a connection from outside; SQLite would need a disk that fails")
+    commit = database.backend.commit
+    done: list[str] = []
+
+    def clash(tx: Tx) -> str:
+        done.append("clash")
+        return clashing("a", 1)(tx)
+
+    def cut(connection: Connection) -> None:
+        """The connection is ended from outside after the last statement, before the commit."""
+        number = connection.scalar(text("SELECT pg_backend_pid()"))
+        with database.reading() as other:
+            other.execute(text("SELECT pg_terminate_backend(:number, 5000)"), {"number": number})
+        commit(connection)
+
+    def arm(_tx: Tx) -> None:
+        monkeypatch.setattr(database.backend, "commit", cut)
+
+    async def story() -> None:
+        async with lined(database, organization) as line:
+            given = await line.together(line.write(clash), line.write(arm))
+            assert [type(refusal) for refusal in given] == [OutcomeUnknown] * 2
+
+    asyncio.run(story())
+    assert done == ["clash"]
 
 
 def test_a_connection_that_is_lost_before_the_commit_is_made_anew_and_all_is_done_again(

@@ -87,10 +87,10 @@ class Batch:
             self._after_undoing(group.writes, error)
 
     def _after_rollback(self, error: Exception) -> None:
+        self._to_run_alone = []
         if isinstance(error, Unavailable) and not isinstance(error, ConnectionLost):
             _fail(self._writes, error)
         else:
-            self._to_run_alone = []
             self._after_undoing(self._writes, error)
 
     def _after_undoing(self, writes: list[Write], error: Exception) -> None:
