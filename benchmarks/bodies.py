@@ -1,4 +1,4 @@
-"""What is sent: completions as programs log them, with text of a fixed size that is always the same."""
+"""The bodies of requests: completions as programs log them. Their text depends only on its size and a seed."""
 
 import json
 import random
@@ -69,12 +69,12 @@ def log_rows(size: int, number: int) -> tuple[dict[str, Any], dict[str, Any]]:
         "orig_qualname": "ChatCompletion.create",
     }
     frames = [{"file": "app/answer.py", "line": "reply = client.chat(question)", "lineno": 40, "name": "answer"}]
-    said = {**about, "request": json.dumps(request), "tags": common_tags(number)}
+    members = {**about, "request": json.dumps(request), "tags": common_tags(number)}
     return (
-        {"status": "started", **said},
+        {"status": "started", **members},
         {
             "status": "finished",
-            **said,
+            **members,
             "response": json.dumps(response),
             "duration": 1250,
             "stacktrace": json.dumps(frames),

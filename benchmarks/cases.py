@@ -1,4 +1,4 @@
-"""What is measured: for each row of the table how it is asked, by how many clients, and what the goal is."""
+"""The cases that are measured: for each row of the table the requests, the number of clients, and the goal."""
 
 import itertools
 from collections.abc import Callable
@@ -8,7 +8,7 @@ from pathlib import Path
 from benchmarks import bodies
 from benchmarks.loading import load_completions, load_feedback
 from benchmarks.servers import ORGANIZATION
-from benchmarks.wrk import Asked
+from benchmarks.wrk import LoadScript
 from log10_server.db.database import Database
 
 PREPARED = 20_000
@@ -36,28 +36,32 @@ _FEEDBACK = "SELECT count(*) FROM feedback"
 
 @dataclass(frozen=True)
 class Case:
-    """One row. `asked` is given a number that no other run has; `stored` is SQL that counts what one request adds."""
+    """One row of the table.
+
+    `script` is called with a number that is different for each run. `stored` is SQL that counts the rows of which one
+    request adds `each`.
+    """
 
     name: str
     goal: float
     clients: int
-    asked: Callable[[int], Asked]
+    script: Callable[[int], LoadScript]
     stored: str | None = None
     each: int = 1
 
 
 def lists() -> list[Case]:
-    """Measured first, while what is listed is what was prepared."""
+    """The lists. They are measured first, while they contain only what was prepared."""
     names = {
         "/api/v1/feedback": "feedback",
         "/api/v1/completions/ungraded": "ungraded",
         "/api/v1/completions": "completions",
     }
 
-    def asked(path: str) -> Callable[[int], Asked]:
-        return lambda _run: Asked("get.lua", path=f"{path}?limit=50")
+    def script(path: str) -> Callable[[int], LoadScript]:
+        return lambda _run: LoadScript("get.lua", path=f"{path}?limit=50")
 
-    return [Case(f"list 50 {names[path]}", 0.5, 32, asked(path)) for path in LISTS]
+    return [Case(f"list 50 {names[path]}", 0.5, 32, script(path)) for path in LISTS]
 
 
 def writes(folder: Path) -> list[Case]:
@@ -68,11 +72,11 @@ def writes(folder: Path) -> list[Case]:
     finished = str(bodies.write_lines(folder / "finished.jsonl", (row for _, row in rows)))
     graded = str(bodies.write_lines(folder / "feedback.jsonl", map(feedback_on, range(PREPARED))))
 
-    def logged(run: int) -> Asked:
-        return Asked("log_rows.lua", ("/api/completions/", started, finished, str(run)))
+    def logged(run: int) -> LoadScript:
+        return LoadScript("log_rows.lua", ("/api/completions/", started, finished, str(run)))
 
-    def uploaded(_run: int) -> Asked:
-        return Asked("post.lua", ("/api/v1/feedback", graded))
+    def uploaded(_run: int) -> LoadScript:
+        return LoadScript("post.lua", ("/api/v1/feedback", graded))
 
     return [
         Case("create 2.5 KB, 32 clients", 0.6, 32, create, _COMPLETIONS),
@@ -83,12 +87,12 @@ def writes(folder: Path) -> list[Case]:
     ]
 
 
-def created(folder: Path, size: int) -> Callable[[int], Asked]:
+def created(folder: Path, size: int) -> Callable[[int], LoadScript]:
     """Creates a completion of `size` bytes with three tags."""
     count = bodies.USERS if size < 10_000 else bodies.USERS // 10
     values = (bodies.completion(size, number, bodies.common_tags(number)) for number in range(count))
     file = str(bodies.write_lines(folder / f"completions-{size}.jsonl", values))
-    return lambda _run: Asked("post.lua", ("/api/v1/completions", file))
+    return lambda _run: LoadScript("post.lua", ("/api/v1/completions", file))
 
 
 def batches(folder: Path, size: int) -> Case:
@@ -98,8 +102,8 @@ def batches(folder: Path, size: int) -> Case:
         rows = range(number * BATCH_ROWS, (number + 1) * BATCH_ROWS)
         values = (bodies.completion(size, row, bodies.common_tags(row)) for row in rows)
         files.append(str(bodies.write_lines(folder / f"batch-{number}.jsonl", values)))
-    asked = Asked("batch.lua", (BATCH_PATH, *files))
-    return Case("bulk ingest, rows", 0.5, 2, lambda _run: asked, _COMPLETIONS, each=BATCH_ROWS)
+    script = LoadScript("batch.lua", (BATCH_PATH, *files))
+    return Case("bulk ingest, rows", 0.5, 2, lambda _run: script, _COMPLETIONS, each=BATCH_ROWS)
 
 
 def feedback_on(number: int) -> dict[str, object]:

@@ -54,16 +54,16 @@ def _throughput(by_clients: dict[str, dict[str, float]]) -> None:
 
 
 def _growth(operations: list[dict[str, Any]]) -> None:
-    """Only what has a goal and is a time; what does not grow is a level line."""
-    wanted = [one for one in operations if one["unit"] == "ms" and one["goal"]]
-    databases = list(dict.fromkeys(one["database"] for one in wanted))
+    """Draw the operations that are measured in time and have a goal. The line of one that does not grow is level."""
+    shown = [operation for operation in operations if operation["unit"] == "ms" and operation["goal"]]
+    databases = list(dict.fromkeys(operation["database"] for operation in shown))
     figure, panels = plt.subplots(1, len(databases), figsize=(5 * len(databases), 6), sharey=True, squeeze=False)
     for panel, database in zip(panels[0], databases, strict=True):
         panel.set_prop_cycle(color=mpl.colormaps["tab20"].colors)
-        for one in wanted:
-            if one["database"] == database:
-                sizes = [int(size) for size in one["at"]]
-                panel.plot(sizes, list(one["at"].values()), "o-", markersize=3, label=one["operation"])
+        for operation in shown:
+            if operation["database"] == database:
+                sizes = [int(size) for size in operation["at"]]
+                panel.plot(sizes, list(operation["at"].values()), "o-", markersize=3, label=operation["operation"])
         panel.set_xscale("log")
         panel.set_xticks(sizes, [number(size, 0) for size in sizes])
         panel.minorticks_off()

@@ -1,4 +1,4 @@
-"""The databases that are measured: a SQLite file, and a private Postgres as it is when nobody has configured it."""
+"""The databases that are measured: a SQLite file, and a private Postgres with its default configuration."""
 
 import sqlite3
 import warnings
@@ -95,8 +95,8 @@ class PrivatePostgres(Holder):
         self._server = get_server(folder / "postgres", postgres_version=max(POSTGRES_VERSIONS))
         with psycopg.connect(str(self._server.get_uri())) as connection:
             for setting in ("fsync", "synchronous_commit"):
-                if (said := connection.execute(f"SHOW {setting}".encode()).fetchone()) != ("on",):
-                    raise CantMeasure(f"{setting} of Postgres is {said}: that would measure another promise.")
+                if (row := connection.execute(f"SHOW {setting}".encode()).fetchone()) != ("on",):
+                    raise CantMeasure(f"{setting} of Postgres is {row}, so its commits would not be durable.")
 
     def url(self, name: str) -> str:
         with psycopg.connect(str(self._server.get_uri()), autocommit=True) as admin:
@@ -111,11 +111,11 @@ class PrivatePostgres(Holder):
 
     def version(self) -> str:
         with self.connected("postgres") as connection:
-            (said,) = connection.execute("SHOW server_version").fetchone() or ("?",)
-        return f"Postgres {said}"
+            (version,) = connection.execute("SHOW server_version").fetchone() or ("?",)
+        return f"Postgres {version}"
 
     def cpu(self) -> float | None:
-        """Those that have ended count among the first one's children."""
+        """The CPU time of all its processes. Those that have ended are counted by the first process, their parent."""
         total = 0.0
         for process in self._processes():
             try:

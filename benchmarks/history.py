@@ -1,7 +1,8 @@
-"""The long history that `scale` builds: which tags, tasks and feedback there are, all of it a function of numbers.
+"""The long history that `scale` builds: its tags, tasks and feedback. All of it is computed from the completions' numbers.
 
-A completion has one of two tags of which each is on a half, one of two shares, and one of 200 users. Every second user
-has a task, so a half of all completions are wanted by one; all of these are graded, but for fifty old ones.
+A completion has three tags: `half:a` or `half:b`, `share:30` or `share:70` (on 30 % and 70 % of all), and one of 200
+users. Every second user has a task that wants the user's completions, so half of all completions need feedback. All of
+these have feedback, except for fifty old ones.
 """
 
 import itertools
@@ -18,12 +19,13 @@ from benchmarks.options import CantMeasure
 from benchmarks.servers import ORGANIZATION
 from log10_server.db.database import Database
 
-LEAST = 10_000
+MIN_SIZE = 10_000
 USERS = 200
 TASKS = 100
 LEFT_UNGRADED = 50
 BOTH_HALVES = 10
-NOBODY = ("half:a", "share:70", "user:199")  # tags of what is made while measuring: no task wants it
+# The tags of completions that are created while measuring. No task wants them.
+UNWANTED_TAGS = ("half:a", "share:70", "user:199")
 
 _UPLOADS_AT_ONCE = 2
 _VALUES = '{"grade":4,"note":"Names the right day."}'
@@ -31,7 +33,7 @@ _VALUES = '{"grade":4,"note":"Names the right day."}'
 
 def tags(number: int) -> list[str]:
     halves = ["half:b"] if number % 2 else ["half:a"]
-    if number < LEAST and number % (LEAST // BOTH_HALVES) == 0:
+    if number < MIN_SIZE and number % (MIN_SIZE // BOTH_HALVES) == 0:
         halves.append("half:b")
     return [*halves, "share:30" if is_of_share_30(number) else "share:70", f"user:{number % USERS}"]
 
@@ -47,8 +49,9 @@ def make_tasks(client: Client) -> None:
     client.done("POST", "/api/v1/feedback_task", task("measured", ["nothing has this"]))
 
 
-def task(id: str, selector: list[str]) -> dict[str, Any]:
-    return {**TASK, "id": id, "completion_tags_selector": selector}
+def task(task_id: str, selector: list[str]) -> dict[str, Any]:
+    """The upload of a task that wants feedback on the completions with these tags."""
+    return {**TASK, "id": task_id, "completion_tags_selector": selector}
 
 
 def grow(client: Client, database: Database, numbers: range, size: int) -> bool:
@@ -65,15 +68,15 @@ def grow(client: Client, database: Database, numbers: range, size: int) -> bool:
 def check(client: Client, size: int) -> None:
     """Look at a sample by the API. Raises CantMeasure when something is not as it was meant."""
     for number in range(0, size, max(1, size // 50)):
-        said = client.done("GET", f"/api/v1/completions/{completion_id(number)}").json()
-        about = client.done(
+        completion = client.done("GET", f"/api/v1/completions/{completion_id(number)}").json()
+        page = client.done(
             "GET", f"/api/v1/feedback?completion_id={completion_id(number)}&task_id=task-{number % USERS}"
         )
-        given = len(about.json()["feedback"])
-        if said["tags"] != tags(number) or given != int(_is_graded(number)):
-            raise CantMeasure(f"The loaded completion {number} has the tags {said['tags']} and {given} feedback.")
+        count = len(page.json()["feedback"])
+        if completion["tags"] != tags(number) or count != int(_is_graded(number)):
+            raise CantMeasure(f"The loaded completion {number} has the tags {completion['tags']} and {count} feedback.")
     left = {row["id"] for row in client.done("GET", "/api/v1/completions/ungraded?limit=1000").json()["completions"]}
-    if left != {completion_id(number) for number in range(LEAST) if _is_left(number)}:
+    if left != {completion_id(number) for number in range(MIN_SIZE) if _is_left(number)}:
         raise CantMeasure(f"What is left ungraded is not what was meant: {len(left)}.")
 
 
@@ -83,8 +86,8 @@ def _upload(url: str, numbers: range, size: int) -> None:
 
     def line(number: int) -> str:
         request, response = texts[number % len(texts)]
-        said = f'"id":"{completion_id(number)}","tags":{bodies.text(tags(number))},"kind":"chat","duration":1.25'
-        return f'{{{said},"request":{request},"response":{response}}}\n'
+        members = f'"id":"{completion_id(number)}","tags":{bodies.text(tags(number))},"kind":"chat","duration":1.25'
+        return f'{{{members},"request":{request},"response":{response}}}\n'
 
     def send(clients: SimpleQueue[Client], some: range) -> None:
         client = clients.get()
@@ -115,7 +118,7 @@ def _is_graded(number: int) -> bool:
 
 
 def _is_left(number: int) -> bool:
-    return number < LEAST and number % USERS == 17
+    return number < MIN_SIZE and number % USERS == 17
 
 
 def newest_of_share_30(size: int, count: int) -> list[str]:

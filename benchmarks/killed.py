@@ -1,4 +1,4 @@
-"""Kills the server, or all of Postgres, in the middle of a load, and looks for everything that was acknowledged."""
+"""Kills the server, or all of Postgres, under load, and checks that everything that was acknowledged is stored."""
 
 import time
 from pathlib import Path
@@ -7,7 +7,7 @@ from benchmarks import bodies, wrk
 from benchmarks.databases import POSTGRES, Holder, PrivatePostgres
 from benchmarks.options import CantMeasure
 from benchmarks.servers import TOKEN, ours
-from benchmarks.wrk import Asked
+from benchmarks.wrk import LoadScript
 
 NAME = "killed"
 _SECONDS = 4
@@ -28,8 +28,8 @@ def survived(holder: Holder, folder: Path, kill_database: bool) -> int:
     prefix = f"run-{time.time_ns()}-"
     server = ours(f"killed-{holder.kind}", holder.url(NAME), folder)
     try:
-        asked = Asked("noted.lua", ("/api/v1/completions/", str(lines), str(noted), prefix))
-        with wrk.started(server.url, TOKEN, asked, 32, _SECONDS) as load:
+        load_script = LoadScript("noted.lua", ("/api/v1/completions/", str(lines), str(noted), prefix))
+        with wrk.start(server.url, TOKEN, load_script, 32, _SECONDS) as load:
             time.sleep(_KILLED_AFTER)
             if kill_database and isinstance(holder, PrivatePostgres):
                 holder.kill()

@@ -84,6 +84,9 @@ class FeedbackOut(BaseModel):
     comment: str
     completions_summary: str
     state: str
+    author: str | None = None
+    author_id: str | None = None
+    author_kind: str | None = None
 
 
 class CompletionsOut(BaseModel):

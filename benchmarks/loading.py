@@ -1,4 +1,4 @@
-"""Fills a database with much history, by the services themselves: so all tables are as a server would have left them."""
+"""Fills a database with a long history by calling the services, so that all tables are as a server would leave them."""
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
@@ -26,8 +26,8 @@ def load_completions(
 
     def entry(number: int) -> Entry:
         request, response = texts[number % len(texts)]
-        said: dict[str, Any] = {"request": request, "response": response, "kind": "chat", "duration": 1.25}
-        fields = {**said, "tags": list(tags_of(number))}
+        fields: dict[str, Any] = {"request": request, "response": response, "kind": "chat", "duration": 1.25}
+        fields["tags"] = list(tags_of(number))
         return Entry(completion_id(number), cast(CompletionFields, fields))
 
     for some in _in_pieces(map(entry, numbers)):

@@ -1,4 +1,4 @@
-"""What the figures were measured on: without it they mean nothing."""
+"""Describes the machine and the versions that were measured, because figures from different ones can't be compared."""
 
 import os
 import platform
@@ -27,7 +27,7 @@ def described(options: Options, holders: list[Holder]) -> dict[str, Any]:
     }
 
 
-def line(machine: dict[str, Any]) -> str:
+def describe_in_a_line(machine: dict[str, Any]) -> str:
     """The same in one line for people."""
     versions = ", ".join(machine["databases"])
     return (
@@ -38,7 +38,7 @@ def line(machine: dict[str, Any]) -> str:
 
 def _cpu() -> str:
     about = Path("/proc/cpuinfo")
-    for said in about.read_text().splitlines() if about.exists() else []:
-        if said.startswith("model name"):
-            return said.partition(":")[2].strip()
+    for line in about.read_text().splitlines() if about.exists() else []:
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()

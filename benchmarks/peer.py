@@ -1,7 +1,7 @@
 """A peer for comparison: Arize Phoenix, which keeps traces of LLM calls, in an environment of its own.
 
-It takes OTLP, so a completion comes as a span with the same payloads. Its answer is no promise: spans are stored some
-time later, so the row says how many were, and when the last one was.
+It accepts OTLP, so a completion is sent as a span with the same payloads. It answers before it has stored a span, so the
+row also says how many spans were stored in the end, and how long that took.
 """
 
 import sqlite3
@@ -13,7 +13,7 @@ from pathlib import Path
 from benchmarks import bodies, wrk
 from benchmarks.options import CantMeasure
 from benchmarks.servers import TOKEN, Server, free_port
-from benchmarks.wrk import Asked, Load
+from benchmarks.wrk import Load, LoadScript
 
 PHOENIX = "phoenix"
 CLIENTS = 32
@@ -46,8 +46,8 @@ class Peer:
     def load(self, seconds: int) -> Load:
         """A run. Raises CantMeasure when one span was refused."""
         seed = str(time.time_ns() % 2**31)
-        asked = Asked("span.lua", ("/v1/traces", self._span, str(self._ids_at), seed))
-        return wrk.run(self.server.url, TOKEN, asked, CLIENTS, seconds)
+        load_script = LoadScript("span.lua", ("/v1/traces", self._span, str(self._ids_at), seed))
+        return wrk.run(self.server.url, TOKEN, load_script, CLIENTS, seconds)
 
     def stored(self) -> tuple[int, float]:
         """How many spans there are once no more come, and how many seconds that took."""
@@ -68,7 +68,7 @@ class Peer:
 def _write_span(file: Path) -> int:
     """An export of one span that holds a completion of 2.5 KB. Gives where its two ids lie: trace (16 bytes), span (8)."""
     request, response = map(bodies.text, bodies.payloads(2500, 1))
-    said = {
+    attribute_values = {
         "openinference.span.kind": "LLM",
         "llm.model_name": "gpt-4o",
         "input.value": request,
@@ -76,7 +76,9 @@ def _write_span(file: Path) -> int:
     }
     now = time.time_ns()
     trace, span = b"T" * 16, b"S" * 8
-    attributes = b"".join(_field(9, _text(1, key) + _field(2, _text(1, value))) for key, value in said.items())
+    attributes = b"".join(
+        _field(9, _text(1, key) + _field(2, _text(1, value))) for key, value in attribute_values.items()
+    )
     times = struct.pack("<BQBQ", 7 << 3 | 1, now, 8 << 3 | 1, now + 10**9)
     body = _field(1, trace) + _field(2, span) + _text(5, "completion") + bytes([6 << 3, 3]) + times + attributes
     export = _field(1, _field(1, b"") + _field(2, _field(2, body)))

@@ -13,13 +13,15 @@ FOLDER = Path(__file__).parent / "results"
 def written(name: str, title: str, about: dict[str, Any], cells: Cells, result: dict[str, Any]) -> None:
     """`NAME.md` and `NAME.json` in the folder of results; the table is printed, too."""
     FOLDER.mkdir(exist_ok=True)
-    (FOLDER / f"{name}.md").write_text(f"# {title}\n\n{machine.line(about)}\n\n{markdown(cells)}\n")
+    (FOLDER / f"{name}.md").write_text(f"# {title}\n\n{machine.describe_in_a_line(about)}\n\n{markdown(cells)}\n")
     (FOLDER / f"{name}.json").write_text(json.dumps({"machine": about, **result}, indent=1) + "\n")
-    print(f"\n{title}\n{machine.line(about)}\n\n{aligned(cells)}\n\nWritten: benchmarks/results/{name}.md and .json")
+    print(
+        f"\n{title}\n{machine.describe_in_a_line(about)}\n\n{aligned(cells)}\n\nWritten: benchmarks/results/{name}.md and .json"
+    )
 
 
 def read(name: str) -> dict[str, Any] | None:
-    """What was written last; None when there is nothing."""
+    """The result that was written last under this name; None when there is none."""
     file = FOLDER / f"{name}.json"
-    found: dict[str, Any] | None = json.loads(file.read_text()) if file.exists() else None
-    return found
+    result: dict[str, Any] | None = json.loads(file.read_text()) if file.exists() else None
+    return result

@@ -50,7 +50,7 @@ def measure(options: Options, folder: Path) -> None:
 
     Raises CantMeasure for what failed on the way, once everything else is measured and written.
     """
-    found: list[Growth] = []
+    growths: list[Growth] = []
     failed: list[str] = []
     about: dict[str, Any] = {}
     for kind in options.databases:
@@ -68,10 +68,12 @@ def measure(options: Options, folder: Path) -> None:
                 scale.measure()
             except CantMeasure as error:
                 failed.append(f"{kind}: {error}")
-            found += scale.found.values()
+            growths += scale.growths.values()
         shutil.rmtree(place, ignore_errors=True)
     about |= {"size": options.size, "bytes": options.bytes, "calls": options.calls}
-    results.written(NAME, "Cost as history grows", about, _cells(found), {"growth": [asdict(one) for one in found]})
+    results.written(
+        NAME, "Cost as history grows", about, _cells(growths), {"growth": [asdict(growth) for growth in growths]}
+    )
     if failed:
         raise CantMeasure("\n".join(failed))
 
@@ -82,13 +84,14 @@ class Scale:
     def __init__(self, options: Options, holder: Holder, server: Server) -> None:
         self.options, self.holder, self.server = options, holder, server
         self.client = Client(server.url)
-        self.found: dict[str, Growth] = {}
+        self.growths: dict[str, Growth] = {}
 
     def measure(self) -> None:
         """All figures at all sizes."""
         history.make_tasks(self.client)
         sizes = sorted(
-            {size for size in (history.LEAST, 10 * history.LEAST) if size < self.options.size} | {self.options.size}
+            {size for size in (history.MIN_SIZE, 10 * history.MIN_SIZE) if size < self.options.size}
+            | {self.options.size}
         )
         for before, size in pairwise([0, *sizes]):
             self._grow(range(before, size))
@@ -99,7 +102,7 @@ class Scale:
         self.client.close()
 
     def _note(self, operation: str, size: int, figure: float, unit: str = "ms", goal: float | None = GOAL) -> None:
-        self.found.setdefault(operation, Growth(operation, self.holder.kind, unit, goal)).at[size] = figure
+        self.growths.setdefault(operation, Growth(operation, self.holder.kind, unit, goal)).at[size] = figure
 
     def _grow(self, numbers: range) -> None:
         _say(f"{self.holder.kind}: loading up to {numbers.stop}")
@@ -133,7 +136,7 @@ class Scale:
 
     def _large(self, size: int) -> None:
         """Apart from the others, so that their lists hold no large rows."""
-        body = bodies.completion(50_000, 1, history.NOBODY)
+        body = bodies.completion(50_000, 1, history.UNWANTED_TAGS)
         took = [self.client.done("POST", "/api/v1/completions", body).seconds for _ in range(self.options.calls)]
         self._note("create 50 KB", size, statistics.median(took) * 1000)
 
@@ -142,30 +145,30 @@ class Scale:
         expected = history.how_many_of_share_30(size)
         made, at_once, deep, others = [], [], [], []
         for turn in range(_TASKS_MADE):
-            id = f"share-{size}-{turn}"
+            task_id = f"share-{size}-{turn}"
             with _Writing(self.server.url, self.options.bytes) as writing:
-                body = history.task(id, ["share:30"])
+                body = history.task(task_id, ["share:30"])
                 made.append(self.client.done("POST", "/api/v1/feedback_task", body).seconds)
-                answer = self.client.done("GET", f"/api/v1/completions/ungraded?task_id={id}&limit=50")
+                answer = self.client.done("GET", f"/api/v1/completions/ungraded?task_id={task_id}&limit=50")
                 at_once.append(answer.seconds)
                 listed = [row["id"] for row in answer.json()["completions"]]
                 if listed != history.newest_of_share_30(size, 50):
-                    raise CantMeasure(f"{id}: the list of its ungraded completions is wrong just after it was made.")
-                deep.append(self._until_filled(id, expected))
+                    raise CantMeasure(f"{task_id}: its list of ungraded completions is wrong just after its creation.")
+                deep.append(self._until_filled(task_id, expected))
             others += writing.took
-            self.client.done("PATCH", f"/api/v1/feedback_task/{id}", {"archived": True})
+            self.client.done("PATCH", f"/api/v1/feedback_task/{task_id}", {"archived": True})
         self._note("make a task that wants 30 %", size, statistics.median(made) * 1000)
         self._note("its ungraded list at once", size, statistics.median(at_once) * 1000)
         self._note("until its ungraded list ends where it should", size, statistics.median(deep) * 1000, goal=None)
         self._note("create meanwhile, slowest", size, max(others) * 1000, goal=None)
 
-    def _until_filled(self, id: str, expected: int) -> float:
+    def _until_filled(self, task_id: str, expected: int) -> float:
         """Seconds until the end of the list is where it should be. Raises CantMeasure after a minute."""
         began = time.monotonic()
-        path = f"/api/v1/completions/ungraded?task_id={id}&limit=50&offset={expected - 1}"
+        path = f"/api/v1/completions/ungraded?task_id={task_id}&limit=50&offset={expected - 1}"
         while len(self.client.done("GET", path).json()["completions"]) != 1:
             if time.monotonic() > began + 60:
-                raise CantMeasure(f"{id}: its ungraded list has no end after {expected}.")
+                raise CantMeasure(f"{task_id}: its ungraded list has no end after {expected}.")
             time.sleep(0.2)
         return time.monotonic() - began
 
@@ -180,7 +183,7 @@ class Scale:
 
 
 class _Writing:
-    """Somebody else who creates completions, one after the other, with a connection of their own."""
+    """Another client, which creates completions one after the other in a thread with a connection of its own."""
 
     def __init__(self, url: str, size: int) -> None:
         self.took: list[float] = []
@@ -200,7 +203,7 @@ class _Writing:
 
     def _write(self, url: str, size: int) -> None:
         client = Client(url)
-        body = bodies.completion(size, 1, history.NOBODY)
+        body = bodies.completion(size, 1, history.UNWANTED_TAGS)
         try:
             while not self._enough.is_set():
                 self.took.append(client.done("POST", "/api/v1/completions", body).seconds)
@@ -212,10 +215,10 @@ class _Writing:
 def _operations(size: int) -> dict[str, Operation]:
     """Each is called with a word that no other call has; those of one word come in this order."""
     started, finished = bodies.log_rows(size, 1)
-    started, finished = {**started, "tags": history.NOBODY}, {**finished, "tags": history.NOBODY}
+    started, finished = {**started, "tags": history.UNWANTED_TAGS}, {**finished, "tags": history.UNWANTED_TAGS}
 
     def create(client: Client, word: str) -> float:
-        body = bodies.completion(size, 1, [*history.NOBODY, f"own:{word}"])
+        body = bodies.completion(size, 1, [*history.UNWANTED_TAGS, f"own:{word}"])
         return client.done("POST", "/api/v1/completions", body).seconds
 
     def start(client: Client, word: str) -> float:
@@ -264,26 +267,28 @@ def _operations(size: int) -> dict[str, Operation]:
 
 
 def _batch(client: Client, size: int) -> float:
-    lines = [bodies.completion(size, row, history.NOBODY) for row in range(_SMALL_BATCH)]
+    lines = [bodies.completion(size, row, history.UNWANTED_TAGS) for row in range(_SMALL_BATCH)]
     body = "".join(f"{text}\n" for text in map(bodies.text, lines))
     return client.done("POST", BATCH_PATH, body, media_type="application/x-ndjson").seconds
 
 
-def _cells(found: Sequence[Growth]) -> list[Sequence[str]]:
-    sizes = sorted({size for one in found for size in one.at})
+def _cells(growths: Sequence[Growth]) -> list[Sequence[str]]:
+    sizes = sorted({size for growth in growths for size in growth.at})
     head = ["operation", "database", *(number(size, 0) for size in sizes), "unit", "factor", "goal", ""]
-    return [head, *(_shown(one, sizes) for one in found)]
+    return [head, *(_row(growth, sizes) for growth in growths)]
 
 
-def _shown(one: Growth, sizes: Sequence[int]) -> list[str]:
-    met = "" if one.goal is None or one.factor is None else "met" if one.factor <= one.goal else "missed"
+def _row(growth: Growth, sizes: Sequence[int]) -> list[str]:
+    met = ""
+    if growth.goal is not None and growth.factor is not None:
+        met = "met" if growth.factor <= growth.goal else "missed"
     return [
-        one.operation,
-        one.database,
-        *(number(one.at.get(size)) for size in sizes),
-        one.unit,
-        number(one.factor),
-        "" if one.goal is None else f"≤ {one.goal}",
+        growth.operation,
+        growth.database,
+        *(number(growth.at.get(size)) for size in sizes),
+        growth.unit,
+        number(growth.factor),
+        "" if growth.goal is None else f"≤ {growth.goal}",
         met,
     ]
 

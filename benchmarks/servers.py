@@ -74,7 +74,7 @@ class Server:
                 return
             time.sleep(0.05)
         self.process.kill()
-        raise CantMeasure(f"{self.name} does not answer; it said:\n{self.log.read_text()}")
+        raise CantMeasure(f"{self.name} does not answer. Its output:\n{self.log.read_text()}")
 
 
 def ours(name: str, database_url: str, folder: Path) -> Server:

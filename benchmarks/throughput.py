@@ -33,6 +33,7 @@ class Subject(NamedTuple):
 
     @property
     def kind(self) -> str:
+        """The kind of its database."""
         return self.holder.kind
 
 
@@ -78,13 +79,13 @@ class Bench:
 
     def _throughput(self, case: Case) -> None:
         _say(case.name)
-        found: dict[str, list[tuple[Load, Load, Cost]]] = {subject.kind: [] for subject in self.subjects}
+        measured: dict[str, list[tuple[Load, Load, Cost]]] = {subject.kind: [] for subject in self.subjects}
         for _ in range(self.options.rounds):
             for subject in self.subjects:
                 bare, _ = self._load(self.limit, None, case)
                 load, cost = self._load(subject.server, subject.holder, case)
-                found[subject.kind].append((bare, load, cost))
-        for kind, rounds in found.items():
+                measured[subject.kind].append((bare, load, cost))
+        for kind, rounds in measured.items():
             row = row_of(case.name, kind, rounds)
             row.ratio = statistics.median(load.rate / bare.rate for bare, load, _ in rounds)
             row.goal, row.met = case.goal, row.ratio >= case.goal
@@ -178,10 +179,10 @@ class Bench:
     def _load(self, server: Server, holder: Holder | None, case: Case, seconds: int | None = None) -> tuple[Load, Cost]:
         """A warm-up and a run. Raises CantMeasure when not all that was acknowledged is stored."""
         before = holder.number(NAME, case.stored) if holder and case.stored else 0
-        warm_up = wrk.run(server.url, TOKEN, case.asked(self._next_run()), case.clients, WARM_UP)
+        warm_up = wrk.run(server.url, TOKEN, case.script(self._next_run()), case.clients, WARM_UP)
         server.reset_peak()
         cpu, database_cpu = server.cpu(), holder.cpu() if holder else None
-        load = wrk.run(server.url, TOKEN, case.asked(self._next_run()), case.clients, seconds or self.options.seconds)
+        load = wrk.run(server.url, TOKEN, case.script(self._next_run()), case.clients, seconds or self.options.seconds)
         cpu = server.cpu() - cpu
         database_cpu = None if holder is None or database_cpu is None else (holder.cpu() or 0) - database_cpu
         if holder and case.stored:

@@ -1,4 +1,4 @@
-"""Load by `wrk`: one thread of it, so that it takes little from a server on the same machine."""
+"""Runs the load tool `wrk` with one thread, so that it takes little CPU from the server on the same machine."""
 
 import json
 import re
@@ -13,7 +13,7 @@ SCRIPTS = Path(__file__).parent / "load"
 
 
 class Load(NamedTuple):
-    """What a run did. All `requests` were answered with 2xx; latencies are in milliseconds."""
+    """The result of a run. All `requests` were answered with 2xx; `p50` and `p99` are latencies in milliseconds."""
 
     requests: int
     seconds: float
@@ -22,11 +22,12 @@ class Load(NamedTuple):
 
     @property
     def rate(self) -> float:
+        """Requests per second."""
         return self.requests / self.seconds
 
 
-class Asked(NamedTuple):
-    """How a run asks: a script of `load/` with its arguments, and the path for those that only get."""
+class LoadScript(NamedTuple):
+    """A script of `load/` with its arguments. `path` is for scripts that only send GET requests."""
 
     script: str
     arguments: tuple[str, ...] = ()
@@ -34,32 +35,34 @@ class Asked(NamedTuple):
 
 
 def check_there() -> None:
-    """Raises CantMeasure without the tool."""
+    """Raises CantMeasure when the tool is not installed."""
     if shutil.which("wrk") is None:
         raise CantMeasure(
-            "The load tool wrk is not there. On Debian and Ubuntu: apt install wrk; on macOS: brew install wrk."
+            "The load tool wrk is not installed. On Debian and Ubuntu: apt install wrk; on macOS: brew install wrk."
         )
 
 
-def run(url: str, token: str, asked: Asked, clients: int, seconds: int) -> Load:
-    """Raises CantMeasure when one answer was not 2xx: such a run measures nothing."""
-    with started(url, token, asked, clients, seconds) as process:
-        said, _ = process.communicate()
-    found = re.search(r"^RESULT (.*)$", said, re.M)
-    if process.returncode != 0 or found is None:
-        raise CantMeasure(f"wrk ended with {process.returncode} on {url}{asked.path} ({asked.script}):\n{said}")
-    result = json.loads(found[1])
+def run(url: str, token: str, load_script: LoadScript, clients: int, seconds: int) -> Load:
+    """Run a script. Raises CantMeasure when an answer was not 2xx, since the figures would mean nothing."""
+    with start(url, token, load_script, clients, seconds) as process:
+        output, _ = process.communicate()
+    match = re.search(r"^RESULT (.*)$", output, re.M)
+    if process.returncode != 0 or match is None:
+        raise CantMeasure(
+            f"wrk ended with {process.returncode} on {url}{load_script.path} ({load_script.script}):\n{output}"
+        )
+    result = json.loads(match[1])
     if result["refused"] or result["broken"] or not result["requests"]:
         raise CantMeasure(
-            f"{asked.script} {' '.join(asked.arguments)} on {url}{asked.path}: of {result['requests']} requests "
-            f"{result['refused']} were refused and {result['broken']} had no answer."
+            f"{load_script.script} {' '.join(load_script.arguments)} on {url}{load_script.path}: of "
+            f"{result['requests']} requests {result['refused']} were refused and {result['broken']} had no answer."
         )
     return Load(result["requests"], result["microseconds"] / 1e6, result["p50"] / 1000, result["p99"] / 1000)
 
 
-def started(url: str, token: str, asked: Asked, clients: int, seconds: int) -> subprocess.Popen[str]:
-    """The tool at work; what it prints comes through its pipe."""
-    command = ["wrk", "-t1", f"-c{clients}", f"-d{seconds}s", "--timeout", "60s", "-s", asked.script]
-    command += ["-H", f"X-Log10-Token: {token}", url + asked.path, "--", *asked.arguments]
-    # The scripts find one another from their own folder.
+def start(url: str, token: str, load_script: LoadScript, clients: int, seconds: int) -> subprocess.Popen[str]:
+    """Start the tool. Its output can be read from the pipe of the process."""
+    command = ["wrk", "-t1", f"-c{clients}", f"-d{seconds}s", "--timeout", "60s", "-s", load_script.script]
+    command += ["-H", f"X-Log10-Token: {token}", url + load_script.path, "--", *load_script.arguments]
+    # The scripts load one another by relative paths, so the tool runs in their folder.
     return subprocess.Popen(command, cwd=SCRIPTS, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
