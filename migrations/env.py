@@ -1,4 +1,4 @@
-"""How Alembic reaches the database: over the connection that it is handed, or one made from `DATABASE_URL`."""
+"""Runs migrations on the connection that the program passes to Alembic, or else on one made from `DATABASE_URL`."""
 
 import os
 
@@ -10,6 +10,7 @@ from log10_server.db.schema import metadata
 
 
 def run(connection: Connection) -> None:
+    """Run the migrations that the command asks for, on this connection."""
     context.configure(
         connection=connection,
         target_metadata=metadata,
@@ -19,9 +20,9 @@ def run(connection: Connection) -> None:
     context.run_migrations()
 
 
-handed = context.config.attributes.get("connection")
-if handed is not None:
-    run(handed)
+passed_connection = context.config.attributes.get("connection")
+if passed_connection is not None:
+    run(passed_connection)
 else:
-    with Database(os.environ.get("DATABASE_URL", "sqlite:///log10-server.db")).writing() as own:
-        run(own)
+    with Database(os.environ.get("DATABASE_URL", "sqlite:///log10-server.db")).writing() as new_connection:
+        run(new_connection)

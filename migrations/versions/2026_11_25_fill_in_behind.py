@@ -1,4 +1,4 @@
-"""Note how far the rows of a changed task are filled in; all that is there is whole."""
+"""Record how far the ungraded rows of a new or changed task have been filled in. Existing tasks are complete."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -29,7 +29,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Fill what is not whole yet: without the notes all that is there counts as whole."""
+    """Complete the ungraded rows that are missing, because the older program takes those of every task for complete."""
     op.execute(
         "DELETE FROM ungraded WHERE EXISTS (SELECT 1 FROM ungraded_backfill AS noted"
         " WHERE noted.organization_id = ungraded.organization_id AND noted.task_id = ungraded.task_id)"

@@ -1,4 +1,4 @@
-"""Index the feedback that isn't accepted, which is little of all."""
+"""Index the feedback that is not accepted. The indexes are partial and small, since most feedback is accepted."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""Mark the tags that are common, and keep a row for each completion and each pair of its common tags."""
+"""Mark common tags, and store a row for each completion and each pair of its common tags."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,7 +10,8 @@ depends_on = None
 
 KEY = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 
-# On more completions than this a tag is common; with more tags than this a completion has no pairs of them.
+# A tag on more than ABOVE completions is common. A completion with more than CROWD tags gets no pairs, since their number
+# grows with the square.
 ABOVE = 1000
 CROWD = 24
 
@@ -45,8 +46,8 @@ def upgrade() -> None:
         ) IS NOT NULL
         """
     )
-    # Both databases are to take the completions first, without those that have many tags: in another order they would
-    # make all pairs of these before they throw them away.
+    # Both databases must begin with the completions, without those that have many tags. In any other order of joins they
+    # would build all pairs of those completions before discarding them.
     if op.get_bind().dialect.name == "postgresql":
         op.execute("SET LOCAL join_collapse_limit = 1")
     its = "{0}.organization_id = chosen.organization_id AND {0}.completion_id = chosen.completion_id"
@@ -78,7 +79,8 @@ def upgrade() -> None:
         """
     )
     if op.get_bind().dialect.name == "postgresql":
-        op.execute("ANALYZE completion_tag_pair")  # until it does so by itself it would sort whole ranges
+        # Without statistics Postgres would sort whole ranges, until it analyzes the table by itself.
+        op.execute("ANALYZE completion_tag_pair")
 
 
 def downgrade() -> None:

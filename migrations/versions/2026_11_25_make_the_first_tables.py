@@ -1,4 +1,4 @@
-"""Make the first tables: organizations and tokens, completions, feedback tasks, feedback, what is ungraded."""
+"""Create the first tables: organizations, tokens, completions, feedback tasks, feedback, and the ungraded index."""
 
 import sqlalchemy as sa
 from alembic import op

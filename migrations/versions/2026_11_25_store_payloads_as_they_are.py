@@ -1,7 +1,7 @@
 """Let Postgres store the payloads of completions without compressing them.
 
-Its own compression takes 1.5 ms for a body of 50 KB, ten times as long as all else that it does for a completion.
-Rows of up to 4 KB stay in one piece. What is stored already stays as it is.
+Compression takes 1.5 ms for a body of 50 KB, ten times as long as all other work for a completion. Rows of up to 4 KB are
+stored in one piece. Existing rows are not changed.
 
 Revision ID: 0007
 Revises: 0006

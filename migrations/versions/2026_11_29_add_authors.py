@@ -1,4 +1,4 @@
-"""Give tokens names, and keep with feedback who gave it. What is there already has no author.
+"""Add names of tokens, and the author of feedback. Existing feedback has no author.
 
 Revision ID: 0008
 Revises: 0007
