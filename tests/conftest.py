@@ -211,22 +211,22 @@ class Api(httpx.Client):
         super().__init__(base_url=url + "/api/v1", headers={"X-Log10-Token": organization.token}, timeout=30, **options)
         self.organization = organization
 
-    def completion(self, **said: Any) -> dict[str, Any]:
+    def completion(self, **members: Any) -> dict[str, Any]:
         """Log a completion; gives what was answered."""
-        answer = self.post("/completions", json=said)
+        answer = self.post("/completions", json=members)
         assert answer.status_code == 201, answer.text
         return dict(answer.json())
 
-    def task(self, selector: list[str], schema: dict[str, Any] | None = None, **said: Any) -> dict[str, Any]:
+    def task(self, selector: list[str], schema: dict[str, Any] | None = None, **members: Any) -> dict[str, Any]:
         """Make a feedback task; gives what was answered."""
-        body = {"name": "a task", "json_schema": schema or {}, "completion_tags_selector": selector, **said}
+        body = {"name": "a task", "json_schema": schema or {}, "completion_tags_selector": selector, **members}
         answer = self.post("/feedback_task", json=body)
         assert answer.status_code == 200, answer.text
         return dict(answer.json())
 
-    def upload(self, task_id: str, **said: Any) -> dict[str, Any]:
+    def upload(self, task_id: str, **members: Any) -> dict[str, Any]:
         """Upload feedback; gives what was answered."""
-        answer = self.post("/feedback", json={"task_id": task_id, "json_values": {}, **said})
+        answer = self.post("/feedback", json={"task_id": task_id, "json_values": {}, **members})
         assert answer.status_code == 200, answer.text
         return dict(answer.json())
 

@@ -25,8 +25,8 @@ from log10_server.settings import Limits
 from log10_server.store.feedback import ACCEPTED, PROPOSED, REJECTED, State
 from log10_server.store.test_runs import TestRunRow
 from log10_server.store.test_runs import add as add_test_run
-from log10_server.web.transfer.exporting import first_piece, next_piece
-from log10_server.web.transfer.importing import Import, Refused, Tally
+from log10_server.web.transfer.exporting import first_chunk, next_chunk
+from log10_server.web.transfer.importing import Import, RefusedLine, Tally
 
 TAGS = ["x", "y", "é", "x y/[1]", "🙂", "'\"\\", "X", " x"]
 NASTY = [
@@ -90,21 +90,21 @@ def fill(database: Database, organization_id: str, count: int = 300, seed: int =
         completions.record(tx, [Entry("bare", {}), Entry("no-tags", {"tags": []})])
     with database.writing() as connection:
         tx = database.tx(connection, organization_id)
-        given: list[NewFeedback] = []
+        uploads: list[NewFeedback] = []
         for number in range(count // 3):
             ids = tuple(dict.fromkeys(f"c-{random.randrange(count):05}" for _ in range(random.randint(1, 4))))
             state: State = random.choice([ACCEPTED, ACCEPTED, PROPOSED, REJECTED])
             values = random.choice([*NASTY, '{"grade":5}', '{"grade":2}'])
             task_id = f"task-{number % 3}"
-            given.append(
+            uploads.append(
                 NewFeedback(
                     f"f-{number}", task_id, values, random.choice(["", "é\n"]), CompletionList(ids), state
                 )._replace(author=random.choice([None, Actor("token-1", "é grader", "model")]))
             )
-        given.append(NewFeedback(None, "task-0", '{"grade":4}', "by tag", Selector(("x",), True, 10_000)))
-        given.append(NewFeedback("alone", "task-0", "{}", "", Selector(("no such",), True, 10)))
-        assert not [one for one in feedback.record(tx, given) if isinstance(one, Refusal)]
-        proposed = [one.id for one in given if one.state == "proposed" and one.id]
+        uploads.append(NewFeedback(None, "task-0", '{"grade":4}', "by tag", Selector(("x",), True, 10_000)))
+        uploads.append(NewFeedback("alone", "task-0", "{}", "", Selector(("no such",), True, 10)))
+        assert not [outcome for outcome in feedback.record(tx, uploads) if isinstance(outcome, Refusal)]
+        proposed = [new.id for new in uploads if new.state == "proposed" and new.id]
         feedback.accept(tx, proposed[0], '{"grade":1.0}')
         feedback.reject(tx, proposed[1])
         feedback_tasks.change(tx, "task-2", FeedbackTaskChanges(archived=True, name="renamed"))
@@ -117,8 +117,8 @@ def fill(database: Database, organization_id: str, count: int = 300, seed: int =
         )
 
 
-def _entry(random: Random, id: str) -> Entry:
-    said: dict[str, Any] = {
+def _entry(random: Random, completion_id: str) -> Entry:
+    members: dict[str, Any] = {
         "request": random.choice(NASTY),
         "response": random.choice(ANSWERS),
         "stacktrace": '[{"file":"é.py","line":"x = \\"\\u0000\\"","lineno":1}]',
@@ -130,35 +130,35 @@ def _entry(random: Random, id: str) -> Entry:
         "failure_kind": "k",
         "failure_reason": "é\x01\n",
     }
-    kept = {name: known for name, known in said.items() if random.random() < 0.7}
-    fields: CompletionFields = cast(CompletionFields, kept)
-    return Entry(id, fields)
+    some = {name: member for name, member in members.items() if random.random() < 0.7}
+    fields: CompletionFields = cast(CompletionFields, some)
+    return Entry(completion_id, fields)
 
 
 def exported(database: Database, organization_id: str) -> list[bytes]:
     """The lines of an export, without its header."""
-    return list(pieces(database, organization_id))[1:]
+    return list(iter_export_lines(database, organization_id))[1:]
 
 
-def pieces(database: Database, organization_id: str) -> Iterator[bytes]:
+def iter_export_lines(database: Database, organization_id: str) -> Iterator[bytes]:
     """The lines of an export, each with its end."""
     with database.reading() as connection:
-        lines, progress = first_piece(database.tx(connection, organization_id))
+        lines, progress = first_chunk(database.tx(connection, organization_id))
     yield lines
     while progress is not None:
         with database.reading() as connection:
-            lines, progress = next_piece(database.tx(connection, organization_id), progress)
+            lines, progress = next_chunk(database.tx(connection, organization_id), progress)
         yield from io.BytesIO(lines)
 
 
-def taken(
+def import_lines(
     database: Database, organization_id: str, data: bytes, limits: Limits | None = None
-) -> tuple[Tally, list[Refused]]:
+) -> tuple[Tally, list[RefusedLine]]:
     """What became of the lines in `data`."""
-    refused: list[Refused] = []
-    taking = Import(database, organization_id, limits or Limits(), refused.append)
-    taking.take("file", io.BytesIO(data), lambda: None)
-    return taking.tally, refused
+    refused: list[RefusedLine] = []
+    importer = Import(database, organization_id, limits or Limits(), refused.append)
+    importer.import_file("file", io.BytesIO(data), lambda: None)
+    return importer.tally, refused
 
 
 def lines_of(*rows: dict[str, Any]) -> bytes:

@@ -29,25 +29,26 @@ class Served:
     log: Path
     url: str = ""
 
-    def said(self) -> str:
+    def output(self) -> str:
+        """What the server has printed and logged so far."""
         return self.log.read_text()
 
     def exported(self) -> dict[str, str]:
         """The variables of the three export lines that a first start prints."""
-        return dict(re.findall(r"^export (\w+)=(\S+)$", self.said(), re.M))
+        return dict(re.findall(r"^export (\w+)=(\S+)$", self.output(), re.M))
 
     def wait_until_healthy(self) -> None:
         give_up = time.monotonic() + STARTS_WITHIN
         while time.monotonic() < give_up and self.process.poll() is None:
-            if not self.url and (found := re.match(r"log10-server \S+ on (\S+)", self.said())):
-                self.url = found[1]
+            if not self.url and (match := re.match(r"log10-server \S+ on (\S+)", self.output())):
+                self.url = match[1]
             try:
                 if self.url and httpx.get(f"{self.url}/healthz", trust_env=False).status_code == 200:
                     return
             except httpx.TransportError:
                 pass
             time.sleep(0.02)
-        pytest.fail(f"The server is not healthy (exit code {self.process.poll()}); it said:\n{self.said()}")
+        pytest.fail(f"The server is not healthy (exit code {self.process.poll()}). Its output:\n{self.output()}")
 
     def stopped_by(self, number: signal.Signals) -> int:
         """Send the signal and return the exit code."""
@@ -102,11 +103,11 @@ class Program:
             timeout=60,
         )
 
-    def said(self, *arguments: str, stdin: str = "", **settings: str) -> str:
-        """What a command that must succeed prints."""
-        ran = self.run(*arguments, stdin=stdin, **settings)
-        assert ran.returncode == 0, ran.stderr
-        return ran.stdout.strip()
+    def output_of(self, *arguments: str, stdin: str = "", **settings: str) -> str:
+        """Run a command that must succeed, and return what it prints."""
+        result = self.run(*arguments, stdin=stdin, **settings)
+        assert result.returncode == 0, result.stderr
+        return result.stdout.strip()
 
     def begin(self, **settings: str) -> Served:
         """Start a server, and don't wait for it."""

@@ -44,8 +44,8 @@ class Refusal(Exception):
 class Malformed(Refusal):
     """The body is not JSON in UTF-8.
 
-    `syntax_error` is what the JSON parser objects to and how many characters stand before that place, where both are
-    known.
+    `syntax_error` is the JSON parser's message and the number of characters before the error; None where the parser does
+    not tell them.
     """
 
     code = "not_json"

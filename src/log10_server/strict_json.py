@@ -56,7 +56,8 @@ def decoded(body: bytes) -> str:
 
 def value(text: str) -> Any:
     """The value of `text`. A number beyond a double, or of more than 4 000 digits, reads as infinity."""
-    if (len(text) <= _SHORT or text[:1] in _TEXTS_BEGIN_WITH) and type(text) is str:  # most are texts, or lists of them
+    # msgspec is faster for short texts, and for JSON that is a string or a list of strings, however long.
+    if (len(text) <= _SHORT or text[:1] in _TEXTS_BEGIN_WITH) and type(text) is str:
         try:
             return _simple(text)
         except (msgspec.MsgspecError, UnicodeEncodeError):

@@ -51,7 +51,7 @@ def test_the_list_of_commands_above_is_all_that_help_names(on_sqlite: Program, q
         return set(re.findall(r"^  ([a-z]\S*)", said.partition("Commands:")[2], re.M))
 
     groups = {command.split()[0] for command in COMMANDS if " " in command}
-    top = named(on_sqlite.said("--help"))
+    top = named(on_sqlite.output_of("--help"))
 
     assert {command for command in COMMANDS if command and " " not in command} <= top
     for group in groups:
@@ -60,7 +60,7 @@ def test_the_list_of_commands_above_is_all_that_help_names(on_sqlite: Program, q
 
 
 def test_openapi_prints_the_document_and_touches_no_database(on_sqlite: Program) -> None:
-    printed = on_sqlite.said("openapi", DATABASE_URL="postgresql://nobody:s3cret@127.0.0.1:1/none")
+    printed = on_sqlite.output_of("openapi", DATABASE_URL="postgresql://nobody:s3cret@127.0.0.1:1/none")
 
     document = json.loads(printed)
     assert document["openapi"].startswith("3.")
@@ -151,14 +151,14 @@ def test_a_name_that_can_not_travel_in_a_header_is_refused(quickly: Quickly, opt
 
 
 def test_a_server_started_beside_organizations_makes_no_other(on_sqlite: Program) -> None:
-    on_sqlite.said("organization", "create", "--id", "mine")
+    on_sqlite.output_of("organization", "create", "--id", "mine")
 
     served = on_sqlite.serve()
 
     assert served.exported() == {}
-    assert len(on_sqlite.said("organization", "list").splitlines()) == 1
-    (command,) = re.findall(r"log10-server (token issue \S+)", served.said())
-    assert status_of_a_call(served, on_sqlite.said(*command.split())) == 404
+    assert len(on_sqlite.output_of("organization", "list").splitlines()) == 1
+    (command,) = re.findall(r"log10-server (token issue \S+)", served.output())
+    assert status_of_a_call(served, on_sqlite.output_of(*command.split())) == 404
 
 
 # Tokens
@@ -193,7 +193,10 @@ def test_a_token_is_the_only_line_on_stdout_and_works(program: Program) -> None:
     served = program.serve()
     organization_id = served.exported()["LOG10_ORG_ID"]
 
-    by_id, by_slug = program.said("token", "issue", organization_id), program.said("token", "issue", "default")
+    by_id, by_slug = (
+        program.output_of("token", "issue", organization_id),
+        program.output_of("token", "issue", "default"),
+    )
 
     assert len({by_id, by_slug, served.exported()["LOG10_TOKEN"]}) == 3
     assert status_of_a_call(served, by_id) == 404
@@ -212,8 +215,8 @@ def test_with_several_organizations_one_must_be_named(quickly: Quickly) -> None:
 
 def test_only_a_digest_of_a_token_is_stored(on_sqlite: Program) -> None:
     served = on_sqlite.serve()
-    tokens = [served.exported()["LOG10_TOKEN"], on_sqlite.said("token", "issue"), "a-token-from-before"]
-    on_sqlite.said("token", "issue", "--value-from-stdin", stdin=f"{tokens[2]}\n")
+    tokens = [served.exported()["LOG10_TOKEN"], on_sqlite.output_of("token", "issue"), "a-token-from-before"]
+    on_sqlite.output_of("token", "issue", "--value-from-stdin", stdin=f"{tokens[2]}\n")
     assert [status_of_a_call(served, token) for token in tokens] == [404, 404, 404]
     served.stopped_by(signal.SIGTERM)
 
@@ -224,8 +227,8 @@ def test_only_a_digest_of_a_token_is_stored(on_sqlite: Program) -> None:
 
 
 def test_only_a_digest_of_a_token_is_stored_in_postgres(on_postgres: Program) -> None:
-    on_postgres.said("organization", "create", "--id", "mine")
-    token = on_postgres.said("token", "issue")
+    on_postgres.output_of("organization", "create", "--id", "mine")
+    token = on_postgres.output_of("token", "issue")
 
     with psycopg.connect(on_postgres.environment["DATABASE_URL"]) as connection:
         stored = connection.execute("SELECT string_agg(token::text, ' ') FROM token").fetchone()
@@ -237,7 +240,7 @@ def test_only_a_digest_of_a_token_is_stored_in_postgres(on_postgres: Program) ->
 
 @pytest.mark.parametrize("ending", ["", "\n", "\r\n"])
 def test_a_token_that_programs_have_already_is_kept(on_sqlite: Program, ending: str) -> None:
-    on_sqlite.said("organization", "create", "--id", "mine")
+    on_sqlite.output_of("organization", "create", "--id", "mine")
 
     ran = on_sqlite.run("token", "issue", "mine", "--value-from-stdin", stdin=f"lg10_Some=token.{ending}")
 
@@ -282,11 +285,11 @@ def test_the_list_of_tokens_shows_which_are_good_and_no_value(quickly_on_both: Q
 
 def test_a_running_server_refuses_a_revoked_token_within_a_second(program: Program) -> None:
     served = program.serve()
-    token = program.said("token", "issue")
-    token_id = program.said("token", "list").splitlines()[-1].split()[0]
+    token = program.output_of("token", "issue")
+    token_id = program.output_of("token", "list").splitlines()[-1].split()[0]
     assert status_of_a_call(served, token) == 404
 
-    program.said("token", "revoke", token_id)
+    program.output_of("token", "revoke", token_id)
     revoked_at = time.monotonic()
 
     while status_of_a_call(served, token) != 401:
@@ -299,7 +302,7 @@ def test_a_running_server_takes_a_new_token_at_once_even_one_it_has_refused(prog
     served = program.serve()
     assert status_of_a_call(served, "a-token-to-come") == 401
 
-    program.said("token", "issue", "--value-from-stdin", stdin="a-token-to-come")
+    program.output_of("token", "issue", "--value-from-stdin", stdin="a-token-to-come")
 
     assert status_of_a_call(served, "a-token-to-come") == 404
 
@@ -325,7 +328,7 @@ def test_migrate_says_the_schema_and_may_be_repeated(quickly_on_both: Quickly) -
 def test_migrating_down_to_base_empties_the_database_and_up_again_serves(program: Program) -> None:
     program.serve().stopped_by(signal.SIGTERM)
 
-    assert "base" in program.said("migrate", "--down-to", "base")
+    assert "base" in program.output_of("migrate", "--down-to", "base")
     assert len(program.serve().exported()) == 3
 
 

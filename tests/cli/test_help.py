@@ -15,7 +15,7 @@ from tests.running import Program
 def test_help_lists_every_setting_with_its_default_and_fits_the_terminal(
     on_sqlite: Program, command: str, columns: int
 ) -> None:
-    printed = on_sqlite.said(*command.split(), "--help", COLUMNS=str(columns))
+    printed = on_sqlite.output_of(*command.split(), "--help", COLUMNS=str(columns))
 
     text = " ".join(printed.split())
     for setting, default in described():
@@ -34,7 +34,7 @@ def test_help_shows_no_value_that_is_set(quickly: Quickly) -> None:
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion_scripts_are_printed_for_each_shell(on_sqlite: Program, shell: str) -> None:
-    script = on_sqlite.said(_LOG10_SERVER_COMPLETE=f"{shell}_source")
+    script = on_sqlite.output_of(_LOG10_SERVER_COMPLETE=f"{shell}_source")
 
     assert "log10-server" in script
     assert f"_LOG10_SERVER_COMPLETE={shell}_complete" in script
@@ -45,7 +45,7 @@ def test_completion_completes_commands_and_options(on_sqlite: Program) -> None:
     def completed(line: str) -> list[str]:
         words = line.split(" ")
         settings = {"COMP_WORDS": line, "COMP_CWORD": str(len(words) - 1), "_LOG10_SERVER_COMPLETE": "bash_complete"}
-        return [line.partition(",")[2] for line in on_sqlite.said(**settings).splitlines()]
+        return [line.partition(",")[2] for line in on_sqlite.output_of(**settings).splitlines()]
 
     assert completed("log10-server tok") == ["token"]
     assert completed("log10-server token ") == ["issue", "list", "revoke"]

@@ -45,7 +45,7 @@ def is_one_clear_line(ran: subprocess.CompletedProcess[str], *words: str) -> Non
 def test_a_first_start_prints_three_exports_that_work_a_curl_and_swagger(program: Program) -> None:
     served = program.serve()
 
-    exported, said = served.exported(), served.said()
+    exported, said = served.exported(), served.output()
     assert list(exported) == ["LOG10_URL", "LOG10_TOKEN", "LOG10_ORG_ID"]
     assert lists_tasks(exported["LOG10_URL"], exported["LOG10_TOKEN"]) == 200
     assert f"{served.url}/docs" in said
@@ -78,9 +78,9 @@ def test_a_second_start_keeps_everything_prints_no_token_and_says_how_to_issue_o
     kept = httpx.get(f"{second.url}/api/v1/completions/kept", headers={"X-Log10-Token": token}, trust_env=False)
     assert kept.status_code == 200
     assert second.exported() == {}
-    assert token not in second.said()
-    (command,) = re.findall(r"log10-server (token issue \S+)", second.said())
-    assert lists_tasks(second.url, program.said(*command.split())) == 200
+    assert token not in second.output()
+    (command,) = re.findall(r"log10-server (token issue \S+)", second.output())
+    assert lists_tasks(second.url, program.output_of(*command.split())) == 200
 
 
 def test_the_first_token_and_organization_can_be_set_and_are_not_printed(on_sqlite: Program) -> None:
@@ -90,7 +90,7 @@ def test_the_first_token_and_organization_can_be_set_and_are_not_printed(on_sqli
 
     made = httpx.post(f"{served.url}/api/v1/completions", headers={"X-Log10-Token": "a-token-of-mine"}, json={})
     assert made.json()["organization_id"] == "org-of-mine"
-    assert "a-token-of-mine" not in served.said()
+    assert "a-token-of-mine" not in served.output()
 
 
 def test_a_token_set_for_the_first_start_counts_only_there(on_sqlite: Program) -> None:
@@ -120,8 +120,8 @@ def test_servers_that_start_at_once_make_one_organization_and_all_serve(program:
 
     (exported,) = filter(None, [served.exported() for served in started])
     assert [lists_tasks(served.url, exported["LOG10_TOKEN"]) for served in started] == [200, 200, 200]
-    assert len(program.said("organization", "list").splitlines()) == 1
-    assert all("Traceback" not in served.said() for served in started)
+    assert len(program.output_of("organization", "list").splitlines()) == 1
+    assert all("Traceback" not in served.output() for served in started)
 
 
 def test_a_new_sqlite_file_is_readable_by_its_owner_alone(on_sqlite: Program) -> None:
@@ -136,7 +136,7 @@ def test_a_new_sqlite_file_is_readable_by_its_owner_alone(on_sqlite: Program) ->
 
 def logged(served: Served) -> list[str]:
     """The messages that were logged, without their times."""
-    return re.findall(r"^\d{4}-\S+ \S+ [A-Z]+ log10_server\S*: (.+)$", served.said(), re.M)
+    return re.findall(r"^\d{4}-\S+ \S+ [A-Z]+ log10_server\S*: (.+)$", served.output(), re.M)
 
 
 def test_it_logs_one_line_each_for_migrating_listening_and_stopping(program: Program) -> None:
@@ -156,8 +156,8 @@ def test_it_logs_one_line_each_for_migrating_listening_and_stopping(program: Pro
 
 
 def test_a_migration_of_an_older_database_is_logged_with_both_revisions(on_sqlite: Program) -> None:
-    on_sqlite.said("migrate")
-    on_sqlite.said("migrate", "--down-to", "0006")
+    on_sqlite.output_of("migrate")
+    on_sqlite.output_of("migrate", "--down-to", "0006")
 
     assert logged(on_sqlite.serve())[0] == f"migrating the database from 0006 to {migrations.head()}"
 
@@ -172,7 +172,7 @@ def test_it_starts_beside_a_kubernetes_service_of_its_name(on_sqlite: Program) -
     }
 
     assert on_sqlite.serve(**links).exported()
-    assert on_sqlite.said("organization", "list", **links, LOG10_SERVER_PORT="tcp://10.0.0.1:8000")
+    assert on_sqlite.output_of("organization", "list", **links, LOG10_SERVER_PORT="tcp://10.0.0.1:8000")
 
 
 # What stands before it
@@ -184,7 +184,7 @@ def test_the_public_url_is_printed_and_stands_in_the_document(on_sqlite: Program
     served.wait_until_healthy()
 
     assert served.exported()["LOG10_URL"] == "https://log10.example"
-    assert "https://log10.example/docs" in served.said()
+    assert "https://log10.example/docs" in served.output()
     document = httpx.get(f"http://127.0.0.1:{port}/openapi.json", trust_env=False).json()
     assert [server["url"].rstrip("/") for server in document["servers"]] == ["https://log10.example"]
 
@@ -196,7 +196,7 @@ def test_only_a_trusted_proxy_is_believed_who_calls(on_sqlite: Program, trusted:
     httpx.get(f"{served.url}/healthz?by=proxy", headers={"X-Forwarded-For": "203.0.113.9"}, trust_env=False)
 
     served.stopped_by(signal.SIGTERM)
-    (line,) = [line for line in served.said().splitlines() if "by=proxy" in line]
+    (line,) = [line for line in served.output().splitlines() if "by=proxy" in line]
     assert logged in line
 
 
@@ -209,7 +209,7 @@ def test_it_ends_cleanly_and_nothing_listens_any_more(on_sqlite: Program, number
 
     assert served.stopped_by(number) == 0
 
-    said = served.said()
+    said = served.output()
     assert "Traceback" not in said
     assert "Aborted" not in said
     assert not listens(served.url)
@@ -226,11 +226,11 @@ def test_a_signal_right_after_the_welcome_is_not_lost(on_sqlite: Program) -> Non
     for pause in (0.0, 0.3):
         served = on_sqlite.begin()
         give_up = time.monotonic() + 30
-        while "Swagger" not in served.said() and time.monotonic() < give_up:
+        while "Swagger" not in served.output() and time.monotonic() < give_up:
             time.sleep(0.001)
         time.sleep(pause)
         codes.append(served.stopped_by(signal.SIGTERM))
-        assert "Traceback" not in served.said()
+        assert "Traceback" not in served.output()
 
     assert codes == [0, 0]
 
@@ -259,7 +259,7 @@ def test_requests_in_flight_at_sigterm_are_answered(on_sqlite: Program) -> None:
 
     assert [answer[:12] for answer in answers] == [b"HTTP/1.1 201"] * 8
     assert served.process.wait(timeout=35) == 0
-    assert "Traceback" not in served.said()
+    assert "Traceback" not in served.output()
 
 
 def test_what_was_sent_before_sigterm_under_load_is_answered_or_refused_as_a_connection(program: Program) -> None:
@@ -322,7 +322,7 @@ def test_a_busy_port_is_one_clear_line_and_makes_no_database(on_sqlite: Program)
 
 def test_of_two_servers_started_at_once_on_one_port_the_second_says_so(on_sqlite: Program) -> None:
     """Two sockets may be bound to one port until one of them listens: the loser found out after its welcome."""
-    on_sqlite.said("migrate")
+    on_sqlite.output_of("migrate")
     port = a_free_port()
 
     started = [on_sqlite.begin(LOG10_SERVER_PORT=port) for _ in range(2)]
@@ -334,8 +334,8 @@ def test_of_two_servers_started_at_once_on_one_port_the_second_says_so(on_sqlite
     assert len(ended) == 1, "one serves, and the other neither serves nor ends"
     loser = ended[0]
     assert loser.process.returncode not in (0, None)
-    assert "Traceback" not in loser.said()
-    assert "in use" in loser.said().splitlines()[-1]
+    assert "Traceback" not in loser.output()
+    assert "in use" in loser.output().splitlines()[-1]
 
 
 def test_an_address_that_is_not_of_this_machine_is_one_clear_line(on_sqlite: Program) -> None:
@@ -374,7 +374,7 @@ def a_database_of_another_program(program: Program) -> str:
 
 
 def a_newer_database(program: Program) -> str:
-    program.said("migrate")
+    program.output_of("migrate")
     with sqlite3.connect(program.folder / "log10-server.db") as newer:
         newer.execute("UPDATE alembic_version SET version_num = '9999'")
     newer.close()
@@ -411,7 +411,7 @@ def test_a_file_that_is_no_database_is_left_as_it_was(on_sqlite: Program) -> Non
 
 
 def test_a_newer_postgres_database_is_one_clear_line(on_postgres: Program) -> None:
-    on_postgres.said("migrate")
+    on_postgres.output_of("migrate")
     with psycopg.connect(on_postgres.environment["DATABASE_URL"]) as connection:
         connection.execute("UPDATE alembic_version SET version_num = '9999'")
 

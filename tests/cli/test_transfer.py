@@ -35,7 +35,7 @@ def database_of(program: Program) -> Database:
 
 def filled(program: Program, count: int = 300) -> str:
     """The id of a new organization with a bit of everything."""
-    id = program.said("organization", "create", "--slug", "full")
+    id = program.output_of("organization", "create", "--slug", "full")
     database = database_of(program)
     fill(database, id, count)
     database.close()
@@ -64,8 +64,8 @@ def completion_lines(count: int) -> bytes:
 
 def test_an_export_goes_to_a_file_and_into_another_organization(program: Program) -> None:
     filled(program)
-    program.said("export", "full", "--output", "all.jsonl")
-    program.said("organization", "create", "--slug", "empty")
+    program.output_of("export", "full", "--output", "all.jsonl")
+    program.output_of("organization", "create", "--slug", "empty")
 
     ran = program.run("import", "all.jsonl", "--organization", "empty")
 
@@ -74,7 +74,7 @@ def test_an_export_goes_to_a_file_and_into_another_organization(program: Program
     count = len(body(exported))
     assert summary(ran) == (count, count, 0, 0)
     assert ran.stdout == ""
-    assert body(program.said("export", "empty").encode() + b"\n") == body(exported)
+    assert body(program.output_of("export", "empty").encode() + b"\n") == body(exported)
     assert summary(program.run("import", "all.jsonl", "--organization", "empty")) == (count, 0, count, 0)
     assert not list(program.folder.glob("*.part"))
 
@@ -83,17 +83,17 @@ def test_a_move_from_one_database_to_the_other_and_back_keeps_every_byte(
     on_sqlite: Program, on_postgres: Program
 ) -> None:
     filled(on_sqlite, 2000)
-    on_sqlite.said("export", "--output", "first.jsonl")
-    on_postgres.said("organization", "create", "--slug", "there")
+    on_sqlite.output_of("export", "--output", "first.jsonl")
+    on_postgres.output_of("organization", "create", "--slug", "there")
 
     assert on_postgres.run("import", "first.jsonl").returncode == 0
-    on_postgres.said("export", "--output", "second.jsonl.gz")
-    on_sqlite.said("organization", "create", "--slug", "back")
+    on_postgres.output_of("export", "--output", "second.jsonl.gz")
+    on_sqlite.output_of("organization", "create", "--slug", "back")
     assert on_sqlite.run("import", "second.jsonl.gz", "--organization", "back").returncode == 0
 
     first = body((on_sqlite.folder / "first.jsonl").read_bytes())
     assert body(gzip.decompress((on_sqlite.folder / "second.jsonl.gz").read_bytes())) == first
-    assert body(on_sqlite.said("export", "back").encode() + b"\n") == first
+    assert body(on_sqlite.output_of("export", "back").encode() + b"\n") == first
 
 
 def stored_completions(program: Program) -> int:
@@ -107,7 +107,7 @@ def stored_completions(program: Program) -> int:
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_an_import_that_is_killed_goes_on_where_it_stopped(program: Program, number: signal.Signals) -> None:
-    program.said("organization", "create", "--slug", "o")
+    program.output_of("organization", "create", "--slug", "o")
     (program.folder / "many.jsonl").write_bytes(completion_lines(15_000))
 
     stopped = subprocess.Popen(
@@ -136,7 +136,7 @@ def test_an_import_that_is_killed_goes_on_where_it_stopped(program: Program, num
 
 
 def test_refused_lines_are_named_and_the_others_are_stored(program: Program) -> None:
-    program.said("organization", "create", "--slug", "o")
+    program.output_of("organization", "create", "--slug", "o")
     good = {"type": "completion", "id": "c"}
     (program.folder / "a.jsonl").write_bytes(lines_of(good, {**good, "id": "a/b"}) + b"\nnot json\n")
     (program.folder / "b.jsonl").write_bytes(lines_of({"id": "x"}, {**good, "id": "d"}))
@@ -149,11 +149,11 @@ def test_refused_lines_are_named_and_the_others_are_stored(program: Program) -> 
     assert len(lines) == 4
     assert lines[0].startswith("a.jsonl, line 2: /id: Must be an id")
     assert lines[1].startswith("a.jsonl, line 4: Not JSON")
-    assert lines[2].startswith("b.jsonl, line 1: The line is none of an export")
+    assert lines[2].startswith("b.jsonl, line 1: The line is neither from an export")
 
 
 def test_what_log10_downloaded_is_taken(program: Program) -> None:
-    program.said("organization", "create", "--slug", "o")
+    program.output_of("organization", "create", "--slug", "o")
     row = {"id": "c", "created_at": "2024-03-01T12:34:56Z", "status": "finished", "kind": "chat", "tagResolved": []}
     given = {"id": "f", "task_id": "t", "task_name": "T", "json_values": {}, "matched_completion_ids": ["c"]}
     (program.folder / "completions.jsonl").write_bytes(lines_of({**row, "request": {}, "response": None}))
@@ -162,12 +162,12 @@ def test_what_log10_downloaded_is_taken(program: Program) -> None:
     ran = program.run("import", "completions.jsonl", "feedback.jsonl")
 
     assert (ran.returncode, summary(ran)) == (0, (2, 2, 0, 0))
-    kinds = [json.loads(line)["type"] for line in program.said("export").splitlines()]
+    kinds = [json.loads(line)["type"] for line in program.output_of("export").splitlines()]
     assert kinds == ["header", "feedback_task", "completion", "feedback"]
 
 
 def test_a_packed_file_that_is_cut_off_gives_what_it_holds(on_sqlite: Program) -> None:
-    on_sqlite.said("organization", "create", "--slug", "o")
+    on_sqlite.output_of("organization", "create", "--slug", "o")
     packed = gzip.compress(completion_lines(5000))
     (on_sqlite.folder / "cut.jsonl.gz").write_bytes(packed[: len(packed) // 2])
 
@@ -179,7 +179,7 @@ def test_a_packed_file_that_is_cut_off_gives_what_it_holds(on_sqlite: Program) -
 
 
 def test_training_rows_come_out_with_what_was_left_out(program: Program) -> None:
-    program.said("organization", "create", "--slug", "o")
+    program.output_of("organization", "create", "--slug", "o")
     chat = {"request": {"messages": [{"role": "user", "content": "a"}]}}
     (program.folder / "in.jsonl").write_bytes(
         lines_of(
@@ -221,14 +221,14 @@ def test_training_rows_come_out_with_what_was_left_out(program: Program) -> None
         (["export", "--training", "--task", "t"], "There is no feedback task 't'"),
         (["export", "--training", "--task", "t", "--filter", "a ="], "at character 4"),
         (["export", "nobody"], "no organization 'nobody'"),
-        (["export", "--output", "no/such/folder"], "can't be written"),
+        (["export", "--output", "no/such/folder"], "Can't write"),
         (["import"], "FILE"),
         (["import", "missing.jsonl"], "missing.jsonl"),
         (["import", "there.jsonl", "--organization", "nobody"], "no organization 'nobody'"),
     ],
 )
 def test_what_can_not_be_done_is_said(on_sqlite: Program, arguments: list[str], words: str) -> None:
-    on_sqlite.said("organization", "create", "--slug", "o")
+    on_sqlite.output_of("organization", "create", "--slug", "o")
     (on_sqlite.folder / "there.jsonl").write_bytes(b"")
 
     ran = on_sqlite.run(*arguments)

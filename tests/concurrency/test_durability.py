@@ -221,7 +221,7 @@ def test_a_killed_postgres_means_503_for_a_while_and_nothing_lost(
     load.were_refusals_to_try_again()
     assert load.slowest < ANSWERED_WITHIN
     load.is_all_there(served)
-    assert "Traceback" not in served.said()
+    assert "Traceback" not in served.output()
 
 
 def test_while_postgres_is_away_reads_are_refused_too_and_the_next_one_after_succeeds(
@@ -247,7 +247,7 @@ def test_while_postgres_is_away_reads_are_refused_too_and_the_next_one_after_suc
 
 def logged(served: Served, words: str) -> list[str]:
     """The lines of the log that have these words."""
-    return [line for line in served.said().splitlines() if words in line]
+    return [line for line in served.output().splitlines() if words in line]
 
 
 def test_each_outage_of_postgres_is_logged_in_one_line_at_its_start_and_one_at_its_end(

@@ -36,7 +36,7 @@ def until_whole(database: Database) -> None:
 
 def taken_in(program: Program, *lines: Mapping[str, object]) -> None:
     (program.folder / "in.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
-    program.said("import", "in.jsonl")
+    program.output_of("import", "in.jsonl")
 
 
 def test_a_task_is_filled_on_after_its_server_was_killed(program: Program, database: Database) -> None:

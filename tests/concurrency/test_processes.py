@@ -192,8 +192,8 @@ def test_rows_in_every_order_to_two_processes_give_what_the_contract_says(
                 }
                 assert {completion["id"] for completion in listed} == theirs
             everything_agrees(api)
-        assert "ERROR" not in served.said()
-        assert "locked" not in served.said()
+        assert "ERROR" not in served.output()
+        assert "locked" not in served.output()
 
 
 def test_what_one_process_answered_the_other_reads_at_once(servers: list[Served], token: str) -> None:

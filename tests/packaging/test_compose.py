@@ -184,8 +184,8 @@ def test_the_lines_of_image_and_compose_work(
     assert accepted(served.url, DOT_ENV["LOG10_SERVER_FIRST_TOKEN"])
     assert accepted(served.url, second)
     assert not accepted(served.url, "another")
-    assert DOT_ENV["LOG10_SERVER_FIRST_TOKEN"] not in served.said()
-    assert services()["server"]["environment"]["LOG10_SERVER_PUBLIC_URL"] in served.said()
+    assert DOT_ENV["LOG10_SERVER_FIRST_TOKEN"] not in served.output()
+    assert services()["server"]["environment"]["LOG10_SERVER_PUBLIC_URL"] in served.output()
     assert served.stopped_by(signal.Signals[image.stop_signal]) == 0
 
 

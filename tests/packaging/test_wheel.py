@@ -151,7 +151,7 @@ def test_a_newcomer_serves_from_an_empty_folder(environment: dict[str, str], awa
     served = serve(["log10-server", "serve"], environment, away)
     served.wait_until_healthy()
 
-    exported = dict(re.findall(r"\b(LOG10_(?:URL|TOKEN|ORG_ID))=(\S+)", served.said()))
+    exported = dict(re.findall(r"\b(LOG10_(?:URL|TOKEN|ORG_ID))=(\S+)", served.output()))
     assert set(exported) == {"LOG10_URL", "LOG10_TOKEN", "LOG10_ORG_ID"}
     assert exported["LOG10_URL"] == served.url
 
@@ -179,9 +179,9 @@ def test_a_newcomer_serves_from_an_empty_folder(environment: dict[str, str], awa
     again = serve(["log10-server", "serve"], environment, away)
     again.wait_until_healthy()
 
-    assert exported["LOG10_TOKEN"] not in again.said()
-    assert "LOG10_TOKEN=" not in again.said()
-    assert "log10-server token issue" in again.said()
+    assert exported["LOG10_TOKEN"] not in again.output()
+    assert "LOG10_TOKEN=" not in again.output()
+    assert "log10-server token issue" in again.output()
     kept = httpx.get(f"{again.url}{completion}", headers={"X-Log10-Token": exported["LOG10_TOKEN"]}, trust_env=False)
     assert kept.json()["request"] == question
     assert again.stopped_by(signal.SIGINT) == 0

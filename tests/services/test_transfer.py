@@ -12,9 +12,9 @@ from log10_server.services.completions import Entry
 from log10_server.services.feedback import NewFeedback
 from log10_server.services.feedback_tasks import NewFeedbackTask
 from log10_server.services.selectors import CompletionList
-from log10_server.web.transfer.importing import Refused
+from log10_server.web.transfer.importing import RefusedLine
 from tests.conftest import KINDS, Organization, new_organization
-from tests.moving import OLD_FEEDBACK, exported, fill, fresh, in_tx, lines_of, taken
+from tests.moving import OLD_FEEDBACK, exported, fill, fresh, import_lines, in_tx, lines_of
 from tests.services.test_ungraded import assert_kept
 
 
@@ -26,7 +26,7 @@ def kinds(lines: list[bytes]) -> list[str]:
     return [str(line["type"]) for line in parsed(lines)]
 
 
-def reason(refused: list[Refused]) -> str:
+def reason(refused: list[RefusedLine]) -> str:
     assert len(refused) == 1, refused
     return refused[0].reason
 
@@ -43,7 +43,7 @@ def test_an_export_moved_to_another_database_is_exported_as_the_same_bytes(
 
     with fresh(postgres_urls, kind, tmp_path) as other:
         there = new_organization(other)
-        tally, refused = taken(other, there.id, b"".join(first))
+        tally, refused = import_lines(other, there.id, b"".join(first))
 
         assert refused == []
         assert (tally.stored, tally.unchanged) == (len(first), 0)
@@ -56,9 +56,9 @@ def test_an_import_that_is_repeated_stores_nothing_new(database: Database, organ
     fill(database, organization.id)
     lines = exported(database, organization.id)
     there = new_organization(database)
-    taken(database, there.id, b"".join(lines))
+    import_lines(database, there.id, b"".join(lines))
 
-    tally, refused = taken(database, there.id, b"".join(lines))
+    tally, refused = import_lines(database, there.id, b"".join(lines))
 
     assert refused == []
     assert (tally.stored, tally.unchanged) == (0, len(lines))
@@ -94,7 +94,7 @@ def test_two_organizations_take_the_same_export_unknown_to_each_other(
     others = [new_organization(database), new_organization(database)]
 
     for other in others:
-        taken(database, other.id, b"".join(lines))
+        import_lines(database, other.id, b"".join(lines))
 
     assert [exported(database, one.id) for one in (organization, *others)] == [lines] * 3
 
@@ -141,7 +141,7 @@ def test_a_moved_upload_can_still_be_repeated(database: Database, organization: 
         completions.delete(tx, "c")
     there = new_organization(database)
 
-    taken(database, there.id, b"".join(exported(database, organization.id)))
+    import_lines(database, there.id, b"".join(exported(database, organization.id)))
 
     with in_tx(database, there.id) as tx:
         assert feedback_tasks.create(tx, task).name == "another"
@@ -165,7 +165,7 @@ def test_a_completion_is_merged_into_what_is_stored(database: Database, organiza
         "tags": ["y"],
     }
 
-    tally, _ = taken(database, organization.id, lines_of(line, {**line, "kind": "prompt"}))
+    tally, _ = import_lines(database, organization.id, lines_of(line, {**line, "kind": "prompt"}))
 
     assert (tally.stored, tally.unchanged) == (1, 1)
     with in_tx(database, organization.id) as tx:
@@ -180,9 +180,9 @@ def test_a_completion_is_merged_into_what_is_stored(database: Database, organiza
 def test_feedback_whose_id_is_taken_by_other_content_is_refused(
     database: Database, organization: Organization, other: dict[str, Any]
 ) -> None:
-    taken(database, organization.id, lines_of(OLD_FEEDBACK))
+    import_lines(database, organization.id, lines_of(OLD_FEEDBACK))
 
-    tally, refused = taken(database, organization.id, lines_of(OLD_FEEDBACK, {**OLD_FEEDBACK, **other}))
+    tally, refused = import_lines(database, organization.id, lines_of(OLD_FEEDBACK, {**OLD_FEEDBACK, **other}))
 
     assert (tally.unchanged, tally.refused) == (1, 1)
     assert refused[0].number == 2
@@ -192,7 +192,7 @@ def test_feedback_whose_id_is_taken_by_other_content_is_refused(
 def test_a_task_whose_id_is_taken_by_other_content_is_refused(database: Database, organization: Organization) -> None:
     task = {"type": "feedback_task", "id": "t", "name": "n", "json_schema": {}}
 
-    _, refused = taken(database, organization.id, lines_of(task, {**task, "name": "m"}))
+    _, refused = import_lines(database, organization.id, lines_of(task, {**task, "name": "m"}))
 
     assert "'t' is there already" in reason(refused)
 
@@ -208,10 +208,10 @@ def test_a_decision_is_taken_over_and_never_taken_back(database: Database, organ
         feedback.accept(tx, "f", '{"a":2}')
     after = b"".join(exported(database, organization.id))
     there = new_organization(database)
-    taken(database, there.id, before)
+    import_lines(database, there.id, before)
 
-    taking_over, _ = taken(database, there.id, after)
-    once_more, _ = taken(database, there.id, before)
+    taking_over, _ = import_lines(database, there.id, after)
+    once_more, _ = import_lines(database, there.id, before)
 
     assert (taking_over.stored, taking_over.refused) == (1, 0)
     assert (once_more.stored, once_more.refused) == (0, 0)
@@ -225,7 +225,9 @@ def test_a_report_that_has_come_since_is_taken_over(database: Database, organiza
     bare = {"type": "test_run", "id": "r", "name": "n", "created_at": "2024-01-01T00:00:00+00:00"}
     reported = {**bare, "uploaded_at": "2024-01-02T00:00:00+00:00", "summary": {"passed": 1}, "report": {"tests": []}}
 
-    tally, refused = taken(database, organization.id, lines_of(bare, reported, bare, reported, {**bare, "name": "m"}))
+    tally, refused = import_lines(
+        database, organization.id, lines_of(bare, reported, bare, reported, {**bare, "name": "m"})
+    )
 
     assert (tally.stored, tally.unchanged) == (2, 2)
     assert "'r' is there already" in reason(refused)
@@ -247,8 +249,8 @@ def test_an_import_only_fills_gaps_of_what_has_been_logged_here_since(
     with in_tx(database, organization.id) as tx:
         completions.record(tx, [Entry("one", {"tags": ["new"], "status": "finished"})])
 
-    tally, refused = taken(database, organization.id, line)
-    again, _ = taken(database, organization.id, line)
+    tally, refused = import_lines(database, organization.id, line)
+    again, _ = import_lines(database, organization.id, line)
 
     with in_tx(database, organization.id) as tx:
         row = completions.get(tx, "one")
@@ -260,9 +262,9 @@ def test_an_import_only_fills_gaps_of_what_has_been_logged_here_since(
 def test_a_refused_line_of_feedback_makes_no_task(database: Database, organization: Organization) -> None:
     first = b'{"type":"feedback","id":"one","task_id":"there","json_values":{"a":1},"comment":""}\n'
     other = b'{"type":"feedback","id":"one","task_id":"ghost","json_values":{"a":2},"comment":""}\n'
-    taken(database, organization.id, first)
+    import_lines(database, organization.id, first)
 
-    _, refused = taken(database, organization.id, other)
+    _, refused = import_lines(database, organization.id, other)
 
     with in_tx(database, organization.id) as tx:
         tasks = [task.id for task in feedback_tasks.list_newest(tx, None, 0, 10)]

@@ -10,9 +10,9 @@ from log10_server.services import feedback, feedback_tasks
 from log10_server.services.feedback_tasks import NewFeedbackTask
 from log10_server.settings import Limits
 from log10_server.store.feedback import Filters
-from log10_server.web.transfer.importing import Refused
+from log10_server.web.transfer.importing import RefusedLine
 from tests.conftest import Organization, new_organization
-from tests.moving import OLD_COMPLETION, OLD_FEEDBACK, exported, in_tx, lines_of, taken
+from tests.moving import OLD_COMPLETION, OLD_FEEDBACK, exported, import_lines, in_tx, lines_of
 from tests.services.test_ungraded import assert_kept
 
 
@@ -20,7 +20,7 @@ def parsed(lines: list[bytes]) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines]
 
 
-def reason(refused: list[Refused]) -> str:
+def reason(refused: list[RefusedLine]) -> str:
     assert len(refused) == 1, refused
     return refused[0].reason
 
@@ -31,7 +31,7 @@ def reason(refused: list[Refused]) -> str:
 def test_old_completions_keep_id_time_tags_in_their_order_and_payloads(
     database: Database, organization: Organization
 ) -> None:
-    tally, refused = taken(database, organization.id, lines_of(OLD_COMPLETION))
+    tally, refused = import_lines(database, organization.id, lines_of(OLD_COMPLETION))
 
     assert refused == []
     assert (tally.read, tally.stored) == (1, 1)
@@ -57,7 +57,7 @@ def test_old_completions_keep_id_time_tags_in_their_order_and_payloads(
 def test_old_feedback_makes_an_archived_task_and_leaves_out_completions_that_are_gone(
     database: Database, organization: Organization
 ) -> None:
-    _, refused = taken(database, organization.id, lines_of(OLD_COMPLETION, OLD_FEEDBACK))
+    _, refused = import_lines(database, organization.id, lines_of(OLD_COMPLETION, OLD_FEEDBACK))
 
     assert refused == []
     task, given = [line for line in parsed(exported(database, organization.id)) if line["type"].startswith("feedback")]
@@ -90,9 +90,9 @@ def test_feedback_that_comes_before_its_completions_is_linked_when_it_comes_agai
     with in_tx(database, organization.id) as tx:
         feedback_tasks.create(tx, NewFeedbackTask("old-task", "n", "", "{}", ("a",)))
     later = {**OLD_FEEDBACK, "matched_completion_ids": ["other", OLD_COMPLETION["id"]]}
-    taken(database, organization.id, lines_of(later, OLD_COMPLETION))
+    import_lines(database, organization.id, lines_of(later, OLD_COMPLETION))
 
-    tally, refused = taken(database, organization.id, lines_of({**OLD_COMPLETION, "id": "other"}, later, later))
+    tally, refused = import_lines(database, organization.id, lines_of({**OLD_COMPLETION, "id": "other"}, later, later))
 
     assert refused == []
     assert (tally.stored, tally.unchanged) == (2, 1)
@@ -106,7 +106,7 @@ def test_feedback_filtered_by_graphql_has_no_time_and_no_comment(
 ) -> None:
     kept = ("id", "json_values", "task_id", "task_name", "matched_completion_ids")
 
-    _, refused = taken(database, organization.id, lines_of({name: OLD_FEEDBACK[name] for name in kept}))
+    _, refused = import_lines(database, organization.id, lines_of({name: OLD_FEEDBACK[name] for name in kept}))
 
     assert refused == []
     with in_tx(database, organization.id) as tx:
@@ -126,14 +126,14 @@ def test_payloads_as_text_and_what_is_unset_as_null_are_read_too(
         "tags": ["by name"],
     }
 
-    _, refused = taken(database, organization.id, lines_of(old))
+    _, refused = import_lines(database, organization.id, lines_of(old))
 
     assert refused == []
     (line,) = exported(database, organization.id)
     assert b'"tags":["by name"],"request":{"a": 1.50}}' in line
 
 
-# Refused lines
+# RefusedLine lines
 
 GOOD: dict[str, Any] = {"type": "completion", "id": "c"}
 
@@ -147,8 +147,8 @@ GOOD: dict[str, Any] = {"type": "completion", "id": "c"}
         (b"\xff{}", "UTF-8"),
         (b'{"a":NaN}', "Not JSON"),
         (b"[" * 300 + b"]" * 300, "nested deeper"),
-        (b"{}", "none of an export"),
-        (b'{"type":"dataset","id":"d"}', "none of an export"),
+        (b"{}", "neither from an export"),
+        (b'{"type":"dataset","id":"d"}', "neither from an export"),
         (lines_of({**GOOD, "id": "a/b"}), "/id: Must be an id"),
         (lines_of({"type": "completion"}), "/id: Field required"),
         (lines_of({**GOOD, "id": "x" * 256}), "/id: Must be at most 255 bytes"),
@@ -190,7 +190,7 @@ def test_a_line_that_can_not_be_taken_is_refused_with_its_number_and_reason(
         + lines_of({**GOOD, "id": "behind"})
     )
 
-    tally, refused = taken(database, organization.id, data)
+    tally, refused = import_lines(database, organization.id, data)
 
     assert words in reason(refused)
     assert (refused[0].file, refused[0].number) == ("file", 4)
@@ -204,7 +204,7 @@ def test_a_line_that_is_too_long_is_refused_and_the_next_is_read(
     limits = Limits(body_bytes=1024)
     long = lines_of({**GOOD, "request": {"a": "x" * 4 * 1024}})
 
-    tally, refused = taken(database, organization.id, long + lines_of(GOOD) + long.strip(), limits)
+    tally, refused = import_lines(database, organization.id, long + lines_of(GOOD) + long.strip(), limits)
 
     assert [(one.number, one.reason) for one in refused] == [
         (1, "The line is longer than 3072 bytes."),
@@ -216,7 +216,7 @@ def test_a_line_that_is_too_long_is_refused_and_the_next_is_read(
 def test_a_format_of_another_version_is_not_read(database: Database, organization: Organization) -> None:
     header = {"type": "header", "format": "log10-server", "version": 2}
 
-    tally, refused = taken(database, organization.id, lines_of(header, GOOD))
+    tally, refused = import_lines(database, organization.id, lines_of(header, GOOD))
 
     assert "reads version 1" in reason(refused)
     assert tally.stored == 0
@@ -225,7 +225,7 @@ def test_a_format_of_another_version_is_not_read(database: Database, organizatio
 def test_a_byte_order_mark_and_a_last_line_without_an_end_are_no_matter(
     database: Database, organization: Organization
 ) -> None:
-    tally, refused = taken(database, organization.id, b"\xef\xbb\xbf" + lines_of(GOOD).strip())
+    tally, refused = import_lines(database, organization.id, b"\xef\xbb\xbf" + lines_of(GOOD).strip())
 
     assert refused == []
     assert tally.stored == 1
@@ -236,9 +236,9 @@ def test_an_import_into_one_organization_shows_nothing_to_another(
 ) -> None:
     """The completions that a feedback lists are looked for in one's own organization only."""
     other = new_organization(database)
-    taken(database, other.id, lines_of({**OLD_COMPLETION, "id": "theirs"}))
+    import_lines(database, other.id, lines_of({**OLD_COMPLETION, "id": "theirs"}))
 
-    taken(database, organization.id, lines_of({**OLD_FEEDBACK, "matched_completion_ids": ["theirs"]}))
+    import_lines(database, organization.id, lines_of({**OLD_FEEDBACK, "matched_completion_ids": ["theirs"]}))
 
     with in_tx(database, organization.id) as tx:
         assert feedback.list_page(tx, Filters(), None, 0, 10)[0].completion_ids == []

@@ -11,16 +11,16 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from log10_server.errors import Invalid, Malformed, Refusal, TooLarge
-from log10_server.web.http.json_rows import Elements, Lines, Row, Splitter
+from log10_server.web.http.json_rows import ArraySplitter, LineSplitter, Row, Splitter
 
 MOST = 1 << 20
 
 
 def fed(splitter: Splitter, parts: Iterable[bytes]) -> Iterator[bytes | None]:
     for part in parts:
-        for row in splitter.feed(part):
+        for row in splitter.split(part):
             yield row.content
-    for row in splitter.close():
+    for row in splitter.finish():
         yield row.content
 
 
@@ -37,7 +37,7 @@ def outcome(splitter: Splitter, parts: Sequence[bytes]) -> tuple[list[bytes | No
 def elements(text: bytes, *, size: int | None = None) -> list[Any]:
     """The elements of an array, as values; the text comes in parts of `size` bytes. Raises what a row's reader does."""
     parts = [text] if size is None else [text[start : start + size] for start in range(0, len(text), size)]
-    return [json.loads((content or b"").decode()) for content in fed(Elements(MOST), parts)]
+    return [json.loads((content or b"").decode()) for content in fed(ArraySplitter(MOST), parts)]
 
 
 def no_constant(_word: str) -> Any:
@@ -50,11 +50,11 @@ def strict(text: str) -> Any:
 
 def accepted(text: bytes, size: int) -> list[Any] | None:
     """The values of all rows; None when the array, or one of its rows, is refused."""
-    splitter = Elements(MOST)
+    splitter = ArraySplitter(MOST)
     found = []
     try:
-        rows = [row for start in range(0, len(text), size) for row in splitter.feed(text[start : start + size])]
-        rows += splitter.close()
+        rows = [row for start in range(0, len(text), size) for row in splitter.split(text[start : start + size])]
+        rows += splitter.finish()
         for row in rows:
             if row.content is None or row.content.startswith(b"\xef\xbb\xbf"):
                 return None
@@ -137,20 +137,20 @@ def test_how_a_text_is_cut_changes_nothing(inside: str, cuts: list[int]) -> None
         places = [0, *sorted(min(cut, len(text)) for cut in cuts), len(text)]
         parts = [text[start:end] for start, end in pairwise(places)]
 
-        assert judged(Elements(MOST), parts) == judged(Elements(MOST), [text])
-        assert outcome(Lines(MOST), parts) == outcome(Lines(MOST), [text])
+        assert judged(ArraySplitter(MOST), parts) == judged(ArraySplitter(MOST), [text])
+        assert outcome(LineSplitter(MOST), parts) == outcome(LineSplitter(MOST), [text])
 
 
 def judged(splitter: Splitter, parts: Sequence[bytes]) -> list[Any]:
     """Every row as its reader has it, to the first that is not JSON, with the words of the refusal."""
     said: list[Any] = []
     try:
-        for rows in [*(splitter.feed(part) for part in parts), splitter.close()]:
+        for rows in [*(splitter.split(part) for part in parts), splitter.finish()]:
             for row in rows:
                 try:
                     said.append(row.members((), 200))
                 except Invalid as refusal:
-                    said.append(row.pointing(refusal.field_errors))
+                    said.append(row.prefix_paths(refusal.field_errors))
     except Refusal as refusal:
         said.append(refusal.detail)
     return said
@@ -163,7 +163,7 @@ def test_rows_of_any_depth_are_told_apart(levels: int, size: float) -> None:
     text = b"[{}," + deep + b',{"b":"]"}]'
     step = int(min(size, len(text)))
 
-    rows = list(fed(Elements(MOST), [text[start : start + step] for start in range(0, len(text), step)]))
+    rows = list(fed(ArraySplitter(MOST), [text[start : start + step] for start in range(0, len(text), step)]))
 
     assert rows == [b"{}", deep, b'{"b":"]"}']
 
@@ -185,7 +185,7 @@ def test_what_looks_as_the_start_of_an_element_is_one_only_between_elements(
 def test_a_lone_surrogate_passes() -> None:
     rows = [b'{"a":"\\ud83d"}', b"{}", b'{"b":"\\""}']
 
-    assert list(fed(Elements(MOST), [b"[" + b", ".join(rows) + b"]"])) == rows
+    assert list(fed(ArraySplitter(MOST), [b"[" + b", ".join(rows) + b"]"])) == rows
 
 
 def test_a_long_text_of_escapes_is_one_row() -> None:
@@ -193,14 +193,14 @@ def test_a_long_text_of_escapes_is_one_row() -> None:
 
     for size in (7, 65_536):
         text = b"[" + row + b",\n" + row + b"]"
-        assert list(fed(Elements(MOST), [text[i : i + size] for i in range(0, len(text), size)])) == [row, row]
+        assert list(fed(ArraySplitter(MOST), [text[i : i + size] for i in range(0, len(text), size)])) == [row, row]
 
 
 def test_a_place_is_told_in_bytes_of_the_body() -> None:
     text = '\ufeff \n[ {"a":"é"} ,\n{"é" 1}, {}]'.encode()
 
     for size in (1, 2, 5, len(text)):
-        said = judged(Elements(MOST), [text[start : start + size] for start in range(0, len(text), size)])
+        said = judged(ArraySplitter(MOST), [text[start : start + size] for start in range(0, len(text), size)])
         assert said == [{"a": "é"}, f"Row 1 is not JSON: Expecting ':' at byte {text.index(b'1}')}."]
 
 
@@ -208,12 +208,12 @@ def test_a_place_in_a_line_is_told_by_the_line() -> None:
     text = '\ufeff\n{"a":1}\r\n \t\r\n{"é" 1}\n{}'.encode()
 
     for size in (1, 2, 5, len(text)):
-        said = judged(Lines(MOST), [text[start : start + size] for start in range(0, len(text), size)])
+        said = judged(LineSplitter(MOST), [text[start : start + size] for start in range(0, len(text), size)])
         assert said == [{"a": 1}, "Row 1 is not JSON: Expecting ':' at line 4, column 6."]
 
 
 def test_what_is_not_utf_8_is_told_by_its_row() -> None:
-    said = judged(Elements(MOST), [b'[{},{"a":"\xff"}]'])
+    said = judged(ArraySplitter(MOST), [b'[{},{"a":"\xff"}]'])
 
     assert said[0] == {}
     assert said[1].startswith("Row 1 (from byte 4 on): ")
@@ -225,22 +225,24 @@ def test_what_is_not_utf_8_is_told_by_its_row() -> None:
 )
 def test_what_is_no_array_is_not_json(text: bytes) -> None:
     for size in (1, len(text) or 1):
-        assert outcome(Elements(MOST), [text[i : i + size] for i in range(0, len(text), size)])[1][:9] == "Malformed"
+        assert (
+            outcome(ArraySplitter(MOST), [text[i : i + size] for i in range(0, len(text), size)])[1][:9] == "Malformed"
+        )
 
 
 @pytest.mark.parametrize("text", [b"{}", b" null", b"1", b'"[]"', b'\xef\xbb\xbf{"a":[{}]}'])
 def test_another_value_than_an_array_is_invalid(text: bytes) -> None:
     for size in (1, len(text)):
-        said = outcome(Elements(MOST), [text[i : i + size] for i in range(0, len(text), size)])[1]
+        said = outcome(ArraySplitter(MOST), [text[i : i + size] for i in range(0, len(text), size)])[1]
         assert said.startswith("Invalid: Must be a JSON array")
 
 
 def test_an_element_that_is_too_long_is_refused() -> None:
     fits = b'"' + b"x" * 98 + b'"'
 
-    assert list(fed(Elements(100), [b"[ " + fits + b" , " + fits + b" ] "])) == [fits, fits]
+    assert list(fed(ArraySplitter(100), [b"[ " + fits + b" , " + fits + b" ] "])) == [fits, fits]
     with pytest.raises(TooLarge, match="Row 1"):
-        list(fed(Elements(100), [b"[1," + fits[:9], b"x" + fits[9:] + b"]"]))
+        list(fed(ArraySplitter(100), [b"[1," + fits[:9], b"x" + fits[9:] + b"]"]))
 
 
 def test_an_element_without_an_end_is_refused_before_all_of_it_is_held() -> None:
@@ -253,18 +255,18 @@ def test_an_element_without_an_end_is_refused_before_all_of_it_is_held() -> None
             yield b"x" * 1000
 
     with pytest.raises(TooLarge):
-        list(fed(Elements(100), parts()))
+        list(fed(ArraySplitter(100), parts()))
 
     assert len(taken) < 100
 
 
 def test_a_line_that_is_too_long_is_passed_over_and_never_held() -> None:
-    splitter = Lines(100)
+    splitter = LineSplitter(100)
     rows: list[Row] = []
     for part in [b"a\n", *[b"x" * 1000] * 100, b"\n\n", b"b" * 100 + b"\r\n", b"c" * 101]:
-        rows += splitter.feed(part)
-        assert sum(map(len, splitter._held)) <= 200
-    rows += splitter.close()
+        rows += splitter.split(part)
+        assert sum(map(len, splitter._pieces)) <= 200
+    rows += splitter.finish()
 
     assert [(row.number, row.line, row.content) for row in rows] == [
         (0, 1, b"a"),

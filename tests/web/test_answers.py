@@ -18,7 +18,7 @@ from log10_server.web.app import create_app
 from log10_server.web.http.answers import Answer, StringsText, component_schemas
 from log10_server.web.http.encoding import body_of
 from log10_server.web.http.endpoint import Endpoint
-from log10_server.web.legacy.pages import PagedFeedback, PagedTask
+from log10_server.web.legacy.pages import FeedbackWithTaskName, TaskWithTime
 from log10_server.web.v1.completions import Completion, CompletionUpload
 from log10_server.web.v1.feedback import Decision, Feedback, FeedbackUpload
 from log10_server.web.v1.feedback_tasks import Task, TaskChanges, TaskUpload
@@ -265,5 +265,5 @@ def test_the_lists_of_log10_io_answer_all_that_the_versioned_api_answers(api: Ap
     assert task == {
         name: member for name, member in answers["updateFeedbackTask"].json().items() if name != "json_schema"
     }
-    assert {*PagedFeedback.__struct_fields__} - {*Feedback.__struct_fields__} == {"task_name"}
-    assert {*PagedTask.__struct_fields__} - {*Task.__struct_fields__} == {"created_at"}
+    assert {*FeedbackWithTaskName.__struct_fields__} - {*Feedback.__struct_fields__} == {"task_name"}
+    assert {*TaskWithTime.__struct_fields__} - {*Task.__struct_fields__} == {"created_at"}

@@ -442,9 +442,9 @@ def test_the_organization_is_a_known_parameter_everywhere(api: Api, path: str) -
         ("/usage", "groupBy", "did you mean `group_by`?"),
         ("/usage", "organization", "did you mean `organization_id`?"),
         ("/export/training", "task", "did you mean `task_id`?"),
-        ("/test_runs", "page", "those here are `offset`, `limit`, `total` and `organization_id`."),
-        ("/export", "limit", "the only one here is `organization_id`."),
-        ("/completions/one", "include", "the only one here is `organization_id`."),
+        ("/test_runs", "page", "there are `offset`, `limit`, `total` and `organization_id`."),
+        ("/export", "limit", "the only one is `organization_id`."),
+        ("/completions/one", "include", "the only one is `organization_id`."),
     ],
 )
 def test_an_unknown_parameter_is_answered_with_the_nearest_known_one(api: Api, path: str, name: str, hint: str) -> None:

@@ -1,4 +1,4 @@
-"""How a command opens the database, and finds the organization that it is about.
+"""Opens the database for a command, and finds the organization that the command is about.
 
 `serve` and `migrate` create a database that does not exist and migrate an older one; `organization create` only
 creates it, as the first step of a new installation. All other commands need a database that is there and has this
@@ -23,21 +23,21 @@ from log10_server.store.organizations import OrganizationRow
 
 
 @contextmanager
-def open_as_it_is(settings: Settings) -> Iterator[Database]:
-    """Open the database as it is; a Postgres that is starting is waited for.
+def open_unchanged(settings: Settings) -> Iterator[Database]:
+    """Open the database without creating or migrating it. Waits for a Postgres that is still starting.
 
-    Errors of the database and refusals become a ClickException that names the database.
+    Errors of the database and refusals are raised as a ClickException that names the database.
     """
     database = Database(settings.database_url, settings.readers)
     try:
         database.wait_until_reachable(settings.database_wait)
         yield database
     except Unavailable as error:
-        raise _named(f"The database can't be used: {_reason(error)}", database) from None
+        raise _error_of_database(f"The database can't be used: {_reason(error)}", database) from None
     except (Refusal, WrongSchema) as error:
-        raise _named(str(error), database) from None
+        raise _error_of_database(str(error), database) from None
     except DRIVER_ERRORS as error:
-        raise _named(f"The database can't be used: {_reason(error)}", database) from None
+        raise _error_of_database(f"The database can't be used: {_reason(error)}", database) from None
     finally:
         database.close()
 
@@ -45,7 +45,7 @@ def open_as_it_is(settings: Settings) -> Iterator[Database]:
 @contextmanager
 def open_migrated(settings: Settings) -> Iterator[Database]:
     """Open the database; create it when it does not exist, and migrate it when its schema is older."""
-    with open_as_it_is(settings) as database:
+    with open_unchanged(settings) as database:
         migrations.migrate(database)
         yield database
 
@@ -56,7 +56,7 @@ def open_or_create(settings: Settings | None = None) -> Iterator[Database]:
 
     Raises WrongSchema when its schema is not this program's.
     """
-    with open_as_it_is(settings or Settings.from_environment(os.environ)) as database:
+    with open_unchanged(settings or Settings.from_environment(os.environ)) as database:
         if not database.exists() or _revision(database) is None:
             migrations.migrate(database)
         _require_schema(database)
@@ -69,7 +69,7 @@ def open_existing(settings: Settings | None = None, *, any_schema: bool = False)
 
     Raises WrongSchema when there is none, or when its schema is not this program's and `any_schema` is false.
     """
-    with open_as_it_is(settings or Settings.from_environment(os.environ)) as database:
+    with open_unchanged(settings or Settings.from_environment(os.environ)) as database:
         if not database.exists():
             raise WrongSchema(
                 "The database does not exist. DATABASE_URL names it; `log10-server serve` and "
@@ -81,13 +81,16 @@ def open_existing(settings: Settings | None = None, *, any_schema: bool = False)
 
 
 def find_organization(database: Database, id_or_slug: str | None) -> OrganizationRow:
-    """The organization of that id or slug; without one, the only organization that there is."""
+    """The organization with this id or slug; for None, the only organization that there is.
+
+    Raises NotFound when there is none, or when there are several and none is named.
+    """
     with database.reading() as connection:
         return choose_organization(directory.list_all(connection), id_or_slug)
 
 
 def choose_organization(organizations: list[OrganizationRow], id_or_slug: str | None) -> OrganizationRow:
-    """As `find_organization`, among these. Raises NotFound when none has that name, or one must be named."""
+    """The same as `find_organization`, but among these organizations."""
     if not organizations:
         raise NotFound(
             "There is no organization yet. `log10-server organization create` creates one."
@@ -107,8 +110,8 @@ def choose_organization(organizations: list[OrganizationRow], id_or_slug: str | 
     raise NotFound(f"There is no organization {id_or_slug!r}. `log10-server organization list` lists those that exist.")
 
 
-def _named(message: str, database: Database) -> click.ClickException:
-    """An error that says which database the command looked at, without its password."""
+def _error_of_database(message: str, database: Database) -> click.ClickException:
+    """An error that names the database that the command looked at, without its password."""
     return click.ClickException(f"{message} ({database.describe()})")
 
 
@@ -125,7 +128,7 @@ def _revision(database: Database) -> str | None:
 
 
 def _require_schema(database: Database) -> None:
-    """Raise WrongSchema, saying what to do, when the database has not the schema of this program."""
+    """Raises WrongSchema, with advice, when the schema of the database is not the one that this program needs."""
     revision, newest = _revision(database), migrations.head()
     if revision == newest:
         return

@@ -1,4 +1,4 @@
-"""How a command reports an error: one line on standard error that an operator can act on, and exit code 1."""
+"""Reports the error of a command as one line on standard error that an operator can act on, with exit code 1."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -14,9 +14,9 @@ T = TypeVar("T")
 
 
 def reports_errors(command: Callable[P, T]) -> Callable[P, T]:
-    """Decorate a command so that an expected error ends it with one line and no traceback.
+    """A decorator of commands: an expected error ends the command with one line instead of a traceback.
 
-    Errors of an open database are turned into such a line in `databases.py`, which knows the database's name.
+    Errors of an open database are handled in `databases.py`, which can also name the database.
     """
 
     @wraps(command)

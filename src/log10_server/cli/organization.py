@@ -16,12 +16,13 @@ def organization() -> None:
 
 @organization.command("create")
 @click.option("--id", "organization_id", help="Its id, such as the LOG10_ORG_ID that your programs already have.")
-@click.option("--slug", help="Its name in addresses.")
+@click.option("--slug", help="Its name in URLs, such as `acme`.")
 @reports_errors
 def create_organization(organization_id: str | None, slug: str | None) -> None:
     """Create an organization and print its id."""
     with open_or_create() as database, database.writing() as connection:
-        # Otherwise two commands at once could give one name to two organizations: as an id and as a slug.
+        # Two commands at the same time could otherwise use the same text for two organizations: as the id of one and as
+        # the slug of the other. No constraint of the table can prevent that, so a lock does.
         database.lock_exclusively(connection, "organizations")
         click.echo(organizations.create(connection, database.clock, organization_id, slug).id)
 

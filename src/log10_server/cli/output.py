@@ -1,4 +1,4 @@
-"""How commands print what they list, and the settings in their help."""
+"""Prints lists, as lines or as JSON, and the settings in the help of a command."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -15,10 +15,10 @@ as_json_option = click.option("--json", "as_json", is_flag=True, help="Print a J
 _WIDE = 80
 
 
-def as_time(at: int) -> str:
-    """An instant (microseconds) as a person reads it."""
-    moment: datetime = utc(at)
-    return moment.strftime("%Y-%m-%d %H:%M:%S UTC")
+def as_time(microseconds: int) -> str:
+    """An instant, in microseconds since 1970, as text for people."""
+    instant: datetime = utc(microseconds)
+    return instant.strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def print_json(objects: Iterable[Mapping[str, Any]]) -> None:
@@ -35,7 +35,7 @@ class _ListsSettings:
             if formatter.width >= _WIDE:
                 formatter.write_dl(rows, col_max=max(len(variable) for variable, _ in rows))
                 return
-            # Beside a column of names there would be no room for their meaning.
+            # In a narrow terminal a column of names would leave no room for their meanings beside it.
             for variable, meaning in rows:
                 formatter.write_text(variable)
                 with formatter.indentation():

@@ -28,7 +28,8 @@ def migrate(down_to: str | None) -> None:
 @click.command()
 def openapi() -> None:
     """Print the OpenAPI document of the API. Needs no database."""
-    from log10_server.web.app import create_app  # takes long to import, and other commands don't need it
+    # This import takes long, and other commands don't need it.
+    from log10_server.web.app import create_app
 
     app = create_app(Settings(), Database("sqlite:///never-opened.db"))
     click.echo(json.dumps(app.openapi(), indent=2, ensure_ascii=False))

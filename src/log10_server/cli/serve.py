@@ -10,7 +10,7 @@ import sys
 import click
 
 from log10_server import __version__
-from log10_server.cli.databases import open_as_it_is
+from log10_server.cli.databases import open_unchanged
 from log10_server.cli.errors import reports_errors
 from log10_server.cli.output import CommandListingSettings
 from log10_server.db import migrations
@@ -30,12 +30,12 @@ from log10_server.store.organizations import OrganizationRow
 def serve(host: str | None, port: int | None) -> None:
     """Migrate the database and serve. The first start creates an organization and a token."""
     settings = Settings.from_environment(os.environ)
-    # The port is taken first: a busy one is reported before anything is created.
+    # The server listens first, so that a port that is in use is reported before anything is created.
     listening = _listen(host or settings.host, settings.port if port is None else port)
     from log10_server.cli import server as running  # takes long to import, and other commands don't need it
 
     running.log_to_stderr()
-    with open_as_it_is(settings) as database:
+    with open_unchanged(settings) as database:
         address = _address(settings, listening)
         _print(f"log10-server {__version__} on {address} ({database.describe()})", "")
         migrations.migrate(database)
@@ -122,7 +122,7 @@ def _create_first(settings: Settings, database: Database, connection: Connection
 
 
 def _how_to_call(settings: Settings, address: str, first: IssuedToken | None, oldest: OrganizationRow) -> list[str]:
-    """What a person needs to call the server: the first token, or how to get another one."""
+    """Lines that tell a person how to call the server: with the first token, or with a new one."""
     if first is None:
         return [f"To get a new token: {_program()} token issue {oldest.slug}"]
     if settings.first_token:
@@ -141,11 +141,11 @@ def _how_to_call(settings: Settings, address: str, first: IssuedToken | None, ol
 
 
 def _print(*lines: str) -> None:
-    """Print at once, so that the lines keep their order among those that are logged."""
+    """Print and flush, so that printed lines and logged lines appear in the order in which they were written."""
     click.echo("\n".join(lines))
     sys.stdout.flush()
 
 
 def _program() -> str:
-    """How this program was called, so that a printed command can be pasted."""
+    """The command that started this program, so that commands in our output can be copied."""
     return shlex.quote(sys.argv[0]) if os.sep in sys.argv[0] else "log10-server"

@@ -45,7 +45,7 @@ def build(settings: Settings, database: Database, address: str) -> tuple[Server,
     """The server, and the runtime of its app. From now on SIGINT and SIGTERM end the server."""
     descriptors.raise_limit()
     app = create_app(settings, database)
-    # The authentication middleware itself: what FastAPI does before it is not needed here and costs time.
+    # uvicorn calls the authentication middleware directly, because FastAPI does nothing before it that is needed.
     config = configuration(app.middleware_stack or app, settings)
     server = Server(config, address)
 

@@ -20,11 +20,13 @@ def token() -> None:
 
 @token.command("issue")
 @click.argument("organization", required=False)
-@click.option("--value-from-stdin", is_flag=True, help="Keep a token that your programs already have: read its value.")
-@click.option("--name", help="What feedback that is given with the token shows as its author.")
+@click.option(
+    "--value-from-stdin", is_flag=True, help="Accept a token that your programs already have: read it from stdin."
+)
+@click.option("--name", help="The name of the token, which feedback that is uploaded with it has as its author.")
 @reports_errors
 def issue_token(organization: str | None, value_from_stdin: bool, name: str | None) -> None:
-    """Issue a token for ORGANIZATION and print it, this once.
+    """Issue a token for ORGANIZATION and print it. It can't be shown again.
 
     ORGANIZATION is an id or a slug; leave it out when there is only one organization.
     """

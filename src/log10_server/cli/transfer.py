@@ -14,8 +14,10 @@ from log10_server.settings import Settings
 @click.option(
     "--output", type=click.Path(dir_okay=False), help="Write to this file; compressed when its name ends in .gz."
 )
-@click.option("--training", is_flag=True, help="Only chat fine-tuning rows in OpenAI's format, chosen by feedback.")
-@click.option("--task", "task_id", help="With --training: the feedback task whose accepted feedback chooses.")
+@click.option("--training", is_flag=True, help="Export chat fine-tuning rows in OpenAI's format instead.")
+@click.option(
+    "--task", "task_id", help="With --training: export the completions that have accepted feedback for this task."
+)
 @click.option(
     "--filter", "filter_text", help="With --training: a condition on the feedback's values, such as 'grade >= 4'."
 )
@@ -30,7 +32,7 @@ def export_data(
     from log10_server.web.transfer import commands  # takes long to import, and other commands don't need it
 
     if training != (task_id is not None) or (filter_text is not None and not training):
-        raise click.UsageError("--training needs --task and the other way round; --filter can be added to both.")
+        raise click.UsageError("Use --training and --task together; --filter can be added to them.")
     with open_existing() as database:
         owner = find_organization(database, organization)
         if task_id is None:

@@ -108,7 +108,7 @@ class Backend(ABC):
 
     @abstractmethod
     def remove(self, table: Table, rows: Sequence[Row]) -> BulkStatement:
-        """A statement that deletes these rows (one at least), none of whose values is null."""
+        """A statement that deletes exactly these rows. There must be at least one row, and no value may be null."""
 
     @abstractmethod
     def combine(self, inserts: Sequence[BulkStatement]) -> BulkStatement:
@@ -140,7 +140,10 @@ class Backend(ABC):
             raise self.translate(error, connection) from error
 
     def translate(self, error: Exception, connection: Connection) -> DBAPIError:
-        """What SQLAlchemy would raise for an error of the driver. As there, a lost connection is dropped."""
+        """The exception that SQLAlchemy would raise for an error of the driver.
+
+        A lost connection is removed from the pool, as SQLAlchemy itself would do.
+        """
         dialect: Any = self.dialect
         lost = dialect.is_disconnect(error, connection.connection.driver_connection, None)
         if lost:

@@ -149,7 +149,7 @@ class Database:
             raise
 
     def ping(self, connection: Connection) -> None:
-        """Ask the database for nothing. Raises when it does not answer."""
+        """Run a trivial query. Raises the driver's error when the database does not answer."""
         connection.execute(text("SELECT 1")).close()
 
     def wait_until_reachable(self, seconds: float) -> None:

@@ -20,7 +20,7 @@ class Outage:
     """
 
     def __init__(self, database: str) -> None:
-        self.is_on = False  # read without the lock after every transaction
+        self.is_on = False  # read after every transaction, so without taking the lock
         self._database = database
         self._was_reached = False
         self._began = self._last_failure = 0.0  # seconds of `time.monotonic`

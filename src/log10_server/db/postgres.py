@@ -313,7 +313,7 @@ def _delete_arrays(table: Table) -> str:
 
 @cache
 def _combine(statements: tuple[str, ...]) -> str:
-    """One statement that does what all do. None of them sees what another one does."""
+    """One statement that runs all of these statements at once. None of them sees the changes of another one."""
     *others, last = statements
     parts = ", ".join(f"part_{number} AS ({statement})" for number, statement in enumerate(others))
     return f"WITH {parts} {last}" if parts else last

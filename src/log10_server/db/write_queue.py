@@ -44,8 +44,10 @@ class WriteQueue:
         self._bytes = 0
         self._is_open = True
         self._changed = threading.Condition()
-        self._wake_at = 1  # so many writes must wait for the writer's thread to be woken
-        self._expected = 1  # so many writes are worth waiting for, until this time (`time.monotonic`)
+        self._wake_at = 1  # the writer's thread is woken when this many writes wait
+        # The writer waits for this many writes to arrive, so that they share a commit, but only until this time, which is
+        # a value of `time.monotonic`.
+        self._expected = 1
         self._expected_until = 0.0
 
     def add(self, write: Write) -> None:

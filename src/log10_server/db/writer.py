@@ -148,8 +148,8 @@ def _answer(writes: list[Write]) -> None:
 
 def _resolve(writes: list[Write]) -> None:
     for write in writes:
-        if write.future.done():  # the caller has gone
-            continue
+        if write.future.done():
+            continue  # the caller has disconnected, so its future was cancelled and takes no result
         if isinstance(write.outcome, BaseException):
             write.future.set_exception(write.outcome)
         else:

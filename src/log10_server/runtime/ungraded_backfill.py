@@ -77,7 +77,8 @@ class Backfill:
             try:
                 await self._writer.write(organization_id, partial(self._fill_next, task_id=task_id))
                 filled = True
-            except Exception as error:  # the others are not to wait for this one
+            except Exception as error:
+                # An error of one task must not keep the other tasks from being filled in.
                 _tell(error)
             # As long again belongs to the others, whose writes wait while a piece is filled.
             await asyncio.sleep(min(1.0, asyncio.get_running_loop().time() - began))

@@ -107,7 +107,7 @@ _owner = (
 
 
 def find_owner(connection: Connection, digest: str) -> tuple[OrganizationRow, str, str | None] | None:
-    """The organization of the token with this digest, the token's id and its name; None unless it is still good."""
+    """The organization of the token with this digest, the token's id and its name; None if it is unknown or revoked."""
     row = connection.execute(_owner.where(token.c.digest == digest)).first()
     return None if row is None else (OrganizationRow(*row[:-2]), row[-2], row[-1])
 

@@ -52,7 +52,7 @@ def ensure(tx: Tx, names: Iterable[str]) -> dict[str, int]:
 
 
 def add_missing(tx: Tx, names: Iterable[str], known: Mapping[str, int]) -> dict[str, int]:
-    """As `ensure`, where the keys of those that are tags are `known`.
+    """The same as `ensure`, when the caller has looked up the tags that exist: `known` has their keys.
 
     The key is the microsecond at which the tag is made. When another process has made a tag at the same one, the
     database refuses the key, and the write is done again (`db/retries`).

@@ -1,11 +1,11 @@
-"""The index of ungraded completions: a row for each completion and each task that it matches and has no feedback of.
+"""The index of ungraded completions: a row for each pair of a completion and a task that still wants feedback on it.
 
 A list could query completions, tasks and feedback each time, but then a million graded completions take seconds.
 `services/ungraded_index` keeps these rows true in the transaction of whatever changes them.
 
-Only what a change of a task means for hundreds of thousands of older completions comes later, step by step and the
-newest first: a row of `ungraded_backfill` holds how far the index of a task is complete, and for older completions
-lists use the query itself.
+One thing is done later: a new or changed task may match hundreds of thousands of older completions. Their rows are added
+step by step, newest first. A row of `ungraded_backfill` says how far the index of a task is complete, and for older
+completions lists use the query itself.
 """
 
 import heapq

@@ -193,6 +193,7 @@ def is_regex(text: str) -> bool:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             re.compile(text)
-    except Exception:  # not only re.error: OverflowError for a large repeat, RecursionError for deep groups, ...
+    except Exception:
+        # Besides `re.error` there are others, such as OverflowError for a large repeat or RecursionError for deep groups.
         return False
     return True

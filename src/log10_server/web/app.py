@@ -1,4 +1,4 @@
-"""Puts the server together: its dialects in order, the middleware before them, the start and the end of the runtime."""
+"""Builds the application: its dialects in order, the middleware in front of them, and the start and end of the runtime."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -50,9 +50,10 @@ DIALECTS = (LOG10, GRAPHQL, PUBLIC)
 
 
 def create_app(settings: Settings, database: Database, dialects: Sequence[Dialect] = DIALECTS) -> FastAPI:
-    """The server on a database that has been migrated. Its lifespan starts the writer, and drains it at the end.
+    """The application on a database that has been migrated.
 
-    The first dialect also refuses what belongs to none.
+    Its lifespan starts the runtime, and at the end completes the writes that wait. The first dialect also refuses
+    requests for paths that no dialect owns.
     """
     runtime = Runtime(settings, database, ungraded_index.continue_backfill)
 
@@ -77,21 +78,22 @@ def create_app(settings: Settings, database: Database, dialects: Sequence[Dialec
     )
     app.state.runtime = runtime
     app.state.dialects = dialects
-    reports.keep_secrets()
-    # Routes are taken over as they are; FastAPI's `include_router` would wrap each in a router of its own.
+    reports.mask_secrets()
+    # FastAPI's `include_router` would create each route again as a plain route, so the routes are added directly.
     for dialect in dialects:
         app.router.routes.extend(routes_of(dialect))
     app.add_exception_handler(HTTPException, _no_route)
     app.add_middleware(AuthenticationMiddleware, server=app, runtime=runtime, dialects=Dialects(dialects))
     stack = app.build_middleware_stack()
     assert isinstance(stack, ServerErrorMiddleware)
-    app.middleware_stack = stack.app  # the authentication middleware itself, which answers errors too
+    # The authentication middleware answers every error itself, so Starlette's middleware in front of it is left out.
+    app.middleware_stack = stack.app
     app.openapi = lambda: openapi(app, dialects)  # type: ignore[method-assign]
     return app
 
 
 async def _no_route(request: Request, error: Exception) -> Response:
-    """What Starlette's router finds by itself: no such path, or no such method."""
+    """Answer the two errors that Starlette's router raises itself: an unknown path, and an unknown method."""
     status = error.status_code if isinstance(error, HTTPException) else 500
     if status == 405:
         allow = (error.headers or {}).get("Allow", "") if isinstance(error, HTTPException) else ""

@@ -10,10 +10,10 @@ from log10_server.web.transfer import routes as transfer
 
 @dataclass(frozen=True, slots=True)
 class Log10Credential(HeaderCredential):
-    """The token in `X-Log10-Token`. A caller who sends it in `Authorization` is told so."""
+    """The token in `X-Log10-Token`. The error for a caller who sends it in `Authorization` instead says so."""
 
     def explain_missing(self, headers: Headers) -> str:
-        """Which header is missing."""
+        """The error text for a request without a token: which header to send."""
         if any(name == b"authorization" for name, _ in headers):
             return "Send the token in the header X-Log10-Token. The header Authorization is not read here."
         return self.missing
@@ -43,7 +43,7 @@ _ORGANIZATION_PARAMETER = {
 
 LOG10 = Dialect(
     name="log10",
-    # Two of these lists share paths: the older one comes first, and its routes decline the calls of the other.
+    # `legacy` and `v1` share some paths. Routes are tried in order, and those of `legacy` match calls of `log10-io` only.
     routers=(*legacy.ROUTERS, *v1.ROUTERS, transfer.router),
     prefixes=("/api",),
     credential=Log10Credential(frozenset({b"x-log10-token"}), _MISSING),

@@ -3,7 +3,7 @@
 from log10_server.db.database import Database
 from tests.clients.log10_io.conftest import Home
 from tests.conftest import new_organization
-from tests.moving import exported, taken
+from tests.moving import exported, import_lines
 from tests.services.test_transfer import parsed
 
 CHAT = {"model": "gpt-4o", "messages": [{"role": "user", "content": "é"}], "n": None}
@@ -26,7 +26,7 @@ def test_downloads_of_the_real_client_are_moved_in_with_ids_times_tags_and_links
     files = [home.folder / "moving-completions.jsonl", home.folder / "moving-feedback.jsonl"]
     there = new_organization(database)
 
-    results = [taken(database, there.id, file.read_bytes()) for file in files]
+    results = [import_lines(database, there.id, file.read_bytes()) for file in files]
 
     assert [(tally.stored, refused) for tally, refused in results] == [(12, []), (11, [])]
     moved = {line["id"]: line for line in parsed(exported(database, there.id))}

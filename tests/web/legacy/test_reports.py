@@ -12,7 +12,7 @@ import pytest
 
 from log10_server.db.database import Database
 from log10_server.settings import Limits, Settings
-from log10_server.web.legacy.reports import WithoutSecrets
+from log10_server.web.legacy.reports import SecretMaskingFilter
 from tests.conftest import Api, Served, paths, problem, serve
 
 REPORT = {
@@ -169,5 +169,5 @@ def test_the_address_is_in_no_log(api: Api, run: dict[str, Any], caplog: pytest.
 def test_the_filter_masks_the_secret_alone(said: str, logged: str) -> None:
     record = logging.LogRecord("uvicorn.access", logging.INFO, "", 0, '%s - "%s" %d', ("client", said, 200), None)
 
-    assert WithoutSecrets().filter(record)
+    assert SecretMaskingFilter().filter(record)
     assert record.getMessage() == f'client - "{logged}" 200'

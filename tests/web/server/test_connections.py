@@ -149,8 +149,8 @@ def test_400_waiting_connections_on_256_descriptors_lock_nobody_out(
             assert is_served(client)
             create = request(token, "POST /api/v1/completions HTTP/1.1", body=b"{}")
             assert client.send(create).answer().status == 201
-    assert "ERROR" not in served.said()
-    assert "Traceback" not in served.said()
+    assert "ERROR" not in served.output()
+    assert "Traceback" not in served.output()
 
 
 def test_400_connections_at_once_on_256_descriptors_lock_nobody_out(on_sqlite: Program) -> None:
@@ -163,7 +163,7 @@ def test_400_connections_at_once_on_256_descriptors_lock_nobody_out(on_sqlite: P
         with connected(served.url) as client:
             assert is_served(client)
 
-    assert "ERROR" not in served.said()
+    assert "ERROR" not in served.output()
 
 
 def test_the_limit_on_descriptors_is_raised_as_far_as_it_may_be(on_sqlite: Program) -> None:
@@ -245,7 +245,7 @@ def test_a_flood_of_clients_that_leave_is_not_logged(on_sqlite: Program) -> None
     with connected(served.url) as client:
         for _ in range(100):
             client.send(request(token, "POST /api/v1/completions HTTP/1.1", body=BODY)).answer()
-    before = served.said()
+    before = served.output()
 
     with ThreadPoolExecutor(8) as pool:
         for message in messages(token).values():
@@ -262,4 +262,4 @@ def test_a_flood_of_clients_that_leave_is_not_logged(on_sqlite: Program) -> None
 
     with connected(served.url) as client:
         assert is_served(client)
-    assert served.said().removeprefix(before).splitlines() == []
+    assert served.output().removeprefix(before).splitlines() == []

@@ -17,7 +17,7 @@ from log10_server.services.completions import Entry
 from log10_server.settings import Settings
 from tests.conftest import Api, Organization, Served, new_organization, paths, problem, serve
 from tests.fine_tuning_format import faults_of
-from tests.moving import exported, fill, fresh, in_tx, pieces, taken
+from tests.moving import exported, fill, fresh, import_lines, in_tx, iter_export_lines
 from tests.payload_corpus import CORPUS
 
 
@@ -54,7 +54,7 @@ def test_the_export_needs_a_token(serving: Served, database: Database) -> None:
 def test_what_is_logged_while_an_export_runs_is_left_out(database: Database, organization: Organization) -> None:
     fill(database, organization.id, 30)
     expected = exported(database, organization.id)
-    lines = pieces(database, organization.id)
+    lines = iter_export_lines(database, organization.id)
     next(lines)
     with in_tx(database, organization.id) as tx:
         completions.record(tx, [Entry("late", {"session_id": "late"})])
@@ -103,7 +103,7 @@ def log_corpus(database: Database, organization: Organization) -> None:
         lines.append({"type": "completion", **about, "request": case.request, "response": case.response})
     ids = [f"c-{number}" for number in range(len(CORPUS))]
     lines.append({"type": "feedback", "id": "f", "task_id": "t", "json_values": {}, "matched_completion_ids": ids})
-    taken(database, organization.id, "".join(json.dumps(line) + "\n" for line in lines).encode())
+    import_lines(database, organization.id, "".join(json.dumps(line) + "\n" for line in lines).encode())
 
 
 def test_every_training_row_is_in_openais_format(api: Api, database: Database, organization: Organization) -> None:
@@ -223,11 +223,11 @@ def test_memory_stays_flat_however_much_is_exported(tmp_path: Path, postgres_url
         request = '{"a":"' + "x" * 1500 + '"}'
         for start in range(0, 20_000, 1000):
             rows = (f'{{"type":"completion","id":"c-{n}","request":{request}}}\n' for n in range(start, start + 1000))
-            taken(database, organization.id, "".join(rows).encode())
-        next(pieces(database, organization.id))
+            import_lines(database, organization.id, "".join(rows).encode())
+        next(iter_export_lines(database, organization.id))
 
         tracemalloc.start()
-        size = sum(len(line) for line in pieces(database, organization.id))
+        size = sum(len(line) for line in iter_export_lines(database, organization.id))
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
 

@@ -7,7 +7,7 @@ import pytest
 from log10_server.db.database import Database
 from log10_server.services import organizations
 from tests.conftest import Api, Organization, Served
-from tests.moving import exported, lines_of, taken
+from tests.moving import exported, import_lines, lines_of
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def test_feedback_from_before_there_were_authors_leaves_them_out(
 ) -> None:
     api.task(["a"], id="t")
     line = {"type": "feedback", "id": "old", "task_id": "t", "json_values": {}, "matched_completion_ids": []}
-    taken(database, organization.id, lines_of(line))
+    import_lines(database, organization.id, lines_of(line))
 
     assert not {"author", "author_id", "author_kind"} & api.get("/feedback/old").json().keys()
 
@@ -67,7 +67,7 @@ def test_an_import_keeps_the_author_of_the_file(
     api.completion(tags=["a"])
     uploaded = named_api.upload(task["id"], id="f", completion_tags_selector=["a"])
 
-    taken(database, other_api.organization.id, b"".join(exported(database, organization.id)))
+    import_lines(database, other_api.organization.id, b"".join(exported(database, organization.id)))
 
     moved = other_api.get("/feedback/f").json()
     assert {name: moved[name] for name in moved if name.startswith("author")} == {

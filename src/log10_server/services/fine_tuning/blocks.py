@@ -21,7 +21,7 @@ from log10_server.services.fine_tuning.conversation import (
 
 Block = Part | Call | Result
 
-# What the model thought is no part of its answer, and a mark for the cache says nothing.
+# A model's thoughts are not part of its answer, and a cache point has no content, so both are left out.
 _SKIPPED_TYPES = frozenset({"thinking", "redacted_thinking", "reasoning"})
 _SKIPPED_MEMBERS = ("reasoningContent", "cachePoint")
 _PROVIDER_MEMBERS = ("executableCode", "executable_code", "codeExecutionResult", "code_execution_result")
@@ -69,7 +69,7 @@ def json_text(data: Any) -> str:
 
 
 def read_call(call: Any) -> Call:
-    """A call as OpenAI's chat has it, with or without its `type`; Cohere's and Ollama's arguments are objects."""
+    """Read a tool call of OpenAI's chat format; its `type` may be missing. Cohere and Ollama send arguments as objects."""
     if not isinstance(call, dict):
         raise UntranslatableError(Reason.INVALID_TOOL)
     kind = call.get("type")

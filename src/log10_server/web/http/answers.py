@@ -1,7 +1,7 @@
-"""Answers: what an endpoint returns, declared once as a class that is typed, quick to encode, and described in OpenAPI.
+"""The base of answers. An answer is declared once: its class is typed, fast to encode, and the source of its OpenAPI schema.
 
-An answer is built by keyword, so that the type checker sees a member that is missing or of a wrong type. Payloads are
-`msgspec.Raw`: their text is put into the answer as it is.
+Answers are built by keyword, so that the type checker finds a member that is missing or has a wrong type. Payloads are
+`msgspec.Raw`, whose text is put into the answer unchanged.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -30,7 +30,7 @@ EXAMPLE_TIME_MS = 1706688000123
 
 _ANY_OBJECT = {"type": "object", "additionalProperties": True}
 
-# The text of a JSON object, of an array of objects, of an array of strings.
+# Types of members that hold JSON text: of an object, of an array of objects, and of an array of strings.
 ObjectText = Annotated[msgspec.Raw, Meta(extra_json_schema=_ANY_OBJECT)]
 ObjectsText = Annotated[msgspec.Raw, Meta(extra_json_schema={"type": "array", "items": _ANY_OBJECT})]
 StringsText = Annotated[msgspec.Raw, Meta(extra_json_schema={"type": "array", "items": {"type": "string"}})]
@@ -45,14 +45,14 @@ A = TypeVar("A")
 
 
 class Reply(NamedTuple, Generic[A]):
-    """An answer with headers of its own."""
+    """An answer, and headers to send with it."""
 
     body: A
     headers: Mapping[str, str]
 
 
 def answer_type(endpoint: Callable[..., Any]) -> Any:
-    """The answer that an endpoint's return annotation names, a class or a list of one; None when it names none."""
+    """The answer class in the return annotation of an endpoint, or a list of one; None when there is neither."""
     annotation = signature(endpoint).return_annotation
     if get_origin(annotation) is Reply:
         (annotation,) = get_args(annotation)
@@ -70,9 +70,9 @@ def reference_to(answer: Any) -> dict[str, Any]:
 
 
 def component_schemas(answers: Iterable[Any]) -> dict[str, dict[str, Any]]:
-    """The schemas of these answers and of all that they hold, by name, for the OpenAPI document's components.
+    """The schemas of these answers and of the answers inside them, by name, for the OpenAPI document's components.
 
-    Raises TypeError for two classes of one name.
+    Raises TypeError when two classes have the same name.
     """
     classes = _classes_in(answers)
     if len({answer.__name__ for answer in classes}) < len(classes):
@@ -89,7 +89,7 @@ def component_schemas(answers: Iterable[Any]) -> dict[str, dict[str, Any]]:
 
 
 def _classes_in(annotations: Iterable[Any]) -> list[type[Answer]]:
-    """Every answer class that the annotations name, in themselves or in their members, once."""
+    """Every answer class in the annotations and in the members of those classes, without repetition."""
     classes: dict[type[Answer], None] = {}
     waiting = list(annotations)
     while waiting:

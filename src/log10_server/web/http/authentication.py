@@ -1,7 +1,7 @@
-"""Authentication middleware: whose path it is, who calls, which route answers (docs/api.md, "Errors").
+"""Authentication middleware: finds the dialect that owns the path, the caller, and the route (docs/api.md, "Errors").
 
-It stands in front of everything that FastAPI and Starlette do with a request, and nothing gets past it by default: a
-path belongs to the dialect with the longest prefix, and what none of them owns is refused by the first dialect.
+It handles a request before FastAPI and Starlette do, and refuses by default: a path belongs to the dialect with the
+longest matching prefix, and the first dialect refuses every path that no dialect owns.
 """
 
 import asyncio
@@ -24,10 +24,10 @@ from log10_server.web.http.routing import RouteIndex, route_pattern
 
 log = logging.getLogger(__name__)
 
-# A revoked token must be refused within a second (docs/api.md, "Tokens and organizations"), so what is known of a token
-# is asked for again after half a second.
+# A revoked token must be refused within a second (docs/api.md, "Tokens and organizations"), so a token is looked up again
+# in the database after half a second.
 _TOKEN_SECONDS = 0.5
-_MAX_KNOWN_TOKENS = 10_000
+_MAX_CACHED_TOKENS = 10_000
 
 
 class Dialects:
@@ -63,7 +63,7 @@ class Dialects:
         return None
 
     def find_route(self, dialect: Dialect, scope: Scope) -> Route:
-        """Raises NotFound and NotAllowed."""
+        """The route of a request. Raises NotFound, and NotAllowed for a method that the path does not have."""
         return self._routes[dialect.name].find(scope)
 
 
@@ -82,25 +82,26 @@ def _checked(route: BaseRoute, dialect: Dialect, dialects: Dialects) -> BaseRout
 
 
 class AuthenticationMiddleware:
-    """Lets in the calls of callers who proved who they are, and brings them to their endpoints."""
+    """Authenticates requests, and passes them to their endpoints. Every exception becomes an answer here."""
 
     def __init__(self, app: ASGIApp, server: FastAPI, runtime: Runtime, dialects: Dialects) -> None:
-        """`app` is the rest of the middleware and the router of `server`; it answers lifespans and public paths."""
+        """`app` is the next middleware. It handles lifespan events and requests for public paths."""
         self._app = app
         self._server = server
         self._runtime = runtime
         self._dialects = dialects
-        self._known: dict[str, tuple[float, Caller]] = {}
+        self._cached: dict[str, tuple[float, Caller]] = {}
         self._looking_up: dict[str, asyncio.Task[Caller | None]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request. Nothing but a defect of the connection itself is raised."""
+        """Answer one request. Only an exception of `send` itself is raised, since nothing can be sent then."""
         scope["app"] = self._server
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         is_head = scope["method"] == "HEAD"
-        if is_head:  # is answered as GET; the server in front drops the body by the scope that it keeps
+        if is_head:
+            # HEAD is answered as GET without its body. uvicorn keeps the original scope, by which it omits the body.
             scope = {**scope, "method": "GET"}
         started = False
 
@@ -114,7 +115,8 @@ class AuthenticationMiddleware:
         dialect = self._dialects.default
         try:
             path: str = scope["path"]
-            if path.startswith("//"):  # LOG10_URL with a slash at its end
+            # A client whose LOG10_URL ends with a slash sends two slashes at the beginning of each path.
+            if path.startswith("//"):
                 scope["path"] = path = "/" + path.lstrip("/")
                 scope["raw_path"] = b"/" + scope["raw_path"].lstrip(b"/")
             dialect = self._dialects.owner_of(path)
@@ -133,7 +135,10 @@ class AuthenticationMiddleware:
                 await dialect.refuse(refusal)(scope, receive, observed_send)
 
     async def _authenticated(self, call: Call) -> Call:
-        """The call with its context. Raises Unauthorized, and Forbidden for what header or query name."""
+        """The call with its context.
+
+        Raises Unauthorized without one valid token, and Forbidden when a header or the query names another organization.
+        """
         credential = call.dialect.credential
         assert credential is not None
         headers = call.scope["headers"]
@@ -152,11 +157,12 @@ class AuthenticationMiddleware:
 
     async def _find_caller(self, token: str) -> Caller | None:
         digest = organizations.digest(token)
-        known = self._known.get(digest)
-        if known is not None and known[0] > time.monotonic():
-            return known[1]
+        cached = self._cached.get(digest)
+        if cached is not None and cached[0] > time.monotonic():
+            return cached[1]
         looking_up = self._looking_up.get(digest)
-        if looking_up is None:  # the calls of one program that come at once share one look-up
+        if looking_up is None:
+            # Requests with the same token that arrive at the same time share one query.
             looking_up = self._looking_up[digest] = asyncio.create_task(self._look_up(digest, token))
             looking_up.add_done_callback(_retrieve_exception)
         return await asyncio.shield(looking_up)
@@ -167,16 +173,16 @@ class AuthenticationMiddleware:
             caller = await self._runtime.read_short(lambda connection: organizations.find_caller(connection, token))
         finally:
             del self._looking_up[digest]
-        if len(self._known) >= _MAX_KNOWN_TOKENS:
-            self._known.clear()
+        if len(self._cached) >= _MAX_CACHED_TOKENS:
+            self._cached.clear()
         if caller is None:
-            self._known.pop(digest, None)
+            self._cached.pop(digest, None)
         else:
-            self._known[digest] = began + _TOKEN_SECONDS, caller
+            self._cached[digest] = began + _TOKEN_SECONDS, caller
         return caller
 
 
 def _retrieve_exception(looking_up: asyncio.Task[Caller | None]) -> None:
-    """Retrieve an exception for which no caller waits any more; asyncio would log it with its stack."""
+    """Retrieve the exception of a task whose callers have gone. Otherwise asyncio logs it with a stack trace."""
     if not looking_up.cancelled():
         looking_up.exception()

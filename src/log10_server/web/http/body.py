@@ -1,4 +1,4 @@
-"""How the body of a request is read: its length, its content encoding, its media type, its JSON."""
+"""Reads the body of a request: checks its length, decompresses it, and checks its media type."""
 
 import asyncio
 import zlib
@@ -12,11 +12,11 @@ from log10_server.runtime.context import LARGE_BODY
 from log10_server.strict_json import members
 
 _COMPRESSIONS = frozenset({"gzip", "x-gzip", "deflate", "br", "zstd", "compress"})
-# A few bytes may decompress to a great many, so they are decompressed in steps of this many bytes. All steps but the
-# first of a part that came run in a thread: a step of this size takes about a millisecond.
-_DECOMPRESSED_AT_ONCE = 1 << 18
-# gzip allows any number of members, and one that holds nothing takes 20 bytes. Each costs a step, so a body of nothing
-# but such members would keep the server busy for minutes and never reach the limit of its size.
+# A few compressed bytes may become very many, so they are decompressed in steps of at most this many bytes. A step takes
+# about a millisecond; of each part only the first step runs on the event loop, and the others in a thread.
+_DECOMPRESSED_BYTES = 1 << 18
+# gzip allows any number of members, and an empty one takes 20 bytes. Each member costs a step, so a body of empty members
+# would keep the server busy for minutes without ever reaching the limit of its size.
 _MAX_GZIP_MEMBERS = 1000
 
 
@@ -29,7 +29,7 @@ class RequestBody:
         self._receive = receive
         self._accepted_encodings = accepted_encodings
         self._content: bytes | None = None
-        self._first: Message | None = None  # received, and not looked at yet
+        self._first: Message | None = None  # a message that was received, but not yet used
         self._length: int | None = None
         self._encoding = ""
         self.media_type: str | None = None
@@ -42,50 +42,54 @@ class RequestBody:
                 encoding = content.decode("latin-1").strip().lower()
                 self._encoding = encoding if encoding in _COMPRESSIONS else ""
 
-    def check(self, most: int) -> None:
-        """Raises TooLarge when more than `most` bytes are announced, WrongMediaType for a compression not taken here."""
+    def check(self, max_bytes: int) -> None:
+        """Check the headers before the body is read.
+
+        Raises TooLarge when Content-Length is more than `max_bytes`, and WrongMediaType for a content encoding that the
+        dialect does not accept.
+        """
         if self._encoding and self._encoding not in self._accepted_encodings:
             rule = f"must not be compressed, and its Content-Encoding is {self._encoding!r}"
             if self._accepted_encodings:
                 accepted = " or ".join(sorted(self._accepted_encodings))
                 rule = f"may be compressed by {accepted} only, and its Content-Encoding is {self._encoding!r}"
             raise WrongMediaType(f"The body {rule}.")
-        if self._length is not None and self._length > most:
-            raise too_large(most)
+        if self._length is not None and self._length > max_bytes:
+            raise too_large(max_bytes)
 
-    async def read(self, most: int) -> bytes:
-        """The whole body, decompressed. Raises as `parts`; a second call gives the same bytes."""
+    async def read(self, max_bytes: int) -> bytes:
+        """The whole body, decompressed. Raises the errors of `parts`. A second call returns the same bytes."""
         if self._content is None:
-            # The usual body comes in one part and is not compressed: a generator would cost more than reading it.
-            self.check(most)
+            # Most bodies arrive in one part and are not compressed. For these a generator would take longer than reading.
+            self.check(max_bytes)
             message = await self._receive()
             if message["type"] == "http.request" and not message.get("more_body", False) and not self._encoding:
                 self._content = message.get("body", b"")
-                if len(self._content) > most:
-                    raise too_large(most)
+                if len(self._content) > max_bytes:
+                    raise too_large(max_bytes)
             else:
                 self._first = message
-                parts = [part async for part in self.parts(most)]
+                parts = [part async for part in self.parts(max_bytes)]
                 self._content = b"".join(parts)
         return self._content
 
-    async def parts(self, most: int) -> AsyncIterator[bytes]:
-        """The body as it comes, decompressed.
+    async def parts(self, max_bytes: int) -> AsyncIterator[bytes]:
+        """The body in parts, as they arrive, decompressed.
 
-        Raises as `check`; TooLarge as soon as more than `most` bytes have come, or have been decompressed; Malformed
-        when the caller goes away before the end, and for what can't be decompressed.
+        Raises the errors of `check`, TooLarge as soon as more than `max_bytes` bytes were received or decompressed, and
+        Malformed when the caller disconnects before the end of the body, or when it can't be decompressed.
         """
-        self.check(most)
+        self.check(max_bytes)
         if self._content is not None:
             yield self._content
             return
-        parts = self._received(most)
+        parts = self._received(max_bytes)
         if self._encoding:
-            parts = _decompressed(parts, most)
+            parts = _decompressed(parts, max_bytes)
         async for part in parts:
             yield part
 
-    async def _received(self, most: int) -> AsyncIterator[bytes]:
+    async def _received(self, max_bytes: int) -> AsyncIterator[bytes]:
         size = 0
         more = True
         while more:
@@ -95,14 +99,14 @@ class RequestBody:
                 raise Malformed("The body ended before it was complete.")
             part: bytes = message.get("body", b"")
             size += len(part)
-            if size > most:
-                raise too_large(most)
+            if size > max_bytes:
+                raise too_large(max_bytes)
             more = message.get("more_body", False)
             yield part
 
 
-async def _decompressed(parts: AsyncIterator[bytes], most: int) -> AsyncIterator[bytes]:
-    """The content of gzip. It may consist of several members, one after the other."""
+async def _decompressed(parts: AsyncIterator[bytes], max_bytes: int) -> AsyncIterator[bytes]:
+    """Decompresses gzip, which may consist of several members, one after the other. Raises Malformed and TooLarge."""
     size = 0
     members = 1
     member = _new_member()
@@ -117,50 +121,50 @@ async def _decompressed(parts: AsyncIterator[bytes], most: int) -> AsyncIterator
                         raise Malformed(f"The body has more than {_MAX_GZIP_MEMBERS} gzip members.")
                     member = _new_member()
                 if first:
-                    content = member.decompress(remaining, _DECOMPRESSED_AT_ONCE)
+                    content = member.decompress(remaining, _DECOMPRESSED_BYTES)
                 else:
-                    content = await asyncio.to_thread(member.decompress, remaining, _DECOMPRESSED_AT_ONCE)
+                    content = await asyncio.to_thread(member.decompress, remaining, _DECOMPRESSED_BYTES)
                 first = False
                 remaining = member.unused_data if member.eof else member.unconsumed_tail
                 size += len(content)
-                if size > most:
-                    raise too_large(most)
+                if size > max_bytes:
+                    raise too_large(max_bytes)
                 yield content
     except zlib.error:
         raise Malformed("The body is not valid gzip.") from None
     if not member.eof:
-        raise Malformed("The body is not valid gzip: it ends too early.")
+        raise Malformed("The body is not valid gzip: it is incomplete.")
 
 
 def _new_member() -> Any:
     return zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
 
 
-def too_large(most: int) -> TooLarge:
-    """The refusal of a body that is larger than `most` bytes."""
-    return TooLarge(f"The body is larger than {most} bytes.")
+def too_large(max_bytes: int) -> TooLarge:
+    """The refusal of a body that is larger than `max_bytes` bytes."""
+    return TooLarge(f"The body is larger than {max_bytes} bytes.")
 
 
 async def parse_members(body: bytes, payloads: Collection[str], nesting: int) -> dict[str, Any]:
-    """As `strict_json.members`; the members of a large body are read in a thread."""
+    """The members of a JSON object, as `strict_json.members` reads them. A large body is parsed in a thread."""
     if len(body) > LARGE_BODY:
         return await asyncio.to_thread(members, body, payloads, nesting)
     return members(body, payloads, nesting)
 
 
 def require_json(media_type: str | None) -> None:
-    """Raises WrongMediaType for a body that says it is something other than JSON."""
+    """Raises WrongMediaType when the Content-Type is not JSON."""
     if not is_json(media_type):
         raise wrong_media_type(media_type)
 
 
 def wrong_media_type(media_type: str | None) -> WrongMediaType:
-    """The refusal of a body that is not JSON by its Content-Type."""
+    """The refusal of a body whose Content-Type is not JSON."""
     return WrongMediaType(f"The body must be JSON, not {media_type!r}: send Content-Type: application/json.")
 
 
 def is_json(media_type: str | None) -> bool:
-    """Whether a Content-Type means JSON in UTF-8. No Content-Type at all does (docs/api.md, "Errors")."""
+    """Whether a Content-Type means JSON in UTF-8. A missing one counts as JSON, too (docs/api.md, "Errors")."""
     if media_type is None or not media_type.strip() or media_type == "application/json":
         return True
     main, *parameters = (part.strip().lower() for part in media_type.split(";"))

@@ -1,4 +1,4 @@
-"""One request on its way to its endpoint: what the authentication middleware has found out about it."""
+"""One request on its way to its endpoint, and what the authentication middleware has found out about it."""
 
 from typing import Annotated, Any
 from urllib.parse import parse_qsl
@@ -15,9 +15,10 @@ from log10_server.web.http.dialect import Dialect
 
 
 class Call:
-    """A request of a dialect, with the context that its use case is given.
+    """A request to a dialect. The authentication middleware sets its `context`.
 
-    `query` holds the names and values of the query in their order. `is_head` says that the body of the answer is dropped.
+    `query` has the names and values of the query string, in their order. `is_head` says that the request is a HEAD, so
+    the body of the answer is not sent.
     """
 
     __slots__ = ("body", "context", "dialect", "is_head", "query", "receive", "scope")
@@ -62,27 +63,31 @@ def check_organization(organization: OrganizationRow, name: Any) -> None:
 
 
 def base_url(scope: Scope, settings: Settings) -> str:
-    """The address at which the caller reaches this server: the public URL where one is set, else what the call says."""
+    """The URL of this server, without a slash at the end.
+
+    It is the setting for the public URL, or else what the request says: scheme and Host.
+    """
     if settings.public_url:
         return settings.public_url.rstrip("/")
     host = next((content.decode("latin-1") for name, content in scope["headers"] if name == b"host"), "")
-    if not host:  # an HTTP/1.0 request needs no Host
+    if not host:
+        # A request of HTTP/1.0 may have no Host, so the address at which it arrived is used.
         address, port = scope["server"]
         host = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
     return f"{scope['scheme']}://{host}"
 
 
 def call_of(scope: Scope) -> Call:
-    """The call that the authentication middleware has let in."""
+    """The call of a request that passed the authentication middleware."""
     call: Call = scope["log10"]
     return call
 
 
-def _documented_elsewhere() -> Any:
-    """FastAPI asks each argument of an endpoint how to document it. `Endpoint` fills in those marked with this one."""
+def _never_called() -> Any:
+    """Declares an argument that `Endpoint` passes itself. Without a dependency FastAPI would take it for a parameter."""
     raise NotImplementedError
 
 
-RequestContext = Annotated[Context, Depends(_documented_elsewhere)]
-RequestCall = Annotated[Call, Depends(_documented_elsewhere)]
-EndpointBody = Annotated[RequestBody, Depends(_documented_elsewhere)]
+RequestContext = Annotated[Context, Depends(_never_called)]
+RequestCall = Annotated[Call, Depends(_never_called)]
+EndpointBody = Annotated[RequestBody, Depends(_never_called)]

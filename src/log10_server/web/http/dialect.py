@@ -1,7 +1,7 @@
-"""What a dialect is: one API that this server speaks, as an object that `web/app.py` is given.
+"""A dialect is one API that this server speaks, declared as an object. `web/app.py` lists all dialects.
 
-A dialect owns paths, knows how a caller proves who they are, and answers refusals in its own shape. What no dialect and
-no declared public path owns is refused by the default dialect: 401 without a good token, 404 with one.
+A dialect owns paths, knows how callers prove who they are, and answers refusals in its own format. A path that no dialect
+owns is refused by the first dialect: with 401 without a valid token, and with 404 otherwise.
 """
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
@@ -22,31 +22,35 @@ class Credential(Protocol):
     """How a caller of a dialect proves who they are."""
 
     async def find_tokens(self, headers: Headers, body: RequestBody) -> Collection[str]:
-        """The different tokens that the request carries. Reading the body is for dialects that send the token in it."""
+        """The different tokens in the request. A dialect whose callers send the token in the body reads the body here."""
         ...
 
     def explain_missing(self, headers: Headers) -> str:
-        """What to tell a caller whose request carries no token."""
+        """The error text for a request without a token."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class HeaderCredential:
-    """A token in one of several headers; `scheme` is the word before it, such as `Bearer`."""
+    """A token in one of several headers.
+
+    `names` are the headers in lower case, `missing` is the error text for a request without a token, and `scheme` is the
+    word before the token, such as `Bearer`.
+    """
 
     names: frozenset[bytes]
     missing: str
     scheme: str = ""
 
     async def find_tokens(self, headers: Headers, body: RequestBody) -> Collection[str]:  # noqa: ARG002
-        """The different tokens in the headers. White space around a header's value is no part of it."""
+        """The different tokens in the headers, without white space around them."""
         tokens = {content.strip().decode("latin-1") for name, content in headers if name in self.names}
         if self.scheme:
             return {_after_scheme(token, self.scheme) for token in tokens} - {""}
         return tokens - {""}
 
     def explain_missing(self, headers: Headers) -> str:
-        """The text that was given."""
+        """The text `missing`."""
         del headers
         return self.missing
 
@@ -58,7 +62,7 @@ def _after_scheme(content: str, scheme: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class OrganizationNames:
-    """Where a call may name the organization that it is for; each name must be that of the token's organization."""
+    """Where a request may name an organization. It must be the organization of the token, or the request is refused."""
 
     headers: frozenset[bytes]
     query: str
@@ -67,10 +71,10 @@ class OrganizationNames:
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """One API: its paths, its credential, its refusals, what it takes, and its routes.
+    """One API: its paths, its credential, the format of its refusals, the bodies that it accepts, and its routes.
 
-    `prefixes` own themselves and every path below them, `paths` only themselves; the longest owner of a path wins. So a
-    dialect may own a part of what another one owns. A dialect without a credential is public.
+    A prefix owns itself and every path below it; one of `paths` owns only itself. A path belongs to the longest prefix
+    that matches, so a dialect may own paths inside the prefix of another one. A dialect without a credential is public.
     """
 
     name: str

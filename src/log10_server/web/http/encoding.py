@@ -1,7 +1,7 @@
-"""Answers as JSON: `msgspec` encodes them, and payloads are put in as they are.
+"""Encodes answers as JSON with `msgspec`. The text of a payload is inserted unchanged.
 
-`msgspec` refuses one thing that may be answered: half of a surrogate pair in a text. Such an answer is written by the
-standard library, which escapes it.
+`msgspec` can't encode half of a surrogate pair. An answer with one is encoded by the standard library, which writes an
+escape such as `\\ud83d`.
 """
 
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from log10_server.strict_json import JsonText, written
 
 
 def body_of(answer: Any) -> bytes:
-    """The JSON of an answer, as it is sent; see `json_of`."""
+    """The JSON of an answer in UTF-8; otherwise the same as `json_of`."""
     if isinstance(answer, msgspec.Struct | list):
         try:
             return _encode(answer)
@@ -50,8 +50,8 @@ def _of_raw(text: msgspec.Raw) -> str:
 
 def _raw(text: Any) -> msgspec.Raw:
     if isinstance(text, JsonText):
-        return msgspec.Raw(str(text))  # `Raw` takes no subclass of `str`
-    raise NotImplementedError(f"{type(text).__name__} is no member of an answer")
+        return msgspec.Raw(str(text))  # `Raw` refuses a subclass of `str`
+    raise NotImplementedError(f"An answer can't contain a {type(text).__name__}.")
 
 
 _encode = msgspec.json.Encoder(enc_hook=_raw).encode

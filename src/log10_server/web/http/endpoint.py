@@ -1,7 +1,7 @@
-"""Endpoints: routes that read the request and write the answer by themselves, from the signature of a function.
+"""Endpoints: routes that read the request and send the answer themselves, as the signature of a function says.
 
-FastAPI registers and documents them, but its own reading and answering are not used: it parses a body before anything
-can be asked about the caller, rebuilds payloads, and takes longer than the rest of a call.
+FastAPI registers and documents the routes, but does not handle their requests: it would parse the body before the caller
+is authenticated, would parse and encode payloads again, and would take longer than all the rest.
 """
 
 import asyncio
@@ -29,27 +29,30 @@ from log10_server.web.http.problems import InvalidPart
 from log10_server.web.http.queries import check_names, read_query, refuses_unknown_parameters
 from log10_server.web.http.routing import path_id
 
-# An answer with more rows than this is put together in a thread.
+# Encoding an answer with more rows than this would block the event loop too long, so it is encoded in a thread.
 _MANY_ROWS = 100
 
 
 class Plan(NamedTuple):
-    """How the arguments of an endpoint are read; a name is empty when the endpoint has no such argument."""
+    """How the arguments of an endpoint are read from a request.
+
+    The names are those of the endpoint's arguments; a name is empty when the endpoint has no such argument.
+    """
 
     body: type[RequestModel] | None
     body_name: str
     body_is_required: bool
     query: type[BaseModel] | None
     query_name: str
-    paths: dict[str, str]  # the argument for each name in the path
+    paths: dict[str, str]  # for the name of each path parameter the argument that receives it
     context_name: str
     call_name: str
-    stream_name: str  # a body that the endpoint itself reads
-    refuses_unknown_parameters: bool  # in the query
+    stream_name: str  # the argument for a body that the endpoint reads itself, part by part
+    refuses_unknown_parameters: bool  # whether an unknown query parameter is refused
 
     @classmethod
     def of(cls, function: Callable[..., Any]) -> "Plan":
-        """Raises TypeError for an argument that `Endpoint` does not know how to read."""
+        """The plan for a function. Raises TypeError for an argument that can't be read from a request."""
         body: type[RequestModel] | None = None
         query: type[BaseModel] | None = None
         body_is_required = False
@@ -93,7 +96,7 @@ def _without_marks(annotation: Any) -> tuple[Any, tuple[Any, ...]]:
 
 
 class Endpoint(APIRoute):
-    """A documented route that reads and answers by itself; the module says why."""
+    """A route that reads requests and sends answers itself. The docstring of this module has the reasons."""
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
         """As FastAPI's own. `refusals` are the statuses of refusals that the endpoint may give, for the document."""
@@ -119,7 +122,7 @@ class Endpoint(APIRoute):
         super().__init__(path, endpoint, **options)
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        """As Starlette's own, without a regular expression where the path has no parameters."""
+        """As Starlette's own, but a path without parameters is compared without a regular expression, which is faster."""
         if not self.param_convertors and not scope.get("root_path"):
             if scope["path"] != self.path:
                 return Match.NONE, {}
@@ -127,11 +130,11 @@ class Endpoint(APIRoute):
             return match, {"endpoint": self.endpoint, "path_params": {}, "route": self}
         result = super().matches(scope)
         if scope["path"].endswith("\n") and self.path_regex.fullmatch(scope["path"]) is None:
-            return Match.NONE, {}  # `$` in a path's pattern takes a line break for the end
+            return Match.NONE, {}  # the `$` in Starlette's pattern also matches before a line break at the end
         return result
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a call that the authentication middleware has let in."""
+        """Answer a request that passed the authentication middleware."""
         call = call_of(scope)
         answer = await self._answer(call)
         if isinstance(answer, StreamingResponse) and call.is_head:
@@ -211,11 +214,11 @@ def _list_members(answer: type[msgspec.Struct]) -> tuple[str, ...]:
 
 
 class NoBody(RequestModel):
-    """The body of a call that needs none: whatever it holds is ignored, but for an organization that it names."""
+    """The optional body of a request that needs none. Only the organization in it is checked; the rest is ignored."""
 
 
 def field_errors(error: ValidationError, prefix: str = "") -> list[FieldError]:
-    """What pydantic found wrong, as pointers and rules."""
+    """The errors of a validation by pydantic; `prefix` is put before each path."""
     return [
         FieldError(prefix + pointer(*details["loc"]), details["msg"])
         for details in error.errors(include_url=False, include_context=False, include_input=False)

@@ -1,7 +1,7 @@
 """The types of request members that all dialects share: texts, ids, offsets, limits, times, payloads.
 
-A payload is never parsed and rebuilt: it is read from the body as `JsonObject` or `JsonArray`, stored as that text, and
-put into answers as that text.
+A payload is never parsed and encoded again: its text is taken from the body as a `JsonObject` or a `JsonArray`, stored,
+and put into answers unchanged.
 """
 
 import math
@@ -31,7 +31,7 @@ from log10_server.strict_json import JsonText, value
 
 
 class JsonObject(JsonText):
-    """A JSON object that passes through; its members keep their order, digits and nulls."""
+    """The text of a JSON object that is stored unchanged, with the order, digits and nulls of its members."""
 
     __slots__ = ()
     opening: ClassVar[str] = "{"
@@ -40,6 +40,7 @@ class JsonObject(JsonText):
 
     @classmethod
     def check(cls, text: Any) -> Self:
+        """The text as an instance of this class. Raises PydanticCustomError for any other JSON value."""
         if not isinstance(text, str) or not text.startswith(cls.opening):
             raise PydanticCustomError("payload", "Must be {named}.", {"named": cls.named})
         return cls(text)
@@ -56,7 +57,7 @@ class JsonObject(JsonText):
 
 
 class JsonArray(JsonObject):
-    """A JSON array of objects that passes through."""
+    """The text of a JSON array of objects that is stored unchanged."""
 
     __slots__ = ()
     opening = "["
@@ -65,15 +66,17 @@ class JsonArray(JsonObject):
 
     @classmethod
     def check(cls, text: Any) -> Self:
-        found = super().check(text)
+        """The text. Raises PydanticCustomError for anything but an array of objects."""
+        array = super().check(text)
         try:
-            _array_of_objects(str(found))
+            _array_of_objects(str(array))
         except msgspec.ValidationError:
             raise PydanticCustomError("payload", "Must be {named}.", {"named": cls.named}) from None
-        except msgspec.MsgspecError:  # a lone surrogate, say: the standard library reads on
-            if not all(isinstance(item, dict) for item in value(found)):
+        except msgspec.MsgspecError:
+            # Some JSON is refused by msgspec only, such as half of a surrogate pair. Then the standard library decides.
+            if not all(isinstance(item, dict) for item in value(array)):
                 raise PydanticCustomError("payload", "Must be {named}.", {"named": cls.named}) from None
-        return found
+        return array
 
 
 _array_of_objects = msgspec.json.Decoder(list[dict[str, msgspec.Raw]]).decode
@@ -98,12 +101,15 @@ def _is_payload(annotation: Any) -> bool:
     return any(_is_payload(part) for part in get_args(annotation))
 
 
-def _check_text(limit: str) -> AfterValidator:
-    return AfterValidator(_text_check(limit))
+def _valid_text(limit: str) -> AfterValidator:
+    return AfterValidator(check_text(limit))
 
 
-def _text_check(limit: str) -> Callable[[str, ValidationInfo], str]:
-    """A check of texts; `limit` is the name of the limit of their length in `Limits`."""
+def check_text(limit: str) -> Callable[[str, ValidationInfo], str]:
+    """A validator of texts. `limit` is the name of the member of `Limits` that limits their length in bytes.
+
+    It refuses the character NUL, which the databases can't store, and half of a surrogate pair, which has no UTF-8.
+    """
 
     def check(text: str, info: ValidationInfo) -> str:
         if "\0" in text:
@@ -111,9 +117,12 @@ def _text_check(limit: str) -> Callable[[str, ValidationInfo], str]:
         if not text.isascii() and _LONE_SURROGATE.search(text):
             raise PydanticCustomError("text", "Must not hold half of a surrogate pair.")
         limits = info.context or _DEFAULT_LIMITS
-        most: int = getattr(limits, limit)
-        if len(text) > most or (len(text) * 4 > most and len(text.encode("utf-8", "surrogatepass")) > most):
-            raise PydanticCustomError("text", "Must be at most {most} bytes of UTF-8 long.", {"most": most})
+        max_bytes: int = getattr(limits, limit)
+        # A character has at most four bytes, so only texts near the limit must be encoded to be measured.
+        if len(text) > max_bytes or (
+            len(text) * 4 > max_bytes and len(text.encode("utf-8", "surrogatepass")) > max_bytes
+        ):
+            raise PydanticCustomError("text", "Must be at most {most} bytes of UTF-8 long.", {"most": max_bytes})
         return text
 
     return check
@@ -121,13 +130,13 @@ def _text_check(limit: str) -> Callable[[str, ValidationInfo], str]:
 
 _DEFAULT_LIMITS = Limits()
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
-# Words that stand for something else in a path, so that no completion, task or feedback may be called so.
+# Words that have another meaning in a path, so no completion, task or feedback may have one of them as its id.
 RESERVED_IDS = frozenset({".", "..", "ungraded", "batch"})
 _NEVER_IN_IDS = frozenset("/,?#\\")
 
 
 def fits_id(text: str) -> bool:
-    """Whether a client may make `text` an id (docs/api.md, "Limits"), whatever its length."""
+    """Whether a client may choose `text` as an id (docs/api.md, "Limits"). The length is not checked here."""
     return (
         bool(text) and text not in RESERVED_IDS and _NEVER_IN_IDS.isdisjoint(text) and not has_control_characters(text)
     )
@@ -147,11 +156,11 @@ def _check_id(text: str) -> str:
     return text
 
 
-def _check_count(most: str) -> AfterValidator:
+def _check_count(limit: str) -> AfterValidator:
     def check(items: list[Any], info: ValidationInfo) -> list[Any]:
-        limit: int = getattr(info.context or _DEFAULT_LIMITS, most)
-        if len(items) > limit:
-            raise PydanticCustomError("count", "Must hold at most {limit} items.", {"limit": limit})
+        max_items: int = getattr(info.context or _DEFAULT_LIMITS, limit)
+        if len(items) > max_items:
+            raise PydanticCustomError("count", "Must hold at most {limit} items.", {"limit": max_items})
         return items
 
     return AfterValidator(check)
@@ -163,29 +172,33 @@ def _finite(number: float) -> float:
     return number
 
 
-def _small_enough(number: Any) -> Any:
+def _clamp(number: Any) -> Any:
     return 10**18 if number == math.inf or (type(number) is int and number > 10**18) else number
 
 
-# In bodies.
-Id = Annotated[str, AfterValidator(_check_id), _check_text("id_bytes")]
-SessionId = Annotated[str, _check_text("session_id_bytes")]
-Name = Annotated[str, _check_text("name_bytes")]
-LongText = Annotated[str, _check_text("text_bytes")]
-Tag = Annotated[str, _check_text("tag_bytes")]
+# Types of members of bodies.
+Id = Annotated[str, AfterValidator(_check_id), _valid_text("id_bytes")]
+SessionId = Annotated[str, _valid_text("session_id_bytes")]
+Name = Annotated[str, _valid_text("name_bytes")]
+LongText = Annotated[str, _valid_text("text_bytes")]
+Tag = Annotated[str, _valid_text("tag_bytes")]
 Tags = Annotated[list[Tag], _check_count("tags")]
 SelectorTags = Annotated[list[Tag], _check_count("selector_tags")]
-AnyText = Annotated[str, _check_text("text_bytes")]
+AnyText = Annotated[str, _valid_text("text_bytes")]
 MaybeText = Annotated[AnyText | None, AfterValidator(lambda text: text if text and text.strip() else None)]
 CompletionIds = Annotated[list[AnyText], _check_count("completion_ids")]
 MatchedIds = Annotated[list[AnyText], _check_count("matched_completions")]
 Seconds = Annotated[float, AfterValidator(_finite)]
-AtLeastOne = Annotated[int, BeforeValidator(_small_enough), Field(ge=1)]
-AtLeastZero = Annotated[int, BeforeValidator(_small_enough), Field(ge=0)]
+AtLeastOne = Annotated[int, BeforeValidator(_clamp), Field(ge=1)]
+AtLeastZero = Annotated[int, BeforeValidator(_clamp), Field(ge=0)]
 
 
 def _whole_number(text: Any) -> Any:
-    """An integer. One of more than 18 digits becomes 10**18 or -10**18, which is beyond every limit."""
+    """The integer that a query parameter holds.
+
+    More than 18 digits become 10**18 or -10**18, because Python refuses to convert thousands of digits, and the databases
+    have 64 bits. Both are beyond every limit, so nothing else changes.
+    """
     if isinstance(text, str):
         sign, digits = (text[:1], text[1:]) if text[:1] in {"+", "-"} else ("", text)
         if not (digits.isascii() and digits.isdigit()):
@@ -195,8 +208,9 @@ def _whole_number(text: Any) -> Any:
     return text
 
 
-# A calendar or week date that names a day, and perhaps a time after it. Python by itself would take a week without a
-# day for its Monday, and any character for the "T": of `2026-01-31+02:00` it would read 02:00 in UTC.
+# A date (of the calendar, or of a week), and possibly a time after it. `datetime.fromisoformat` alone accepts too much:
+# it takes a week without a day as its Monday, and any character in place of the "T", so it would read
+# `2026-01-31+02:00` as 02:00 in UTC.
 _DATE_AND_TIME = re.compile(
     r"(?P<date>[0-9]{4}-[0-9]{2}-[0-9]{2}|[0-9]{8}|[0-9]{4}-W[0-9]{2}-[0-9]|[0-9]{4}W[0-9]{3})(?:[T ](?P<time>.+))?"
 )
@@ -205,7 +219,10 @@ _LOST_PLUS = re.compile(r"(?P<seconds>:[0-9]{2}(?:\.[0-9]+)?) (?P<zone>[0-9]{2}:
 
 
 def _instant(text: Any) -> tuple[int, bool]:
-    """Microseconds since 1970 from ISO 8601, and whether `text` is a date without a time, which means its first instant."""
+    """The microseconds since 1970 of a time in ISO 8601, and whether `text` is a date without a time.
+
+    A date without a time gives the first instant of that day in UTC. Raises PydanticCustomError for any other text.
+    """
     parts = None
     if isinstance(text, str):
         parts = _DATE_AND_TIME.fullmatch(_LOST_PLUS.sub(r"\g<seconds>+\g<zone>", text.strip()))
@@ -241,15 +258,15 @@ def _value_filter(text: Any) -> Predicate:
     try:
         return parse_filter(text)
     except FilterError as error:
-        raise PydanticCustomError("filter", "{why}.", {"why": str(error)}) from None
+        raise PydanticCustomError("filter", "{reason}.", {"reason": str(error)}) from None
 
 
 def in_query(type_name: str, **keywords: Any) -> WithJsonSchema:
-    """What the OpenAPI document shows for a query parameter, whose value is text whatever it means."""
+    """The schema of a query parameter in the OpenAPI document. Without it the document would show our Python type."""
     return WithJsonSchema({"type": type_name, **keywords})
 
 
-# In queries.
+# Types of query parameters.
 Offset = Annotated[int, BeforeValidator(_whole_number), Field(ge=0), in_query("integer", minimum=0)]
 Limit = Annotated[int, BeforeValidator(_whole_number), Field(ge=1), in_query("integer", minimum=1)]
 # The inclusive ends of a range of time, in microseconds. A date without a time stands for the whole day in UTC: as the
@@ -258,7 +275,7 @@ RangeStart = Annotated[int, BeforeValidator(_range_start), in_query("string", fo
 RangeEnd = Annotated[int, BeforeValidator(_range_end), in_query("string", format="date-time")]
 Flag = Annotated[bool, BeforeValidator(_flag), in_query("boolean")]
 QueryText = AnyText
-# An expression over the values of feedback, as `services/filters` describes it.
+# A condition on the values of feedback, in the language that `services/filters` describes.
 ValueFilter = Annotated[
-    Predicate, BeforeValidator(_value_filter), BeforeValidator(_text_check("text_bytes")), in_query("string")
+    Predicate, BeforeValidator(_value_filter), BeforeValidator(check_text("text_bytes")), in_query("string")
 ]

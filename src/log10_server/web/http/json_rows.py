@@ -1,8 +1,8 @@
-"""Rows that come one after the other: JSON Lines or the elements of a JSON array, split while they arrive.
+"""Splits a body or a file into rows while it arrives: the lines of JSON Lines, or the elements of a JSON array.
 
-`Lines` and `Elements` are given bytes in parts of any size and give rows as soon as they are whole, so neither a body
-nor a file is ever held as a whole; how it was cut into parts changes nothing. What stands in a row is judged by
-`members` alone: elements that are JSON each, with commas between them, are a JSON array.
+`LineSplitter` and `ArraySplitter` take bytes in parts of any size and yield each row as soon as it is complete, so
+neither a body nor a file is ever in memory as a whole. The result does not depend on how the bytes were divided into
+parts. The splitters only find where rows begin and end; whether a row is valid JSON is decided by `Row.members`.
 """
 
 import re
@@ -25,10 +25,10 @@ _SPACE = b" \t\n\r"
 
 
 class Row(NamedTuple):
-    """A row, and where it stands.
+    """A row, and its position.
 
-    `number` counts rows from 0. `line` counts lines from 1, and is 0 for an element of an array, whose first byte is
-    the byte `at` of the body. `content` is None for a row that is too long: it was passed over.
+    `number` counts rows from 0. `line` counts lines from 1; it is 0 for an element of an array, which begins at the
+    byte `at` of the body. `content` is None for a row that was too long and was skipped.
     """
 
     number: int
@@ -37,19 +37,23 @@ class Row(NamedTuple):
     content: bytes | None
 
     def members(self, payloads: Collection[str], max_nesting: int) -> dict[str, Any]:
-        """As `strict_json.members`, of a row that is not too long; refusals say which row, and faults point into it."""
+        """The members of a row that was not skipped, as `strict_json.members` reads them.
+
+        Raises Malformed and Invalid as `strict_json.members`; the text of Malformed also says which row it is.
+        """
         try:
             return members(self._content(), payloads, max_nesting)
         except Malformed as refusal:
             raise self._located(refusal) from None
 
-    def pointing(self, faults: Collection[FieldError]) -> list[FieldError]:
-        """The faults of this row, as faults of all rows together."""
-        return [FieldError(pointer(self.number) + fault.path, fault.message) for fault in faults]
+    def prefix_paths(self, field_errors: Collection[FieldError]) -> list[FieldError]:
+        """The errors with the row's number in front of their paths: `/tags/0` in row 17 becomes `/17/tags/0`."""
+        return [FieldError(pointer(self.number) + error.path, error.message) for error in field_errors]
 
     def _content(self) -> bytes:
         assert self.content is not None
-        if not self.line and self.content.startswith(_BOM):  # one is allowed before the array, not inside
+        # A byte-order mark is allowed before the array, but not inside it.
+        if not self.line and self.content.startswith(_BOM):
             raise Malformed("", syntax_error=("Expecting value", 0))
         return self.content
 
@@ -66,194 +70,219 @@ class Row(NamedTuple):
         return Malformed(f"Row {self.number} is not JSON: {reason} at {where}.", syntax_error=refusal.syntax_error)
 
 
-def validated(model: type[M], said: dict[str, Any], limits: Limits) -> M:
-    """What a row says, as `model` has it. Raises Invalid, with faults that point into the row."""
+def validated(model: type[M], fields: dict[str, Any], limits: Limits) -> M:
+    """The members of a row as an instance of `model`. Raises Invalid, with paths that begin at the row."""
     try:
-        # What `model_validate` calls, at four fifths of its price.
-        return cast(M, model.__pydantic_validator__.validate_python(said, context=limits))
+        # `model_validate` calls this validator too, but takes a quarter longer, which counts with many rows.
+        return cast(M, model.__pydantic_validator__.validate_python(fields, context=limits))
     except ValidationError as error:
         raise Invalid(field_errors(error)) from None
 
 
 class Splitter(Protocol):
-    """Rows out of parts. Each part, and then the end, is given once, and all of its rows are taken before the next."""
+    """Splits a sequence of parts into rows.
 
-    def feed(self, part: bytes) -> Iterator[Row]: ...
+    Call `split` with each part in turn, and `finish` after the last one. Take all rows of a call before the next call.
+    """
 
-    def close(self) -> Iterator[Row]: ...
+    def split(self, part: bytes) -> Iterator[Row]:
+        """The rows that this part completes."""
+        ...
+
+    def finish(self) -> Iterator[Row]:
+        """The rows that the end of the input completes."""
+        ...
 
 
-class Lines:
-    """JSON Lines. Blank lines are no rows, and the last line needs no end. A line of more than `most` is passed over."""
+class LineSplitter:
+    """Splits JSON Lines. Blank lines are not rows, the last line needs no line break, and long lines are skipped."""
 
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._held: list[bytes] = []
+    def __init__(self, max_bytes: int) -> None:
+        """A line of more than `max_bytes` bytes is skipped: its row has no content."""
+        self._max_bytes = max_bytes
+        self._pieces: list[bytes] = []
         self._size = 0
         self._number = 0
         self._is_first = True
         self.line = 1
 
-    def feed(self, part: bytes) -> Iterator[Row]:
+    def split(self, part: bytes) -> Iterator[Row]:
+        """The rows whose line ends in this part."""
         first, *others = part.split(b"\n")
-        self._hold(first)
+        self._append(first)
         for other in others:
-            if (row := self._ended()) is not None:
+            if (row := self._end_line()) is not None:
                 yield row
-            self._hold(other)
+            self._append(other)
 
-    def close(self) -> Iterator[Row]:
-        if (row := self._ended()) is not None:
+    def finish(self) -> Iterator[Row]:
+        """The last row, if no line break follows it."""
+        if (row := self._end_line()) is not None:
             yield row
 
-    def _hold(self, piece: bytes) -> None:
+    def _append(self, piece: bytes) -> None:
         self._size += len(piece)
-        if self._size <= self._most + len(_BOM) + 1:  # a mark at the start, a carriage return at the end
-            self._held.append(piece)
+        # A byte-order mark before the first line and a carriage return at the end of a line do not count.
+        if self._size <= self._max_bytes + len(_BOM) + 1:
+            self._pieces.append(piece)
         else:
-            self._held.clear()
+            self._pieces.clear()
 
-    def _ended(self) -> Row | None:
-        content = self._held[0] if len(self._held) == 1 else b"".join(self._held)
-        is_kept = len(content) == self._size
+    def _end_line(self) -> Row | None:
+        content = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
+        is_complete = len(content) == self._size
         if self._is_first:
             content = content.removeprefix(_BOM)
         content = content.removesuffix(b"\r")
         row = None
-        if not is_kept or (content and not content.isspace()):
-            row = Row(self._number, self.line, 0, content if is_kept and len(content) <= self._most else None)
+        if not is_complete or (content and not content.isspace()):
+            is_short_enough = is_complete and len(content) <= self._max_bytes
+            row = Row(self._number, self.line, 0, content if is_short_enough else None)
             self._number += 1
-        self._held, self._size, self._is_first = [], 0, False
+        self._pieces, self._size, self._is_first = [], 0, False
         self.line += 1
         return row
 
 
-# Marks are looked for backwards from the end of a part until the last comma between two elements.
+# Brackets and commas, which are searched backwards from the end of a part for the last comma between two elements.
 _MARK = re.compile(rb"[\[\]{},]")
 _TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[\[\]{},]', re.DOTALL)
 _BETWEEN = re.compile(rb"[ \t\n\r,]*")
 _STEP = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1, ord(","): 0}
 _COMMA = ord(",")
-_raws = msgspec.json.Decoder(list[msgspec.Raw]).decode
-# How much more than an element may be held: what stands behind the last one.
-_BEHIND = 1 << 16
+_decode_raw = msgspec.json.Decoder(list[msgspec.Raw]).decode
+# After the last element there may be white space and the closing bracket: this many bytes more may be buffered.
+_MAX_BYTES_AFTER_ELEMENT = 1 << 16
 
 
-def _found(piece: bytes, end: bytes) -> list[msgspec.Raw]:
-    """The elements of what stands between brackets; none where that is no JSON, or none that `msgspec` takes."""
+def _decode_elements(piece: bytes, closing: bytes) -> list[msgspec.Raw]:
+    """The elements in a piece of an array; an empty list when `msgspec` can't decode the piece."""
     try:
-        return _raws(b"[" + piece + end)
+        return _decode_raw(b"[" + piece + closing)
     except (msgspec.MsgspecError, RecursionError):
         return []
 
 
-class Elements:
-    """The elements of one JSON array, each at most `most` bytes long.
+class ArraySplitter:
+    """Splits a JSON array into its elements.
 
-    Raises Malformed for what is no JSON around the elements, Invalid for another value than an array, and TooLarge for
-    an element that is too long, before it is held as a whole.
+    Raises Malformed when the text around the elements is not JSON, Invalid when the value is not an array, and TooLarge
+    for an element that is too long, before all of it is buffered.
 
-    All that came up to the last comma between elements is split at once, by `msgspec`. That comma is guessed: most
-    programs begin each row with the same member. What `msgspec` takes for elements proves the guess right; else the
-    comma is looked for, by passes over the part that keep count of brackets, which take longer than all else here.
+    Everything up to the last comma between two elements is decoded at once by `msgspec`. The position of that comma is
+    guessed first: most programs begin each element with the same member. If `msgspec` can decode what is before the
+    comma, the guess was right. Otherwise the comma is found by counting brackets, which is slower.
     """
 
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._held: list[bytes] = []  # what came after the last comma
-        self._size = 0
-        self._at = 0  # of what is held, in bytes of the body
+    def __init__(self, max_bytes: int) -> None:
+        """An element may have at most `max_bytes` bytes."""
+        self._max_bytes = max_bytes
+        self._pieces: list[bytes] = []  # the bytes after the last comma
+        self._size = 0  # how many bytes the pieces have
+        self._at = 0  # the position of the first of these bytes in the body
         self._number = 0
         self._is_open = False
         self._is_no_array = False
         self._depth = 1
         self._in_string = False
-        self._start = b""  # how an element began behind another one
-        self._cut = b""  # a backslash at the end of a part, which belongs to what comes next
+        self._start = b""  # how an element began, with the comma and the byte before it: the pattern for guesses
+        self._incomplete = b""  # a backslash at the end of a part: it escapes the first byte of the next part
 
-    def feed(self, part: bytes) -> Iterator[Row]:
+    def split(self, part: bytes) -> Iterator[Row]:
+        """The elements that a comma in this part ends."""
         if not self._is_open and not self._is_no_array:
-            part = self._opened(part)
+            part = self._after_opening_bracket(part)
         if self._is_no_array:
-            self._hold(part)
+            self._append(part)
         if not self._is_open or not part:
             return
-        part = self._cut + part
+        part = self._incomplete + part
         backslashes = len(part) - len(part.rstrip(b"\\"))
-        whole = len(part) - backslashes % 2
-        part, self._cut = part[:whole], part[whole:]
-        comma = self._guessed_comma(part)
-        if comma >= 0 and (found := _found(piece := b"".join([*self._held, part[:comma]]), b"]")):
-            yield from self._rows(piece, found)
-            self._go_on_behind(piece)
+        end = len(part) - backslashes % 2
+        part, self._incomplete = part[:end], part[end:]
+        comma = self._guess_comma(part)
+        if comma >= 0 and (elements := _decode_elements(piece := b"".join([*self._pieces, part[:comma]]), b"]")):
+            yield from self._rows(piece, elements)
+            self._skip(piece)
             self._depth, self._in_string = 1, False
             part = part[comma + 1 :]
         comma = self._last_comma(part)
         if comma < 0:
-            self._hold(part)
+            self._append(part)
             return
-        piece = b"".join([*self._held, part[:comma]])
-        yield from self._split(piece)
-        self._go_on_behind(piece)
-        self._hold(part[comma + 1 :])
+        piece = b"".join([*self._pieces, part[:comma]])
+        yield from self._split_piece(piece)
+        self._skip(piece)
+        self._append(part[comma + 1 :])
 
-    def close(self) -> Iterator[Row]:
-        piece = b"".join([*self._held, self._cut])
+    def finish(self) -> Iterator[Row]:
+        """The elements after the last comma that was found.
+
+        Raises Malformed when the array is not closed, and Invalid when the body holds another value than an array.
+        """
+        piece = b"".join([*self._pieces, self._incomplete])
         if self._is_open:
-            yield from self._split(piece, is_last=True)
+            yield from self._split_piece(piece, is_last=True)
             return
         try:
-            value(decoded(_BOM + piece))  # not JSON comes before not an array, and a second mark is not JSON
+            # Malformed is raised before Invalid: what is not JSON at all is not called "not an array".
+            value(decoded(_BOM + piece))
         except Malformed as refusal:
             if not piece.startswith(b"{"):
                 raise
             raise Malformed(f"{refusal.detail} JSON Lines are sent as application/x-ndjson.") from None
         raise Invalid.at("", "Must be a JSON array of objects; JSON Lines are sent as application/x-ndjson.")
 
-    def _opened(self, part: bytes) -> bytes:
-        """What stands behind the opening bracket, if it has come. Before it may be a byte-order mark and white space."""
+    def _after_opening_bracket(self, part: bytes) -> bytes:
+        """The bytes after the opening bracket, if it has arrived. Before it, a byte-order mark and white space may be."""
         if not self._at:
-            part = self._cut + part
-            self._cut = b""
-            if len(part) < len(_BOM) and _BOM.startswith(part):  # the mark may be cut, too
-                self._cut = part
+            part = self._incomplete + part
+            self._incomplete = b""
+            if len(part) < len(_BOM) and _BOM.startswith(part):  # the rest of the mark is in the next part
+                self._incomplete = part
                 return b""
-        kept = (part if self._at else part.removeprefix(_BOM)).lstrip(_SPACE)
-        self._at += len(part) - len(kept)
-        self._is_open = kept.startswith(b"[")
-        self._is_no_array = bool(kept) and not self._is_open
+        rest = (part if self._at else part.removeprefix(_BOM)).lstrip(_SPACE)
+        self._at += len(part) - len(rest)
+        self._is_open = rest.startswith(b"[")
+        self._is_no_array = bool(rest) and not self._is_open
         self._at += self._is_open
-        return kept.removeprefix(b"[")
+        return rest.removeprefix(b"[")
 
-    def _hold(self, piece: bytes) -> None:
+    def _append(self, piece: bytes) -> None:
         if not self._size and self._is_open:
-            kept = piece.lstrip(_SPACE)
-            self._at += len(piece) - len(kept)
-            piece = kept
-        self._held.append(piece)
+            rest = piece.lstrip(_SPACE)
+            self._at += len(piece) - len(rest)
+            piece = rest
+        self._pieces.append(piece)
         self._size += len(piece)
-        if self._size > self._most + _BEHIND:
+        if self._size > self._max_bytes + _MAX_BYTES_AFTER_ELEMENT:
             raise self._too_large(self._number)
 
     def _too_large(self, number: int) -> TooLarge:
-        return TooLarge(f"Row {number} is larger than {self._most} bytes.")
+        return TooLarge(f"Row {number} is larger than {self._max_bytes} bytes.")
 
-    def _go_on_behind(self, piece: bytes) -> None:
+    def _skip(self, piece: bytes) -> None:
+        """Forget a piece whose elements were yielded, and the comma after it."""
         self._at += len(piece) + 1
-        self._held, self._size = [], 0
+        self._pieces, self._size = [], 0
 
-    def _guessed_comma(self, part: bytes) -> int:
-        """Where the last comma before what looks as the start of an element did stands in `part`, or -1."""
-        if not self._start or self._size > len(part):  # of a long element no part may cost as much as all of it
+    def _guess_comma(self, part: bytes) -> int:
+        """The position of the comma before the last text that looks like the start of an element; -1 if there is none."""
+        # Each guess makes `msgspec` decode all that is buffered. With a long element in many parts that would be done
+        # again for each part, so there is no guess once more is buffered than has just arrived.
+        if not self._start or self._size > len(part):
             return -1
         start = part.rfind(self._start)
         return -1 if start < 0 else part.index(b",", start + 1)
 
     def _last_comma(self, part: bytes) -> int:
-        """Where the last comma between elements stands in `part`; -1 where there is none. Brackets are counted on."""
+        """The position in `part` of the last comma between two elements; -1 when there is none.
+
+        The depth of brackets at the end of `part` is kept for the next part.
+        """
         marks = part.replace(rb"\\", b"__").replace(rb"\"", b"__") if b"\\" in part else part
         pieces = marks.split(b'"')
-        first = int(self._in_string)  # of the pieces that are outside of strings
+        first = int(self._in_string)  # the first piece outside of strings; every second one after it is outside, too
         outside = b"".join(pieces[first::2])
         opening = outside.count(b"{") + outside.count(b"[")
         self._depth += opening - outside.count(b"}") - outside.count(b"]")
@@ -271,14 +300,14 @@ class Elements:
             end = start - 1
         return -1
 
-    def _split(self, piece: bytes, is_last: bool = False) -> Iterator[Row]:
-        """The elements of what stands between two commas, or behind the last one."""
-        found = _found(piece, b"" if is_last else b"]")
-        return self._rows(piece, found) if found else self._split_with_care(piece, is_last)
+    def _split_piece(self, piece: bytes, is_last: bool = False) -> Iterator[Row]:
+        """The elements in a piece that ends before a comma, or, as the last one, with the closing bracket."""
+        elements = _decode_elements(piece, b"" if is_last else b"]")
+        return self._rows(piece, elements) if elements else self._split_by_tokens(piece, is_last)
 
-    def _rows(self, piece: bytes, found: list[msgspec.Raw]) -> Iterator[Row]:
+    def _rows(self, piece: bytes, elements: list[msgspec.Raw]) -> Iterator[Row]:
         position = end = 0
-        for raw in found:
+        for raw in elements:
             content = bytes(raw)
             between = _BETWEEN.match(piece, end)
             position = between.end() if between else end
@@ -287,8 +316,8 @@ class Elements:
             yield self._row(content, position)
             end = position + len(content)
 
-    def _split_with_care(self, piece: bytes, is_last: bool) -> Iterator[Row]:
-        """As `_split`, whatever stands there."""
+    def _split_by_tokens(self, piece: bytes, is_last: bool) -> Iterator[Row]:
+        """The elements in a piece that `msgspec` can't decode, such as one with an invalid element. Raises Malformed."""
         start = depth = 0
         for token in _TOKEN.finditer(piece):
             mark = piece[token.start()]
@@ -302,20 +331,20 @@ class Elements:
                 content = piece[start : token.start()]
                 if self._number or content.strip(_SPACE):
                     yield self._row(content, start)
-                behind = piece[token.end() :].lstrip(_SPACE)
-                if behind or not is_last:
-                    raise Malformed(f"Not JSON: Extra data at byte {self._at + len(piece) - len(behind)}.")
+                rest = piece[token.end() :].lstrip(_SPACE)
+                if rest or not is_last:
+                    raise Malformed(f"Not JSON: Extra data at byte {self._at + len(piece) - len(rest)}.")
                 return
         if is_last:
             raise Malformed(f"Not JSON: the array is not closed. The body ends at byte {self._at + len(piece)}.")
         yield self._row(piece[start:], start)
 
     def _row(self, content: bytes, position: int) -> Row:
-        kept = content.lstrip(_SPACE)
-        position += len(content) - len(kept)
-        kept = kept.rstrip(_SPACE)
-        if len(kept) > self._most:
+        stripped = content.lstrip(_SPACE)
+        position += len(content) - len(stripped)
+        stripped = stripped.rstrip(_SPACE)
+        if len(stripped) > self._max_bytes:
             raise self._too_large(self._number)
-        row = Row(self._number, 0, self._at + position, kept)
+        row = Row(self._number, 0, self._at + position, stripped)
         self._number += 1
         return row

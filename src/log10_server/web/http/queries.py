@@ -1,4 +1,4 @@
-"""Reads query parameters: all occurrences of each, and, where an endpoint asks for it, no unknown ones (docs/api.md, "Errors")."""
+"""Reads query parameters: validates every occurrence, and can refuse unknown names (docs/api.md, "Errors")."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from difflib import get_close_matches
@@ -16,9 +16,9 @@ _MAX_NAME_SHOWN = 100
 
 
 def refuse_unknown_parameters(endpoint: Endpoint) -> Endpoint:
-    """Mark an endpoint that answers an unknown query parameter with 422, as every GET does that Log10 did not have.
+    """Mark an endpoint that refuses unknown query parameters with 422, as every GET does that Log10 did not have.
 
-    Ignoring a misspelt filter would answer everything, and the caller could take that for what was asked.
+    If a misspelt filter were ignored, the caller would get everything and could take it for the filtered result.
     """
     endpoint.__dict__[_MARK] = True
     return endpoint
@@ -33,23 +33,23 @@ _MARK = "log10_refuses_unknown_parameters"
 
 
 def check_names(query: Iterable[tuple[str, str]], model: type[BaseModel] | None, others: Iterable[str]) -> None:
-    """Raises Invalid for the names in `query` that are neither parameters of the model nor among the `others`."""
+    """Raises Invalid for the names in `query` that are neither fields of `model` nor among `others`."""
     known = [*(model.model_fields if model else ()), *others]
     unknown = [name for name in dict.fromkeys(name for name, _ in query) if name not in known]
     if unknown:
-        faults = [_unknown(name, known) for name in unknown[:_MAX_REPORTED]]
-        raise Invalid(faults, more=len(unknown) - len(faults))
+        field_errors = [_unknown_parameter(name, known) for name in unknown[:_MAX_REPORTED]]
+        raise Invalid(field_errors, more=len(unknown) - len(field_errors))
 
 
-def _unknown(name: str, known: Sequence[str]) -> FieldError:
+def _unknown_parameter(name: str, known: Sequence[str]) -> FieldError:
     shown = name if len(name) <= _MAX_NAME_SHOWN else name[:_MAX_NAME_SHOWN] + "…"
     nearest = get_close_matches(shown.lower(), known, n=1)
     if nearest:
         hint = f"did you mean `{nearest[0]}`?"
     elif len(known) == 1:
-        hint = f"the only one here is `{known[0]}`."
+        hint = f"the only one is `{known[0]}`."
     else:
-        hint = f"those here are {', '.join(f'`{other}`' for other in known[:-1])} and `{known[-1]}`."
+        hint = f"there are {', '.join(f'`{other}`' for other in known[:-1])} and `{known[-1]}`."
     return FieldError("/query" + pointer(shown), f"There is no query parameter `{shown}`; {hint}")
 
 
@@ -57,29 +57,31 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 def read_query(model: type[Model], query: Iterable[tuple[str, str]], limits: Limits) -> Model:
-    """The parameters of a query as a `model`. Names that it does not have are ignored.
+    """The parameters of a query as an instance of `model`. Unknown names are ignored.
 
-    A blank value, and the word `None`, count as not given. Of a parameter that is not a list the last value counts, and
-    the earlier ones are checked too: an unreadable value must not go unnoticed because another one follows. Raises
-    Invalid with all that is wrong.
+    A blank value and the word `None` count as left out. If a parameter that is not a list occurs several times, the last
+    value is used. The earlier ones are validated too, so that an invalid value is not hidden by a later one. Raises
+    Invalid with all errors.
     """
-    contents: dict[str, list[str]] = {}
+    occurrences: dict[str, list[str]] = {}
     for name, content in query:
         if name in model.model_fields and content.strip() not in {"", "None"}:
-            contents.setdefault(name, []).append(content)
-    values = {name: texts if _is_list(model, name) else texts[-1] for name, texts in contents.items()}
-    faults: dict[FieldError, None] = {}
+            occurrences.setdefault(name, []).append(content)
+    values = {name: texts if _is_list(model, name) else texts[-1] for name, texts in occurrences.items()}
+    field_errors: dict[FieldError, None] = {}
     read: Model | None = None
     try:
         read = model.model_validate(values, context=limits)
     except ValidationError as error:
-        faults.update(dict.fromkeys(_faults(error)))
-    for name, texts in contents.items():
+        field_errors.update(dict.fromkeys(_field_errors(error)))
+    for name, texts in occurrences.items():
         if len(texts) > 1 and not _is_list(model, name):
             for text in dict.fromkeys(texts[:-1]):
-                faults.update(dict.fromkeys(_faults_of_parameter(model, {**values, name: text}, name, limits)))
-    if read is None or faults:
-        raise Invalid(faults)
+                field_errors.update(
+                    dict.fromkeys(_field_errors_of_parameter(model, {**values, name: text}, name, limits))
+                )
+    if read is None or field_errors:
+        raise Invalid(field_errors)
     return read
 
 
@@ -87,18 +89,27 @@ def _is_list(model: type[BaseModel], name: str) -> bool:
     return get_origin(model.model_fields[name].annotation) is list
 
 
-def _faults_of_parameter(model: type[BaseModel], values: dict[str, Any], name: str, limits: Limits) -> list[FieldError]:
-    """What is wrong with the value of the parameter `name`."""
+def _field_errors_of_parameter(
+    model: type[BaseModel], values: dict[str, Any], name: str, limits: Limits
+) -> list[FieldError]:
+    """The errors of the parameter `name`."""
     try:
         model.model_validate(values, context=limits)
     except ValidationError as error:
-        at = "/query" + pointer(name)
-        return [fault for fault in _faults(error) if fault.path == at or fault.path.startswith(at + "/")]
+        path = "/query" + pointer(name)
+        return [
+            field_error
+            for field_error in _field_errors(error)
+            if field_error.path == path or field_error.path.startswith(path + "/")
+        ]
     return []
 
 
-def _faults(error: ValidationError) -> Iterator[FieldError]:
-    """What pydantic found. The items of a list are occurrences of one parameter and have no number in the path."""
+def _field_errors(error: ValidationError) -> Iterator[FieldError]:
+    """The errors of a validation by pydantic.
+
+    The items of a list are occurrences of one parameter, so their index is left out of the path.
+    """
     for details in error.errors(include_url=False, include_context=False, include_input=False):
         parts = [part for part in details["loc"] if isinstance(part, str)]
         yield FieldError("/query" + pointer(*parts), details["msg"])

@@ -1,4 +1,4 @@
-"""Which route answers a call, and what its path may hold."""
+"""Finds the route for a request, and checks the parameters in its path."""
 
 from collections.abc import Sequence
 from urllib.parse import unquote_to_bytes
@@ -12,7 +12,7 @@ from log10_server.web.http.fields import RESERVED_IDS, has_control_characters
 
 
 class _IdConvertor(Convertor[str]):
-    """An id in a path. Reserved words are left to paths of their own."""
+    """An id in a path. It does not match reserved words, which have routes of their own."""
 
     regex = rf"(?!(?:{'|'.join(word.replace('.', '[.]') for word in sorted(RESERVED_IDS))})(?:/|$))[^/]+"
 
@@ -24,7 +24,7 @@ class _IdConvertor(Convertor[str]):
 
 
 class _TextConvertor(_IdConvertor):
-    """Any text to the end of a path, line breaks included: Starlette's own `path` stops at a line break."""
+    """Any text to the end of a path, including line breaks, which Starlette's own `path` does not match."""
 
     regex = r"[\s\S]+"
 
@@ -34,9 +34,10 @@ register_url_convertor("text", _TextConvertor())
 
 
 class RouteIndex:
-    """The routes of one dialect by the fixed beginning of their paths; Starlette would try every route in turn."""
+    """Finds routes by the beginning of their paths, before the first parameter. Starlette would try all routes in turn."""
 
     def __init__(self, routes: Sequence[BaseRoute]) -> None:
+        """Raises TypeError for a route that is not a plain `Route`, such as a mount."""
         self._by_beginning: dict[str, list[Route]] = {}
         for route in routes:
             if not isinstance(route, Route):
@@ -44,9 +45,9 @@ class RouteIndex:
             self._by_beginning.setdefault(route.path.partition("/{")[0], []).append(route)
 
     def find(self, scope: Scope) -> Route:
-        """The route of a call; `scope` then holds its path parameters. Longer beginnings are tried first.
+        """The route of a request, whose path parameters are put into `scope`. Longer beginnings are tried first.
 
-        Raises NotAllowed where the path has routes of other methods only, NotFound where it has none.
+        Raises NotAllowed when the path only has routes for other methods, and NotFound when it has none.
         """
         methods: set[str] = set()
         beginning: str = scope["path"]
@@ -67,7 +68,7 @@ class RouteIndex:
 
 
 def path_text(scope: Scope, name: str) -> str:
-    """A parameter of the path. Raises NotFound for bytes that are not UTF-8."""
+    """A parameter of the path. Raises NotFound when the path is not UTF-8."""
     parameter: str = scope["path_params"][name]
     try:
         unquote_to_bytes(scope["raw_path"]).decode()
@@ -77,9 +78,9 @@ def path_text(scope: Scope, name: str) -> str:
 
 
 def path_id(scope: Scope, name: str, convertor: Convertor[str]) -> str:
-    """An id in the path. Raises NotFound as `path_text`, and Invalid for control characters.
+    """An id in the path. Raises NotFound when the path is not UTF-8, and Invalid for control characters.
 
-    The id of a session is any text, so there only the character NUL is refused, which the databases can't store.
+    The id of a session may be any text, so in it only the character NUL is refused, which the databases can't store.
     """
     text = path_text(scope, name)
     if "\0" in text or (has_control_characters(text) and not isinstance(convertor, _TextConvertor)):
@@ -88,5 +89,5 @@ def path_id(scope: Scope, name: str, convertor: Convertor[str]) -> str:
 
 
 def route_pattern(scope: Scope) -> str:
-    """The pattern of the route that was found, for a log: it names no ids."""
+    """The path pattern of the request's route. Unlike the path it has no ids in it, so it may be logged."""
     return getattr(scope.get("route"), "path", "a path without a route")

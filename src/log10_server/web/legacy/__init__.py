@@ -1,4 +1,4 @@
-"""The dialect of `log10-io` (docs/api.md, "The calls of log10-io"), where it goes beyond the document."""
+"""What `log10-io` calls besides the versioned API (docs/api.md, "The calls of log10-io")."""
 
 from log10_server.web.legacy import autoprompt, completions, metrics, pages, sessions, tags
 

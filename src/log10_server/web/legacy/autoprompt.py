@@ -1,4 +1,4 @@
-"""Log10's prompt improvement, which needs an LLM of its own: it is not offered here, and says so."""
+"""`/api/experimental/autoprompt`: Log10's prompt improvement. It needs an LLM, so this server refuses these calls."""
 
 from typing import NoReturn
 
@@ -15,4 +15,5 @@ router = APIRouter(prefix="/api/experimental/autoprompt", route_class=Endpoint, 
 @router.post("/report")
 @router.post("/suggestions")
 async def refuse(_call: RequestContext, _body: NoBody | None = None) -> NoReturn:
+    """Raises NotOffered."""
     raise NotOffered("Autoprompt needs an LLM of its own, and this server calls none.")

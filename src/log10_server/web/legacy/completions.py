@@ -1,4 +1,7 @@
-"""The unversioned completions of `log10-io`: ids given out, log rows, and the list of its command line (docs/api.md, "The calls of log10-io")."""
+"""`/api/completions` as `log10-io` calls it: new ids, log rows, and the list for its command line.
+
+They are described in docs/api.md, "The calls of log10-io".
+"""
 
 import json
 import uuid
@@ -35,16 +38,16 @@ from log10_server.web.http.fields import (
     SessionId,
     Tags,
 )
-from log10_server.web.v1.completions import DEFAULT_PAGE, Completion, CompletionId, checked_id
+from log10_server.web.v1.completions import DEFAULT_PAGE, Completion, CompletionId, check_new_id
 
 router = APIRouter(prefix="/api/completions", route_class=Endpoint, include_in_schema=False)
 
-# The command line asks once for all that it wants (docs/api.md, "Lists").
-MOST = 10_000
+# The command line of `log10-io` requests everything in one page (docs/api.md, "Lists").
+MAX_PAGE = 10_000
 
 
 class NewId(Answer, kw_only=True):
-    """The id for a completion that will be logged."""
+    """A new id, under which the client will log a completion."""
 
     completionID: str
     organizationSlug: str
@@ -58,7 +61,7 @@ class ResolvedTag(Answer, kw_only=True):
 
 
 class LogRow(Answer, kw_only=True):
-    """A completion as `log10-io` reads it: `duration` is in milliseconds, and a prompt has the kind `completion`."""
+    """A completion in the format that `log10-io` reads: `duration` is in milliseconds, and a prompt is a `completion`."""
 
     id: str
     organization_id: str
@@ -76,7 +79,7 @@ class LogRow(Answer, kw_only=True):
 
     @classmethod
     def of(cls, row: CompletionRow, keys: Mapping[str, int]) -> "LogRow":
-        """`keys` has the number of each tag of the row, by name."""
+        """`keys` has, for the name of each tag of the row, the id of that tag."""
         completion = Completion.of(row)
         return cls(
             id=completion.id,
@@ -108,13 +111,16 @@ class LogRows(Answer, kw_only=True):
     total: int
 
 
-def _inside(kind: type[JsonObject]) -> BeforeValidator:
-    """JSON text inside a JSON string, or the value itself; a blank text says nothing."""
+def _unwrap(kind: type[JsonObject]) -> BeforeValidator:
+    """Accepts JSON text in a JSON string, as `log10-io` sends payloads, besides the value itself.
 
-    def unwrapped(said: Any, info: ValidationInfo) -> Any:
-        if not (isinstance(said, str) and said.startswith('"')):
-            return said
-        text: str = json.loads(said)
+    A blank text and the text `null` count as left out.
+    """
+
+    def unwrap(payload: Any, info: ValidationInfo) -> Any:
+        if not (isinstance(payload, str) and payload.startswith('"')):
+            return payload
+        text: str = json.loads(payload)
         if text.strip() in {"", "null"}:
             return None
         limits = info.context if isinstance(info.context, Limits) else Limits()
@@ -122,13 +128,16 @@ def _inside(kind: type[JsonObject]) -> BeforeValidator:
             check_nesting(text, limits.nesting)
             value(text)
         except Malformed as error:
-            raise PydanticCustomError("json", "Holds text that is not JSON. {why}", {"why": error.detail}) from None
+            raise PydanticCustomError(
+                "json", "Holds text that is not JSON. {reason}", {"reason": error.detail}
+            ) from None
         except Invalid as error:
-            raise PydanticCustomError("json", "{why}", {"why": error.detail}) from None
-        # A lone surrogate that stood in the text as itself becomes the escape that it is in JSON.
+            raise PydanticCustomError("json", "{reason}", {"reason": error.detail}) from None
+        # Half of a surrogate pair can't be encoded in UTF-8, so it is stored as its escape, such as `\ud83d`. In JSON
+        # the escape means the same character.
         return kind(text.encode("utf-8", "backslashreplace").decode().strip())
 
-    return BeforeValidator(unwrapped)
+    return BeforeValidator(unwrap)
 
 
 class LogEntry(RequestModel):
@@ -136,9 +145,9 @@ class LogEntry(RequestModel):
 
     status: Literal["started", "finished", "failed"] | None = None
     kind: Literal["chat", "completion", "prompt"] | None = None
-    request: Annotated[JsonObject | None, _inside(JsonObject)] = None
-    response: Annotated[JsonObject | None, _inside(JsonObject)] = None
-    stacktrace: Annotated[JsonArray | None, _inside(JsonArray)] = None
+    request: Annotated[JsonObject | None, _unwrap(JsonObject)] = None
+    response: Annotated[JsonObject | None, _unwrap(JsonObject)] = None
+    stacktrace: Annotated[JsonArray | None, _unwrap(JsonArray)] = None
     duration: Seconds | None = None
     session_id: SessionId | None = None
     tags: Tags | None = None
@@ -146,8 +155,8 @@ class LogEntry(RequestModel):
     failure_reason: LongText | None = None
 
     def to_fields(self) -> CompletionFields:
-        """What the row says, in the words of the services."""
-        said = {
+        """The members of the row as fields of the services; members that are left out or null are absent."""
+        members = {
             "status": self.status,
             "kind": "prompt" if self.kind == "completion" else self.kind,
             "session_id": self.session_id or None,
@@ -160,24 +169,26 @@ class LogEntry(RequestModel):
             "stacktrace": self.stacktrace,
         }
         fields = {
-            name: str(known) if isinstance(known, JsonText) else known
-            for name, known in said.items()
-            if known is not None
+            name: str(member) if isinstance(member, JsonText) else member
+            for name, member in members.items()
+            if member is not None
         }
         return cast(CompletionFields, fields)
 
 
 class CreatedFilter(BaseModel):
+    """A range of time with inclusive ends, each of which may be left out."""
+
     start: RangeStart | None = Field(None, alias="from")
     end: RangeEnd | None = Field(None, alias="to")
 
 
 def _created_filter(text: Any) -> Any:
-    """The members of the JSON object. An end that is null or blank is left out, as in a query."""
+    """The members of the JSON object in a query parameter. A member that is null or blank counts as left out."""
     try:
         members = value(text)
     except Malformed as error:
-        raise PydanticCustomError("json", "{why}", {"why": error.detail}) from None
+        raise PydanticCustomError("json", "{reason}", {"reason": error.detail}) from None
     if members is None:
         return {}
     if not isinstance(members, dict):
@@ -190,6 +201,8 @@ def _is_blank(end: Any) -> bool:
 
 
 class RowsQuery(BaseModel):
+    """The query parameters of the list. `tagFilter` holds ids of tags and `ids` ids of completions, with commas."""
+
     offset: Offset = 0
     limit: Limit = DEFAULT_PAGE
     tagFilter: QueryText | None = None
@@ -198,28 +211,28 @@ class RowsQuery(BaseModel):
 
 
 @router.post("")
-async def give_id(context: RequestContext, _body: NoBody | None = None) -> NewId:
-    """An id for rows to come. It is a completion once its first row has come."""
+async def create_id(context: RequestContext, _body: NoBody | None = None) -> NewId:
+    """Create an id, and nothing else: the completion is created when its first row is logged."""
     return NewId(completionID=str(uuid.uuid4()), organizationSlug=context.organization.slug)
 
 
 @router.post("/{completionId:id}")
 async def log(completion_id: CompletionId, body: LogEntry, context: RequestContext) -> Completion:
-    """Add what a row says; it may come in any order, and more than once."""
-    checked_id(completion_id, context.limits)
+    """Merge a row into the completion. Rows may come in any order, and more than once."""
+    check_new_id(completion_id, context.limits)
     return Completion.of(await completions.log(context, completion_id, body.to_fields()))
 
 
 @router.get("/{completionId:id}")
 async def get(completion_id: CompletionId, context: RequestContext) -> LogRowAnswer:
-    """Fetch a row."""
+    """Get a completion as a log row."""
     return LogRowAnswer(data=(await context.read(lambda tx: _rows(tx, [completions.get(tx, completion_id)])))[0])
 
 
 @router.get("")
 async def list_rows(query: Annotated[RowsQuery, Query()], context: RequestContext) -> LogRows:
-    """List rows, newest first, with how many match in all."""
-    filters, limit = _filters(query), min(query.limit, MOST)
+    """List log rows, newest first, with the number of all that match."""
+    filters, limit = _filters(query), min(query.limit, MAX_PAGE)
 
     def read(tx: Tx) -> tuple[list[LogRow], int]:
         return _rows(tx, completions.list_page(tx, filters, query.offset, limit)), completions.count(tx, filters)
@@ -229,12 +242,18 @@ async def list_rows(query: Annotated[RowsQuery, Query()], context: RequestContex
 
 
 def _filters(query: RowsQuery) -> Filters:
-    """What narrows the list. A tag id that is not a number matches nothing."""
-    named = None if query.tagFilter is None else [id.strip() for id in query.tagFilter.split(",") if id.strip()]
-    keys = [int(id) for id in named or () if id.isascii() and id.isdigit() and len(id) < 19]
+    """The filters of the query. If one of the tag ids is not a number, no row matches."""
+    tag_ids = [part.strip() for part in (query.tagFilter or "").split(",") if part.strip()]
+    numbers = [int(tag_id) for tag_id in tag_ids if tag_id.isascii() and tag_id.isdigit() and len(tag_id) < 19]
+    if not tag_ids:
+        filtered_tag_ids = None
+    elif len(numbers) == len(tag_ids):
+        filtered_tag_ids = numbers
+    else:
+        filtered_tag_ids = []
     return Filters(
-        ids=None if query.ids is None else [id for id in query.ids.split(",") if id],
-        tag_ids=None if not named else keys if len(keys) == len(named) else [],
+        ids=None if query.ids is None else [completion_id for completion_id in query.ids.split(",") if completion_id],
+        tag_ids=filtered_tag_ids,
         created_from=query.createdFilter.start,
         created_to=query.createdFilter.end,
     )

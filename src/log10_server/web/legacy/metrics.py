@@ -1,4 +1,7 @@
-"""`GET /api/metrics/modelStats`: the tokens of each model on each day (docs/api.md, "The calls of log10-io"). `v1/usage` tells more."""
+"""`GET /api/metrics/modelStats`: the tokens of each model on each day (docs/api.md, "The calls of log10-io").
+
+`/api/v1/usage` answers the same and more.
+"""
 
 import re
 from datetime import date, timedelta
@@ -34,7 +37,7 @@ class ModelDay(Answer, kw_only=True):
 
     @classmethod
     def of(cls, row: Tokens) -> "ModelDay":
-        """The names are those that Log10 answers."""
+        """A row of token counts under the names that Log10 gave its members."""
         return cls(
             metric="tokens_per_model_per_day",
             timestamp=f"{_EPOCH + timedelta(row.day)}T00:00:00.000Z",
@@ -53,7 +56,10 @@ class ModelStats(Answer, kw_only=True):
 
 
 def _day(text: Any) -> Any:
-    """Days since 1970. Python would read other spellings, such as a week and its day, too."""
+    """Days since 1970.
+
+    Only `YYYY-MM-DD` is accepted; `date.fromisoformat` would also accept other formats, such as a week with its day.
+    """
     if isinstance(text, str):
         try:
             if re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", text) is None:
@@ -68,7 +74,7 @@ Day = Annotated[int, BeforeValidator(_day)]
 
 
 class StatsQuery(BaseModel):
-    """`tags` are comma-separated, and may repeat."""
+    """The query parameters. A value of `tags` holds one tag or several with commas, and `tags` may be repeated."""
 
     startDate: Day | None = None
     endDate: Day | None = None
@@ -77,7 +83,7 @@ class StatsQuery(BaseModel):
 
 @router.get("/modelStats")
 async def model_stats(query: Annotated[StatsQuery, Query()], context: RequestContext) -> ModelStats:
-    """Tokens of each model on each UTC day, the newest day first."""
+    """List the tokens of each model on each day (UTC), the newest day first."""
     tags = [tag for part in query.tags for tag in part.split(",") if tag.strip()]
     rows = await context.read(
         lambda tx: usage.tokens_per_model_per_day(tx, tags, query.startDate, query.endDate),

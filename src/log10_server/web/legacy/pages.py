@@ -1,4 +1,4 @@
-"""Two lists of the versioned API in the envelope that `log10-io` pages through (docs/api.md, "Envelopes")."""
+"""The lists of feedback and of tasks in the envelope that `log10-io` expects (docs/api.md, "Envelopes")."""
 
 from typing import Annotated
 
@@ -21,74 +21,83 @@ from log10_server.web.http.call import RequestContext, call_of
 from log10_server.web.http.endpoint import Endpoint
 from log10_server.web.http.fields import Limit, Offset
 from log10_server.web.v1.feedback import Feedback, FeedbackPageQuery, FeedbackQueryBody, read_page_request
-from log10_server.web.v1.feedback_tasks import ALL, Task
+from log10_server.web.v1.feedback_tasks import DEFAULT_PAGE as DEFAULT_TASK_PAGE
+from log10_server.web.v1.feedback_tasks import Task
 
 
-class Paged(Endpoint):
-    """Takes the calls whose query carries `organization_id`, blank or not: only `log10-io`'s do."""
+class EnvelopeEndpoint(Endpoint):
+    """An endpoint for the calls of `log10-io` only. The versioned API has endpoints of its own at the same paths.
+
+    Calls of `log10-io` have `organization_id` in the query, even if it is blank. Other clients do not send it.
+    """
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        found = super().matches(scope)
-        if found[0] is not Match.FULL:
-            return Match.NONE, {}
-        named = any(name == "organization_id" for name, _ in call_of(scope).query)
-        return found if named else (Match.NONE, {})
+        """As Starlette's own, but for calls without `organization_id` there is no match."""
+        match, child_scope = super().matches(scope)
+        if match is Match.FULL and any(name == "organization_id" for name, _ in call_of(scope).query):
+            return match, child_scope
+        return Match.NONE, {}
 
 
-router = APIRouter(prefix="/api/v1", route_class=Paged, include_in_schema=False)
+router = APIRouter(prefix="/api/v1", route_class=EnvelopeEndpoint, include_in_schema=False)
 
 
-class PagedFeedback(Feedback, kw_only=True):
+class FeedbackWithTaskName(Feedback, kw_only=True):
     """Feedback with the name of its task."""
 
     task_name: str
 
     @classmethod
-    def with_task(cls, matched: StoredFeedback, task_name: str) -> "PagedFeedback":
-        """All that the versioned API answers, and the name."""
+    def with_task(cls, matched: StoredFeedback, task_name: str) -> "FeedbackWithTaskName":
+        """The feedback as the versioned API answers it, and the name of its task."""
         return cls(**asdict(Feedback.of(matched)), task_name=task_name)
 
 
-class PagedTask(Task, kw_only=True):
+class TaskWithTime(Task, kw_only=True):
     """A task with its creation time in ISO 8601; its schema always has `required`."""
 
     created_at: str
 
     @classmethod
-    def of_row(cls, row: FeedbackTaskRow) -> "PagedTask":
-        """All that the versioned API answers, and the time."""
+    def of_row(cls, row: FeedbackTaskRow) -> "TaskWithTime":
+        """The task as the versioned API answers it, and the time."""
         members = {**asdict(Task.of(row)), "json_schema": with_required(row.json_schema)}
         return cls(**members, created_at=utc(row.created_at).isoformat(timespec="microseconds"))
 
 
 class FeedbackPage(Answer, kw_only=True):
-    """`total` counts what remains from `offset` on: the client asks for `total` rows and stops when it has them."""
+    """A page of feedback, newest first.
 
-    data: list[PagedFeedback]
+    `total` counts only the rows from `offset` on, because `log10-io` requests as many rows as `total` says.
+    """
+
+    data: list[FeedbackWithTaskName]
     total: int
     offset: int
     limit: int
 
 
 class TaskPage(Answer, kw_only=True):
-    """As `FeedbackPage`, of feedback tasks."""
+    """A page of feedback tasks, newest first; `total` as in `FeedbackPage`."""
 
-    data: list[PagedTask]
+    data: list[TaskWithTime]
     total: int
     offset: int
     limit: int
 
 
 class TaskPageQuery(BaseModel):
+    """The query parameters of the list of tasks."""
+
     offset: Offset = 0
-    limit: Limit = Field(ALL)
+    limit: Limit = Field(DEFAULT_TASK_PAGE)
 
 
 @router.get("/feedback")
 async def list_feedback(
     query: Annotated[FeedbackPageQuery, Query()], context: RequestContext, body: FeedbackQueryBody | None = None
 ) -> FeedbackPage:
-    """Feedback with the names of its tasks, newest first."""
+    """List accepted feedback with the names of its tasks, newest first."""
     filters, offset, limit = read_page_request(query, body, ACCEPTED, context.limits.page)
 
     def read(tx: Tx) -> tuple[list[StoredFeedback], dict[str, str], int]:
@@ -96,20 +105,20 @@ async def list_feedback(
         return rows, feedback_tasks.find_names(tx, [stored.feedback.task_id for stored in rows]), total
 
     rows, task_names, total = await context.read(read)
-    data = [PagedFeedback.with_task(stored, task_names[stored.feedback.task_id]) for stored in rows]
+    data = [FeedbackWithTaskName.with_task(stored, task_names[stored.feedback.task_id]) for stored in rows]
     return FeedbackPage(data=data, total=max(total - offset, 0), offset=offset, limit=limit)
 
 
 @router.get("/feedback_task")
 async def list_tasks(query: Annotated[TaskPageQuery, Query()], context: RequestContext) -> TaskPage:
-    """Feedback tasks, newest first."""
+    """List feedback tasks, newest first."""
     limit = min(query.limit, context.limits.page)
 
     def read(tx: Tx) -> tuple[list[FeedbackTaskRow], int]:
         return feedback_tasks.list_newest(tx, None, query.offset, limit), feedback_tasks.count(tx, None)
 
     rows, total = await context.read(read)
-    data = [PagedTask.of_row(row) for row in rows]
+    data = [TaskWithTime.of_row(row) for row in rows]
     return TaskPage(data=data, total=max(total - query.offset, 0), offset=query.offset, limit=limit)
 
 

@@ -1,6 +1,7 @@
-"""The upload of a test run's report by `pytest --log10`: its address alone gives the right to it, once (docs/api.md, "The calls of log10-io").
+"""The upload of a test run's report by `pytest --log10` (docs/api.md, "The calls of log10-io").
 
-It lies outside `/api` and needs no token. The address must appear in no log: `WithoutSecrets` sees to uvicorn's.
+It needs no token: a secret in the path authorizes one upload. So the path must not appear in any log, and
+`SecretMaskingFilter` masks it in that of uvicorn.
 """
 
 import asyncio
@@ -22,33 +23,34 @@ from log10_server.web.v1.test_runs import REPORT_PATH
 
 router = APIRouter(include_in_schema=False)
 
-_PARTS = "organization_id", "run_id", "secret"  # of REPORT_PATH
+_PATH_PARAMETERS = "organization_id", "run_id", "secret"
 
 _SECRET = re.compile(r"(/test_runs/[^/?\s]+/[^/?\s]+/)[^/?\s]+")
 
 
-class WithoutSecrets(logging.Filter):
-    """Masks the secret of a report's address wherever a line's arguments hold one."""
+class SecretMaskingFilter(logging.Filter):
+    """Masks the secret in the path of a report wherever it occurs in the arguments of a log record."""
 
     def filter(self, record: logging.LogRecord) -> bool:
+        """Mask secrets in the record. It is always logged."""
         if isinstance(record.args, tuple):
-            record.args = tuple(_SECRET.sub(r"\1…", said) if isinstance(said, str) else said for said in record.args)
+            record.args = tuple(_SECRET.sub(r"\1…", arg) if isinstance(arg, str) else arg for arg in record.args)
         return True
 
 
-def keep_secrets() -> None:
-    """Mask them in uvicorn's access log, for as long as this process runs."""
-    access = logging.getLogger("uvicorn.access")
-    if not any(isinstance(one, WithoutSecrets) for one in access.filters):
-        access.addFilter(WithoutSecrets())
+def mask_secrets() -> None:
+    """Mask secrets in uvicorn's access log for as long as this process runs. May be called again."""
+    access_log = logging.getLogger("uvicorn.access")
+    if not any(isinstance(added, SecretMaskingFilter) for added in access_log.filters):
+        access_log.addFilter(SecretMaskingFilter())
 
 
 @router.put(REPORT_PATH)
 async def upload(request: Request) -> Response:
-    """Store the report of a run. Nothing of the body is read before the address is known to be good."""
+    """Store the report of a test run. The body is read only after the secret was checked."""
     runtime: Runtime = request.app.state.runtime
     limits = runtime.settings.limits
-    organization_id, run_id, secret = (path_text(request.scope, name) for name in _PARTS)
+    organization_id, run_id, secret = (path_text(request.scope, name) for name in _PATH_PARAMETERS)
     if "\0" in organization_id + run_id + secret:  # Postgres would refuse the query
         raise NotFound(test_runs.NO_REPORT_EXPECTED)
 
@@ -59,9 +61,9 @@ async def upload(request: Request) -> Response:
     request_body = RequestBody(request.scope, request.receive)
     body = await request_body.read(limits.body_bytes)
     require_json(request_body.media_type)
-    said = await parse_members(body, (), limits.nesting)
+    members = await parse_members(body, (), limits.nesting)
     text = decoded(body).strip()
-    report = await asyncio.to_thread(test_runs.make_report, text, said.get("summary"), said.get("tests"))
+    report = await asyncio.to_thread(test_runs.make_report, text, members.get("summary"), members.get("tests"))
 
     def store(tx: Tx) -> None:
         test_runs.store_report(tx, run_id, secret, report)

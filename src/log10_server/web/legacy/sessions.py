@@ -1,4 +1,4 @@
-"""Sessions of the unversioned API."""
+"""`POST /api/sessions`: create a session (docs/api.md, "The calls of log10-io")."""
 
 from fastapi import APIRouter
 

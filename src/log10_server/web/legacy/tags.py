@@ -1,4 +1,4 @@
-"""The search for tags by which `log10 completions --tags` finds their ids."""
+"""`GET /api/tags/search`: finds the ids of tags, for `log10 completions --tags`."""
 
 from typing import Annotated
 
@@ -28,11 +28,13 @@ class Tags(Answer, kw_only=True):
 
 
 class TagQuery(BaseModel):
+    """The query parameters of the search."""
+
     query: QueryText = ""
 
 
 @router.get("/search")
 async def search(query: Annotated[TagQuery, Query()], context: RequestContext) -> Tags:
-    """Tags whose name contains the query; those used last for a blank one."""
+    """List the tags whose name contains the query; for a blank query, the tags that were used last."""
     rows = await context.read(lambda tx: tags.search(tx, query.query))
     return Tags(data=[Tag(id=str(row.id), name=row.name) for row in rows])

@@ -1,4 +1,4 @@
-"""The work of `log10-server export` and `import`: reading and writing files, progress, and the summary at the end."""
+"""What `log10-server export` and `log10-server import` do: read and write files, show progress, and print a summary."""
 
 import gzip
 import os
@@ -17,77 +17,85 @@ from log10_server.services.filters import FilterError, parse_filter
 from log10_server.services.training import TrainingSummary
 from log10_server.settings import Limits
 from log10_server.store.completions import Cursor
-from log10_server.web.transfer.exporting import Piece, TrainingSelection, first_piece, next_piece, training_piece
-from log10_server.web.transfer.importing import Import, Refused, Tally
+from log10_server.web.transfer.exporting import ExportChunk, TrainingSelection, first_chunk, next_chunk, training_chunk
+from log10_server.web.transfer.importing import Import, RefusedLine, Tally
 
 T = TypeVar("T")
 
 
 def export_all(database: Database, organization_id: str, output: str | None) -> None:
     """Write the export of an organization to a file or to standard output."""
-    piece: Piece = _read(database, organization_id, first_piece)
-    with _written_to(output) as file:
-        file.write(piece.lines)
-        while (progress := piece.progress) is not None:
-            piece = _read(database, organization_id, lambda tx, at=progress: next_piece(tx, at))  # type: ignore[misc]
-            file.write(piece.lines)
+    chunk: ExportChunk = _read(database, organization_id, first_chunk)
+    with _open_output(output) as file:
+        file.write(chunk.lines)
+        while (progress := chunk.progress) is not None:
+            chunk = _read(database, organization_id, lambda tx, progress=progress: next_chunk(tx, progress))  # type: ignore[misc]
+            file.write(chunk.lines)
 
 
 def export_training(
-    database: Database, organization_id: str, task_id: str, filter: str | None, output: str | None
+    database: Database, organization_id: str, task_id: str, filter_text: str | None, output: str | None
 ) -> None:
-    """Write fine-tuning rows. Standard error tells how many there are, and how many were left out for which reason.
+    """Write fine-tuning rows to a file or to standard output, and a summary to standard error.
 
-    Raises NotFound for an unknown task.
+    The summary says how many rows there are, and how many completions were left out for which reason. Raises NotFound
+    for an unknown task, and ClickException for a filter that can't be parsed.
     """
     try:
-        selection = TrainingSelection(task_id, (lambda _values: True) if filter is None else parse_filter(filter))
+        selection = TrainingSelection(
+            task_id, (lambda _values: True) if filter_text is None else parse_filter(filter_text)
+        )
     except FilterError as error:
         raise click.ClickException(f"{error}.") from None
     _read(database, organization_id, lambda tx: feedback_tasks.get(tx, task_id))
     until = _read(database, organization_id, transfer.begin).until
     summary = TrainingSummary()
     after: Cursor | None = None
-    with _written_to(output) as file:
+    with _open_output(output) as file:
         while True:
-            piece = _read(
+            chunk = _read(
                 database,
                 organization_id,
-                lambda tx, after=after: training_piece(tx, selection, after, until),  # type: ignore[misc]
+                lambda tx, after=after: training_chunk(tx, selection, after, until),  # type: ignore[misc]
             )
-            file.write(piece.lines)
-            summary.add(piece.summary)
-            if (after := piece.next_cursor) is None:
+            file.write(chunk.lines)
+            summary.add(chunk.summary)
+            if (after := chunk.next_cursor) is None:
                 break
     click.echo(summary.to_text(), err=True)
 
 
 def import_files(database: Database, organization_id: str, limits: Limits, files: Sequence[str]) -> None:
-    """Import files one after the other. Standard error names every refused line, and ends with a summary.
+    """Import files one after the other. Every refused line is reported on standard error, followed by a summary.
 
-    Exits with 1 when a line was refused.
+    Ends the program with exit code 1 when a line was refused.
     """
     on_terminal = sys.stderr.isatty()
 
-    def refused(line: Refused) -> None:
-        clear = "\r\033[K" if on_terminal else ""
-        click.echo(f"{clear}{line.file}, line {line.number}: {line.reason}", err=True)
+    def report_refused(line: RefusedLine) -> None:
+        clear_line = "\r\033[K" if on_terminal else ""
+        click.echo(f"{clear_line}{line.file}, line {line.number}: {line.reason}", err=True)
 
-    taking = Import(database, organization_id, limits, refused)
+    importer = Import(database, organization_id, limits, report_refused)
     try:
-        with _bar(sum(map(os.path.getsize, files)) if on_terminal else None) as moved:
+        with _progress_bar(sum(map(os.path.getsize, files)) if on_terminal else None) as show_position:
             for name in files:
-                with ExitStack() as close:
-                    raw = close.enter_context(open(name, "rb"))
-                    packed = raw.peek(2)[:2] == b"\x1f\x8b"
-                    lines = close.enter_context(gzip.open(raw)) if packed else raw
-                    taking.take(name, cast(BinaryIO, lines), lambda raw=raw: moved(raw.tell()))  # type: ignore[misc]
-                moved(None)
+                with ExitStack() as stack:
+                    raw = stack.enter_context(open(name, "rb"))
+                    is_gzip = raw.peek(2)[:2] == b"\x1f\x8b"
+                    lines = stack.enter_context(gzip.open(raw)) if is_gzip else raw
+                    importer.import_file(
+                        name,
+                        cast(BinaryIO, lines),
+                        lambda raw=raw: show_position(raw.tell()),  # type: ignore[misc]
+                    )
+                show_position(None)
     except (KeyboardInterrupt, Refusal):
-        click.echo(f"{_summary(taking.tally)} It was stopped; the same command goes on.", err=True)
+        click.echo(_summary(importer.tally), err=True)
+        click.echo("The import was interrupted. Run the same command again to continue.", err=True)
         raise
-    click.echo(_summary(taking.tally), err=True)
-    if taking.tally.refused:
+    click.echo(_summary(importer.tally), err=True)
+    if importer.tally.refused:
         sys.exit(1)
 
 
@@ -97,8 +105,12 @@ def _read(database: Database, organization_id: str, work: Callable[[Tx], T]) -> 
 
 
 @contextmanager
-def _written_to(output: str | None) -> Iterator[BinaryIO]:
-    """Open a file that gets its name once it is complete, so that no reader finds a part; or standard output."""
+def _open_output(output: str | None) -> Iterator[BinaryIO]:
+    """Open the output file, or standard output when there is no name.
+
+    The file is written under another name and renamed once it is complete, so an incomplete export never has its name.
+    Raises ClickException when the file can't be written.
+    """
     if output is None:
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
@@ -107,36 +119,36 @@ def _written_to(output: str | None) -> Iterator[BinaryIO]:
     try:
         with open(part, "wb") as raw:
             if output.endswith(".gz"):
-                with gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as packed:
-                    yield cast(BinaryIO, packed)
+                with gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as compressed:
+                    yield cast(BinaryIO, compressed)
             else:
                 yield raw
         os.replace(part, output)
     except OSError as error:
-        raise click.ClickException(f"{output} can't be written: {error.strerror}.") from None
+        raise click.ClickException(f"Can't write {output}: {error.strerror}.") from None
     finally:
         if os.path.exists(part):
             os.remove(part)
 
 
 @contextmanager
-def _bar(size: int | None) -> Iterator[Callable[[int | None], None]]:
-    """Show a progress bar over bytes. Call what it yields with the position in a file, and with None at a file's end.
+def _progress_bar(size: int | None) -> Iterator[Callable[[int | None], None]]:
+    """Show a progress bar of `size` bytes; with None, because standard error is no terminal, nothing is shown.
 
-    Without a size nothing is shown, because standard error is not a terminal.
+    Yields a function to call with the position in the current file, and with None at the end of each file.
     """
     if size is None:
-        yield lambda _place: None
+        yield lambda _position: None
         return
     with click.progressbar(length=size, label="Importing", file=sys.stderr) as bar:
-        before = 0
+        previous = 0
 
-        def moved(place: int | None) -> None:
-            nonlocal before
-            bar.update(0 if place is None else place - before)
-            before = place or 0
+        def show_position(position: int | None) -> None:
+            nonlocal previous
+            bar.update(0 if position is None else position - previous)
+            previous = position or 0
 
-        yield moved
+        yield show_position
 
 
 def _summary(tally: Tally) -> str:

@@ -1,4 +1,4 @@
-"""The lines of an export, in pieces of bounded size. Each piece is read in a transaction of its own."""
+"""Exports in chunks of bounded size. Each chunk is read in a transaction of its own, so none stays open for long."""
 
 from typing import NamedTuple
 
@@ -8,45 +8,45 @@ from log10_server.services.filters import Predicate
 from log10_server.services.training import TrainingSummary
 from log10_server.services.transfer import ExportProgress
 from log10_server.store.completions import Cursor
-from log10_server.web.transfer.lines import header, line_of
+from log10_server.web.transfer.lines import encode_header, encode_line
 
 
-class Piece(NamedTuple):
-    """Some lines, and how far the export has come; None at the end."""
+class ExportChunk(NamedTuple):
+    """Some lines, and the progress from which the next chunk is read; `progress` is None after the last chunk."""
 
     lines: bytes
     progress: ExportProgress | None
 
 
-def first_piece(tx: Tx) -> Piece:
-    """The header line."""
+def first_chunk(tx: Tx) -> ExportChunk:
+    """The header line, and the progress from which the first rows are read."""
     progress = transfer.begin(tx)
-    return Piece(header(tx.organization_id, tx.now()).encode(), progress)
+    return ExportChunk(encode_header(tx.organization_id, tx.now()).encode(), progress)
 
 
-def next_piece(tx: Tx, progress: ExportProgress) -> Piece:
-    """The lines of the next page."""
+def next_chunk(tx: Tx, progress: ExportProgress) -> ExportChunk:
+    """The lines of the next page of rows. There may be none although the export goes on."""
     rows, progress_after = transfer.page(tx, progress)
-    return Piece("".join(map(line_of, rows)).encode(), progress_after)
+    return ExportChunk("".join(map(encode_line, rows)).encode(), progress_after)
 
 
 class TrainingSelection(NamedTuple):
-    """Which completions a training export takes: those with accepted feedback of this task that passes the test."""
+    """Selects the completions that have accepted feedback for a task whose values satisfy a condition."""
 
     task_id: str
     satisfied: Predicate
 
 
-class TrainingPiece(NamedTuple):
-    """Some lines, what was counted while they were made, and where the next piece begins; None at the end."""
+class TrainingChunk(NamedTuple):
+    """Some lines, the counts of this chunk, and the cursor after which the next one begins; None after the last."""
 
     lines: bytes
     summary: TrainingSummary
     next_cursor: Cursor | None
 
 
-def training_piece(tx: Tx, selection: TrainingSelection, after: Cursor | None, until: int) -> TrainingPiece:
-    """Fine-tuning rows as JSON Lines, of completions that come after the cursor."""
+def training_chunk(tx: Tx, selection: TrainingSelection, after: Cursor | None, until: int) -> TrainingChunk:
+    """Fine-tuning rows as JSON Lines, from the completions after the cursor that were created by `until`."""
     page = training.page(tx, selection.task_id, selection.satisfied, after, until)
     lines = "".join(row + "\n" for row in page.rows).encode()
-    return TrainingPiece(lines, page.summary, page.next_cursor)
+    return TrainingChunk(lines, page.summary, page.next_cursor)

@@ -1,4 +1,4 @@
-"""An import: lines become batches of one kind, and each batch is one transaction."""
+"""Imports files: collects lines into batches of rows of one kind, and stores each batch in one transaction."""
 
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -11,20 +11,21 @@ from log10_server.errors import Invalid, Malformed, Refusal, TooLarge
 from log10_server.services.transfer import IMPORTERS, ImportedTask, Outcome
 from log10_server.settings import Limits
 from log10_server.validation import json_schemas
-from log10_server.web.http.json_rows import Lines, Row
-from log10_server.web.transfer.reading import Kept, NotThisFormat, read
+from log10_server.web.http.json_rows import LineSplitter, Row
+from log10_server.web.transfer.reading import ImportedRow, UnsupportedFormat, parse_line
 
 BATCH_ROWS = 500
 BATCH_BYTES = 8 << 20
-# A task is held against a thousand completions, and meanwhile nobody else writes: few in one transaction.
+# Storing a task checks it against up to a thousand completions, and no other writer can work meanwhile. So a
+# transaction stores few tasks.
 _BATCH_TASKS = 20
-# The three payloads of a completion may each be as large as a body.
-_BODIES_IN_A_LINE = 3
-_READ_AT_ONCE = 1 << 18
+# The line of a completion holds three payloads, and each of them may be as large as the body of a request.
+_PAYLOADS_PER_LINE = 3
+_READ_BYTES = 1 << 18
 
 
-class Refused(NamedTuple):
-    """A line that was not taken: the name of its file, its number from 1, and why."""
+class RefusedLine(NamedTuple):
+    """A line that was not imported: the name of its file, its number (the first line is 1), and the reason."""
 
     file: str
     number: int
@@ -33,7 +34,7 @@ class Refused(NamedTuple):
 
 @dataclass
 class Tally:
-    """What became of the lines that say something."""
+    """How many lines were stored, were stored already, or were refused. Blank lines and headers do not count."""
 
     stored: int = 0
     unchanged: int = 0
@@ -41,95 +42,98 @@ class Tally:
 
     @property
     def read(self) -> int:
+        """How many lines were read in all."""
         return self.stored + self.unchanged + self.refused
 
 
-class _Waiting(NamedTuple):
-    kept: Kept
+class _BatchItem(NamedTuple):
+    row: ImportedRow
     number: int
 
 
 @dataclass
 class Import:
-    """Takes lines of files into one organization, and commits as it goes; whoever runs it again goes on."""
+    """Imports files into one organization. Each batch is committed, so an interrupted import can simply be repeated."""
 
     database: Database
     organization_id: str
     limits: Limits
-    refused: Callable[[Refused], None]
+    on_refused: Callable[[RefusedLine], None]
     tally: Tally = field(default_factory=Tally)
 
-    def take(self, file: str, lines: BinaryIO, progressed: Callable[[], None]) -> None:
-        """Take all lines of a file; `progressed` is called now and then. Blank lines are skipped.
+    def import_file(self, file: str, lines: BinaryIO, on_progress: Callable[[], None]) -> None:
+        """Import all lines of a file; `on_progress` is called after each batch. Blank lines are skipped.
 
         Raises Unavailable when the database can't be reached.
         """
-        batch: list[_Waiting] = []
+        batch: list[_BatchItem] = []
         size = 0
         for number, line in self._lines(file, lines):
             try:
-                kept = read(line, self.limits)
-                if isinstance(kept, ImportedTask):  # now, while no transaction is open: it may take long
-                    json_schemas.check(kept.task.json_schema)
+                row = parse_line(line, self.limits)
+                if isinstance(row, ImportedTask):
+                    # A schema may take long to check, so it is checked here, where no transaction is open.
+                    json_schemas.check(row.task.json_schema)
             except (Malformed, Invalid) as refusal:
                 self._refuse(file, number, refusal)
-                if isinstance(refusal, NotThisFormat):
+                if isinstance(refusal, UnsupportedFormat):
                     break
                 continue
-            if kept is None:
+            if row is None:
                 continue
-            if batch and (type(kept) is not type(batch[0].kept) or self._is_full(batch, size + len(line))):
+            if batch and (type(row) is not type(batch[0].row) or self._is_full(batch, size + len(line))):
                 self._store(file, batch)
-                progressed()
+                on_progress()
                 batch, size = [], 0
-            batch.append(_Waiting(kept, number))
+            batch.append(_BatchItem(row, number))
             size += len(line)
         self._store(file, batch)
-        progressed()
+        on_progress()
 
-    def _is_full(self, batch: Sequence[_Waiting], size: int) -> bool:
-        rows = _BATCH_TASKS if isinstance(batch[0].kept, ImportedTask) else BATCH_ROWS
+    def _is_full(self, batch: Sequence[_BatchItem], size: int) -> bool:
+        rows = _BATCH_TASKS if isinstance(batch[0].row, ImportedTask) else BATCH_ROWS
         return len(batch) >= rows or size > BATCH_BYTES
 
     def _lines(self, file: str, lines: BinaryIO) -> Iterator[tuple[int, bytes]]:
-        """The lines that are not blank, with their numbers. One that is too long is refused, and never held whole."""
-        most = self.limits.body_bytes * _BODIES_IN_A_LINE
-        splitter = Lines(most)
+        """The lines that are not blank, with their numbers. A line that is too long is refused without being buffered."""
+        max_bytes = self.limits.body_bytes * _PAYLOADS_PER_LINE
+        splitter = LineSplitter(max_bytes)
         for rows in self._rows(file, lines, splitter):
             for row in rows:
                 if row.content is None:
-                    self._refuse(file, row.line, TooLarge(f"The line is longer than {most} bytes."))
+                    self._refuse(file, row.line, TooLarge(f"The line is longer than {max_bytes} bytes."))
                 else:
                     yield row.line, row.content
 
-    def _rows(self, file: str, lines: BinaryIO, splitter: Lines) -> Iterator[Iterator[Row]]:
+    def _rows(self, file: str, lines: BinaryIO, splitter: LineSplitter) -> Iterator[Iterator[Row]]:
         while True:
             try:
-                part = cast(BufferedIOBase, lines).read1(_READ_AT_ONCE)  # what stands before a fault is taken
+                # `read` would raise without the bytes before a damaged place; `read1` returns them first.
+                part = cast(BufferedIOBase, lines).read1(_READ_BYTES)
             except (OSError, EOFError, zlib.error) as error:
                 self._refuse(file, splitter.line, Malformed(f"The file can't be read from here on: {error}."))
                 return
             if not part:
                 break
-            yield splitter.feed(part)
-        yield splitter.close()
+            yield splitter.split(part)
+        yield splitter.finish()
 
-    def _store(self, file: str, batch: Sequence[_Waiting]) -> None:
+    def _store(self, file: str, batch: Sequence[_BatchItem]) -> None:
         if not batch:
             return
-        for waiting, outcome in zip(batch, self._outcomes([waiting.kept for waiting in batch]), strict=True):
+        for item, outcome in zip(batch, self._import([item.row for item in batch]), strict=True):
             if isinstance(outcome, Refusal):
-                self._refuse(file, waiting.number, outcome)
+                self._refuse(file, item.number, outcome)
             elif outcome == "stored":
                 self.tally.stored += 1
             else:
                 self.tally.unchanged += 1
 
-    def _outcomes(self, kept: Sequence[Kept]) -> list[Outcome]:
-        """Store rows of one kind; what became of each."""
-        restore = IMPORTERS[type(kept[0])]
-        return self.database.write(self.organization_id, lambda tx: restore(tx, kept))
+    def _import(self, rows: Sequence[ImportedRow]) -> list[Outcome]:
+        """Store rows of one kind in one transaction; the outcomes are in the order of the rows."""
+        import_rows = IMPORTERS[type(rows[0])]
+        return self.database.write(self.organization_id, lambda tx: import_rows(tx, rows))
 
     def _refuse(self, file: str, number: int, refusal: Refusal) -> None:
         self.tally.refused += 1
-        self.refused(Refused(file, number, refusal.detail))
+        self.on_refused(RefusedLine(file, number, refusal.detail))

@@ -1,4 +1,4 @@
-"""Rows as lines of an export: one JSON object each, in UTF-8; what is unset is left out, payloads are as they came."""
+"""Encodes rows as the lines of an export: one JSON object each. Unset members are left out, payloads stay unchanged."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -16,27 +16,27 @@ FORMAT = "log10-server"
 VERSION = 1
 
 
-def header(organization_id: str, exported_at: int) -> str:
-    """The first line."""
+def encode_header(organization_id: str, exported_at: int) -> str:
+    """The first line of an export. `exported_at` is in microseconds."""
     return _line(
-        "header", format=FORMAT, version=VERSION, organization_id=organization_id, exported_at=_moment(exported_at)
+        "header", format=FORMAT, version=VERSION, organization_id=organization_id, exported_at=_iso_time(exported_at)
     )
 
 
-def line_of(row: Any) -> str:
-    """The line of a row of any kind that is exported, with its end."""
-    return _WRITERS[type(row)](row)
+def encode_line(row: Any) -> str:
+    """One line, with its line break, for a row of any kind that is exported. Raises KeyError for other types."""
+    return _ENCODERS[type(row)](row)
 
 
 def _session(row: SessionRow) -> str:
-    return _line("session", id=row.id, created_at=_moment(row.created_at))
+    return _line("session", id=row.id, created_at=_iso_time(row.created_at))
 
 
 def _task(row: FeedbackTaskRow) -> str:
     return _line(
         "feedback_task",
         id=row.id,
-        created_at=_moment(row.created_at),
+        created_at=_iso_time(row.created_at),
         name=row.name,
         instruction=row.instruction or None,
         json_schema=_payload(row.json_schema),
@@ -50,7 +50,7 @@ def _completion(row: CompletionRow) -> str:
     return _line(
         "completion",
         id=row.id,
-        created_at=_moment(row.created_at),
+        created_at=_iso_time(row.created_at),
         session_id=row.session_id,
         kind=row.kind,
         status=row.status,
@@ -67,17 +67,17 @@ def _completion(row: CompletionRow) -> str:
     )
 
 
-def _feedback(given: StoredFeedback) -> str:
-    row = given.feedback
+def _feedback(matched: StoredFeedback) -> str:
+    row = matched.feedback
     return _line(
         "feedback",
         id=row.id,
-        created_at=_moment(row.created_at),
+        created_at=_iso_time(row.created_at),
         task_id=row.task_id,
         state=row.state,
         json_values=_payload(row.json_values),
         comment=row.comment or None,
-        matched_completion_ids=given.completion_ids,
+        matched_completion_ids=matched.completion_ids,
         completions_summary=row.completions_summary,
         content_digest=row.content_digest,
         author=row.author,
@@ -90,15 +90,15 @@ def _test_run(row: TestRunRow) -> str:
     return _line(
         "test_run",
         id=row.id,
-        created_at=_moment(row.created_at),
+        created_at=_iso_time(row.created_at),
         name=row.name,
-        uploaded_at=None if row.uploaded_at is None else _moment(row.uploaded_at),
+        uploaded_at=None if row.uploaded_at is None else _iso_time(row.uploaded_at),
         summary=_payload(row.summary),
         report=_payload(row.report),
     )
 
 
-_WRITERS: Mapping[type, Callable[[Any], str]] = {
+_ENCODERS: Mapping[type, Callable[[Any], str]] = {
     SessionRow: _session,
     FeedbackTaskRow: _task,
     CompletionRow: _completion,
@@ -116,7 +116,7 @@ def _line(type_: str, /, **members: Any) -> str:
 
 
 def _payload(text: str | None) -> JsonText | None:
-    """White space between the parts of a payload may be an end of line; in a line it is a space."""
+    """The payload on one line: a line break between its members, which JSON allows, becomes a space."""
     if text is None:
         return None
     if "\n" in text or "\r" in text:
@@ -124,5 +124,5 @@ def _payload(text: str | None) -> JsonText | None:
     return JsonText(text)
 
 
-def _moment(at: int) -> str:
-    return utc(at).isoformat(timespec="microseconds")
+def _iso_time(microseconds: int) -> str:
+    return utc(microseconds).isoformat(timespec="microseconds")

@@ -1,4 +1,4 @@
-"""What a line of an import says: lines of an export, and of what `log10 … download` wrote, as services know them."""
+"""Parses the lines of an import: those of our export, and those of `log10 completions download` and its like."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -34,72 +34,77 @@ from log10_server.web.transfer.lines import FORMAT, VERSION
 from log10_server.web.v1.completions import CompletionUpload
 from log10_server.web.v1.feedback_tasks import TaskUpload
 
-Kept = ImportedSession | ImportedTask | Entry | ImportedFeedback | ImportedTestRun
+ImportedRow = ImportedSession | ImportedTask | Entry | ImportedFeedback | ImportedTestRun
 
 _LATEST = microseconds(datetime(9999, 1, 1))
 
 
-class NotThisFormat(Invalid):
-    """The file is of a format that this program does not know; none of its lines can be read."""
+class UnsupportedFormat(Invalid):
+    """The header names a format or a version that this program does not read, so no line of the file is imported."""
 
 
-def read(line: bytes, limits: Limits) -> Kept | None:
-    """What the line says; None for a header. Raises Malformed or Invalid for what can't be taken, NotThisFormat."""
-    said = members(line, _PAYLOADS, limits.nesting)
-    kind = said.get("type")
+def parse_line(line: bytes, limits: Limits) -> ImportedRow | None:
+    """The row that a line holds, ready for the services; None for a header.
+
+    Raises Malformed when the line is not JSON, Invalid when it is no valid row, and UnsupportedFormat for a header of
+    another format.
+    """
+    fields = members(line, _PAYLOADS, limits.nesting)
+    kind = fields.get("type")
     if kind == "header":
-        _check_header(said)
+        _check_header(fields)
         return None
     model = _MODELS.get(kind) if isinstance(kind, str) else None
     if model is None:
-        model = _guessed(said)
-    return validated(model, said, limits).kept()
+        model = _model_of_download(fields)
+    return validated(model, fields, limits).to_row()
 
 
-def _check_header(said: Mapping[str, Any]) -> None:
-    if said.get("format") != FORMAT or said.get("version") != VERSION:
-        raise NotThisFormat.at(
-            "/version", f"This program reads version {VERSION} of the format {FORMAT!r}; nothing of the file was read."
+def _check_header(fields: Mapping[str, Any]) -> None:
+    if fields.get("format") != FORMAT or fields.get("version") != VERSION:
+        raise UnsupportedFormat.at(
+            "/version",
+            f"This program reads version {VERSION} of the format {FORMAT!r}. Nothing was imported from the file.",
         )
 
 
-def _guessed(said: Mapping[str, Any]) -> type["Line"]:
-    """The downloads of `log10` do not say what their lines are. Raises Invalid."""
-    if "json_values" in said:
+def _model_of_download(fields: Mapping[str, Any]) -> type["Line"]:
+    """The model of a line without `type`: the downloads of `log10` have none. Raises Invalid for other lines."""
+    if "json_values" in fields:
         return FeedbackLine
-    if said.keys() & {"request", "response", "tagResolved", "status"}:
+    if fields.keys() & {"request", "response", "tagResolved", "status"}:
         return DownloadedCompletion
-    raise Invalid.at("", "The line is none of an export, and neither a completion nor feedback of a download.")
+    raise Invalid.at("", "The line is neither from an export nor a downloaded completion or feedback.")
 
 
-def _instant(said: Any) -> Any:
-    """Microseconds since 1970 from ISO 8601; without a zone it is UTC."""
+def _instant(value: Any) -> Any:
+    """Microseconds since 1970 from a time in ISO 8601. A time without a zone is in UTC."""
     try:
-        if isinstance(said, str):
-            return microseconds(datetime.fromisoformat(said.strip()))
+        if isinstance(value, str):
+            return microseconds(datetime.fromisoformat(value.strip()))
     except ValueError:
         pass
     raise PydanticCustomError("moment", "Must be a time in ISO 8601, such as 2026-01-31T08:00:00.123456+00:00.")
 
 
-def _milliseconds(said: Any) -> Any:
-    if type(said) in (int, float) and 0 <= said < _LATEST:
-        return round(said * 1000)
+def _milliseconds(value: Any) -> Any:
+    if type(value) in (int, float) and 0 <= value < _LATEST:
+        return round(value * 1000)
     raise PydanticCustomError("moment", "Must be milliseconds since 1970.")
 
 
-def _in_range(at: int) -> int:
-    if not 0 <= at < _LATEST:
+def _in_range(instant: int) -> int:
+    if not 0 <= instant < _LATEST:
         raise PydanticCustomError("moment", "Must be a time from 1970 to 9998.")
-    return at
+    return instant
 
 
-def _name_of_tag(said: Any) -> Any:
-    return said.get("name") if isinstance(said, dict) else said
+def _tag_name(tag: Any) -> Any:
+    return tag.get("name") if isinstance(tag, dict) else tag
 
 
-def _names_of_tags(said: Any) -> Any:
-    return [_name_of_tag(tag) for tag in said] if isinstance(said, list) else said
+def _tag_names(tags: Any) -> Any:
+    return [_tag_name(tag) for tag in tags] if isinstance(tags, list) else tags
 
 
 Instant = Annotated[int, BeforeValidator(_instant), AfterValidator(_in_range)]
@@ -110,32 +115,39 @@ Count = Annotated[int, Field(ge=0, lt=2**63)]
 
 
 class Line(RequestModel):
-    """A line that says something to keep."""
+    """The base of the lines that hold a row."""
 
-    def kept(self) -> Kept:
+    def to_row(self) -> ImportedRow:
+        """The row that the services store."""
         raise NotImplementedError
 
 
 class SessionLine(Line):
+    """A session of an export."""
+
     id: Annotated[SessionId, StringConstraints(min_length=1)]
     created_at: Instant | None = None
 
-    def kept(self) -> ImportedSession:
+    def to_row(self) -> ImportedSession:
+        """The session. Without a time it is created now."""
         return ImportedSession(self.id, self.created_at)
 
 
 class TaskLine(TaskUpload, Line):
+    """A feedback task of an export."""
+
     id: Id
     created_at: Instant | None = None
     archived: bool | None = None
     content_digest: Digest | None = None
 
-    def kept(self) -> ImportedTask:
+    def to_row(self) -> ImportedTask:
+        """The task, with the digest of the upload that created it."""
         return ImportedTask(self.to_new_task(), self.created_at, bool(self.archived), self.content_digest)
 
 
 class CompletionLine(CompletionUpload, Line):
-    """`model` and the counts are as they were; where none is there, they are taken out of the payloads."""
+    """A completion of an export. A model or token count that the line lacks is derived from the payloads."""
 
     id: Id
     created_at: Instant | None = None
@@ -143,7 +155,8 @@ class CompletionLine(CompletionUpload, Line):
     input_tokens: Count | None = None
     output_tokens: Count | None = None
 
-    def kept(self) -> Entry:
+    def to_row(self) -> Entry:
+        """The completion. Where it is stored already, the line only fills in what is missing there."""
         derived: DerivedFields = {}
         if self.model is not None:
             derived["model"] = self.model
@@ -155,15 +168,16 @@ class CompletionLine(CompletionUpload, Line):
 
 
 class DownloadedCompletion(LogEntry, Line):
-    """A row of `log10 completions download`. Where tags are resolved, `tags` holds their ids."""
+    """A row of `log10 completions download`. If it has `tagResolved`, the tags' names stand there and `tags` has ids."""
 
     id: Id
     created_at: Instant | None = None
     created_at_ms: InstantMs | None = None
-    tags: Annotated[Tags | None, BeforeValidator(_names_of_tags)] = None
-    tagResolved: Annotated[Tags | None, BeforeValidator(_names_of_tags)] = None
+    tags: Annotated[Tags | None, BeforeValidator(_tag_names)] = None
+    tagResolved: Annotated[Tags | None, BeforeValidator(_tag_names)] = None
 
-    def kept(self) -> Entry:
+    def to_row(self) -> Entry:
+        """The completion. Where it is stored already, the line only fills in what is missing there."""
         fields = self.to_fields()
         tags = self.tags if self.tagResolved is None else self.tagResolved
         if tags:
@@ -193,7 +207,8 @@ class FeedbackLine(Line):
     author_id: AnyText | None = None
     author_kind: AuthorKind | None = None
 
-    def kept(self) -> ImportedFeedback:
+    def to_row(self) -> ImportedFeedback:
+        """The feedback, on the completions that the line lists."""
         new = NewFeedback(
             id=self.id,
             task_id=self.task_id,
@@ -202,10 +217,9 @@ class FeedbackLine(Line):
             target=CompletionList(tuple(self.matched_completion_ids or ())),
             state=self.state or ACCEPTED,
         )
-        at = self.created_at_ms if self.created_at is None else self.created_at
         return ImportedFeedback(
             new=new,
-            created_at=at,
+            created_at=self.created_at_ms if self.created_at is None else self.created_at,
             completions_summary=self.completions_summary,
             content_digest=self.content_digest,
             task_name=self.task_name or None,
@@ -216,6 +230,8 @@ class FeedbackLine(Line):
 
 
 class TestRunLine(Line):
+    """A test run of an export."""
+
     id: Id
     created_at: Instant | None = None
     name: Name
@@ -223,7 +239,8 @@ class TestRunLine(Line):
     summary: JsonObject | None = None
     report: JsonObject | None = None
 
-    def kept(self) -> ImportedTestRun:
+    def to_row(self) -> ImportedTestRun:
+        """The test run, with its report if it has one."""
         summary, report = (None if text is None else str(text) for text in (self.summary, self.report))
         return ImportedTestRun(self.id, self.created_at, self.name, self.uploaded_at, summary, report)
 
@@ -235,5 +252,5 @@ _MODELS: dict[str, type[Line]] = {
     "feedback": FeedbackLine,
     "test_run": TestRunLine,
 }
-_READ: list[type[Line]] = [*_MODELS.values(), DownloadedCompletion]
-_PAYLOADS = {name for model in _READ for name in model.payloads}
+_ALL_MODELS: list[type[Line]] = [*_MODELS.values(), DownloadedCompletion]
+_PAYLOADS = {name for model in _ALL_MODELS for name in model.payloads}

@@ -1,6 +1,7 @@
 """Exports over HTTP.
 
-When the database fails halfway, the connection is cut, so that no client takes a part of an export for the whole.
+When the database fails during an export, the connection is closed before the end of the response, so that the client
+notices that the export is incomplete.
 """
 
 from collections.abc import AsyncIterator
@@ -24,22 +25,26 @@ from log10_server.web.http.endpoint import Endpoint
 from log10_server.web.http.fields import Flag, QueryText, ValueFilter
 from log10_server.web.http.queries import refuse_unknown_parameters
 from log10_server.web.transfer.exporting import (
-    Piece,
-    TrainingPiece,
+    ExportChunk,
+    TrainingChunk,
     TrainingSelection,
-    first_piece,
-    next_piece,
-    training_piece,
+    first_chunk,
+    next_chunk,
+    training_chunk,
 )
 
 router = APIRouter(prefix="/api/v1/export", tags=["Transfer"], route_class=Endpoint)
 
 
 class JsonLines(StreamingResponse):
+    """A response that streams JSON Lines."""
+
     media_type = "application/x-ndjson"
 
 
 class TrainingQuery(BaseModel):
+    """The query parameters of a training export."""
+
     task_id: QueryText = Field(
         description="The feedback task whose accepted feedback chooses the completions.", examples=["greeting-quality"]
     )
@@ -81,8 +86,8 @@ _TRAINING_EXAMPLE: dict[str, Any] = {
 @refuse_unknown_parameters
 async def export_data(context: RequestContext) -> JsonLines:
     """Export all data of the organization as JSON Lines. An import takes them in this order."""
-    first = await context.read(first_piece)
-    return JsonLines(_all(context, first), headers=_named("log10-export.jsonl"))
+    first = await context.read(first_chunk)
+    return JsonLines(_export_lines(context, first), headers=_download_headers("log10-export.jsonl"))
 
 
 @router.get(
@@ -97,43 +102,44 @@ async def export_training_data(query: Annotated[TrainingQuery, Query()], context
     """
     selection = TrainingSelection(query.task_id, query.filter or (lambda _values: True))
     until = (await context.read(transfer.begin)).until
-    first = await context.read(lambda tx: training_piece(tx, selection, None, until))
-    lines = _training(context, selection, until, first, with_summary=query.summary)
-    return JsonLines(lines, headers=_named("log10-training.jsonl"))
+    first = await context.read(lambda tx: training_chunk(tx, selection, None, until))
+    lines = _training_lines(context, selection, until, first, with_summary=query.summary)
+    return JsonLines(lines, headers=_download_headers("log10-training.jsonl"))
 
 
-async def _all(context: Context, piece: Piece) -> AsyncIterator[bytes]:
-    yield piece.lines
-    progress = piece.progress
+async def _export_lines(context: Context, chunk: ExportChunk) -> AsyncIterator[bytes]:
+    yield chunk.lines
+    progress = chunk.progress
     while progress is not None:
 
-        def read(tx: Tx, at: ExportProgress = progress) -> Piece:
-            return next_piece(tx, at)
+        def read(tx: Tx, progress: ExportProgress = progress) -> ExportChunk:
+            return next_chunk(tx, progress)
 
         lines, progress = await context.read(read)
         if lines:
             yield lines
 
 
-async def _training(
-    context: Context, selection: TrainingSelection, until: int, piece: TrainingPiece, with_summary: bool
+async def _training_lines(
+    context: Context, selection: TrainingSelection, until: int, chunk: TrainingChunk, with_summary: bool
 ) -> AsyncIterator[bytes]:
     summary = TrainingSummary()
     while True:
-        summary.add(piece.summary)
-        if piece.lines:
-            yield piece.lines
-        after = piece.next_cursor
+        summary.add(chunk.summary)
+        if chunk.lines:
+            yield chunk.lines
+        after = chunk.next_cursor
         if after is None:
             break
 
-        def read(tx: Tx, after: Cursor = after) -> TrainingPiece:
-            return training_piece(tx, selection, after, until)
+        def read(tx: Tx, after: Cursor = after) -> TrainingChunk:
+            return training_chunk(tx, selection, after, until)
 
-        piece = await context.read(read)
+        chunk = await context.read(read)
     if with_summary:
         yield f"{written({'summary': summary.to_json()})}\n".encode()
 
 
-def _named(file: str) -> dict[str, str]:
-    return {"Content-Disposition": f'attachment; filename="{file}"'}
+def _download_headers(file_name: str) -> dict[str, str]:
+    """Headers that make a browser save the response under this name."""
+    return {"Content-Disposition": f'attachment; filename="{file_name}"'}

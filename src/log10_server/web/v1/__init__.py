@@ -1,4 +1,4 @@
-"""The documented dialect, `/api/v1`: a file for each noun, with its request models and answers beside its endpoints."""
+"""The versioned API, `/api/v1`. Each module has one noun: its request models, its answers and its endpoints."""
 
 from log10_server.web.v1 import batches, completions, feedback, feedback_tasks, sessions, test_runs, usage
 

@@ -1,4 +1,4 @@
-"""Many rows about completions in one call: read while they come, stored all together or not at all."""
+"""`POST /api/v1/completions/batch`: many rows in one request, read while they arrive and stored in one transaction."""
 
 import asyncio
 from collections.abc import Mapping
@@ -16,17 +16,18 @@ from log10_server.web.http.answers import Answer
 from log10_server.web.http.body import is_json
 from log10_server.web.http.call import EndpointBody, RequestContext, check_organization
 from log10_server.web.http.endpoint import Endpoint
-from log10_server.web.http.json_rows import Elements, Lines, Row, Splitter, validated
+from log10_server.web.http.json_rows import ArraySplitter, LineSplitter, Row, Splitter, validated
 from log10_server.web.v1.completions import CompletionUpload
 
 router = APIRouter(prefix="/api/v1/completions", tags=["Completions"], route_class=Endpoint)
 
 JSON_LINES = "application/x-ndjson"
-_LINES = frozenset({JSON_LINES, "application/ndjson", "application/jsonl", "application/x-jsonlines"})
-_MOST_FAULTS = 100
-# Bytes that are read at once, in a thread; fewer are read in place.
-_PIECE = 1 << 18
-_SHORT = 1 << 12
+_LINES_MEDIA_TYPES = frozenset({JSON_LINES, "application/ndjson", "application/jsonl", "application/x-jsonlines"})
+_MAX_FIELD_ERRORS = 100
+# Parsing blocks the event loop. So a body is parsed in a thread, this many bytes at a time; only a short one is parsed
+# in place, because a thread would take longer than the parsing.
+_PIECE_BYTES = 1 << 18
+_SHORT_BODY_BYTES = 1 << 12
 
 # No other example uses these ids or tags, so the answer is the same whatever was executed before.
 _CHOICE = {"index": 0, "message": {"role": "assistant", "content": "Goodbye!"}, "finish_reason": "stop"}
@@ -72,42 +73,46 @@ async def create_batch(body: EndpointBody, context: RequestContext) -> StoredRow
     Rows with the same id are merged in their order. A refusal names each error by its row, counted from 0, such as
     `/17/tags/0`. It lists the first 100 errors.
     """
-    reading = _Reading(context, _splitter(body.media_type, context.limits.body_bytes))
+    reader = _BatchReader(context, _splitter(body.media_type, context.limits.body_bytes))
     piece = bytearray()
     with context.runtime.holding_bytes() as hold:
         async for part in body.parts(context.limits.batch_bytes):
             hold(len(part))
             context.size += len(part)
             piece += part
-            if len(piece) >= _PIECE:
-                await asyncio.to_thread(reading.take, bytes(piece))
+            if len(piece) >= _PIECE_BYTES:
+                await asyncio.to_thread(reader.read, bytes(piece))
                 piece.clear()
         if not context.size:
             # A body that a client or a proxy has lost on its way must not be answered as if it had been stored.
             raise Malformed("The body is empty: a batch without rows is the array [].")
-        if context.size <= _SHORT:
-            reading.take(bytes(piece))
-            entries = reading.end()
+        if context.size <= _SHORT_BODY_BYTES:
+            reader.read(bytes(piece))
+            entries = reader.finish()
         else:
-            entries = await asyncio.to_thread(reading.last, bytes(piece))
+            entries = await asyncio.to_thread(reader.read_last, bytes(piece))
         ids = await completions.log_batch(context, entries)
     return StoredRows(rows=len(ids), ids=ids)
 
 
-def _splitter(media_type: str | None, most: int) -> Splitter:
-    """Raises WrongMediaType for a body that says it is neither JSON nor JSON Lines."""
+def _splitter(media_type: str | None, max_bytes: int) -> Splitter:
+    """A splitter for rows of at most `max_bytes` bytes.
+
+    Raises WrongMediaType when the Content-Type names neither JSON nor JSON Lines.
+    """
     main, _, parameters = (media_type or "").partition(";")
-    if main.strip().lower() in _LINES and is_json(f"application/json;{parameters}"):  # of a charset that JSON may have
-        return Lines(most)
+    # JSON Lines may have the same `charset` as JSON, so `is_json` judges the parameters.
+    if main.strip().lower() in _LINES_MEDIA_TYPES and is_json(f"application/json;{parameters}"):
+        return LineSplitter(max_bytes)
     if not is_json(media_type):
         raise WrongMediaType(
             f"The body must be a JSON array (application/json) or JSON Lines ({JSON_LINES}), not {media_type!r}."
         )
-    return Elements(most)
+    return ArraySplitter(max_bytes)
 
 
-class _Reading:
-    """What has been read of a batch. Once a row was refused, only faults are kept."""
+class _BatchReader:
+    """Turns the parts of a body into entries. After the first refused row it collects field errors only, and no entries."""
 
     def __init__(self, context: Context, splitter: Splitter) -> None:
         self._organization = context.organization
@@ -115,53 +120,58 @@ class _Reading:
         self._splitter = splitter
         self._entries: list[Entry] = []
         self._forbidden: Forbidden | None = None
-        self._faults: list[FieldError] = []
-        self._more_faults = 0
+        self._field_errors: list[FieldError] = []
+        self._more_field_errors = 0
 
-    def take(self, piece: bytes) -> None:
-        """Raises Malformed and TooLarge at once; what else is refused waits for the end."""
-        for row in self._splitter.feed(piece):
-            self._read(row)
+    def read(self, piece: bytes) -> None:
+        """Read the rows that end in this piece.
 
-    def last(self, piece: bytes) -> list[Entry]:
-        self.take(piece)
-        return self.end()
+        Raises Malformed and TooLarge at once. Forbidden and Invalid are raised by `finish`, because a later row may be
+        malformed, and that is reported first.
+        """
+        for row in self._splitter.split(piece):
+            self._read_row(row)
 
-    def end(self) -> list[Entry]:
-        """All entries. Raises Forbidden, and Invalid with the faults of all rows."""
-        for row in self._splitter.close():
-            self._read(row)
+    def read_last(self, piece: bytes) -> list[Entry]:
+        """`read` and `finish` in one call, for one hop to a thread instead of two."""
+        self.read(piece)
+        return self.finish()
+
+    def finish(self) -> list[Entry]:
+        """All entries, in the order of the rows. Raises Forbidden, and Invalid with the field errors of all rows."""
+        for row in self._splitter.finish():
+            self._read_row(row)
         if self._forbidden is not None:
             raise self._forbidden
-        if self._faults:
-            raise Invalid(self._faults, more=self._more_faults)
+        if self._field_errors:
+            raise Invalid(self._field_errors, more=self._more_field_errors)
         return self._entries
 
-    def _read(self, row: Row) -> None:
+    def _read_row(self, row: Row) -> None:
         if row.number >= self._limits.batch_rows:
             raise TooLarge(f"The batch has more than {self._limits.batch_rows} rows.")
         if row.content is None:
             raise TooLarge(f"Row {row.number} is larger than {self._limits.body_bytes} bytes.")
         try:
             entry = self._entry(row)
-            if self._forbidden is None and not self._faults:
+            if self._forbidden is None and not self._field_errors:
                 self._entries.append(entry)
             return
         except Forbidden as refusal:
             self._forbidden = self._forbidden or Forbidden(f"Row {row.number}: {refusal.detail}")
         except Invalid as refusal:
-            room = _MOST_FAULTS - len(self._faults)
-            self._faults += row.pointing(refusal.field_errors[:room])
-            self._more_faults += len(refusal.field_errors[room:])
+            room = _MAX_FIELD_ERRORS - len(self._field_errors)
+            self._field_errors += row.prefix_paths(refusal.field_errors[:room])
+            self._more_field_errors += len(refusal.field_errors[room:])
         self._entries.clear()
 
     def _entry(self, row: Row) -> Entry:
         try:
-            said = row.members(CompletionUpload.payloads, self._limits.nesting)
+            fields = row.members(CompletionUpload.payloads, self._limits.nesting)
         except Invalid:
             if row.line and row.content and row.content.startswith(b"["):
                 raise Invalid.at("", "Must be a JSON object; an array of rows is sent as application/json.") from None
             raise
-        check_organization(self._organization, said.get("organization_id"))
-        upload = validated(CompletionUpload, said, self._limits)
+        check_organization(self._organization, fields.get("organization_id"))
+        upload = validated(CompletionUpload, fields, self._limits)
         return Entry(upload.id, upload.to_fields())

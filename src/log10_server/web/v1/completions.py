@@ -1,4 +1,4 @@
-"""Completions: log, read, list, delete, and what is ungraded."""
+"""`/api/v1/completions`: log, get, list and delete completions, and list the ungraded ones."""
 
 import base64
 import binascii
@@ -159,18 +159,19 @@ class CompletionUpload(RequestModel):
     failure_reason: LongText | None = Field(None, description=_FAILURE_REASON)
 
     def to_fields(self) -> CompletionFields:
-        """What the row says, in the words of the services."""
-        said = {**self.__dict__, "session_id": self.session_id or None}
-        if said["stacktrace"] is None:
-            said["stacktrace"] = said["stack_trace"]
-        fields = {name: said[name] for name in _PLAIN if said[name] is not None}
+        """The members of the row as fields of the services; members that are left out or null are absent."""
+        members = {**self.__dict__, "session_id": self.session_id or None}
+        if members["stacktrace"] is None:
+            members["stacktrace"] = members["stack_trace"]
+        fields = {name: members[name] for name in _PLAIN_MEMBERS if members[name] is not None}
         for name in _PAYLOADS:
-            if said[name] is not None:
-                fields[name] = str(said[name])  # of the very class `str`, of which a driver makes no copy
+            if members[name] is not None:
+                # The database drivers copy an instance of a subclass of `str`, but not a plain `str`.
+                fields[name] = str(members[name])
         return cast(CompletionFields, fields)
 
 
-_PLAIN = ("session_id", "kind", "status", "duration", "failure_kind", "failure_reason", "tags")
+_PLAIN_MEMBERS = ("session_id", "kind", "status", "duration", "failure_kind", "failure_reason", "tags")
 _PAYLOADS = ("request", "response", "stacktrace")
 
 
@@ -197,7 +198,7 @@ class UngradedPage(Answer, kw_only=True):
 
 
 def encode_cursor(next_cursor: Cursor | None) -> str | None:
-    """The position after which the next page begins, as text that has no meaning for clients; None on the last page."""
+    """The position after which the next page begins, as a text that is opaque to clients; None on the last page."""
     if next_cursor is None:
         return None
     return base64.urlsafe_b64encode(f"{next_cursor.created_at}:{next_cursor.id}".encode()).decode().rstrip("=")
@@ -218,13 +219,15 @@ def _decode_cursor(text: Any) -> Cursor:
         raise PydanticCustomError("cursor", "Is not a `next_cursor` of this list.") from None
 
 
-_MAX_DIGITS = 18  # of an instant; the databases store 64 bits
+_MAX_DIGITS = 18  # an instant with more digits may not fit into the 64 bits that the databases store
 
-# What `encode_cursor` made, read back.
+# A query parameter that holds the result of `encode_cursor`.
 PageCursor = Annotated[Cursor, BeforeValidator(_decode_cursor), in_query("string")]
 
 
 class CompletionQuery(BaseModel):
+    """The query parameters of the list of completions."""
+
     tag: SelectorTags = Field([], description="A tag that the completion must have; repeat it for several.")
     session_id: QueryText | None = Field(None, description="Only completions of this session.")
     status: Status | None = Field(None, description="Only completions of this status.")
@@ -291,7 +294,7 @@ async def get(completion_id: CompletionId, context: RequestContext) -> Completio
 @router.post("/{completionId:id}", operation_id="update")
 async def update(completion_id: CompletionId, body: CompletionUpload, context: RequestContext) -> Completion:
     """Log more about a completion. It is created if it does not exist."""
-    checked_id(completion_id, context.limits)
+    check_new_id(completion_id, context.limits)
     if body.id is not None and body.id != completion_id:
         raise Invalid.at("/id", "Differs from the id in the path.")
     return Completion.of(await completions.log(context, completion_id, body.to_fields()))
@@ -303,8 +306,9 @@ async def delete(completion_id: CompletionId, context: RequestContext) -> None:
     await context.write(lambda tx: completions.delete(tx, completion_id))
 
 
-def checked_id(id: str, limits: Limits) -> str:
-    """An id that a path gives to something new. Raises Invalid for what can't be one (docs/api.md, "Limits")."""
-    if not fits_id(id) or len(id.encode()) > limits.id_bytes:
-        raise Invalid.at("/id", f"The id in the path can't be one: at most {limits.id_bytes} bytes, none of , ? # \\.")
-    return id
+def check_new_id(completion_id: str, limits: Limits) -> None:
+    """Raises Invalid when the id in a path can't be the id of a new completion (docs/api.md, "Limits")."""
+    if not fits_id(completion_id) or len(completion_id.encode()) > limits.id_bytes:
+        raise Invalid.at(
+            "/id", f"The id in the path must have at most {limits.id_bytes} bytes, and none of the characters , ? # \\."
+        )

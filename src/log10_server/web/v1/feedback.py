@@ -1,4 +1,4 @@
-"""Feedback: upload, fetch, list, delete."""
+"""`/api/v1/feedback`: upload, get, list and delete feedback, and accept or reject proposals."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
@@ -169,7 +169,7 @@ class FeedbackUpload(RequestModel):
             state=self.state or ACCEPTED,
         )
 
-    def _target(self, most: int) -> Selector | CompletionList:
+    def _target(self, max_matches: int) -> Selector | CompletionList:
         tags, ids = self.completion_tags_selector, self.completion_ids
         if tags and ids == []:
             ids = None
@@ -184,7 +184,7 @@ class FeedbackUpload(RequestModel):
             if not ids:
                 raise Invalid.at("/completion_ids", "Must name at least one completion.")
             return CompletionList(tuple(ids))
-        at_most = min(self.max_matched_completions or DEFAULT_MATCHES, most)
+        at_most = min(self.max_matched_completions or DEFAULT_MATCHES, max_matches)
         return Selector(tuple(tags or ()), bool(self.allow_unmatched_feedback), at_most)
 
 
@@ -205,7 +205,7 @@ class FeedbackPage(Answer, kw_only=True):
 
 
 class FeedbackPageQuery(BaseModel):
-    """What both lists of feedback take in the query: this one and that of `log10-io` (web/legacy/pages.py)."""
+    """The query parameters that both lists of feedback have: this one and that of `log10-io` (web/legacy/pages.py)."""
 
     offset: Offset | None = Field(None, description="How many to skip at the start of the list.")
     limit: Limit | None = Field(None, description="How many to answer at most. More than 1000 means 1000. Default: 50.")
@@ -244,7 +244,7 @@ class FeedbackQueryBody(RequestModel):
 
 
 class FeedbackPageRequest(NamedTuple):
-    """Which feedback a list is about, and which page of it."""
+    """The filters of a list of feedback, and the page of it that is requested."""
 
     filters: Filters
     offset: int
@@ -254,7 +254,7 @@ class FeedbackPageRequest(NamedTuple):
 def read_page_request(
     query: FeedbackPageQuery, body: FeedbackQueryBody | None, state: State | None, max_limit: int
 ) -> FeedbackPageRequest:
-    """The page that query and body ask for together. Where both name a field, the query counts."""
+    """The page that the query and the body request. A parameter in the query has precedence over one in the body."""
     body = body or FeedbackQueryBody()
     return FeedbackPageRequest(
         Filters(

@@ -38,8 +38,8 @@ from log10_server.web.http.problems import documented
 
 router = APIRouter(prefix="/api/v1/feedback_task", tags=["FeedbackTasks"], route_class=Endpoint)
 
-# No client pages through tasks (docs/api.md, "Lists").
-ALL = 1000
+# Clients do not page through tasks but expect all of them in one page (docs/api.md, "Lists").
+DEFAULT_PAGE = 1000
 
 _SCHEMA_EXAMPLE: JsonDict = {
     "id": "greeting-quality",
@@ -105,12 +105,13 @@ class Task(Answer, kw_only=True):
         )
 
 
-def _no_tags(said: Any) -> Any:
-    return [] if said == {} and isinstance(said, dict) else said
+def _empty_object_as_no_tags(selector: Any) -> Any:
+    return [] if isinstance(selector, dict) and not selector else selector
 
 
-# The published document types the selector as an object by mistake: an empty one means no tags (docs/api.md, "The versioned API").
-SelectorOrNone = Annotated[SelectorTags | None, BeforeValidator(_no_tags)]
+# The published document declares the selector as an object by mistake, so some clients send an empty object for no tags
+# (docs/api.md, "The versioned API").
+SelectorOrNone = Annotated[SelectorTags | None, BeforeValidator(_empty_object_as_no_tags)]
 
 
 class TaskUpload(RequestModel):
@@ -154,7 +155,7 @@ class TaskChanges(RequestModel):
     )
 
     def to_changes(self) -> FeedbackTaskChanges:
-        """The changes in the words of the services."""
+        """The changes as a command of the services; None stands for no change."""
         selector = self.completion_tags_selector
         return FeedbackTaskChanges(
             name=self.name,
@@ -171,7 +172,7 @@ class TaskQuery(BaseModel):
         description="Whether to list only archived tasks (`true`) or only the others (`false`). Default: all tasks.",
     )
     offset: Offset = Field(0, description="How many to skip at the start of the list.")
-    limit: Limit = Field(ALL, description="How many to answer at most. More than 1000 means 1000.")
+    limit: Limit = Field(DEFAULT_PAGE, description="How many to answer at most. More than 1000 means 1000.")
     total: Flag = Field(
         False, description="Whether to count everything that matches. The count is in the header `X-Total-Count`."
     )

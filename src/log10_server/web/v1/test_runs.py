@@ -1,4 +1,4 @@
-"""Test runs of `pytest --log10`: list them, and read one with its report and the completions of each test."""
+"""`/api/v1/test_runs`: list the runs of `pytest --log10`, and get one with its report and each test's completions."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
@@ -23,11 +23,13 @@ from log10_server.web.v1.completions import DEFAULT_PAGE
 router = APIRouter(prefix="/api/v1/test_runs", tags=["TestRuns"], route_class=Endpoint)
 
 
-# Where `pytest --log10` puts its report: outside `/api`, since the address itself gives the right (docs/api.md, "The calls of log10-io").
+# The path to which `pytest --log10` uploads its report. It is outside `/api`, because the upload needs no token: the
+# secret in the path authorizes it (docs/api.md, "The calls of log10-io").
 REPORT_PATH = "/test_runs/{organization_id:id}/{run_id:id}/{secret:id}/report"
 
 
 def report_path(row: TestRunRow, secret: str) -> str:
+    """The path to which the report of this run is uploaded."""
     return f"/test_runs/{quote(row.organization_id, safe='')}/{row.id}/{secret}/report"
 
 

@@ -1,4 +1,4 @@
-"""Usage: calls, tokens, durations and success, by day, model, tag or status."""
+"""`GET /api/v1/usage`: calls, tokens, durations and success, by day, model, tag or status."""
 
 from collections.abc import Mapping
 from datetime import date, timedelta
@@ -21,7 +21,7 @@ from log10_server.web.http.queries import refuse_unknown_parameters
 
 router = APIRouter(prefix="/api/v1/usage", tags=["Usage"], route_class=Endpoint)
 
-MOST_GROUPS = 1000
+MAX_GROUPS = 1000
 
 _EXAMPLE: JsonDict = {
     "calls": 1,
@@ -82,7 +82,7 @@ class Figures(Answer, kw_only=True):
         )
 
 
-class Line(Figures, kw_only=True):
+class UsageGroup(Figures, kw_only=True):
     """The figures of one group of completions."""
 
     openapi_example: ClassVar[Mapping[str, Any]] = {"group": "gpt-4o", **_EXAMPLE}
@@ -96,7 +96,7 @@ class Line(Figures, kw_only=True):
     ] = None
 
     @classmethod
-    def of_group(cls, sums: Sums) -> "Line":
+    def of_group(cls, sums: Sums) -> "UsageGroup":
         """The figures of one group, with its name."""
         figures = Figures.of(sums)
         return cls(
@@ -114,9 +114,9 @@ class Line(Figures, kw_only=True):
 class Usage(Answer, kw_only=True):
     """Usage by group, and in total."""
 
-    openapi_example: ClassVar[Mapping[str, Any]] = {"usage": [Line.openapi_example], "total": _EXAMPLE}
+    openapi_example: ClassVar[Mapping[str, Any]] = {"usage": [UsageGroup.openapi_example], "total": _EXAMPLE}
 
-    usage: Annotated[list[Line], Meta(description="The groups in their order. Without `group_by` there is one.")]
+    usage: Annotated[list[UsageGroup], Meta(description="The groups in their order. Without `group_by` there is one.")]
     total: Annotated[
         Figures,
         Meta(description="All completions that match, each counted once, including those of groups beyond `limit`."),
@@ -124,6 +124,8 @@ class Usage(Answer, kw_only=True):
 
 
 class UsageQuery(BaseModel):
+    """The query parameters of the usage."""
+
     group_by: Group | None = Field(
         None,
         description="What to group by. Without it there is one line. With `tag`, a call counts under each of its tags.",
@@ -140,20 +142,21 @@ class UsageQuery(BaseModel):
     model: QueryText | None = Field(
         None, description="Only completions whose request names this model. `unknown` means that it names none."
     )
-    limit: Limit = Field(MOST_GROUPS, description="How many groups to answer at most. More than 1000 means 1000.")
+    limit: Limit = Field(MAX_GROUPS, description="How many groups to answer at most. More than 1000 means 1000.")
 
 
 @router.get("", operation_id="getUsage")
 @refuse_unknown_parameters
 async def get(query: Annotated[UsageQuery, Query()], context: RequestContext) -> Usage:
     """Sum up calls, tokens and durations by day, model, tag or status. Days are listed newest first, other groups by their number of calls."""
-    asked = UsageSelection(query.group_by, query.tag, query.model, query.created_from, query.created_to)
+    selection = UsageSelection(query.group_by, query.tag, query.model, query.created_from, query.created_to)
     limit = min(query.limit, context.limits.page)
-    groups, total = await context.read(lambda tx: usage.sum_usage(tx, asked, limit), timeout=LONG_TIMEOUT_SECONDS)
-    return Usage(usage=[Line.of_group(sums) for sums in groups], total=Figures.of(total))
+    groups, total = await context.read(lambda tx: usage.sum_usage(tx, selection, limit), timeout=LONG_TIMEOUT_SECONDS)
+    return Usage(usage=[UsageGroup.of_group(sums) for sums in groups], total=Figures.of(total))
 
 
 def _group_name(sums: Sums) -> str | None:
+    """The group's name; that of a day, which is stored as days since 1970, is its date."""
     if isinstance(sums.group, int):
         return str(date(1970, 1, 1) + timedelta(sums.group))
     return sums.group
