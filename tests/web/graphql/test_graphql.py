@@ -12,9 +12,9 @@ from graphql import build_client_schema, get_introspection_query
 from log10_server.db.database import Database
 from log10_server.settings import Limits, Settings
 from log10_server.store.feedback import ACCEPTED, FeedbackRow, feedback
-from log10_server.web.graphql.cost import MOST_FIELDS, MOST_LEVELS, MOST_TOKENS
-from log10_server.web.graphql.resolvers import BUDGET, MOST
-from log10_server.web.graphql.routes import MOST_CHARACTERS
+from log10_server.web.graphql.cost import MAX_FIELDS, MAX_LEVELS, MAX_TOKENS
+from log10_server.web.graphql.resolvers import BUDGET, MAX_PAGE
+from log10_server.web.graphql.routes import MAX_CHARACTERS
 from tests.conftest import Api, Organization, Served, paths, problem, serve
 
 # The three documents, as `log10-io` 0.16.1 holds them.
@@ -536,6 +536,19 @@ def test_get_says_where_its_query_is_wrong(graph: Graph) -> None:
         assert paths(answer) == ["/query/variables"]
 
 
+def test_get_refuses_unreadable_variables_before_readable_ones(graph: Graph) -> None:
+    """Only the last of several `variables` was read, so an unreadable one went unnoticed."""
+    readable = json.dumps({"id": graph.organization.id})
+    query = {"query": "query($id: String) {organization(id: $id) {id}}"}
+
+    last_counts = graph.get("/graphql", params={**query, "variables": ['{"id": "unknown"}', readable]})
+
+    assert last_counts.json()["data"]["organization"]["id"] == graph.organization.id
+    for unreadable in ("{", "[]", "5"):
+        answer = graph.get("/graphql", params={**query, "variables": [unreadable, readable]})
+        assert paths(answer) == ["/query/variables"]
+
+
 # Exploring
 
 
@@ -576,11 +589,11 @@ def test_a_list_of_the_greatest_length_with_all_its_fields_is_within_the_budget(
 @pytest.mark.parametrize(
     "inside",
     [
-        " ".join(f"a{number}: feedbackV2(limit: {MOST}) {{ nodes {{ id }} }}" for number in range(11)),
-        f"feedbackV2(limit: {MOST}) {{ nodes {{ {' '.join(f'a{number}: jsonValues' for number in range(20))} }} }}",
+        " ".join(f"a{number}: feedbackV2(limit: {MAX_PAGE}) {{ nodes {{ id }} }}" for number in range(11)),
+        f"feedbackV2(limit: {MAX_PAGE}) {{ nodes {{ {' '.join(f'a{number}: jsonValues' for number in range(20))} }} }}",
         " ".join(f'a{n}: feedbackV2(limit: 1, filter: "a = 1") {{ nodes {{ id }} }}' for n in range(4)),
         " ".join(f"a{n}: feedbackV2(limit: 1) {{ pageInfo {{ totalCount }} }}" for n in range(BUDGET // 5000 + 1)),
-        f"feedbackV2(limit: {MOST}) {{ nodes {{ ...many }} }}",
+        f"feedbackV2(limit: {MAX_PAGE}) {{ nodes {{ ...many }} }}",
     ],
 )
 def test_asking_for_too_much_at_once_is_a_fault_inside(graph: Graph, inside: str) -> None:
@@ -603,11 +616,11 @@ def test_many_test_runs_at_once_are_too_costly(graph: Graph) -> None:
 
 
 def test_a_document_of_a_size_that_nobody_needs_is_not_executed(graph: Graph) -> None:
-    deep = "{ __schema { types " + "{ fields { type " * MOST_LEVELS + "{ name" + " }" * (2 * MOST_LEVELS + 3)
+    deep = "{ __schema { types " + "{ fields { type " * MAX_LEVELS + "{ name" + " }" * (2 * MAX_LEVELS + 3)
     doubling = "".join(f"fragment f{n} on Organization {{ ...f{n + 1} a{n}: id ...f{n + 1} }} " for n in range(40))
     for query in (
-        "{" + "organization { id } " * (MOST_TOKENS // 4) + "}",
-        "{ organization { " + "id " * (MOST_FIELDS + 1) + "} }",
+        "{" + "organization { id } " * (MAX_TOKENS // 4) + "}",
+        "{ organization { " + "id " * (MAX_FIELDS + 1) + "} }",
         "{" * 500,
         "{a" * 200 + "}" * 200,
         deep,
@@ -620,7 +633,7 @@ def test_a_document_of_a_size_that_nobody_needs_is_not_executed(graph: Graph) ->
         assert answer.elapsed.total_seconds() < 5
         assert "data" not in answer.json()
         assert answer.json()["errors"]
-    assert paths(graph.ask(" " * (MOST_CHARACTERS + 1))) == ["/query"]
+    assert paths(graph.ask(" " * (MAX_CHARACTERS + 1))) == ["/query"]
 
 
 def test_no_error_tells_of_the_inside(graph: Graph, database: Database) -> None:

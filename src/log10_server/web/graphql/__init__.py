@@ -1,4 +1,4 @@
-"""The dialect of GraphQL at `/graphql`: three documents of `log10-io` (docs/api.md, "The calls of log10-io"), and what one explores from there."""
+"""The GraphQL dialect at `/graphql`: what `log10-io` queries (docs/api.md, "The calls of log10-io"), and introspection."""
 
 from log10_server.web.graphql.routes import PATH, router
 

@@ -1,4 +1,4 @@
-"""How much a document asks for, told from its form: nothing is validated or executed that is larger than anyone needs."""
+"""Limits the size of GraphQL documents, so that a document that is far too large is neither validated nor executed."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -14,57 +14,67 @@ from graphql import (
     SelectionSetNode,
 )
 
-# The introspection by an explorer has 183 tokens, and 229 fields on 15 levels.
-MOST_TOKENS = 1000
-MOST_FIELDS = 500
-MOST_LEVELS = 20
+# For comparison: the introspection query of GraphiQL has 183 tokens, and 229 fields on 15 levels.
+MAX_TOKENS = 1000
+MAX_FIELDS = 500
+MAX_LEVELS = 20
 
 
 def too_large(document: DocumentNode) -> str | None:
-    """Why the document asks for too much; None when it does not. Fragments count wherever they are spread."""
-    count = _Count(node for node in document.definitions if isinstance(node, FragmentDefinitionNode))
+    """The reason why the document is too large, as a sentence; None when it is not.
+
+    The fields of a fragment count at every place where the fragment is spread.
+    """
+    counter = _FieldCounter(node for node in document.definitions if isinstance(node, FragmentDefinitionNode))
     fields = levels = 0
     for node in document.definitions:
         if isinstance(node, OperationDefinitionNode):
-            found = count.of(node.selection_set)
-            fields, levels = fields + found[0], max(levels, found[1])
-    if levels > MOST_LEVELS:
-        return f"The document is nested deeper than {MOST_LEVELS} levels."
-    if fields > MOST_FIELDS:
-        return f"The document asks for more than {MOST_FIELDS} fields."
+            more_fields, more_levels = counter.count(node.selection_set)
+            fields, levels = fields + more_fields, max(levels, more_levels)
+    if levels > MAX_LEVELS:
+        return f"The document is nested deeper than {MAX_LEVELS} levels."
+    if fields > MAX_FIELDS:
+        return f"The document asks for more than {MAX_FIELDS} fields."
     return None
 
 
-def fields_of(info: GraphQLResolveInfo[Any]) -> int:
-    """How many fields are asked of the field that is being resolved, at all levels."""
-    count = _Count(info.fragments.values())
-    return sum(count.of(node.selection_set)[0] for node in info.field_nodes)
+def count_fields(info: GraphQLResolveInfo[Any]) -> int:
+    """How many fields the query selects below the field that is being resolved, on all levels."""
+    counter = _FieldCounter(info.fragments.values())
+    return sum(counter.count(node.selection_set)[0] for node in info.field_nodes)
 
 
-class _Count:
-    """Counts fields and levels; a fragment is counted once, however often it is spread."""
+class _FieldCounter:
+    """Counts fields and levels.
+
+    The counts of each fragment are computed once and remembered, because fragments that spread one another could
+    otherwise take exponential time.
+    """
 
     def __init__(self, fragments: Iterable[FragmentDefinitionNode]) -> None:
         self._fragments = {fragment.name.value: fragment for fragment in fragments}
-        self._known: dict[str, tuple[int, int]] = {}
+        self._counts: dict[str, tuple[int, int]] = {}
 
-    def of(self, selected: SelectionSetNode | None) -> tuple[int, int]:
+    def count(self, selected: SelectionSetNode | None) -> tuple[int, int]:
+        """The number of fields, and the number of levels on which they are."""
         fields = levels = 0
         for selection in selected.selections if selected is not None else ():
             if isinstance(selection, FieldNode):
-                below = self.of(selection.selection_set)
-                found = below[0] + 1, below[1] + 1
+                below, levels_below = self.count(selection.selection_set)
+                more_fields, more_levels = below + 1, levels_below + 1
             elif isinstance(selection, InlineFragmentNode):
-                found = self.of(selection.selection_set)
+                more_fields, more_levels = self.count(selection.selection_set)
             else:
                 assert isinstance(selection, FragmentSpreadNode)
-                found = self._of_fragment(selection.name.value)
-            fields, levels = fields + found[0], max(levels, found[1])
+                more_fields, more_levels = self._count_fragment(selection.name.value)
+            fields, levels = fields + more_fields, max(levels, more_levels)
         return fields, levels
 
-    def _of_fragment(self, name: str) -> tuple[int, int]:
-        if name not in self._known:
-            self._known[name] = 0, 0  # a fragment inside itself; validation refuses it
+    def _count_fragment(self, name: str) -> tuple[int, int]:
+        if name not in self._counts:
+            # Validation refuses a fragment that spreads itself, but runs later. Until then it counts as empty, so that
+            # counting ends.
+            self._counts[name] = 0, 0
             fragment = self._fragments.get(name)
-            self._known[name] = (0, 0) if fragment is None else self.of(fragment.selection_set)
-        return self._known[name]
+            self._counts[name] = (0, 0) if fragment is None else self.count(fragment.selection_set)
+        return self._counts[name]

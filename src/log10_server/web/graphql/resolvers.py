@@ -1,4 +1,4 @@
-"""What the fields of the schema mean: each asks a service, and says the answer in the schema's words."""
+"""Resolves the fields of the GraphQL schema: each resolver calls a service and translates its result."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from log10_server.store.feedback import ACCEPTED, Filters
 from log10_server.store.feedback_tasks import FeedbackTaskRow
 from log10_server.store.organizations import OrganizationRow
 from log10_server.strict_json import JsonText
-from log10_server.web.graphql.cost import fields_of
+from log10_server.web.graphql.cost import count_fields
 from log10_server.web.graphql.schema import SDL
 from log10_server.web.http.call import check_organization
 from log10_server.web.http.endpoint import field_errors
@@ -27,20 +27,21 @@ from log10_server.web.http.fields import AnyText, Name
 from log10_server.web.v1.completions import DEFAULT_PAGE, Completion
 from log10_server.web.v1.test_runs import report_path
 
-# The command line of `log10-io` asks once for all that it wants (docs/api.md, "Lists").
-MOST = 10_000
+# The command line of `log10-io` requests everything in one page (docs/api.md, "Lists").
+MAX_PAGE = 10_000
 
-# What one request may cost. A list costs its limit times the fields asked of it, and what finding it takes.
+# One request may cost this much, so that it can't keep a database connection busy for long. A list costs its limit
+# times the number of fields selected in it, plus a fixed cost.
 BUDGET = 200_000
-_A_LIST = 5_000
-_A_FILTER = 50_000  # it reads all feedback of the task
-_A_COMPLETION = 500
-_A_RUN = 5_000
+_LIST_COST = 5_000
+_FILTERED_LIST_COST = 50_000  # a filter over values reads all feedback of the task
+_COMPLETION_COST = 500
+_TEST_RUN_COST = 5_000
 
 
 @dataclass
 class GraphQLContext:
-    """What the resolvers of one request work with."""
+    """What the resolvers of one request share: a transaction, the caller's organization, and what is left to spend."""
 
     tx: Tx
     organization: OrganizationRow
@@ -49,7 +50,7 @@ class GraphQLContext:
     budget: int = BUDGET
 
     def spend(self, cost: int) -> None:
-        """Raises GraphQLError when the request asks for more than one may."""
+        """Take `cost` from the budget. Raises GraphQLError when the request has used it up."""
         self.budget -= cost
         if self.budget < 0:
             raise GraphQLError(
@@ -62,69 +63,68 @@ Source = dict[str, Any]
 Info = GraphQLResolveInfo[GraphQLContext]
 
 
-def _organization(_root: None, info: Info, id: str | None = None) -> OrganizationRow:
+def _organization(_root: None, info: Info, id_or_slug: str | None = None) -> OrganizationRow:
     """Raises Forbidden for another organization than the token's."""
     context = info.context
-    check_organization(context.organization, id)
+    check_organization(context.organization, id_or_slug)
     return context.organization
 
 
 def _feedback_page(
     _organization: OrganizationRow,
     info: Info,
-    filter: str | None = None,
-    taskId: str | None = None,
+    filter_text: str | None = None,
+    task_id: str | None = None,
     page: int | None = None,
     limit: int | None = None,
 ) -> Source:
     context = info.context
-    page, limit = _at_least_one("page", page, 1), min(_at_least_one("limit", limit, DEFAULT_PAGE), MOST)
-    filters = Filters(task_id=_text("taskId", taskId or "", context) or None, state=ACCEPTED)
+    page, limit = _at_least_one("page", page, 1), min(_at_least_one("limit", limit, DEFAULT_PAGE), MAX_PAGE)
+    filters = Filters(task_id=_check_text("taskId", task_id or "", context) or None, state=ACCEPTED)
     offset = (page - 1) * limit
-    test = _test(filter)
-    context.spend(limit * fields_of(info) + (_A_LIST if test is None else _A_FILTER))
-    given, total = feedback.list_page_with_total(context.tx, filters, test, offset, limit)
-    tasks = feedback_tasks.find_many(context.tx, [one.feedback.task_id for one in given])
+    predicate = _parse_filter(filter_text)
+    context.spend(limit * count_fields(info) + (_LIST_COST if predicate is None else _FILTERED_LIST_COST))
+    rows, total = feedback.list_page_with_total(context.tx, filters, predicate, offset, limit)
+    tasks = feedback_tasks.find_many(context.tx, [row.feedback.task_id for row in rows])
     return {
-        "pageInfo": {"totalCount": total, "currentPage": page, "hasNextPage": offset + len(given) < total},
-        "nodes": [_feedback(one, tasks[one.feedback.task_id]) for one in given],
+        "pageInfo": {"totalCount": total, "currentPage": page, "hasNextPage": offset + len(rows) < total},
+        "nodes": [_feedback(row, tasks[row.feedback.task_id]) for row in rows],
     }
 
 
-def _completion(_organization: OrganizationRow, info: Info, id: str) -> Source | None:
+def _completion(_organization: OrganizationRow, info: Info, completion_id: str) -> Source | None:
     context = info.context
-    context.spend(_A_COMPLETION)
-    row = completions.find(context.tx, _text("id", id, context))
-    return None if row is None else _completion_of(row)
+    context.spend(_COMPLETION_COST)
+    row = completions.find(context.tx, _check_text("id", completion_id, context))
+    return None if row is None else _completion_fields(row)
 
 
-def _completion_of(row: CompletionRow) -> Source:
-    shown = Completion.of(row)
+def _completion_fields(row: CompletionRow) -> Source:
     return {
         "id": row.id,
         "createdAt": _time(row.created_at),
-        "status": shown.status,
+        "status": Completion.of(row).status,
         "tags": ungraded_index.tags_of(row),
     }
 
 
 def _auto_feedback(completion: Source, info: Info) -> Source | None:
     context = info.context
-    context.spend(_A_COMPLETION)
-    given = feedback.find_open_proposal(context.tx, completion["id"])
-    if given is None:
+    context.spend(_COMPLETION_COST)
+    proposal = feedback.find_open_proposal(context.tx, completion["id"])
+    if proposal is None:
         return None
     return {
-        **_feedback(given, feedback_tasks.get(context.tx, given.feedback.task_id)),
-        "status": given.feedback.state,
+        **_feedback(proposal, feedback_tasks.get(context.tx, proposal.feedback.task_id)),
+        "status": proposal.feedback.state,
     }
 
 
-def _create_test_run(_root: None, info: Info, input: Source) -> Source:
+def _create_test_run(_root: None, info: Info, new_run: Source) -> Source:
     context = info.context
-    check_organization(context.organization, input.get("organizationId"))
-    context.spend(_A_RUN)
-    name = _checked(_name, "/input/name", input["name"], context)
+    check_organization(context.organization, new_run.get("organizationId"))
+    context.spend(_TEST_RUN_COST)
+    name = _validate(_name, "/input/name", new_run["name"], context)
     row, secret = test_runs.create(context.tx, name)
     return {
         "id": row.id,
@@ -135,63 +135,73 @@ def _create_test_run(_root: None, info: Info, input: Source) -> Source:
     }
 
 
-def _feedback(given: StoredFeedback, task: FeedbackTaskRow) -> Source:
-    row = given.feedback
+def _feedback(stored: StoredFeedback, task: FeedbackTaskRow) -> Source:
+    row = stored.feedback
     return {
         "id": row.id,
         "jsonValues": JsonText(row.json_values),
         "comment": row.comment,
         "createdAt": _time(row.created_at),
         "task": task,
-        "completions": [{"id": id} for id in given.completion_ids],
+        "completions": [{"id": completion_id} for completion_id in stored.completion_ids],
     }
 
 
-def _test(filter: str | None) -> Callable[[Any], bool] | None:
-    if filter is None or not filter.strip():
+def _parse_filter(text: str | None) -> Callable[[Any], bool] | None:
+    """The filter as a predicate on feedback values; None without a filter. Raises GraphQLError for a syntax error."""
+    if text is None or not text.strip():
         return None
     try:
-        return parse_filter(filter)
+        return parse_filter(text)
     except FilterError as error:
         raise GraphQLError(
             f"The filter can't be read. {error}.", extensions={"code": "invalid_filter", "position": error.position}
         ) from None
 
 
-def _at_least_one(name: str, said: int | None, default: int) -> int:
-    if said is None:
+def _at_least_one(name: str, number: int | None, default: int) -> int:
+    if number is None:
         return default
-    if said < 1:
+    if number < 1:
         raise Invalid.at(f"/{name}", "Must be at least 1.")
-    return said
+    return number
 
 
-def _text(name: str, said: str, context: GraphQLContext) -> str:
-    """A text that the database can be asked for."""
-    return _checked(_any_text, f"/{name}", said, context)
+def _check_text(name: str, text: str, context: GraphQLContext) -> str:
+    """The text of the argument `name`. Raises Invalid for a text that the databases can't store, or a very long one."""
+    return _validate(_any_text, f"/{name}", text, context)
 
 
-def _checked(kind: TypeAdapter[str], at: str, said: str, context: GraphQLContext) -> str:
+def _validate(adapter: TypeAdapter[str], path: str, text: str, context: GraphQLContext) -> str:
     try:
-        return kind.validate_python(said, strict=True, context=context.limits)
+        return adapter.validate_python(text, strict=True, context=context.limits)
     except ValidationError as error:
-        raise Invalid(field_errors(error, at)) from None
+        raise Invalid(field_errors(error, path)) from None
 
 
 _any_text: TypeAdapter[str] = TypeAdapter(AnyText)
 _name: TypeAdapter[str] = TypeAdapter(Name)
 
 
-def _time(at: int) -> str:
-    return utc(at).isoformat(timespec="microseconds")
+def _time(microseconds: int) -> str:
+    return utc(microseconds).isoformat(timespec="microseconds")
 
 
-# All other fields are members of what these give.
+# The fields that are not listed here are members of the results of these resolvers.
 _RESOLVERS: dict[str, dict[str, Callable[..., Any]]] = {
     "Query": {"organization": _organization},
     "Organization": {"feedbackV2": _feedback_page, "completion": _completion},
     "Completion": {"autoFeedback": _auto_feedback},
     "Mutation": {"createTestRun": _create_test_run},
+}
+
+
+# The schema's names for some arguments are names of Python's builtins. The resolvers have other names for them.
+_PARAMETER_NAMES: dict[tuple[str, str], dict[str, str]] = {
+    ("Query", "organization"): {"id": "id_or_slug"},
+    ("Organization", "feedbackV2"): {"filter": "filter_text", "taskId": "task_id"},
+    ("Organization", "completion"): {"id": "completion_id"},
+    ("Mutation", "createTestRun"): {"input": "new_run"},
 }
 
 
@@ -201,6 +211,8 @@ def _schema() -> GraphQLSchema:
         fields = schema.type_map[type_name].fields  # type: ignore[attr-defined]
         for name, resolver in resolvers.items():
             fields[name].resolve = resolver
+            for argument, parameter in _PARAMETER_NAMES.get((type_name, name), {}).items():
+                fields[name].args[argument].out_name = parameter
     return schema
 
 

@@ -1,7 +1,8 @@
-"""`/graphql`: a document is read, checked and executed, and its faults are said without giving anything away.
+"""`/graphql`: parses, validates and executes a GraphQL document.
 
-A refusal of the whole call (401, 403, 405, 413, 415, 400, 422, 503) is an HTTP status with a problem body as everywhere.
-All else is 200: a document that can't be executed gives `errors` and no `data`, a fault inside makes its root field null.
+When the whole request is refused (401, 403, 405, 413, 415, 400, 422, 503), the answer is a problem as on all other
+routes. Every other answer has status 200: a document that can't be executed is answered with `errors` and no `data`,
+and an error in a field makes its root field null. Errors never contain details of an unexpected exception.
 """
 
 import asyncio
@@ -20,92 +21,97 @@ from graphql import (
     parse,
     validate,
 )
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, BeforeValidator, Field
+from pydantic_core import PydanticCustomError
 
 from log10_server.db.transaction import Tx
 from log10_server.errors import Conflict, Invalid, Malformed, NotAllowed, NotFound, Refusal
 from log10_server.strict_json import JsonText, value
-from log10_server.web.graphql.cost import MOST_TOKENS, too_large
+from log10_server.web.graphql.cost import MAX_TOKENS, too_large
 from log10_server.web.graphql.resolvers import SCHEMA, GraphQLContext
 from log10_server.web.http.call import Call, RequestCall, base_url
 from log10_server.web.http.encoding import json_of
 from log10_server.web.http.endpoint import Endpoint
-from log10_server.web.http.fields import QueryText, RequestModel
+from log10_server.web.http.fields import QueryText, RequestModel, check_text
 
 PATH = "/graphql"
 router = APIRouter(prefix=PATH, route_class=Endpoint, include_in_schema=False)
 
-MOST_CHARACTERS = 100_000
-_MOST_ERRORS = 20
-_DOCUMENTS_KEPT = 64
+MAX_CHARACTERS = 100_000
+_MAX_ERRORS = 20
+_CACHED_DOCUMENTS = 64
 
 
-class Asked(RequestModel):
-    """A request of GraphQL over HTTP."""
+class GraphQLRequest(RequestModel):
+    """The body of a POST, as the specification "GraphQL over HTTP" has it."""
 
-    query: str = Field(max_length=MOST_CHARACTERS)
+    query: str = Field(max_length=MAX_CHARACTERS)
     variables: dict[str, Any] | None = None
     operationName: str | None = None
 
 
-class AskedInQuery(BaseModel):
-    query: QueryText = Field(max_length=MOST_CHARACTERS)
-    variables: QueryText | None = None
+def _parse_variables(text: Any) -> Any:
+    try:
+        variables = value(text)
+    except Malformed as error:
+        raise PydanticCustomError("json", "{reason}", {"reason": error.detail}) from None
+    if variables is not None and not isinstance(variables, dict):
+        raise PydanticCustomError("json", "Must be a JSON object.")
+    return variables
+
+
+class GraphQLQuery(BaseModel):
+    """The query parameters of a GET. `variables` is a JSON object."""
+
+    query: QueryText = Field(max_length=MAX_CHARACTERS)
+    variables: Annotated[
+        dict[str, Any] | None, BeforeValidator(_parse_variables), BeforeValidator(check_text("text_bytes"))
+    ] = None
     operationName: QueryText | None = None
 
 
 @router.post("")
-async def post(body: Asked, call: RequestCall) -> Any:
+async def post(body: GraphQLRequest, call: RequestCall) -> Any:
     """Execute a query or a mutation."""
     return await _answer(body, call, may_write=True)
 
 
 @router.get("")
-async def get(query: Annotated[AskedInQuery, Query()], call: RequestCall) -> Any:
+async def get(query: Annotated[GraphQLQuery, Query()], call: RequestCall) -> Any:
     """Execute a query."""
-    asked = Asked.model_construct(
-        query=query.query, variables=_variables(query.variables), operationName=query.operationName
+    request = GraphQLRequest.model_construct(
+        query=query.query, variables=query.variables, operationName=query.operationName
     )
-    return await _answer(asked, call, may_write=False)
+    return await _answer(request, call, may_write=False)
 
 
-def _variables(text: str | None) -> dict[str, Any] | None:
-    at = "/query/variables"
-    try:
-        said = None if text is None else value(text)
-    except Malformed as error:
-        raise Invalid.at(at, error.detail) from None
-    if said is not None and not isinstance(said, dict):
-        raise Invalid.at(at, "Must be a JSON object.")
-    return said
-
-
-async def _answer(asked: Asked, call: Call, *, may_write: bool) -> JsonText:
-    document = await asyncio.to_thread(_prepared, asked.query)
+async def _answer(request: GraphQLRequest, call: Call, *, may_write: bool) -> JsonText:
+    """The answer as JSON. Raises NotAllowed for a mutation that may not write."""
+    document = await asyncio.to_thread(_parse_document, request.query)
     if not isinstance(document, DocumentNode):
-        return _written(None, document)
+        return _encode_answer(None, document)
     context = call.context
     address = base_url(call.scope, context.runtime.settings)
 
     def execute(tx: Tx) -> JsonText:
-        return _executed(document, asked, GraphQLContext(tx, context.organization, context.limits, address))
+        return _execute(document, request, GraphQLContext(tx, context.organization, context.limits, address))
 
-    operation = get_operation_ast(document, asked.operationName)
+    operation = get_operation_ast(document, request.operationName)
     if operation is None or operation.operation is not OperationType.MUTATION:
         return await context.read(execute)
     if not may_write:
-        raise NotAllowed("A mutation is sent with POST.", allow="POST")
+        raise NotAllowed("A mutation must be sent with POST.", allow="POST")
     return await context.write(execute)
 
 
-@lru_cache(_DOCUMENTS_KEPT)
-def _prepared(text: str) -> DocumentNode | tuple[GraphQLError, ...]:
-    """The document, or why it can't be executed."""
+@lru_cache(_CACHED_DOCUMENTS)
+def _parse_document(text: str) -> DocumentNode | tuple[GraphQLError, ...]:
+    """The document, or the errors for which it can't be executed."""
     try:
-        document = parse(text, max_tokens=MOST_TOKENS, allow_empty_selection_sets=False)
-        if (why := too_large(document)) is not None:
-            return (GraphQLError(why, extensions={"code": "too_costly"}),)
-        errors = validate(SCHEMA, document, max_errors=_MOST_ERRORS, allow_empty_selection_sets=False)
+        document = parse(text, max_tokens=MAX_TOKENS, allow_empty_selection_sets=False)
+        if (reason := too_large(document)) is not None:
+            return (GraphQLError(reason, extensions={"code": "too_costly"}),)
+        errors = validate(SCHEMA, document, max_errors=_MAX_ERRORS, allow_empty_selection_sets=False)
     except GraphQLError as error:
         return (error,)
     except RecursionError:
@@ -113,40 +119,42 @@ def _prepared(text: str) -> DocumentNode | tuple[GraphQLError, ...]:
     return tuple(errors) or document
 
 
-def _executed(document: DocumentNode, asked: Asked, context: GraphQLContext) -> JsonText:
+def _execute(document: DocumentNode, request: GraphQLRequest, context: GraphQLContext) -> JsonText:
+    """Execute one operation in a transaction. Raises what concerns the whole request, such as Forbidden, and defects."""
     result = execute_sync(
         SCHEMA,
         document,
         context_value=context,
-        variable_values=asked.variables,
-        operation_name=asked.operationName,
+        variable_values=request.variables,
+        operation_name=request.operationName,
     )
     assert isinstance(result, ExecutionResult)
     errors = result.errors or []
     for error in errors:
-        # What concerns the whole call is refused as such, and a defect is one: `GraphQLError` would say its text.
+        # `GraphQLError` shows the message of the exception that caused it, and that of an unexpected exception may hold
+        # internal details. So only errors of single fields are answered; all other exceptions refuse the whole request.
         cause = error.original_error
-        if cause is not None and not isinstance(cause, (GraphQLError, *_SAID)):
+        if cause is not None and not isinstance(cause, (GraphQLError, *_FIELD_REFUSALS)):
             raise cause
-    return _written(result.data, errors)
+    return _encode_answer(result.data, errors)
 
 
-_SAID = Invalid, NotFound, Conflict
+_FIELD_REFUSALS = Invalid, NotFound, Conflict
 
 
-def _written(data: dict[str, Any] | None, errors: Sequence[GraphQLError]) -> JsonText:
+def _encode_answer(data: dict[str, Any] | None, errors: Sequence[GraphQLError]) -> JsonText:
     answer: dict[str, Any] = {}
     if errors:
-        answer["errors"] = [_said(error) for error in errors]
+        answer["errors"] = [_error_object(error) for error in errors]
     if data is not None:
         answer["data"] = data
     return JsonText(json_of(answer))
 
 
-def _said(error: GraphQLError) -> dict[str, Any]:
-    """The error as GraphQL spells it, with a code for programs."""
+def _error_object(error: GraphQLError) -> dict[str, Any]:
+    """The error in GraphQL's format, with a code for programs in `extensions`."""
     cause = error.original_error
-    said: dict[str, Any] = dict(error.formatted)
+    formatted: dict[str, Any] = dict(error.formatted)
     code = cause.code if isinstance(cause, Refusal) else "invalid_document"
-    said["extensions"] = {"code": code, **(error.extensions or {})}
-    return said
+    formatted["extensions"] = {"code": code, **(error.extensions or {})}
+    return formatted

@@ -1,12 +1,12 @@
-"""What can be asked by GraphQL. Everything has a description, since people read the schema in their explorers.
+"""The GraphQL schema. Everything has a description, since people read the schema in their explorers.
 
-Root fields may be null, and what may fail inside of them is required there: a fault makes the root field null and leaves
-`data` an object, which is what the pytest plugin of `log10-io` relies on (docs/api.md, "The calls of log10-io"). The types form a tree, so no
-query can go round in circles: a completion of feedback is its id alone.
+Root fields may be null, and the fields inside them that may fail are not nullable. So an error makes the root field null
+and leaves `data` an object, which the pytest plugin of `log10-io` relies on (docs/api.md, "The calls of log10-io"). The
+types form a tree, so no query can be nested without end: a completion of feedback has only its id.
 """
 
 SDL = '''
-"Read."
+"Queries, which only read."
 type Query {
   "The organization of the token."
   organization(
@@ -15,20 +15,20 @@ type Query {
   ): Organization
 }
 
-"Write."
+"Mutations, which write."
 type Mutation {
-  "Make a test run. Its report is put to `reportUploadUrl`."
-  createTestRun("What the run is." input: CreateTestRunInput!): CreatedTestRun
+  "Create a test run. Upload its report to `reportUploadUrl` with PUT."
+  createTestRun("The new test run." input: CreateTestRunInput!): CreatedTestRun
 }
 
-"Any JSON value. It comes back exactly as it was stored: key order, nulls and every digit included."
+"Any JSON value. It is answered exactly as it was stored: key order, nulls and every digit included."
 scalar JSON
 
-"Whose data it is."
+"An organization, the owner of all data."
 type Organization {
-  "Its id."
+  "The organization's id."
   id: String!
-  "Its name in addresses."
+  "The organization's name in URLs."
   slug: String!
   "Accepted feedback, newest first."
   feedbackV2(
@@ -39,54 +39,54 @@ type Organization {
     filter: String
     "Only feedback for this task."
     taskId: String
-    "Which page, from 1."
+    "The number of the page; the first page is 1."
     page: Int = 1
-    "How many on a page; more than 10000 means 10000."
+    "How many pieces of feedback a page has; more than 10000 means 10000."
     limit: Int = 50
   ): FeedbackPage!
-  "A completion; null where there is none of this id."
-  completion("Its id." id: String!): Completion
+  "The completion with this id; null when there is none."
+  completion("The completion's id." id: String!): Completion
 }
 
 "A page of feedback."
 type FeedbackPage {
-  "Where the page stands."
+  "Which page this is, and how many there are."
   pageInfo: PageInfo!
   "The feedback, newest first."
   nodes: [Feedback!]!
 }
 
-"Where a page stands among others."
+"Which page of a list this is, and how many items the list has."
 type PageInfo {
-  "How many match in all."
+  "How many items match, on all pages together."
   totalCount: Int!
-  "Which page this is, from 1."
+  "The number of this page; the first page is 1."
   currentPage: Int!
-  "Whether there is a page behind this one."
+  "Whether there is a page after this one."
   hasNextPage: Boolean!
 }
 
-"What somebody or a program says of completions."
+"A person's or a program's judgement of completions."
 type Feedback {
-  "Its id."
+  "The feedback's id."
   id: String!
-  "The values, which satisfy the task's schema, as they were given."
+  "The values, exactly as they were sent. They satisfy the task's schema."
   jsonValues: JSON!
-  "What its giver adds in words."
+  "A comment in words; empty when there is none."
   comment: String!
-  "When it was stored, in ISO 8601."
+  "When the feedback was stored, in ISO 8601."
   createdAt: String!
-  "The feedback task that it answers."
+  "The feedback task that the feedback answers."
   task: FeedbackTask!
-  "The completions that it is about."
+  "The completions that the feedback is about."
   completions: [FeedbackCompletion!]!
 }
 
-"What feedback is wanted."
+"A feedback task: what feedback is wanted."
 type FeedbackTask {
-  "Its id."
+  "The task's id."
   id: String!
-  "What it is called."
+  "What the task is called."
   name: String!
   "What a reviewer should do."
   instruction: String!
@@ -94,65 +94,65 @@ type FeedbackTask {
 
 "A completion that feedback is about."
 type FeedbackCompletion {
-  "Its id."
+  "The completion's id."
   id: String!
 }
 
 "One LLM request and its response."
 type Completion {
-  "Its id."
+  "The completion's id."
   id: String!
-  "When its first row arrived, in ISO 8601."
+  "When the completion's first row arrived, in ISO 8601."
   createdAt: String!
-  "How far the call is: `started`, `finished` or `failed`."
+  "Whether the LLM call has `started`, `finished` or `failed`."
   status: String!
-  "Its tags, in the order given."
+  "The tags, in the order in which they were sent."
   tags: [String!]!
-  "The newest proposal of feedback that nobody has decided on; null where there is none."
+  "The newest proposed feedback that is neither accepted nor rejected; null when there is none."
   autoFeedback: AutoFeedback
 }
 
-"A proposal of feedback. It grades nothing until it is accepted."
+"Proposed feedback. It grades nothing until it is accepted."
 type AutoFeedback {
-  "Its id."
+  "The feedback's id."
   id: String!
-  "Its state: `proposed`."
+  "The feedback's state: `proposed`."
   status: String!
-  "The values that are proposed, as they were given."
+  "The proposed values, exactly as they were sent."
   jsonValues: JSON!
-  "What its giver adds in words."
+  "A comment in words; empty when there is none."
   comment: String!
-  "The feedback task that it answers."
+  "The feedback task that the feedback answers."
   task: FeedbackTask!
 }
 
-"What a new test run is."
+"A new test run."
 input CreateTestRunInput {
-  "What the session is called."
+  "What the test run is called."
   name: String!
   "The organization of the token, by id or slug; may be left out."
   organizationId: String
 }
 
-"A test run that has been made."
+"A test run that was just created."
 type CreatedTestRun {
-  "Its id; `NAME-ID` is the tag of all its completions."
+  "The run's id; `NAME-ID` is a tag of all its completions."
   id: String!
-  "What the session is called."
+  "What the test run is called."
   name: String!
-  "Where its report is put, once and without a token: who knows the address has the right. It is shown only now."
+  "The URL to upload the report to, once. It needs no token, so keep it secret. It is shown only in this answer."
   reportUploadUrl: String!
-  "When it was made, in ISO 8601."
+  "When the test run was created, in ISO 8601."
   createdAt: String!
-  "Whose it is."
+  "The organization that the test run belongs to."
   organization: TestRunOrganization!
 }
 
-"Whose a test run is."
+"The organization that a test run belongs to."
 type TestRunOrganization {
-  "Its id."
+  "The organization's id."
   id: String!
-  "Its name in addresses."
+  "The organization's name in URLs."
   slug: String!
 }
 '''
