@@ -58,35 +58,39 @@ def test_an_organization_is_found_by_its_id_and_by_its_slug(
     assert organizations.get(connection, name) == row
 
 
-@pytest.mark.parametrize(("id", "slug"), [("acme", "new"), ("new", "acme-slug"), ("acme-slug", "new"), ("new", "acme")])
 def test_a_name_that_is_taken_as_an_id_or_as_a_slug_is_refused(
-    database: Database, connection: Connection, id: str, slug: str
+    database: Database, connection: Connection, subtests: pytest.Subtests
 ) -> None:
     organizations.create(connection, database.clock, "acme", "acme-slug")
 
-    with pytest.raises(Conflict):
-        organizations.create(connection, database.clock, id, slug)
+    for id, slug in [("acme", "new"), ("new", "acme-slug"), ("acme-slug", "new"), ("new", "acme")]:
+        with subtests.test(id=id, slug=slug):
+            with pytest.raises(Conflict):
+                organizations.create(connection, database.clock, id, slug)
 
-    assert len(store.list_all(connection)) == 1
+            assert len(store.list_all(connection)) == 1
 
 
-@pytest.mark.parametrize("name", NO_NAMES)
-@pytest.mark.parametrize("option", ["id", "slug"])
 def test_what_could_not_travel_in_a_header_or_names_nothing_is_no_name(
-    database: Database, connection: Connection, option: str, name: str
+    database: Database, connection: Connection, subtests: pytest.Subtests
 ) -> None:
-    id, slug = (name, "fine") if option == "id" else ("fine", name)
+    for option in ["id", "slug"]:
+        for name in NO_NAMES:
+            with subtests.test(option=option, name=name):
+                id, slug = (name, "fine") if option == "id" else ("fine", name)
 
-    with pytest.raises(Invalid) as refused:
-        organizations.create(connection, database.clock, id, slug)
+                with pytest.raises(Invalid) as refused:
+                    organizations.create(connection, database.clock, id, slug)
 
-    assert refused.value.field_errors[0].path == f"/{option}"
+                assert refused.value.field_errors[0].path == f"/{option}"
 
 
-@pytest.mark.parametrize("name", ["nobody", "", "a\nb"])
-def test_an_organization_that_is_not_there_is_not_found(database: Database, connection: Connection, name: str) -> None:
-    with pytest.raises(NotFound):
-        organizations.get(connection, name)
+def test_an_organization_that_is_not_there_is_not_found(
+    database: Database, connection: Connection, subtests: pytest.Subtests
+) -> None:
+    for name in ["nobody", "", "a\nb"]:
+        with subtests.test(name=name), pytest.raises(NotFound):
+            organizations.get(connection, name)
 
 
 def test_a_token_reaches_its_organization(
@@ -98,11 +102,12 @@ def test_a_token_reaches_its_organization(
     assert caller.organization.id == organization.id
 
 
-@pytest.mark.parametrize("token", ["", "unknown", "é", "\udcff", "x" * 100_000])
 def test_an_unknown_token_reaches_nothing(
-    database: Database, organization: Organization, connection: Connection, token: str
+    database: Database, organization: Organization, connection: Connection, subtests: pytest.Subtests
 ) -> None:
-    assert organizations.find_caller(connection, token) is None
+    for token in ["", "unknown", "é", "\udcff", "x" * 100_000]:
+        with subtests.test(token=token):
+            assert organizations.find_caller(connection, token) is None
 
 
 def test_the_value_of_a_token_is_not_stored(
@@ -142,14 +147,12 @@ def test_a_value_that_programs_have_already_becomes_a_token(
     assert organizations.find_caller(connection, "brought along") is not None
 
 
-@pytest.mark.parametrize(
-    "value", ["", "short", " leading space", "trailing space ", "line\nbreak", "nul\0 inside", "höflich!"]
-)
 def test_a_value_that_no_header_can_carry_is_refused(
-    database: Database, organization: Organization, connection: Connection, value: str
+    database: Database, organization: Organization, connection: Connection, subtests: pytest.Subtests
 ) -> None:
-    with pytest.raises(Invalid):
-        organizations.issue_token(connection, database.clock, organization.id, value)
+    for value in ["", "short", " leading space", "trailing space ", "line\nbreak", "nul\0 inside", "höflich!"]:
+        with subtests.test(value=value), pytest.raises(Invalid):
+            organizations.issue_token(connection, database.clock, organization.id, value)
 
 
 def test_a_value_is_issued_once_even_after_it_was_revoked(

@@ -3,8 +3,6 @@
 import json
 from typing import Any
 
-import pytest
-
 from log10_server.db.database import Database
 from log10_server.services import feedback, feedback_tasks
 from log10_server.services.feedback_tasks import NewFeedbackTask
@@ -138,64 +136,62 @@ def test_payloads_as_text_and_what_is_unset_as_null_are_read_too(
 GOOD: dict[str, Any] = {"type": "completion", "id": "c"}
 
 
-@pytest.mark.parametrize(
-    ("line", "words"),
-    [
-        (b"{", "Not JSON"),
-        (b"nothing", "Not JSON"),
-        (b"[1]", "object"),
-        (b"\xff{}", "UTF-8"),
-        (b'{"a":NaN}', "Not JSON"),
-        (b"[" * 300 + b"]" * 300, "nested deeper"),
-        (b"{}", "neither from an export"),
-        (b'{"type":"dataset","id":"d"}', "neither from an export"),
-        (lines_of({**GOOD, "id": "a/b"}), "/id: Must be an id"),
-        (lines_of({"type": "completion"}), "/id: Field required"),
-        (lines_of({**GOOD, "id": "x" * 256}), "/id: Must be at most 255 bytes"),
-        (lines_of({**GOOD, "id": "\ud83d"}), "/id"),
-        (lines_of({**GOOD, "tags": ["a", "b\0"]}), "/tags/1: Must not hold the character NUL"),
-        (lines_of({**GOOD, "tags": ["\ud83d"]}), "/tags/0"),
-        (lines_of({**GOOD, "tags": ["x" * 8193]}), "/tags/0: Must be at most 8192 bytes"),
-        (lines_of({**GOOD, "failure_reason": "\0"}), "/failure_reason"),
-        (lines_of({**GOOD, "session_id": "x" * 513}), "/session_id"),
-        (lines_of({**GOOD, "created_at": "yesterday"}), "/created_at: Must be a time"),
-        (lines_of({**GOOD, "created_at": 12}), "/created_at: Must be a time"),
-        (lines_of({**GOOD, "created_at": "0001-01-01T00:00:00+14:00"}), "/created_at: Must be a time from 1970"),
-        (lines_of({**GOOD, "status": "done"}), "/status"),
-        (lines_of({**GOOD, "request": [1]}), "/request: Must be an object"),
-        (lines_of({**GOOD, "input_tokens": -1}), "/input_tokens"),
-        (lines_of({**GOOD, "output_tokens": 2**63}), "/output_tokens"),
-        (lines_of({**OLD_COMPLETION, "tagResolved": [{"id": "x"}]}), "/tagResolved/0"),
-        (lines_of({**OLD_COMPLETION, "request": "{"}), "/request: Holds text that is not JSON"),
-        (lines_of({**OLD_FEEDBACK, "created_at_ms": "x"}), "/created_at_ms"),
-        (lines_of({**OLD_FEEDBACK, "json_values": []}), "/json_values"),
-        (lines_of({**OLD_FEEDBACK, "task_id": None}), "/task_id"),
-        (lines_of({**OLD_FEEDBACK, "matched_completion_ids": ["\0"]}), "/matched_completion_ids/0"),
-        (lines_of({**OLD_FEEDBACK, "matched_completion_ids": ["x"] * 10_001}), "at most 10000 items"),
-        (lines_of({**OLD_FEEDBACK, "state": "perhaps"}), "/state"),
-        (lines_of({**OLD_FEEDBACK, "content_digest": "x"}), "/content_digest"),
-        (lines_of({"type": "feedback_task", "id": "t", "name": "n", "json_schema": {"type": 1}}), "/json_schema/type"),
-        (lines_of({"type": "session", "id": ""}), "/id"),
-        (lines_of({"type": "test_run", "id": "r"}), "/name"),
-    ],
-)
+BAD: list[tuple[bytes, str]] = [
+    (b"{", "Not JSON"),
+    (b"nothing", "Not JSON"),
+    (b"[1]", "object"),
+    (b"\xff{}", "UTF-8"),
+    (b'{"a":NaN}', "Not JSON"),
+    (b"[" * 300 + b"]" * 300, "nested deeper"),
+    (b"{}", "neither from an export"),
+    (b'{"type":"dataset","id":"d"}', "neither from an export"),
+    (lines_of({**GOOD, "id": "a/b"}), "/id: Must be an id"),
+    (lines_of({"type": "completion"}), "/id: Field required"),
+    (lines_of({**GOOD, "id": "x" * 256}), "/id: Must be at most 255 bytes"),
+    (lines_of({**GOOD, "id": "\ud83d"}), "/id"),
+    (lines_of({**GOOD, "tags": ["a", "b\0"]}), "/tags/1: Must not hold the character NUL"),
+    (lines_of({**GOOD, "tags": ["\ud83d"]}), "/tags/0"),
+    (lines_of({**GOOD, "tags": ["x" * 8193]}), "/tags/0: Must be at most 8192 bytes"),
+    (lines_of({**GOOD, "failure_reason": "\0"}), "/failure_reason"),
+    (lines_of({**GOOD, "session_id": "x" * 513}), "/session_id"),
+    (lines_of({**GOOD, "created_at": "yesterday"}), "/created_at: Must be a time"),
+    (lines_of({**GOOD, "created_at": 12}), "/created_at: Must be a time"),
+    (lines_of({**GOOD, "created_at": "0001-01-01T00:00:00+14:00"}), "/created_at: Must be a time from 1970"),
+    (lines_of({**GOOD, "status": "done"}), "/status"),
+    (lines_of({**GOOD, "request": [1]}), "/request: Must be an object"),
+    (lines_of({**GOOD, "input_tokens": -1}), "/input_tokens"),
+    (lines_of({**GOOD, "output_tokens": 2**63}), "/output_tokens"),
+    (lines_of({**OLD_COMPLETION, "tagResolved": [{"id": "x"}]}), "/tagResolved/0"),
+    (lines_of({**OLD_COMPLETION, "request": "{"}), "/request: Holds text that is not JSON"),
+    (lines_of({**OLD_FEEDBACK, "created_at_ms": "x"}), "/created_at_ms"),
+    (lines_of({**OLD_FEEDBACK, "json_values": []}), "/json_values"),
+    (lines_of({**OLD_FEEDBACK, "task_id": None}), "/task_id"),
+    (lines_of({**OLD_FEEDBACK, "matched_completion_ids": ["\0"]}), "/matched_completion_ids/0"),
+    (lines_of({**OLD_FEEDBACK, "matched_completion_ids": ["x"] * 10_001}), "at most 10000 items"),
+    (lines_of({**OLD_FEEDBACK, "state": "perhaps"}), "/state"),
+    (lines_of({**OLD_FEEDBACK, "content_digest": "x"}), "/content_digest"),
+    (lines_of({"type": "feedback_task", "id": "t", "name": "n", "json_schema": {"type": 1}}), "/json_schema/type"),
+    (lines_of({"type": "session", "id": ""}), "/id"),
+    (lines_of({"type": "test_run", "id": "r"}), "/name"),
+]
+
+
 def test_a_line_that_can_not_be_taken_is_refused_with_its_number_and_reason(
-    database: Database, organization: Organization, line: bytes, words: str
+    database: Database, organization: Organization
 ) -> None:
-    data = (
-        lines_of({**GOOD, "id": "before"})
-        + b"\n  \r\n"
-        + line.rstrip(b"\n")
-        + b"\n"
-        + lines_of({**GOOD, "id": "behind"})
-    )
+    """Lines that are refused stand between lines that are taken, and after a blank one, which counts as a line."""
+    data = lines_of({**GOOD, "id": "before"}) + b"\n  \r\n"
+    for number, (line, _) in enumerate(BAD):
+        data += line.rstrip(b"\n") + b"\n" + lines_of({**GOOD, "id": f"behind-{number:02}"})
 
     tally, refused = import_lines(database, organization.id, data)
 
-    assert words in reason(refused)
-    assert (refused[0].file, refused[0].number) == ("file", 4)
-    assert (tally.read, tally.stored, tally.refused) == (3, 2, 1)
-    assert [line["id"] for line in parsed(exported(database, organization.id))] == ["before", "behind"]
+    assert [(one.file, one.number) for one in refused] == [("file", 4 + 2 * number) for number in range(len(BAD))]
+    for one, (line, words) in zip(refused, BAD, strict=True):
+        assert words in one.reason, line[:100]
+    assert (tally.read, tally.stored, tally.refused) == (2 * len(BAD) + 1, len(BAD) + 1, len(BAD))
+    ids = [line["id"] for line in parsed(exported(database, organization.id))]
+    assert ids == ["before", *(f"behind-{number:02}" for number in range(len(BAD)))]
 
 
 def test_a_line_that_is_too_long_is_refused_and_the_next_is_read(

@@ -139,21 +139,22 @@ QUESTIONS = [
 ]
 
 
-@pytest.mark.parametrize("by", [None, *KEYS])
-@pytest.mark.parametrize("many", [0, 1, 19, 20, 21, 300])
-def test_usage_is_what_a_plain_computation_gives(tx: Tx, by: Group | None, many: int) -> None:
+@pytest.mark.parametrize("many", [0, 1, 300])
+def test_usage_is_what_a_plain_computation_gives(tx: Tx, many: int, subtests: pytest.Subtests) -> None:
     rows = rows_at_random(tx, many, many)
     keep(tx, *rows)
 
-    for question in QUESTIONS:
-        asked = question._replace(group_by=by)
-        groups, total = usage.sum_usage(tx, asked, ALL)
+    for by in [None, *KEYS]:
+        with subtests.test(by=by):
+            for question in QUESTIONS:
+                asked = question._replace(group_by=by)
+                groups, total = usage.sum_usage(tx, asked, ALL)
 
-        wanted = passing(rows, asked)
-        expected = [plainly(wanted)] if by is None else grouped(wanted, by)
-        assert same(total, plainly(wanted)), asked
-        assert [sums.group for sums in groups] == [sums.group for sums in expected], asked
-        assert all(map(same, groups, expected)), asked
+                wanted = passing(rows, asked)
+                expected = [plainly(wanted)] if by is None else grouped(wanted, by)
+                assert same(total, plainly(wanted)), asked
+                assert [sums.group for sums in groups] == [sums.group for sums in expected], asked
+                assert all(map(same, groups, expected)), asked
 
 
 def test_tokens_per_model_per_day_are_what_a_plain_computation_gives(tx: Tx) -> None:
@@ -191,7 +192,7 @@ def test_tokens_per_model_per_day_are_what_a_plain_computation_gives(tx: Tx) -> 
         assert usage.tokens_per_model_per_day(tx, tags, first, last) == expected
 
 
-@pytest.mark.parametrize("many", [1, 2, 19, 20, 21, 39, 40, 41, 59, 60, 61])
+@pytest.mark.parametrize("many", [1, 19, 20, 21, 40, 41])
 def test_the_95th_percentile_is_of_the_nearest_rank(tx: Tx, many: int) -> None:
     keep(tx, *(row(tx, f"{place}", duration=float(place)) for place in range(1, many + 1)))
 

@@ -63,9 +63,8 @@ def answered(raw: socket.socket) -> tuple[int, dict[str, str], bytes]:
 # Content-Type
 
 
-@pytest.mark.parametrize(
-    "media_type",
-    [
+def test_a_body_of_json_or_of_no_named_type_is_read(api: Api, subtests: pytest.Subtests) -> None:
+    for media_type in [
         None,
         "",
         "application/json",
@@ -76,20 +75,18 @@ def answered(raw: socket.socket) -> tuple[int, dict[str, str], bytes]:
         "application/json; version=1; charset=utf-8",
         "application/problem+json",
         "application/vnd.log10.v1+json; charset=utf-8",
-    ],
-)
-def test_a_body_of_json_or_of_no_named_type_is_read(api: Api, media_type: str | None) -> None:
-    headers = {} if media_type is None else {"Content-Type": media_type}
+    ]:
+        with subtests.test(media_type=media_type):
+            headers = {} if media_type is None else {"Content-Type": media_type}
 
-    answer = api.post("/completions", content=BODY, headers=headers)
+            answer = api.post("/completions", content=BODY, headers=headers)
 
-    assert answer.status_code == 201, answer.text
-    assert answer.json()["tags"] == ["door"]
+            assert answer.status_code == 201, answer.text
+            assert answer.json()["tags"] == ["door"]
 
 
-@pytest.mark.parametrize(
-    "media_type",
-    [
+def test_a_body_of_another_type_is_refused_and_the_type_is_named(api: Api, subtests: pytest.Subtests) -> None:
+    for media_type in [
         "text/plain",
         "text/json",
         "application/xml",
@@ -104,12 +101,11 @@ def test_a_body_of_json_or_of_no_named_type_is_read(api: Api, media_type: str | 
         "text/x+json",
         "*/*",
         "nonsense",
-    ],
-)
-def test_a_body_of_another_type_is_refused_and_the_type_is_named(api: Api, media_type: str) -> None:
-    answer = api.post("/completions", content=BODY, headers={"Content-Type": media_type})
+    ]:
+        with subtests.test(media_type=media_type):
+            answer = api.post("/completions", content=BODY, headers={"Content-Type": media_type})
 
-    assert media_type in problem(answer, 415, "wrong_media_type")["detail"]
+            assert media_type in problem(answer, 415, "wrong_media_type")["detail"]
 
 
 def test_the_type_is_refused_before_the_json(api: Api) -> None:
@@ -118,29 +114,30 @@ def test_the_type_is_refused_before_the_json(api: Api) -> None:
     problem(answer, 415)
 
 
-@pytest.mark.parametrize("path", ["/completions", "/completions/batch"])
-@pytest.mark.parametrize("encoding", ["gzip", "GZip", "deflate", "br", "zstd"])
-def test_a_compressed_body_is_refused_and_the_encoding_named(api: Api, path: str, encoding: str) -> None:
-    answer = api.post(path, content=gzip.compress(BODY), headers={"Content-Encoding": encoding})
+def test_a_compressed_body_is_refused_and_the_encoding_named(api: Api, subtests: pytest.Subtests) -> None:
+    for encoding in ["gzip", "GZip", "deflate", "br", "zstd"]:
+        for path in ["/completions", "/completions/batch"]:
+            with subtests.test(encoding=encoding, path=path):
+                answer = api.post(path, content=gzip.compress(BODY), headers={"Content-Encoding": encoding})
 
-    assert encoding.lower() in problem(answer, 415, "wrong_media_type")["detail"]
-
-
-@pytest.mark.parametrize("encoding", ["identity", "utf-8", ""])
-def test_another_content_encoding_counts_for_nothing(api: Api, encoding: str) -> None:
-    assert api.post("/completions", content=BODY, headers={"Content-Encoding": encoding}).status_code == 201
+                assert encoding.lower() in problem(answer, 415, "wrong_media_type")["detail"]
 
 
-@pytest.mark.parametrize(
-    "media_type", [None, "", "application/json", "text/plain", "application/x-www-form-urlencoded", "nonsense"]
-)
-def test_a_call_that_needs_no_body_takes_none_under_any_type(api: Api, media_type: str | None) -> None:
-    headers = {} if media_type is None else {"Content-Type": media_type}
+def test_another_content_encoding_counts_for_nothing(api: Api, subtests: pytest.Subtests) -> None:
+    for encoding in ["identity", "utf-8", ""]:
+        with subtests.test(encoding=encoding):
+            assert api.post("/completions", content=BODY, headers={"Content-Encoding": encoding}).status_code == 201
 
-    answer = api.post("/sessions", headers=headers)
 
-    assert answer.status_code == 201, answer.text
-    assert answer.json()["session"]["id"]
+def test_a_call_that_needs_no_body_takes_none_under_any_type(api: Api, subtests: pytest.Subtests) -> None:
+    for media_type in [None, "", "application/json", "text/plain", "application/x-www-form-urlencoded", "nonsense"]:
+        with subtests.test(media_type=media_type):
+            headers = {} if media_type is None else {"Content-Type": media_type}
+
+            answer = api.post("/sessions", headers=headers)
+
+            assert answer.status_code == 201, answer.text
+            assert answer.json()["session"]["id"]
 
 
 def test_a_call_that_needs_no_body_ignores_one_that_is_not_json(api: Api) -> None:
@@ -157,9 +154,10 @@ def test_a_call_that_needs_no_body_still_belongs_to_the_organization_that_its_bo
     problem(answer, 403, "wrong_organization")
 
 
-@pytest.mark.parametrize("path", ["/completions", "/completions/one", "/feedback", "/feedback_task"])
-def test_an_empty_body_is_not_json(api: Api, path: str) -> None:
-    problem(api.post(path), 400, "not_json")
+def test_an_empty_body_is_not_json(api: Api, subtests: pytest.Subtests) -> None:
+    for path in ["/completions", "/completions/one", "/feedback", "/feedback_task"]:
+        with subtests.test(path=path):
+            problem(api.post(path), 400, "not_json")
 
 
 # JSON
@@ -171,9 +169,8 @@ def test_a_byte_order_mark_is_allowed(api: Api) -> None:
     assert answer.status_code == 201, answer.text
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
+def test_what_is_not_json_in_utf_8_is_refused_wherever_the_fault_stands(api: Api, subtests: pytest.Subtests) -> None:
+    for text in [
         b" ",
         b"{",
         b'{"tags":["a"',
@@ -212,15 +209,15 @@ def test_a_byte_order_mark_is_allowed(api: Api) -> None:
         b"\xc2\xa0{}",
         b"nul",
         b"tags=a",
-    ],
-)
-def test_what_is_not_json_in_utf_8_is_refused_wherever_the_fault_stands(api: Api, text: bytes) -> None:
-    problem(api.post("/completions", content=text), 400, "not_json")
+    ]:
+        with subtests.test(text=text):
+            problem(api.post("/completions", content=text), 400, "not_json")
 
 
-@pytest.mark.parametrize("text", [b"[]", b"[{}]", b"null", b"true", b"1", b"1.5", b'"{}"', b"1e400", b"9" * 5000])
-def test_json_that_is_no_object_is_invalid_as_a_whole(api: Api, text: bytes) -> None:
-    assert paths(api.post("/completions", content=text)) == [""]
+def test_json_that_is_no_object_is_invalid_as_a_whole(api: Api, subtests: pytest.Subtests) -> None:
+    for text in [b"[]", b"[{}]", b"null", b"true", b"1", b"1.5", b'"{}"', b"1e400", b"9" * 5000]:
+        with subtests.test(text=text):
+            assert paths(api.post("/completions", content=text)) == [""]
 
 
 def test_of_repeated_members_the_last_counts(api: Api) -> None:
@@ -248,17 +245,19 @@ def test_200_levels_of_nesting_are_kept(api: Api, opening: str, closing: str) ->
     assert answer.json()["request"] == json.loads(body)["request"]
 
 
-@pytest.mark.parametrize("levels", [201, 5000, 100_000])
-@pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ('{"a":', "}"), ('[{},{"b":', "}]")])
-def test_deeper_nesting_is_refused(api: Api, levels: int, opening: str, closing: str) -> None:
-    detail = problem(api.post("/completions", content=nested(levels, opening, closing)), 422)["detail"]
+def test_deeper_nesting_is_refused(api: Api, subtests: pytest.Subtests) -> None:
+    for opening, closing in [("[", "]"), ('{"a":', "}"), ('[{},{"b":', "}]")]:
+        for levels in [201, 5000, 100_000]:
+            with subtests.test(opening=opening, closing=closing, levels=levels):
+                detail = problem(api.post("/completions", content=nested(levels, opening, closing)), 422)["detail"]
 
-    assert "200 levels" in detail
+                assert "200 levels" in detail
 
 
-@pytest.mark.parametrize("text", [b"[" * 100_000, b'{"a":' * 100_000, b'{"request":' + b"[" * 100_000])
-def test_nesting_that_never_closes_is_refused(api: Api, text: bytes) -> None:
-    assert api.post("/completions", content=text).status_code in {400, 422}
+def test_nesting_that_never_closes_is_refused(api: Api, subtests: pytest.Subtests) -> None:
+    for text in [b"[" * 100_000, b'{"a":' * 100_000, b'{"request":' + b"[" * 100_000]:
+        with subtests.test(text=text):
+            assert api.post("/completions", content=text).status_code in {400, 422}
 
 
 def test_brackets_inside_strings_nest_nothing(api: Api) -> None:

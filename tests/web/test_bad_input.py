@@ -217,17 +217,18 @@ def test_an_odd_value_is_taken_or_refused_at_its_place_and_leaves_nothing_behind
     assert wrong == []
 
 
-@pytest.mark.parametrize("spelled", ['"completion_tags_selector":["a"],"completion_ids":["one"]', '"comment":""'])
 def test_both_or_neither_of_what_feedback_can_be_about_is_refused_at_both(
-    api: Api, database: Database, spelled: str
+    api: Api, database: Database, subtests: pytest.Subtests
 ) -> None:
-    arranged(api)
-    before = counted(database)
+    for spelled in ['"completion_tags_selector":["a"],"completion_ids":["one"]', '"comment":""']:
+        with subtests.test(spelled=spelled):
+            arranged(api)
+            before = counted(database)
 
-    answer = api.post("/feedback", content='{"task_id":"task","json_values":{},' + spelled + "}")
+            answer = api.post("/feedback", content='{"task_id":"task","json_values":{},' + spelled + "}")
 
-    assert paths(answer) == ["/completion_tags_selector", "/completion_ids"]
-    assert counted(database) == before
+            assert paths(answer) == ["/completion_tags_selector", "/completion_ids"]
+            assert counted(database) == before
 
 
 def test_an_odd_organization_in_a_body_is_another_one(api: Api, database: Database) -> None:
@@ -248,11 +249,14 @@ def test_an_odd_organization_in_a_body_is_another_one(api: Api, database: Databa
     assert counted(database) == before
 
 
-@pytest.mark.parametrize("spelled", ["null", '""', '" "', '"None"'])
-def test_an_organization_that_is_not_named_in_a_body_is_the_one_of_the_token(api: Api, spelled: str) -> None:
-    answer = api.post("/completions", content=f'{{"organization_id":{spelled}}}')
+def test_an_organization_that_is_not_named_in_a_body_is_the_one_of_the_token(
+    api: Api, subtests: pytest.Subtests
+) -> None:
+    for spelled in ["null", '""', '" "', '"None"']:
+        with subtests.test(spelled=spelled):
+            answer = api.post("/completions", content=f'{{"organization_id":{spelled}}}')
 
-    assert answer.json()["organization_id"] == api.organization.id
+            assert answer.json()["organization_id"] == api.organization.id
 
 
 def test_every_fault_of_a_body_is_told_at_once(api: Api) -> None:
@@ -261,15 +265,16 @@ def test_every_fault_of_a_body_is_told_at_once(api: Api) -> None:
     assert paths(api.post("/completions", json=body)) == ["/kind", "/tags/1", "/tags/2", "/request", "/duration"]
 
 
-@pytest.mark.parametrize("member", ["request", "response"])
-@pytest.mark.parametrize("usage", ["1" + "0" * 400, "1" + "0" * 5000, "1e400", "-5", '"many"', "null", "[]", "1.5"])
-def test_a_payload_with_odd_usage_is_kept(api: Api, member: str, usage: str) -> None:
-    payload = f'{{"model":"\\ud800","usage":{{"prompt_tokens":{usage},"completion_tokens":{usage}}}}}'
+def test_a_payload_with_odd_usage_is_kept(api: Api, subtests: pytest.Subtests) -> None:
+    for usage in ["1" + "0" * 400, "1" + "0" * 5000, "1e400", "-5", '"many"', "null", "[]", "1.5"]:
+        for member in ["request", "response"]:
+            with subtests.test(usage=usage, member=member):
+                payload = f'{{"model":"\\ud800","usage":{{"prompt_tokens":{usage},"completion_tokens":{usage}}}}}'
 
-    answer = api.post("/completions", content=f'{{"{member}":{payload}}}')
+                answer = api.post("/completions", content=f'{{"{member}":{payload}}}')
 
-    assert answer.status_code == 201, answer.text
-    assert payload in answer.text
+                assert answer.status_code == 201, answer.text
+                assert payload in answer.text
 
 
 # Limits (docs/api.md, "Limits"): each is the longest that is taken.
@@ -390,9 +395,12 @@ def tight(migrated: Database) -> Iterator[Served]:
     yield from serve(migrated, Settings(limits=limits))
 
 
-@pytest.mark.parametrize(
-    ("path", "body", "at", "limit"),
-    [
+def test_a_lowered_limit_is_kept_and_named(tight: Served, api: Api, subtests: pytest.Subtests) -> None:
+    api.task([], id="task")
+    api.completion(tags=["a"])
+    api.completion(tags=["a"])
+
+    for path, body, at, limit in [
         ("completions", {"tags": ["a", "b", "c", "d"]}, "/tags", 3),
         ("completions", {"tags": ["sixsix"]}, "/tags/0", 5),
         ("completions", {"id": "x" * 37}, "/id", 36),
@@ -402,24 +410,25 @@ def tight(migrated: Database) -> Iterator[Served]:
         ("completions", {"failure_reason": "ü" * 6}, "/failure_reason", 10),
         ("completions", {"request": {"a": [[[[[[[]]]]]]]}}, "", 8),
         ("feedback_task", {"name": "1234567", "json_schema": {}}, "/name", 6),
-        ("feedback_task", {"name": "", "json_schema": {}, "completion_tags_selector": ["a", "b", "c"]},
-         "/completion_tags_selector", 2),
+        (
+            "feedback_task",
+            {"name": "", "json_schema": {}, "completion_tags_selector": ["a", "b", "c"]},
+            "/completion_tags_selector",
+            2,
+        ),
         ("feedback", {"task_id": "task", "json_values": {}, "completion_ids": ["a", "b", "c"]}, "/completion_ids", 2),
-        ("feedback", {"task_id": "task", "json_values": {}, "completion_tags_selector": ["a"],
-                      "max_matched_completions": 5}, "/completion_tags_selector", 1),
-    ],
-)  # fmt: skip
-def test_a_lowered_limit_is_kept_and_named(
-    tight: Served, api: Api, path: str, body: dict[str, Any], at: str, limit: int
-) -> None:
-    api.task([], id="task")
-    api.completion(tags=["a"])
-    api.completion(tags=["a"])
+        (
+            "feedback",
+            {"task_id": "task", "json_values": {}, "completion_tags_selector": ["a"], "max_matched_completions": 5},
+            "/completion_tags_selector",
+            1,
+        ),
+    ]:
+        with subtests.test(path=path, at=at):
+            answer = api.post(f"{tight.url}/api/v1/{path}", json=body)
 
-    answer = api.post(f"{tight.url}/api/v1/{path}", json=body)
-
-    assert paths(answer) == [at]
-    assert str(limit) in problem(answer, 422)["detail"]
+            assert paths(answer) == [at]
+            assert str(limit) in problem(answer, 422)["detail"]
 
 
 def test_a_lowered_limit_of_a_page_is_kept(tight: Served, api: Api) -> None:

@@ -22,12 +22,10 @@ def status(served: Served, *headers: bytes, path: bytes = b"/api/v1/feedback_tas
         return answered(raw)[0]
 
 
-@pytest.mark.parametrize("before", [b"", b" ", b"   ", b"\t", b" \t "])
-@pytest.mark.parametrize("after", [b"", b" ", b"   ", b"\t", b" \t "])
-def test_white_space_around_a_token_is_no_part_of_it(serving: Served, api: Api, before: bytes, after: bytes) -> None:
-    token = b"X-Log10-Token:" + before + api.organization.token.encode() + after
-
-    assert status(serving, token) == 200
+def test_white_space_around_a_token_is_no_part_of_it(serving: Served, api: Api) -> None:
+    token = api.organization.token.encode()
+    for before, after in [(b"", b""), (b" ", b" "), (b"   ", b"\t"), (b"\t", b"   "), (b" \t ", b""), (b"", b" \t ")]:
+        assert status(serving, b"X-Log10-Token:" + before + token + after) == 200, (before, after)
 
 
 @pytest.mark.parametrize("name", [b"X-Log10-Organization", b"X-Log10-Organization-Id"])
@@ -54,24 +52,27 @@ def test_white_space_inside_a_token_is_a_part_of_it(serving: Served, api: Api) -
     assert status(serving, b"X-Log10-Token: " + token[:4] + b" " + token[4:]) == 401
 
 
-@pytest.mark.parametrize("path", ["/api/v1/completions", "/api/completions", "/api/nothing", "/graphql"])
-def test_missing_and_unknown_tokens_are_told_in_different_words(serving: Served, path: str) -> None:
-    def detail(headers: dict[str, str]) -> str:
-        answer = httpx.get(serving.url + path, headers=headers)
-        return str(problem(answer, 401, "unauthorized")["detail"])
+def test_missing_and_unknown_tokens_are_told_in_different_words(serving: Served, subtests: pytest.Subtests) -> None:
+    for path in ["/api/v1/completions", "/api/completions", "/api/nothing", "/graphql"]:
+        for headers, detail in [
+            ({}, MISSING),
+            ({"X-Log10-Token": ""}, MISSING),
+            ({"X-Log10-Token": "unknown"}, UNKNOWN),
+            ({"X-Log10-Token": "unknown", "Authorization": "Bearer unknown"}, UNKNOWN),
+        ]:
+            with subtests.test(path=path, headers=headers):
+                answer = httpx.get(serving.url + path, headers=headers)
 
-    assert detail({}) == MISSING
-    assert detail({"X-Log10-Token": ""}) == MISSING
-    assert detail({"X-Log10-Token": "unknown"}) == UNKNOWN
-    assert detail({"X-Log10-Token": "unknown", "Authorization": "Bearer unknown"}) == UNKNOWN
+                assert problem(answer, 401, "unauthorized")["detail"] == detail
 
 
-@pytest.mark.parametrize("scheme", ["Bearer ", "bearer ", "Basic ", ""])
-@pytest.mark.parametrize("path", ["/api/v1/completions", "/api/completions", "/graphql"])
 def test_a_token_in_authorization_is_answered_with_the_header_that_is_read(
-    serving: Served, api: Api, path: str, scheme: str
+    serving: Served, api: Api, subtests: pytest.Subtests
 ) -> None:
-    answer = httpx.get(serving.url + path, headers={"Authorization": scheme + api.organization.token})
+    for path in ["/api/v1/completions", "/api/completions", "/graphql"]:
+        for scheme in ["Bearer ", "bearer ", "Basic ", ""]:
+            with subtests.test(path=path, scheme=scheme):
+                answer = httpx.get(serving.url + path, headers={"Authorization": scheme + api.organization.token})
 
-    assert problem(answer, 401, "unauthorized")["detail"] == WRONG_HEADER
-    assert api.organization.token not in answer.text
+                assert problem(answer, 401, "unauthorized")["detail"] == WRONG_HEADER
+                assert api.organization.token not in answer.text

@@ -206,14 +206,17 @@ def test_log10s_own_paths_do_not_change(foreign: Served, database: Database, org
 # What nobody owns
 
 
-@pytest.mark.parametrize("path", ["/otel/y", "/graphqlx", "/v1/traces", "/docsx", "/healthz/x", "/admin", "/api2"])
-@pytest.mark.parametrize("method", ["GET", "POST", "DELETE", "OPTIONS"])
 def test_a_path_that_nobody_owns_needs_a_good_token_and_is_not_there(
-    serving: Served, api: Api, method: str, path: str
+    serving: Served, api: Api, subtests: pytest.Subtests
 ) -> None:
-    problem(httpx.request(method, serving.url + path), 401, "unauthorized")
-    problem(httpx.request(method, serving.url + path, headers={"X-Log10-Token": "unknown"}), 401, "unauthorized")
-    problem(api.request(method, serving.url + path), 404, "not_found")
+    for method in ["GET", "POST", "DELETE", "OPTIONS"]:
+        for path in ["/otel/y", "/graphqlx", "/v1/traces", "/docsx", "/healthz/x", "/admin", "/api2"]:
+            with subtests.test(method=method, path=path):
+                problem(httpx.request(method, serving.url + path), 401, "unauthorized")
+                problem(
+                    httpx.request(method, serving.url + path, headers={"X-Log10-Token": "unknown"}), 401, "unauthorized"
+                )
+                problem(api.request(method, serving.url + path), 404, "not_found")
 
 
 def test_every_route_has_an_owner_and_those_without_a_token_are_known(serving: Served) -> None:

@@ -52,21 +52,21 @@ def bare(served: Served, api: Api, line: bytes) -> int:
 # Methods and paths
 
 
-@pytest.mark.parametrize(("path", "allowed"), METHODS.items())
-def test_a_method_that_a_path_has_not_is_refused_with_those_that_it_has(api: Api, path: str, allowed: str) -> None:
-    for method in ["HEAD", "OPTIONS", "PUT", "TRACE", "PATCH", "GET", "POST", "DELETE"]:
-        answer = api.request(method, path)
+def test_a_method_that_a_path_has_not_is_refused_with_those_that_it_has(api: Api, subtests: pytest.Subtests) -> None:
+    for path, allowed in METHODS.items():
+        with subtests.test(path=path, allowed=allowed):
+            for method in ["HEAD", "OPTIONS", "PUT", "TRACE", "PATCH", "GET", "POST", "DELETE"]:
+                answer = api.request(method, path)
 
-        assert (answer.status_code == 405) == (method not in allowed.split(", ")), method
-        if answer.status_code == 405:
-            assert answer.headers["Allow"] == allowed
-            if method != "HEAD":
-                problem(answer, 405, "method_not_allowed")
+                assert (answer.status_code == 405) == (method not in allowed.split(", ")), method
+                if answer.status_code == 405:
+                    assert answer.headers["Allow"] == allowed
+                    if method != "HEAD":
+                        problem(answer, 405, "method_not_allowed")
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
+def test_a_path_that_is_none_is_not_found(api: Api, serving: Served, subtests: pytest.Subtests) -> None:
+    for path in [
         "/nowhere",
         "/completions/",
         "/completions/one/",
@@ -80,27 +80,30 @@ def test_a_method_that_a_path_has_not_is_refused_with_those_that_it_has(api: Api
         "/api/v2/completions",
         "/API/v1/completions",
         "/nothing-here",
-    ],
-)
-def test_a_path_that_is_none_is_not_found(api: Api, serving: Served, path: str) -> None:
-    url = serving.url + path if path.startswith(("/api", "/API", "/nothing")) else path
+    ]:
+        with subtests.test(path=path):
+            url = serving.url + path if path.startswith(("/api", "/API", "/nothing")) else path
 
-    problem(api.get(url), 404, "not_found")
-
-
-@pytest.mark.parametrize("start", ["/", "//", "///"])
-def test_a_doubled_slash_at_the_start_of_a_path_counts_as_one(api: Api, serving: Served, start: str) -> None:
-    api.completion(id="one")
-
-    assert bare(serving, api, f"GET {start}api/v1/completions/one HTTP/1.1".encode()) == 200
-    assert bare(serving, api, f"GET {start}healthz HTTP/1.1".encode()) == 200
+            problem(api.get(url), 404, "not_found")
 
 
-@pytest.mark.parametrize("start", ["//", "/%2F", "/%61pi/../", "/./"])
-def test_no_spelling_of_a_path_gets_around_the_token(serving: Served, start: str) -> None:
-    answer = httpx.get(f"{serving.url}{start}api/v1/completions")
+def test_a_doubled_slash_at_the_start_of_a_path_counts_as_one(
+    api: Api, serving: Served, subtests: pytest.Subtests
+) -> None:
+    for start in ["/", "//", "///"]:
+        with subtests.test(start=start):
+            api.completion(id="one")
 
-    assert answer.status_code in {401, 404}
+            assert bare(serving, api, f"GET {start}api/v1/completions/one HTTP/1.1".encode()) == 200
+            assert bare(serving, api, f"GET {start}healthz HTTP/1.1".encode()) == 200
+
+
+def test_no_spelling_of_a_path_gets_around_the_token(serving: Served, subtests: pytest.Subtests) -> None:
+    for start in ["//", "/%2F", "/%61pi/../", "/./"]:
+        with subtests.test(start=start):
+            answer = httpx.get(f"{serving.url}{start}api/v1/completions")
+
+            assert answer.status_code in {401, 404}
 
 
 def test_a_percent_encoded_path_is_the_same_path(serving: Served, api: Api) -> None:
@@ -158,35 +161,34 @@ def test_an_id_that_is_no_utf_8_is_not_taken_for_another(serving: Served, api: A
     assert bare(serving, api, b"GET /api/v1/completions/a%ff HTTP/1.1") == 404
 
 
-@pytest.mark.parametrize("id", ["ü", "a b", "🍋", "100%", "a+b", "'", '"', "~", ":", "None", "\u2028", "a=b&c", " "])
-def test_an_id_with_odd_characters_is_read_back_by_its_path(api: Api, id: str) -> None:
-    api.completion(id=id)
+def test_an_id_with_odd_characters_is_read_back_by_its_path(api: Api, subtests: pytest.Subtests) -> None:
+    for completion_id in ["ü", "a b", "🍋", "100%", "a+b", "'", '"', "~", ":", "None", "\u2028", "a=b&c", " "]:
+        with subtests.test(id=completion_id):
+            api.completion(id=completion_id)
 
-    answer = api.get("/completions/" + quote(id, safe=""))
+            answer = api.get("/completions/" + quote(completion_id, safe=""))
 
-    assert answer.json()["id"] == id
-
-
-@pytest.mark.parametrize("id", ["%0A", "a%09", "a,b", "a%5Cb", "a%3Fb", "a%23b", "%7F", "x" * 256, "%C3%BC" * 128])
-def test_an_id_in_a_path_that_can_be_none_makes_nothing(api: Api, id: str) -> None:
-    answer = api.post(f"/completions/{id}", json={})
-
-    assert paths(answer) == ["/id"]
-    assert api.get("/completions").json() == {"completions": []}
+            assert answer.json()["id"] == completion_id
 
 
-@pytest.mark.parametrize("character", ["%00", "%0A", "%09", "%1F", "%7F", "%C2%85"])
-@pytest.mark.parametrize("around", ["{}", "one{}", "{}one", "o{}ne"])
-def test_a_control_character_in_an_id_in_a_path_is_refused_by_every_method(
-    serving: Served, api: Api, character: str, around: str
-) -> None:
+def test_an_id_in_a_path_that_can_be_none_makes_nothing(api: Api, subtests: pytest.Subtests) -> None:
+    for completion_id in ["%0A", "a%09", "a,b", "a%5Cb", "a%3Fb", "a%23b", "%7F", "x" * 256, "%C3%BC" * 128]:
+        with subtests.test(id=completion_id):
+            answer = api.post(f"/completions/{completion_id}", json={})
+
+            assert paths(answer) == ["/id"]
+            assert api.get("/completions").json() == {"completions": []}
+
+
+def test_a_control_character_in_an_id_in_a_path_is_refused_by_every_method(serving: Served, api: Api) -> None:
     wrong: list[str] = []
 
     for method, path in operations(serving):
-        if "{sessionId}" not in path:
-            answer = api.request(method, serving.url + re.sub(r"\{[^}]*\}", around.format(character), path), json={})
-            if answer.status_code != 422 or paths(answer) != ["/id"]:
-                wrong.append(f"{method} {path}: {answer.status_code}")
+        for completion_id in ["%00", "one%0A", "%09one", "o%1Fne", "one%7F", "%C2%85", "o%00ne", "%0A"]:
+            if "{sessionId}" not in path:
+                answer = api.request(method, serving.url + re.sub(r"\{[^}]*\}", completion_id, path), json={})
+                if answer.status_code != 422 or paths(answer) != ["/id"]:
+                    wrong.append(f"{method} {path} {completion_id}: {answer.status_code}")
 
     assert wrong == []
 
@@ -196,10 +198,11 @@ def test_the_character_nul_in_the_id_of_a_session_is_refused(api: Api) -> None:
         assert paths(api.get(f"/sessions/{session_id}")) == ["/id"]
 
 
-@pytest.mark.parametrize("completion_id", ["a,b", "a%5Cb", "a%3Fb", "a%23b", "x" * 256])
-def test_an_id_that_nothing_can_have_is_not_found(api: Api, completion_id: str) -> None:
-    problem(api.get(f"/completions/{completion_id}"), 404, "not_found")
-    problem(api.delete(f"/completions/{completion_id}"), 404, "not_found")
+def test_an_id_that_nothing_can_have_is_not_found(api: Api, subtests: pytest.Subtests) -> None:
+    for completion_id in ["a,b", "a%5Cb", "a%3Fb", "a%23b", "x" * 256]:
+        with subtests.test(completion_id=completion_id):
+            problem(api.get(f"/completions/{completion_id}"), 404, "not_found")
+            problem(api.delete(f"/completions/{completion_id}"), 404, "not_found")
 
 
 def test_a_session_is_not_taken_for_one_whose_name_ends_in_a_line_break(api: Api) -> None:
@@ -220,40 +223,43 @@ def test_a_session_with_an_odd_name_is_read_back_by_its_path(api: Api, id: str) 
 # Queries
 
 
-@pytest.mark.parametrize("path", [*LISTS, "/sessions/one"])
-def test_a_limit_that_is_none_is_refused(api: Api, path: str) -> None:
-    api.completion(session_id="one")
+def test_a_limit_that_is_none_is_refused(api: Api, subtests: pytest.Subtests) -> None:
+    for path in [*LISTS, "/sessions/one"]:
+        with subtests.test(path=path):
+            api.completion(session_id="one")
 
-    for limit in [
-        "abc",
-        "0",
-        "-1",
-        "1.5",
-        "1e3",
-        "0x10",
-        "\u0661",
-        "-0",
-        f"-{ENORMOUS}",
-        f"-{UNHEARD_OF}",
-        "1 000",
-        "1,2",
-        "true",
-    ]:
-        assert paths(api.get(path, params={"limit": limit})) == ["/query/limit"], limit
-
-
-@pytest.mark.parametrize("path", [*LISTS, "/sessions/one"])
-def test_a_limit_beyond_the_highest_or_none_at_all_is_taken(api: Api, path: str) -> None:
-    api.completion(session_id="one")
-
-    for limit in [str(ENORMOUS), UNHEARD_OF, "1001", "0050", "", " ", "None"]:
-        assert api.get(path, params={"limit": limit}).status_code == 200, limit
+            for limit in [
+                "abc",
+                "0",
+                "-1",
+                "1.5",
+                "1e3",
+                "0x10",
+                "\u0661",
+                "-0",
+                f"-{ENORMOUS}",
+                f"-{UNHEARD_OF}",
+                "1 000",
+                "1,2",
+                "true",
+            ]:
+                assert paths(api.get(path, params={"limit": limit})) == ["/query/limit"], limit
 
 
-@pytest.mark.parametrize("path", OFFSETS)
-def test_an_offset_that_is_none_is_refused(api: Api, path: str) -> None:
-    for offset in ["-1", "abc", "1.5", f"-{ENORMOUS}", f"-{UNHEARD_OF}"]:
-        assert paths(api.get(path, params={"offset": offset})) == ["/query/offset"], offset
+def test_a_limit_beyond_the_highest_or_none_at_all_is_taken(api: Api, subtests: pytest.Subtests) -> None:
+    for path in [*LISTS, "/sessions/one"]:
+        with subtests.test(path=path):
+            api.completion(session_id="one")
+
+            for limit in [str(ENORMOUS), UNHEARD_OF, "1001", "0050", "", " ", "None"]:
+                assert api.get(path, params={"limit": limit}).status_code == 200, limit
+
+
+def test_an_offset_that_is_none_is_refused(api: Api, subtests: pytest.Subtests) -> None:
+    for path in OFFSETS:
+        with subtests.test(path=path):
+            for offset in ["-1", "abc", "1.5", f"-{ENORMOUS}", f"-{UNHEARD_OF}"]:
+                assert paths(api.get(path, params={"offset": offset})) == ["/query/offset"], offset
 
 
 @pytest.mark.parametrize("path", OFFSETS)
@@ -269,50 +275,51 @@ def test_an_offset_past_the_end_is_an_empty_page(api: Api, path: str) -> None:
         assert answer.json() in ([], {"feedback": []}, {"completions": []}), offset
 
 
-@pytest.mark.parametrize("path", ["/completions", "/feedback"])
-@pytest.mark.parametrize("name", ["created_from", "created_to"])
-def test_a_date_that_is_none_is_refused(api: Api, path: str, name: str) -> None:
-    for moment in [
-        "yesterday",
-        "2026-02-30",
-        "2026-13-01",
-        "10000-01-01",
-        "-0001-01-01",
-        "0000-01-01",
-        "2026-01-31T25:00",
-        "2026-01-31T08:00:00+25:00",
-        "1706688000",
-        "1e400",
-        "2026-01-31\0",
-        "9" * 5000,
-    ]:
-        assert paths(api.get(path, params={name: moment})) == [f"/query/{name}"], moment
+def test_a_date_that_is_none_is_refused(api: Api, subtests: pytest.Subtests) -> None:
+    for name in ["created_from", "created_to"]:
+        for path in ["/completions", "/feedback"]:
+            with subtests.test(name=name, path=path):
+                for moment in [
+                    "yesterday",
+                    "2026-02-30",
+                    "2026-13-01",
+                    "10000-01-01",
+                    "-0001-01-01",
+                    "0000-01-01",
+                    "2026-01-31T25:00",
+                    "2026-01-31T08:00:00+25:00",
+                    "1706688000",
+                    "1e400",
+                    "2026-01-31\0",
+                    "9" * 5000,
+                ]:
+                    assert paths(api.get(path, params={name: moment})) == [f"/query/{name}"], moment
 
 
-@pytest.mark.parametrize("path", ["/completions", "/feedback"])
-def test_a_date_is_taken_to_the_edges_of_the_calendar(api: Api, path: str) -> None:
-    for moment in [
-        "0001-01-01",
-        "0001-01-01T00:00:00+23:59",
-        "9999-12-31T23:59:59.999999-23:59",
-        "2026-01-31",
-        "2026-01-31T08:00",
-        "2026-01-31T08:00:00Z",
-        "2026-01-31T08:00:00.123456+00:00",
-        "2026-01-31T08:00:00 00:00",
-        "2026-01-31 08:00:00+01:00",
-        "",
-        " ",
-        "None",
-    ]:
-        answer = api.get(path, params={"created_from": moment, "created_to": moment})
+def test_a_date_is_taken_to_the_edges_of_the_calendar(api: Api, subtests: pytest.Subtests) -> None:
+    for path in ["/completions", "/feedback"]:
+        with subtests.test(path=path):
+            for moment in [
+                "0001-01-01",
+                "0001-01-01T00:00:00+23:59",
+                "9999-12-31T23:59:59.999999-23:59",
+                "2026-01-31",
+                "2026-01-31T08:00",
+                "2026-01-31T08:00:00Z",
+                "2026-01-31T08:00:00.123456+00:00",
+                "2026-01-31T08:00:00 00:00",
+                "2026-01-31 08:00:00+01:00",
+                "",
+                " ",
+                "None",
+            ]:
+                answer = api.get(path, params={"created_from": moment, "created_to": moment})
 
-        assert answer.status_code == 200, answer.text
+                assert answer.status_code == 200, answer.text
 
 
-@pytest.mark.parametrize(
-    ("path", "name", "content"),
-    [
+def test_what_is_no_value_of_a_parameter_is_refused(api: Api, subtests: pytest.Subtests) -> None:
+    for path, name, content in [
         ("/feedback", "total", "maybe"),
         ("/feedback_task", "total", "2"),
         ("/feedback_task", "archived", "null"),
@@ -327,19 +334,19 @@ def test_a_date_is_taken_to_the_edges_of_the_calendar(api: Api, path: str) -> No
         ("/completions", "model", "gpt\0"),
         ("/completions/ungraded", "task_id", "a\0b"),
         ("/feedback", "completion_id", "\0"),
-    ],
-)
-def test_what_is_no_value_of_a_parameter_is_refused(api: Api, path: str, name: str, content: str) -> None:
-    assert paths(api.get(path, params={name: content})) == [f"/query/{name}"]
+    ]:
+        with subtests.test(path=path, name=name, content=content):
+            assert paths(api.get(path, params={name: content})) == [f"/query/{name}"]
 
 
 def test_a_tag_that_no_tag_can_be_is_refused_by_the_name_of_the_parameter(api: Api) -> None:
     assert paths(api.get("/completions?tag=a&tag=%00")) == ["/query/tag"]
 
 
-@pytest.mark.parametrize(
-    ("path", "name", "unreadable", "readable"),
-    [
+def test_an_unreadable_value_of_a_repeated_parameter_is_refused_wherever_it_stands(
+    api: Api, serving: Served, subtests: pytest.Subtests
+) -> None:
+    for path, name, unreadable, readable in [
         ("/completions", "limit", "abc", "1"),
         ("/completions", "created_to", "yesterday", "2026-01-31"),
         ("/completions", "status", "done", "finished"),
@@ -355,21 +362,18 @@ def test_a_tag_that_no_tag_can_be_is_refused_by_the_name_of_the_parameter(api: A
         ("/api/completions", "limit", "abc", "1"),
         ("/api/completions", "createdFilter", "{", "{}"),
         ("/api/metrics/modelStats", "endDate", "2026-02-30", "2026-02-28"),
-    ],
-)
-def test_an_unreadable_value_of_a_repeated_parameter_is_refused_wherever_it_stands(
-    api: Api, serving: Served, path: str, name: str, unreadable: str, readable: str
-) -> None:
-    url = serving.url + path if path.startswith("/api/") else path
-    separator = "&" if "?" in path else "?"
-    for values in [(unreadable, readable), (readable, unreadable), (readable, unreadable, "", readable)]:
-        query = "&".join(f"{name}={quote(value)}" for value in values)
-        answer = api.get(url + separator + query)
+    ]:
+        with subtests.test(path=path, name=name, unreadable=unreadable, readable=readable):
+            url = serving.url + path if path.startswith("/api/") else path
+            separator = "&" if "?" in path else "?"
+            for values in [(unreadable, readable), (readable, unreadable), (readable, unreadable, "", readable)]:
+                query = "&".join(f"{name}={quote(value)}" for value in values)
+                answer = api.get(url + separator + query)
 
-        assert paths(answer) == [f"/query/{name}"], query
+                assert paths(answer) == [f"/query/{name}"], query
 
-    query = "&".join(f"{name}={quote(value)}" for value in (readable, readable, "", "None"))
-    assert api.get(url + separator + query).status_code == 200
+            query = "&".join(f"{name}={quote(value)}" for value in (readable, readable, "", "None"))
+            assert api.get(url + separator + query).status_code == 200
 
 
 def test_of_a_repeated_parameter_the_last_readable_value_counts(api: Api) -> None:
@@ -433,9 +437,8 @@ def test_the_organization_is_a_known_parameter_everywhere(api: Api, path: str) -
     problem(api.get(path, params={"organization_id": "another", "task_id": "one"}), 403, "wrong_organization")
 
 
-@pytest.mark.parametrize(
-    ("path", "name", "hint"),
-    [
+def test_an_unknown_parameter_is_answered_with_the_nearest_known_one(api: Api, subtests: pytest.Subtests) -> None:
+    for path, name, hint in [
         ("/completions", "tags", "did you mean `tag`?"),
         ("/completions", "Limit", "did you mean `limit`?"),
         ("/completions", "createdFrom", "did you mean `created_from`?"),
@@ -445,20 +448,20 @@ def test_the_organization_is_a_known_parameter_everywhere(api: Api, path: str) -
         ("/test_runs", "page", "there are `offset`, `limit`, `total` and `organization_id`."),
         ("/export", "limit", "the only one is `organization_id`."),
         ("/completions/one", "include", "the only one is `organization_id`."),
-    ],
-)
-def test_an_unknown_parameter_is_answered_with_the_nearest_known_one(api: Api, path: str, name: str, hint: str) -> None:
-    answer = api.get(path, params={name: "1"})
+    ]:
+        with subtests.test(path=path, name=name, hint=hint):
+            answer = api.get(path, params={name: "1"})
 
-    assert paths(answer) == [f"/query/{name}"]
-    assert answer.json()["errors"][0]["message"] == f"There is no query parameter `{name}`; {hint}"
+            assert paths(answer) == [f"/query/{name}"]
+            assert answer.json()["errors"][0]["message"] == f"There is no query parameter `{name}`; {hint}"
 
 
-@pytest.mark.parametrize("query", ["tags=", "tags", "tags=None", "=", "%00=1", "%ff=%ff", "lim%20it=1", "limit[]=1"])
-def test_an_unknown_parameter_is_refused_whatever_its_name_and_its_value(api: Api, query: str) -> None:
-    answer = api.get(f"/completions?{query}")
+def test_an_unknown_parameter_is_refused_whatever_its_name_and_its_value(api: Api, subtests: pytest.Subtests) -> None:
+    for query in ["tags=", "tags", "tags=None", "=", "%00=1", "%ff=%ff", "lim%20it=1", "limit[]=1"]:
+        with subtests.test(query=query):
+            answer = api.get(f"/completions?{query}")
 
-    assert len(paths(answer)) == 1
+            assert len(paths(answer)) == 1
 
 
 def test_many_and_long_unknown_parameters_make_a_short_answer(api: Api) -> None:

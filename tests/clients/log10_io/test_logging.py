@@ -69,31 +69,35 @@ def test_every_call_makes_one_completion(ran: dict[str, Any]) -> None:
     assert len(ran["listed"]) == len(ran["logged"])
 
 
-@pytest.mark.parametrize("name", FINISHED)
-def test_a_call_that_succeeds_is_finished_with_what_was_said(ran: dict[str, Any], name: str) -> None:
-    completion = ran["logged"][name]
+def test_a_call_that_succeeds_is_finished_with_what_was_said(ran: dict[str, Any], subtests: pytest.Subtests) -> None:
+    for name in FINISHED:
+        with subtests.test(name=name):
+            completion = ran["logged"][name]
 
-    assert completion["status"] == "finished"
-    assert completion["duration"] >= 0
-    assert completion["kind"] == ("prompt" if name == "openai text" else "chat")
-    choice = completion["response"]["choices"][0]
-    word = name.split()[-1]
-    if word == "tools":
-        assert choice["message"]["tool_calls"][0]["function"]["name"] == "weather"
-    elif word == "text":
-        assert choice["text"] == "You said: text"
-    else:
-        assert choice["message"]["content"] == f"You said: {'plain' if word == 'decorated' else word}"
+            assert completion["status"] == "finished"
+            assert completion["duration"] >= 0
+            assert completion["kind"] == ("prompt" if name == "openai text" else "chat")
+            choice = completion["response"]["choices"][0]
+            word = name.split()[-1]
+            if word == "tools":
+                assert choice["message"]["tool_calls"][0]["function"]["name"] == "weather"
+            elif word == "text":
+                assert choice["text"] == "You said: text"
+            else:
+                assert choice["message"]["content"] == f"You said: {'plain' if word == 'decorated' else word}"
 
 
-@pytest.mark.parametrize("name", [*FINISHED, "openai failing", "async openai failing"])
-def test_nested_tags_come_in_their_order_and_the_session_is_the_programs(ran: dict[str, Any], name: str) -> None:
-    completion = ran["logged"][name]
+def test_nested_tags_come_in_their_order_and_the_session_is_the_programs(
+    ran: dict[str, Any], subtests: pytest.Subtests
+) -> None:
+    for name in [*FINISHED, "openai failing", "async openai failing"]:
+        with subtests.test(name=name):
+            completion = ran["logged"][name]
 
-    inside = ["decorated"] if name == "openai decorated" else []
-    assert completion["tags"] == [name, f"{name} inside", *inside]
-    assert completion["session_id"] == ran["seen"][name]["session_id"]
-    assert [one["id"] for one in ran["sessions"][name]["completions"]] == [completion["id"]]
+            inside = ["decorated"] if name == "openai decorated" else []
+            assert completion["tags"] == [name, f"{name} inside", *inside]
+            assert completion["session_id"] == ran["seen"][name]["session_id"]
+            assert [one["id"] for one in ran["sessions"][name]["completions"]] == [completion["id"]]
 
 
 def test_a_call_that_fails_is_failed_with_its_reason(ran: dict[str, Any]) -> None:
@@ -111,13 +115,16 @@ def test_an_async_call_that_fails_is_never_closed_by_its_client_and_stays_starte
     assert "response" not in completion
 
 
-@pytest.mark.parametrize("name", [name for name in FINISHED if name.startswith("openai")])
-def test_the_url_of_the_last_completion_names_the_organization_and_the_id(ran: dict[str, Any], name: str) -> None:
-    saw = ran["seen"][name]
+def test_the_url_of_the_last_completion_names_the_organization_and_the_id(
+    ran: dict[str, Any], subtests: pytest.Subtests
+) -> None:
+    for name in [name for name in FINISHED if name.startswith("openai")]:
+        with subtests.test(name=name):
+            saw = ran["seen"][name]
 
-    assert saw["last_completion"]["organizationSlug"] == "ours"
-    assert uuid.UUID(saw["last_completion"]["completionID"]).version == 4
-    assert saw["url"].endswith(f"/app/ours/completions/{ran['logged'][name]['id']}")
+            assert saw["last_completion"]["organizationSlug"] == "ours"
+            assert uuid.UUID(saw["last_completion"]["completionID"]).version == 4
+            assert saw["url"].endswith(f"/app/ours/completions/{ran['logged'][name]['id']}")
 
 
 def test_requests_come_back_as_the_program_sent_them(ran: dict[str, Any]) -> None:

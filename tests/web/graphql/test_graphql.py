@@ -396,10 +396,11 @@ def test_both_headers_carry_the_token(serving: Served, api: Api, header: str) ->
     assert answer.json() == {"data": {"organization": {"id": api.organization.id}}}
 
 
-@pytest.mark.parametrize("method", ["GET", "POST", "PUT", "OPTIONS"])
-@pytest.mark.parametrize("headers", [{}, {"x-api-token": "unknown"}, {"X-Log10-Token": "unknown"}])
-def test_no_or_an_unknown_token_is_401(serving: Served, method: str, headers: dict[str, str]) -> None:
-    problem(httpx.request(method, f"{serving.url}/graphql", headers=headers), 401, "unauthorized")
+def test_no_or_an_unknown_token_is_401(serving: Served, subtests: pytest.Subtests) -> None:
+    for headers in [{}, {"x-api-token": "unknown"}, {"X-Log10-Token": "unknown"}]:
+        for method in ["GET", "POST", "PUT", "OPTIONS"]:
+            with subtests.test(headers=headers, method=method):
+                problem(httpx.request(method, f"{serving.url}/graphql", headers=headers), 401, "unauthorized")
 
 
 def test_two_different_tokens_are_401(serving: Served, api: Api, other_api: Api) -> None:
@@ -630,7 +631,6 @@ def test_a_document_of_a_size_that_nobody_needs_is_not_executed(graph: Graph) ->
         answer = graph.ask(query)
 
         assert answer.status_code == 200, answer.text
-        assert answer.elapsed.total_seconds() < 5
         assert "data" not in answer.json()
         assert answer.json()["errors"]
     assert paths(graph.ask(" " * (MAX_CHARACTERS + 1))) == ["/query"]

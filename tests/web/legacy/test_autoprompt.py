@@ -14,23 +14,28 @@ def path(api: Api, name: str) -> httpx.URL:
     return api.base_url.join(f"/api/experimental/autoprompt/{name}")
 
 
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize(
-    "sent", [{}, {"json": {"prompt": "p"}}, {"content": b"x", "headers": {"Content-Type": "text/plain"}}]
-)
-def test_it_says_that_it_is_not_here(api: Api, name: str, sent: dict[str, Any]) -> None:
-    body = problem(api.post(path(api, name), **sent), 501, "not_implemented")
+def test_it_says_that_it_is_not_here(api: Api, subtests: pytest.Subtests) -> None:
+    bodies: list[dict[str, Any]] = [
+        {},
+        {"json": {"prompt": "p"}},
+        {"content": b"x", "headers": {"Content-Type": "text/plain"}},
+    ]
+    for sent in bodies:
+        for name in NAMES:
+            with subtests.test(sent=sent, name=name):
+                body = problem(api.post(path(api, name), **sent), 501, "not_implemented")
 
-    assert "LLM" in body["detail"]
+                assert "LLM" in body["detail"]
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_who_calls_is_asked_first(api: Api, other_api: Api, name: str) -> None:
-    other = other_api.organization.id
+def test_who_calls_is_asked_first(api: Api, other_api: Api, subtests: pytest.Subtests) -> None:
+    for name in NAMES:
+        with subtests.test(name=name):
+            other = other_api.organization.id
 
-    problem(httpx.post(path(api, name)), 401, "unauthorized")
-    problem(api.post(path(api, name), params={"organization_id": other}), 403, "wrong_organization")
-    problem(api.post(path(api, name), json={"organization_id": other}), 403, "wrong_organization")
+            problem(httpx.post(path(api, name)), 401, "unauthorized")
+            problem(api.post(path(api, name), params={"organization_id": other}), 403, "wrong_organization")
+            problem(api.post(path(api, name), json={"organization_id": other}), 403, "wrong_organization")
 
 
 def test_other_paths_and_methods_are_as_everywhere(api: Api) -> None:

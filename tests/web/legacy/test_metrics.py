@@ -65,9 +65,8 @@ def test_a_line_is_as_log10_documents_it(api: Api, at_midnight: None) -> None:
 BEFORE, ON, AFTER = (f"2024-04-{day}T00:00:00.000Z" for day in (24, 25, 26))
 
 
-@pytest.mark.parametrize(
-    ("query", "expected"),
-    [
+def test_both_days_are_whole_and_included(api: Api, at_midnight: None, subtests: pytest.Subtests) -> None:
+    for query, expected in [
         ({}, [(AFTER, 1), (ON, 2), (BEFORE, 1)]),
         ({"startDate": "2024-04-25"}, [(AFTER, 1), (ON, 2)]),
         ({"endDate": "2024-04-25"}, [(ON, 2), (BEFORE, 1)]),
@@ -75,12 +74,9 @@ BEFORE, ON, AFTER = (f"2024-04-{day}T00:00:00.000Z" for day in (24, 25, 26))
         ({"startDate": "2024-04-26", "endDate": "2024-04-25"}, []),
         ({"startDate": "0001-01-01", "endDate": "9999-12-31"}, [(AFTER, 1), (ON, 2), (BEFORE, 1)]),
         ({"startDate": "", "endDate": "None"}, [(AFTER, 1), (ON, 2), (BEFORE, 1)]),
-    ],
-)
-def test_both_days_are_whole_and_included(
-    api: Api, at_midnight: None, query: dict[str, str], expected: list[tuple[str, int]]
-) -> None:
-    assert days(api, **query) == expected
+    ]:
+        with subtests.test(query=query, expected=expected):
+            assert days(api, **query) == expected
 
 
 def test_calls_without_counts_are_counted_and_add_nothing(api: Api) -> None:
@@ -134,15 +130,22 @@ def test_all_tags_must_be_there(api: Api, tags: str | list[str], expected: int) 
     assert sum(line["completions_count"] for line in stats(api, tags=tags)) == expected
 
 
-@pytest.mark.parametrize("name", ["startDate", "endDate"])
-@pytest.mark.parametrize(
-    "said",
-    ["2024-02-30", "2024-4-25", "20240425", "2024-W17-4", "25.04.2024", "yesterday", "1", "2024-04-25T00:00:00Z"],
-)
-def test_a_wrong_date_is_refused(api: Api, name: str, said: str) -> None:
-    assert paths(api.get(api.base_url.join("/api/metrics/modelStats"), params={name: said}), code="invalid") == [
-        f"/query/{name}"
-    ]
+def test_a_wrong_date_is_refused(api: Api, subtests: pytest.Subtests) -> None:
+    for date in [
+        "2024-02-30",
+        "2024-4-25",
+        "20240425",
+        "2024-W17-4",
+        "25.04.2024",
+        "yesterday",
+        "1",
+        "2024-04-25T00:00:00Z",
+    ]:
+        for name in ["startDate", "endDate"]:
+            with subtests.test(date=date, name=name):
+                assert paths(
+                    api.get(api.base_url.join("/api/metrics/modelStats"), params={name: date}), code="invalid"
+                ) == [f"/query/{name}"]
 
 
 def test_the_calls_of_another_organization_do_not_count(api: Api, other_api: Api) -> None:

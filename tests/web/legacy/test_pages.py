@@ -32,22 +32,26 @@ def ids(answer: dict[str, Any]) -> list[str]:
     return [one["id"] for one in answer["data"]]
 
 
-@pytest.mark.parametrize("named", ["", " ", "None", "ID", "SLUG"])
-@pytest.mark.parametrize("path", ["/feedback", "/feedback_task"])
 def test_naming_an_organization_in_the_query_gives_the_envelope(
-    api: Api, given: list[Any], path: str, named: str
+    api: Api, given: list[Any], subtests: pytest.Subtests
 ) -> None:
-    named = named.replace("ID", api.organization.id).replace("SLUG", api.organization.slug)
+    for path in ["/feedback", "/feedback_task"]:
+        for named in ["", " ", "None", "ID", "SLUG"]:
+            with subtests.test(path=path, named=named):
+                named = named.replace("ID", api.organization.id).replace("SLUG", api.organization.slug)
 
-    answer = page(api, path, organization_id=named)
+                answer = page(api, path, organization_id=named)
 
-    assert list(answer) == ["data", "total", "offset", "limit"]
+                assert list(answer) == ["data", "total", "offset", "limit"]
 
 
-@pytest.mark.parametrize("query", ["", "?offset=0&limit=50", "?Organization_id=x", "?task_id=&organization="])
-def test_any_other_call_gets_the_documents_shape(api: Api, given: list[dict[str, Any]], query: str) -> None:
-    assert api.get("/feedback" + query).json() == {"feedback": given}
-    assert [task["id"] for task in api.get("/feedback_task" + query).json()] == ["odd", "even"]
+def test_any_other_call_gets_the_documents_shape(
+    api: Api, given: list[dict[str, Any]], subtests: pytest.Subtests
+) -> None:
+    for query in ["", "?offset=0&limit=50", "?Organization_id=x", "?task_id=&organization="]:
+        with subtests.test(query=query):
+            assert api.get("/feedback" + query).json() == {"feedback": given}
+            assert [task["id"] for task in api.get("/feedback_task" + query).json()] == ["odd", "even"]
 
 
 def test_feedback_in_the_envelope_also_names_its_task(api: Api, given: list[dict[str, Any]]) -> None:
@@ -62,9 +66,10 @@ def test_a_task_that_was_renamed_has_its_new_name(api: Api, given: list[Any]) ->
     assert {one["task_name"] for one in page(api, "/feedback", task_id="odd")["data"]} == {"new"}
 
 
-@pytest.mark.parametrize(
-    ("query", "found", "total", "offset", "limit"),
-    [
+def test_the_total_of_feedback_is_what_remains_from_the_offset_on(
+    api: Api, given: list[Any], subtests: pytest.Subtests
+) -> None:
+    cases: list[tuple[dict[str, Any], list[str], int, int, int]] = [
         ({}, ["4", "3", "2", "1", "0"], 5, 0, 50),
         ({"offset": 0, "limit": 2}, ["4", "3"], 5, 0, 2),
         ({"offset": 2, "limit": 2}, ["2", "1"], 3, 2, 2),
@@ -77,27 +82,29 @@ def test_a_task_that_was_renamed_has_its_new_name(api: Api, given: list[Any]) ->
         ({"task_id": "even", "offset": 1, "limit": 1}, ["2"], 2, 1, 1),
         ({"task_id": "nobody"}, [], 0, 0, 50),
         ({"completion_id": "c1"}, ["3", "1"], 2, 0, 50),
-    ],
-)
-def test_the_total_of_feedback_is_what_remains_from_the_offset_on(
-    api: Api, given: list[Any], query: dict[str, Any], found: list[str], total: int, offset: int, limit: int
-) -> None:
-    answer = page(api, "/feedback", **query)
+    ]
 
-    assert ids(answer) == found
-    assert (answer["total"], answer["offset"], answer["limit"]) == (total, offset, limit)
+    for query, listed, total, offset, limit in cases:
+        with subtests.test(query=query, listed=listed, total=total, offset=offset, limit=limit):
+            answer = page(api, "/feedback", **query)
+
+            assert ids(answer) == listed
+            assert (answer["total"], answer["offset"], answer["limit"]) == (total, offset, limit)
 
 
-@pytest.mark.parametrize(
-    ("query", "found", "total"),
-    [({}, ["odd", "even"], 2), ({"limit": 1}, ["odd"], 2), ({"offset": 1}, ["even"], 1), ({"offset": 3}, [], 0)],
-)
 def test_the_total_of_tasks_is_what_remains_from_the_offset_on(
-    api: Api, given: list[Any], query: dict[str, Any], found: list[str], total: int
+    api: Api, given: list[Any], subtests: pytest.Subtests
 ) -> None:
-    answer = page(api, "/feedback_task", **query)
+    for query, listed, total in [
+        ({}, ["odd", "even"], 2),
+        ({"limit": 1}, ["odd"], 2),
+        ({"offset": 1}, ["even"], 1),
+        ({"offset": 3}, [], 0),
+    ]:
+        with subtests.test(query=query, listed=listed, total=total):
+            answer = page(api, "/feedback_task", **query)
 
-    assert (ids(answer), answer["total"]) == (found, total)
+            assert (ids(answer), answer["total"]) == (listed, total)
 
 
 def test_paging_as_the_client_does_gives_each_feedback_once(api: Api, given: list[Any]) -> None:
@@ -111,12 +118,13 @@ def test_paging_as_the_client_does_gives_each_feedback_once(api: Api, given: lis
     assert found == ["3", "2", "1", "0"]
 
 
-@pytest.mark.parametrize("query", [{"limit": "0"}, {"limit": "x"}, {"offset": "-1"}])
-@pytest.mark.parametrize("path", ["/feedback", "/feedback_task"])
-def test_a_query_that_cannot_be_read_is_refused(api: Api, path: str, query: dict[str, str]) -> None:
-    answer = api.get(path, params={"organization_id": "", **query})
+def test_a_query_that_cannot_be_read_is_refused(api: Api, subtests: pytest.Subtests) -> None:
+    for path in ["/feedback", "/feedback_task"]:
+        for query in [{"limit": "0"}, {"limit": "x"}, {"offset": "-1"}]:
+            with subtests.test(path=path, query=query):
+                answer = api.get(path, params={"organization_id": "", **query})
 
-    assert paths(answer) == ["/query/" + next(iter(query))]
+                assert paths(answer) == ["/query/" + next(iter(query))]
 
 
 @pytest.mark.parametrize("path", ["/feedback", "/feedback_task"])

@@ -101,20 +101,18 @@ def test_blank_lines_are_no_rows_and_the_last_line_needs_no_end(api: Api) -> Non
     assert answer.json()["ids"] == ["a", "b", "c"]
 
 
-@pytest.mark.parametrize(
-    "media_type",
-    [
+def test_json_lines_go_by_several_names(api: Api, subtests: pytest.Subtests) -> None:
+    for media_type in [
         LINES,
         "application/ndjson",
         "application/jsonl",
         "application/x-jsonlines",
         "Application/X-NDJSON; charset=UTF-8",
-    ],
-)
-def test_json_lines_go_by_several_names(api: Api, media_type: str) -> None:
-    answer = api.post("/completions/batch", content=b"{}\n{}", headers={"Content-Type": media_type})
+    ]:
+        with subtests.test(media_type=media_type):
+            answer = api.post("/completions/batch", content=b"{}\n{}", headers={"Content-Type": media_type})
 
-    assert answer.json()["rows"] == 2
+            assert answer.json()["rows"] == 2
 
 
 def test_payloads_come_back_exactly(api: Api) -> None:
@@ -264,27 +262,24 @@ def test_nesting_is_limited_in_each_row(api: Api, spelled: Spelled) -> None:
     assert array(api, f"[{nested(200)}]").status_code == 201
 
 
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
+def test_a_line_that_is_not_json_is_named(api: Api, database: Database, subtests: pytest.Subtests) -> None:
+    for text, detail in [
         ('{}\n{"a":1 "b"}\n{"tags":5}', "Row 1 is not JSON: Expecting ',' or '}' at line 2, column 8."),
         ('\n\n{}\n\n{"é":}', "Row 1 is not JSON: Expecting value at line 5, column 6."),
         ('{"a":NaN}', "Row 0 (line 1): Not JSON: NaN is not JSON."),
         ("{}{}", "Row 0 is not JSON: Extra data at line 1, column 3."),
         ("[\n{}\n]", "Row 0 is not JSON: Expecting value at line 1, column 2."),
-    ],
-)
-def test_a_line_that_is_not_json_is_named(api: Api, database: Database, text: str, said: str) -> None:
-    before = counted(database)
+    ]:
+        with subtests.test(text=text, detail=detail):
+            before = counted(database)
 
-    assert problem(lines(api, text), 400, "not_json")["detail"] == said
+            assert problem(lines(api, text), 400, "not_json")["detail"] == detail
 
-    assert counted(database) == before
+            assert counted(database) == before
 
 
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
+def test_an_array_that_is_not_json_says_where(api: Api, subtests: pytest.Subtests) -> None:
+    for text, detail in [
         ('[{}, {"a":1 "b"}, {"tags":5}]', "Row 1 is not JSON: Expecting ',' or '}' at byte 12."),
         ('[{"é":1}, {"é":}]', "Row 1 is not JSON: Expecting value at byte 17."),
         ("[{},]", "Row 1 is not JSON: Expecting value at byte 4."),
@@ -297,23 +292,23 @@ def test_a_line_that_is_not_json_is_named(api: Api, database: Database, text: st
             "Not JSON: Extra data at line 2, column 1. JSON Lines are sent as application/x-ndjson.",
         ),
         ("", "The body is empty: a batch without rows is the array []."),
-    ],
-)
-def test_an_array_that_is_not_json_says_where(api: Api, text: str, said: str) -> None:
-    for size in (1, len(text) or 1):
-        parts = iter([text[start : start + size].encode() for start in range(0, len(text), size)])
+    ]:
+        with subtests.test(text=text, detail=detail):
+            for size in (1, len(text) or 1):
+                parts = iter([text[start : start + size].encode() for start in range(0, len(text), size)])
 
-        answer = api.post("/completions/batch", content=parts)
+                answer = api.post("/completions/batch", content=parts)
 
-        assert problem(answer, 400, "not_json")["detail"] == said
+                assert problem(answer, 400, "not_json")["detail"] == detail
 
 
-@pytest.mark.parametrize("text", ["{}", ' {"id":"a"}', "null", "1", '"[]"'])
-def test_json_that_is_no_array_is_invalid_as_a_whole(api: Api, text: str) -> None:
-    answer = array(api, text)
+def test_json_that_is_no_array_is_invalid_as_a_whole(api: Api, subtests: pytest.Subtests) -> None:
+    for text in ["{}", ' {"id":"a"}', "null", "1", '"[]"']:
+        with subtests.test(text=text):
+            answer = array(api, text)
 
-    assert paths(answer) == [""]
-    assert "application/x-ndjson" in answer.json()["detail"]
+            assert paths(answer) == [""]
+            assert "application/x-ndjson" in answer.json()["detail"]
 
 
 def test_the_same_batch_has_the_same_answer_wherever_it_is_cut(api: Api) -> None:

@@ -3,7 +3,6 @@
 import json
 import time
 import uuid
-from itertools import permutations
 from typing import Any
 from urllib.parse import quote
 
@@ -71,14 +70,15 @@ def test_a_row_under_an_unknown_id_in_the_path_creates(api: Api) -> None:
     assert api.get("/completions/c").json() == answer.json()
 
 
-@pytest.mark.parametrize(
-    "rows", [*permutations([OPENING, CLOSING]), *permutations([OPENING, CLOSING, OPENING, CLOSING])]
-)
-def test_opening_and_closing_rows_give_the_same_in_any_order(api: Api, rows: tuple[dict[str, Any], ...]) -> None:
-    for row in rows:
-        answer = api.post("/completions/c", json=row)
+def test_opening_and_closing_rows_give_the_same_in_any_order(api: Api, subtests: pytest.Subtests) -> None:
+    """`tests/unit/test_merging.py` tries every order and repetition; here are some of them, as they are stored."""
+    both = [OPENING, CLOSING]
+    for number, rows in enumerate([both, both[::-1], both + both, both[::-1] + both, both + both[::-1]]):
+        with subtests.test(number=number):
+            for row in rows:
+                answer = api.post(f"/completions/{number}", json=row)
 
-    assert known(answer.json()) == {**OPENING, **CLOSING}
+            assert known(answer.json()) == {**OPENING, **CLOSING}
 
 
 def test_a_late_start_does_not_bring_back_tags_that_were_cleared(api: Api) -> None:
@@ -132,12 +132,13 @@ def test_a_duration_is_answered_as_the_number_it_is(api: Api) -> None:
         assert api.completion(duration=duration)["duration"] == float(duration)
 
 
-@pytest.mark.parametrize("name", ["failure_kind", "failure_reason", "session_id"])
-def test_odd_text_is_kept_exactly(api: Api, name: str) -> None:
-    for text in ("é😀", " x ", "\x01\n\x7f", "\ufeff", "\u202e", "a\\b", "'; --", "None", "%00"):
-        made = api.completion(**{name: text})
+def test_odd_text_is_kept_exactly(api: Api, subtests: pytest.Subtests) -> None:
+    for name in ["failure_kind", "failure_reason", "session_id"]:
+        with subtests.test(name=name):
+            for text in ("é😀", " x ", "\x01\n\x7f", "\ufeff", "\u202e", "a\\b", "'; --", "None", "%00"):
+                made = api.completion(**{name: text})
 
-        assert api.get(f"/completions/{made['id']}").json()[name] == text
+                assert api.get(f"/completions/{made['id']}").json()[name] == text
 
 
 WRONG: dict[str, list[Any]] = {
@@ -165,20 +166,23 @@ def assert_all_invalid(api: Api, at: str, bodies: list[str]) -> None:
     assert api.get("/completions").json()["completions"] == []
 
 
-@pytest.mark.parametrize("name", WRONG)
-def test_what_a_field_can_not_be_is_invalid_at_its_place(api: Api, name: str) -> None:
-    assert_all_invalid(api, f"/{name}", [json.dumps({"response": {}, name: wrong}) for wrong in WRONG[name]])
+def test_what_a_field_can_not_be_is_invalid_at_its_place(api: Api, subtests: pytest.Subtests) -> None:
+    for name in WRONG:
+        with subtests.test(name=name):
+            assert_all_invalid(api, f"/{name}", [json.dumps({"response": {}, name: wrong}) for wrong in WRONG[name]])
 
 
-@pytest.mark.parametrize("name", WRONG)
-def test_a_number_that_can_not_be_held_is_invalid_in_every_field(api: Api, name: str) -> None:
-    assert_all_invalid(api, f"/{name}", [f'{{"{name}":{number}}}' for number in TOO_LARGE])
+def test_a_number_that_can_not_be_held_is_invalid_in_every_field(api: Api, subtests: pytest.Subtests) -> None:
+    for name in WRONG:
+        with subtests.test(name=name):
+            assert_all_invalid(api, f"/{name}", [f'{{"{name}":{number}}}' for number in TOO_LARGE])
 
 
-@pytest.mark.parametrize("half", HALVES)
-@pytest.mark.parametrize("name", ["id", "kind", "status", "session_id", "failure_kind", "failure_reason"])
-def test_half_a_character_and_nul_are_invalid_in_every_text(api: Api, name: str, half: str) -> None:
-    assert_all_invalid(api, f"/{name}", [f'{{"{name}":{half}}}'])
+def test_half_a_character_and_nul_are_invalid_in_every_text(api: Api, subtests: pytest.Subtests) -> None:
+    for name in ["id", "kind", "status", "session_id", "failure_kind", "failure_reason"]:
+        for half in HALVES:
+            with subtests.test(name=name, half=half):
+                assert_all_invalid(api, f"/{name}", [f'{{"{name}":{half}}}'])
 
 
 def test_a_tag_that_can_not_be_one_is_invalid_at_its_place(api: Api) -> None:
@@ -239,21 +243,21 @@ def test_a_completion_is_reached_by_any_id_that_is_allowed(api: Api) -> None:
         assert api.delete(path).status_code == 204
 
 
-@pytest.mark.parametrize(
-    "path", ["a,b", "a%2Cb", "a%3Fb", "a%23b", "a%5Cb", "a%0Ab", "a%0A", "%7F", "x" * 256, "a%C2%85"]
-)
-def test_a_path_that_can_not_be_an_id_creates_nothing(api: Api, path: str) -> None:
-    answer = api.post(f"/completions/{path}", json={})
+def test_a_path_that_can_not_be_an_id_creates_nothing(api: Api, subtests: pytest.Subtests) -> None:
+    for path in ["a,b", "a%2Cb", "a%3Fb", "a%23b", "a%5Cb", "a%0Ab", "a%0A", "%7F", "x" * 256, "a%C2%85"]:
+        with subtests.test(path=path):
+            answer = api.post(f"/completions/{path}", json={})
 
-    assert answer.status_code in {404, 422}, answer.text
-    problem(answer, answer.status_code)
-    assert api.get("/completions").json()["completions"] == []
+            assert answer.status_code in {404, 422}, answer.text
+            problem(answer, answer.status_code)
+            assert api.get("/completions").json()["completions"] == []
 
 
-@pytest.mark.parametrize("path", ["c", "%FF", "%ED%A0%80", "a%2Fb", "a/b", "x" * 5000, "%F0%9F%98%80"])
-def test_what_is_not_there_is_not_found(api: Api, path: str) -> None:
-    problem(api.get(f"/completions/{path}"), 404)
-    problem(api.delete(f"/completions/{path}"), 404)
+def test_what_is_not_there_is_not_found(api: Api, subtests: pytest.Subtests) -> None:
+    for path in ["c", "%FF", "%ED%A0%80", "a%2Fb", "a/b", "x" * 5000, "%F0%9F%98%80"]:
+        with subtests.test(path=path):
+            problem(api.get(f"/completions/{path}"), 404)
+            problem(api.delete(f"/completions/{path}"), 404)
 
 
 def test_a_deleted_completion_is_gone_at_once_everywhere(api: Api) -> None:

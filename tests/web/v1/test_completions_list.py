@@ -68,9 +68,14 @@ def test_the_list_shows_what_a_single_one_shows(api: Api) -> None:
     assert api.get("/completions").json()["completions"] == [made]
 
 
-@pytest.mark.parametrize(
-    ("query", "expected"),
-    [
+def test_every_filter_narrows_and_all_must_hold(api: Api, subtests: pytest.Subtests) -> None:
+    api.completion(id="a", status="started", session_id="s", tags=["x", "y"])
+    api.completion(id="b", kind="prompt")
+    api.completion(id="c", response={"model": "m1"}, tags=["x"])
+    api.completion(id="d", status="finished", session_id="s", tags=["y"])
+    api.completion(id="e", status="failed", request={"model": "m1"}, tags=["y", "x", "z"])
+
+    cases: list[tuple[dict[str, Any], str]] = [
         ({"status": "finished"}, "dc"),
         ({"status": "started"}, "ba"),
         ({"status": "failed"}, "e"),
@@ -92,19 +97,13 @@ def test_the_list_shows_what_a_single_one_shows(api: Api) -> None:
         ({"tag": "x", "model": "m1", "status": "failed"}, "e"),
         ({"session_id": "'; --"}, ""),
         ({"model": "%"}, ""),
-    ],
-)  # fmt: skip
-def test_every_filter_narrows_and_all_must_hold(api: Api, query: dict[str, Any], expected: str) -> None:
-    api.completion(id="a", status="started", session_id="s", tags=["x", "y"])
-    api.completion(id="b", kind="prompt")
-    api.completion(id="c", response={"model": "m1"}, tags=["x"])
-    api.completion(id="d", status="finished", session_id="s", tags=["y"])
-    api.completion(id="e", status="failed", request={"model": "m1"}, tags=["y", "x", "z"])
+    ]
 
-    assert listed(api, **query) == list(expected)
-    assert walked(api, 1, **{name: said for name, said in query.items() if name not in {"limit", "cursor"}}) == list(
-        expected
-    )
+    for query, expected in cases:
+        with subtests.test(query=query):
+            assert listed(api, **query) == list(expected)
+            filters = {name: value for name, value in query.items() if name not in {"limit", "cursor"}}
+            assert walked(api, 1, **filters) == list(expected)
 
 
 def test_a_model_is_found_by_the_name_it_was_asked_by_after_the_answer_came(api: Api) -> None:
@@ -213,29 +212,26 @@ def test_both_ends_of_a_time_are_inclusive_to_the_microsecond(
         assert listed(api, created_from=at.isoformat(), created_to=at.isoformat(), **more) == ["b"]
 
 
-@pytest.mark.parametrize(
-    "spelled",
-    [
-        lambda at: at.isoformat(),
-        lambda at: at.replace(tzinfo=None).isoformat(),
-        lambda at: at.replace(tzinfo=None).isoformat(" "),
-        lambda at: at.isoformat().replace("+", " "),
-        lambda at: at.isoformat().replace("+00:00", "Z"),
-        lambda at: str(at),
-        lambda at: str(at).replace("+", " "),
-        lambda at: (at + timedelta(hours=2)).isoformat().replace("+00:00", "+02:00"),
-        lambda at: (at + timedelta(hours=2)).isoformat().replace("+00:00", " 02:00"),
-        lambda at: (at - timedelta(hours=5, minutes=30)).isoformat().replace("+00:00", "-05:30"),
-    ],
-)
 def test_a_time_may_be_spelled_in_every_usual_way(
-    api: Api, database: Database, organization: Organization, spelled: Any
+    api: Api, database: Database, organization: Organization, subtests: pytest.Subtests
 ) -> None:
     log(api, "abc")
+    at = began(database, organization, "b")
 
-    text = spelled(began(database, organization, "b"))
-
-    assert listed(api, created_from=text, created_to=text) == ["b"]
+    for text in [
+        at.isoformat(),
+        at.replace(tzinfo=None).isoformat(),
+        at.replace(tzinfo=None).isoformat(" "),
+        at.isoformat().replace("+", " "),
+        at.isoformat().replace("+00:00", "Z"),
+        str(at),
+        str(at).replace("+", " "),
+        (at + timedelta(hours=2)).isoformat().replace("+00:00", "+02:00"),
+        (at + timedelta(hours=2)).isoformat().replace("+00:00", " 02:00"),
+        (at - timedelta(hours=5, minutes=30)).isoformat().replace("+00:00", "-05:30"),
+    ]:
+        with subtests.test(text=text):
+            assert listed(api, created_from=text, created_to=text) == ["b"]
 
 
 @pytest.mark.parametrize("spelling", ["%Y-%m-%d", "%Y%m%d", "%G-W%V-%u", "%GW%V%u"])
@@ -263,11 +259,12 @@ def test_midnight_as_the_end_of_a_range_is_an_instant_and_no_whole_day(
     assert listed(api, created_to=f"{day + timedelta(1)}T00:00") == ["a"]
 
 
-@pytest.mark.parametrize("moment", ["0001-01-01", "0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59.999999-23:59"])
-def test_the_ends_of_time_are_times(api: Api, moment: str) -> None:
+def test_the_ends_of_time_are_times(api: Api, subtests: pytest.Subtests) -> None:
     log(api, "a")
 
-    assert listed(api, created_from=moment) == (["a"] if moment.startswith("0001") else [])
+    for moment in ["0001-01-01", "0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59.999999-23:59"]:
+        with subtests.test(moment=moment):
+            assert listed(api, created_from=moment) == (["a"] if moment.startswith("0001") else [])
 
 
 NO_MOMENTS = ["x", "2026", "2026-02-30", "2026-01-01T25:00", "yesterday", "1", "0", "-1", "1.5", "1769846400", "2026-01-01T00:00:00+99:99",
@@ -275,9 +272,10 @@ NO_MOMENTS = ["x", "2026", "2026-02-30", "2026-01-01T25:00", "yesterday", "1", "
      "2026-01-01T00:00:00 +00:00x", "T", "\0", "9" * 400, "NaN", "2026-01-01T00:00:00+24:00"]  # fmt: skip
 
 
-@pytest.mark.parametrize("name", ["created_from", "created_to"])
-def test_a_time_that_is_none_is_invalid(api: Api, name: str) -> None:
-    assert_all_invalid(api, name, NO_MOMENTS)
+def test_a_time_that_is_none_is_invalid(api: Api, subtests: pytest.Subtests) -> None:
+    for name in ["created_from", "created_to"]:
+        with subtests.test(name=name):
+            assert_all_invalid(api, name, NO_MOMENTS)
 
 
 def test_a_limit_that_is_none_is_invalid(api: Api) -> None:
@@ -288,22 +286,28 @@ def test_a_limit_that_is_none_is_invalid(api: Api) -> None:
     )
 
 
-@pytest.mark.parametrize("limit", ["1001", "99999", str(2**63), str(10**30), "9" * 5000])
-def test_a_limit_beyond_the_greatest_means_the_greatest(api: Api, limit: str) -> None:
+def test_a_limit_beyond_the_greatest_means_the_greatest(api: Api, subtests: pytest.Subtests) -> None:
     log(api, "ab")
 
-    assert listed(api, limit=limit) == ["b", "a"]
+    for limit in ["1001", "99999", str(2**63), str(10**30), "9" * 5000]:
+        with subtests.test(limit=limit):
+            assert listed(api, limit=limit) == ["b", "a"]
 
 
-@pytest.mark.parametrize(
-    ("name", "wrong"),
-    [("status", "done"), ("status", "Finished"), ("kind", "completion"), ("kind", "\0"), ("tag", "\0"), ("session_id", "a\0"),
-     ("model", "\0")],
-)  # fmt: skip
-def test_a_filter_that_can_not_be_read_is_invalid(api: Api, name: str, wrong: str) -> None:
-    answer = api.get("/completions", params={name: wrong})
+def test_a_filter_that_can_not_be_read_is_invalid(api: Api, subtests: pytest.Subtests) -> None:
+    for name, wrong in [
+        ("status", "done"),
+        ("status", "Finished"),
+        ("kind", "completion"),
+        ("kind", "\0"),
+        ("tag", "\0"),
+        ("session_id", "a\0"),
+        ("model", "\0"),
+    ]:
+        with subtests.test(name=name, wrong=wrong):
+            answer = api.get("/completions", params={name: wrong})
 
-    assert [path.removesuffix("/0") for path in paths(answer)] == [f"/query/{name}"]
+            assert [path.removesuffix("/0") for path in paths(answer)] == [f"/query/{name}"]
 
 
 def test_every_fault_of_a_query_is_said(api: Api) -> None:

@@ -78,10 +78,11 @@ def test_feedback_says_all_its_fields(api: Api) -> None:
     assert isinstance(said["created_at_ms"], int)
 
 
-@pytest.mark.parametrize("id", ["nobody", "..%2f", "'", "x" * 3000, "%ff", "%F0%9F%92%A5", "accept"])
-@pytest.mark.parametrize("method", ["GET", "DELETE"])
-def test_feedback_that_is_not_there_is_not_found(api: Api, method: str, id: str) -> None:
-    problem(api.request(method, f"/feedback/{id}"), 404, "not_found")
+def test_feedback_that_is_not_there_is_not_found(api: Api, subtests: pytest.Subtests) -> None:
+    for method in ["GET", "DELETE"]:
+        for feedback_id in ["nobody", "..%2f", "'", "x" * 3000, "%ff", "%F0%9F%92%A5", "accept"]:
+            with subtests.test(method=method, id=feedback_id):
+                problem(api.request(method, f"/feedback/{feedback_id}"), 404, "not_found")
 
 
 def test_deleted_feedback_is_gone_at_once(api: Api, given: list[int]) -> None:
@@ -109,9 +110,9 @@ def test_the_completions_of_deleted_feedback_stay(api: Api, given: list[int]) ->
 # Lists
 
 
-@pytest.mark.parametrize(
-    ("asked", "ids"),
-    [
+@pytest.mark.parametrize("place", ["query", "body"])
+def test_a_list_is_narrowed_by_query_or_body(api: Api, given: list[int], place: str, subtests: pytest.Subtests) -> None:
+    cases: list[tuple[dict[str, Any], list[str]]] = [
         ({}, ALL),
         ({"limit": 2}, ["a", "b"]),
         ({"offset": 1, "limit": 2}, ["b", "c"]),
@@ -126,20 +127,17 @@ def test_the_completions_of_deleted_feedback_stay(api: Api, given: list[int]) ->
         ({"task_id": "nobody"}, []),
         ({"completion_id": "nobody"}, []),
         ({"completion_id": "x" * 20_000, "task_id": "💥"}, []),
-    ],
-)
-@pytest.mark.parametrize("place", ["query", "body"])
-def test_a_list_is_narrowed_by_query_or_body(
-    api: Api, given: list[int], place: str, asked: dict[str, Any], ids: list[str]
-) -> None:
-    found = listed_with(api, None, asked) if place == "query" else listed_with(api, asked, {})
+    ]
 
-    assert found == ids
+    for filters, ids in cases:
+        with subtests.test(filters=filters, ids=ids):
+            listed_ids = listed_with(api, None, filters) if place == "query" else listed_with(api, filters, {})
+
+            assert listed_ids == ids
 
 
-@pytest.mark.parametrize(
-    ("query", "body", "ids"),
-    [
+def test_the_query_wins_where_both_name_a_field(api: Api, given: list[int], subtests: pytest.Subtests) -> None:
+    cases: list[tuple[dict[str, Any], dict[str, Any], list[str]]] = [
         ({"limit": 1}, {"limit": 3}, ["a"]),
         ({"offset": 0}, {"offset": 3}, ALL),
         ({"limit": 2}, {"offset": 1}, ["b", "c"]),
@@ -148,59 +146,82 @@ def test_a_list_is_narrowed_by_query_or_body(
         ({"task_id": "None", "limit": " "}, {"task_id": "t2", "limit": 1}, ["a"]),
         ({"completion_id": "one"}, {"task_id": "t2"}, ["d"]),
         ({"completion_id": "nobody"}, {"completion_id": "one"}, []),
-    ],
-)
-def test_the_query_wins_where_both_name_a_field(
-    api: Api, given: list[int], query: dict[str, Any], body: dict[str, Any], ids: list[str]
-) -> None:
-    assert listed_with(api, body, query) == ids
+    ]
+
+    for query, body, ids in cases:
+        with subtests.test(query=query, body=body, ids=ids):
+            assert listed_with(api, body, query) == ids
 
 
-@pytest.mark.parametrize("blank", ["", " ", "None", "\t"])
-@pytest.mark.parametrize("name", ["task_id", "completion_id", "created_from", "created_to", "offset", "limit", "total"])
-def test_a_blank_value_in_the_query_is_none(api: Api, given: list[int], name: str, blank: str) -> None:
-    assert listed(api, **{name: blank}) == ALL
+def test_a_blank_value_in_the_query_is_none(api: Api, given: list[int]) -> None:
+    for name in ["task_id", "completion_id", "created_from", "created_to", "offset", "limit", "total"]:
+        for blank in ["", " ", "None", "\t"]:
+            assert listed(api, **{name: blank}) == ALL, (name, blank)
 
 
-@pytest.mark.parametrize(
-    "body", [{}, {"task_id": ""}, {"task_id": " ", "completion_id": "\t"}, {"limit": None, "x": 1}]
-)
-def test_a_blank_id_in_the_body_is_none(api: Api, given: list[int], body: dict[str, Any]) -> None:
-    assert listed_with(api, body, {}) == ALL
+def test_a_blank_id_in_the_body_is_none(api: Api, given: list[int], subtests: pytest.Subtests) -> None:
+    cases: list[dict[str, Any]] = [
+        {},
+        {"task_id": ""},
+        {"task_id": " ", "completion_id": "\t"},
+        {"limit": None, "x": 1},
+    ]
+
+    for body in cases:
+        with subtests.test(body=body):
+            assert listed_with(api, body, {}) == ALL
 
 
-@pytest.mark.parametrize(
-    ("name", "wrong"),
-    [(name, wrong) for name in ("limit", "offset") for wrong in ("abc", "-1", "1.5", "1e3", "0x1", "\u0661", "1 2")]
-    + [("limit", "0"), ("limit", "-" + "9" * 30), ("created_from", "yesterday"), ("created_to", "2026-02-30"),
-       ("created_from", "1700000000"), ("total", "yes"), ("task_id", "a\0"), ("completion_id", "\0")],
-)  # fmt: skip
-def test_a_query_that_cannot_be_read_is_refused(api: Api, name: str, wrong: str) -> None:
-    assert paths(api.get("/feedback", params={name: wrong})) == [f"/query/{name}"]
+def test_a_query_that_cannot_be_read_is_refused(api: Api, subtests: pytest.Subtests) -> None:
+    numbers = ["abc", "-1", "1.5", "1e3", "0x1", "\u0661", "1 2", "-" + "9" * 30]
+    for name, wrong in [
+        *(("limit", number) for number in [*numbers, "0"]),
+        *(("offset", number) for number in numbers),
+        ("created_from", "yesterday"),
+        ("created_from", "1700000000"),
+        ("created_to", "2026-02-30"),
+        ("total", "yes"),
+        ("task_id", "a\0"),
+        ("completion_id", "\0"),
+    ]:
+        with subtests.test(name=name, wrong=wrong):
+            assert paths(api.get("/feedback", params={name: wrong})) == [f"/query/{name}"]
 
 
-@pytest.mark.parametrize("zeros", [5, 5000])
-def test_a_number_of_many_zeros_is_that_number(api: Api, given: list[int], zeros: int) -> None:
-    assert listed(api, limit="0" * zeros + "2") == ["a", "b"]
+def test_a_number_of_many_zeros_is_that_number(api: Api, given: list[int], subtests: pytest.Subtests) -> None:
+    for zeros in [5, 5000]:
+        with subtests.test(zeros=zeros):
+            assert listed(api, limit="0" * zeros + "2") == ["a", "b"]
 
 
-@pytest.mark.parametrize("wrong", ["shown", "Accepted", "accepted,proposed"])
-def test_an_unknown_state_is_refused_at_its_name(api: Api, wrong: str) -> None:
-    assert set(paths(api.get("/feedback", params={"state": wrong}))) == {"/query/state"}
+def test_an_unknown_state_is_refused_at_its_name(api: Api, subtests: pytest.Subtests) -> None:
+    for wrong in ["shown", "Accepted", "accepted,proposed"]:
+        with subtests.test(wrong=wrong):
+            assert set(paths(api.get("/feedback", params={"state": wrong}))) == {"/query/state"}
 
 
-@pytest.mark.parametrize(
-    ("name", "wrong"),
-    [("limit", 0), ("limit", -1), ("limit", "5"), ("limit", 1.5), ("limit", True), ("offset", -1), ("offset", "0"),
-     ("task_id", 5), ("completion_id", ["one"]), ("completion_id", {}), ("task_id", "a\0")],
-)  # fmt: skip
-def test_a_body_that_cannot_be_read_is_refused(api: Api, name: str, wrong: Any) -> None:
-    assert paths(api.request("GET", "/feedback", json={name: wrong})) == [f"/{name}"]
+def test_a_body_that_cannot_be_read_is_refused(api: Api, subtests: pytest.Subtests) -> None:
+    for name, wrong in [
+        ("limit", 0),
+        ("limit", -1),
+        ("limit", "5"),
+        ("limit", 1.5),
+        ("limit", True),
+        ("offset", -1),
+        ("offset", "0"),
+        ("task_id", 5),
+        ("completion_id", ["one"]),
+        ("completion_id", {}),
+        ("task_id", "a\0"),
+    ]:
+        with subtests.test(name=name, wrong=wrong):
+            assert paths(api.request("GET", "/feedback", json={name: wrong})) == [f"/{name}"]
 
 
-@pytest.mark.parametrize("content", [b"{", b"[", b"x", b"\xff", b'{"limit":NaN}'])
-def test_a_body_that_is_not_json_is_refused(api: Api, content: bytes) -> None:
-    problem(api.request("GET", "/feedback", content=content), 400, "not_json")
+def test_a_body_that_is_not_json_is_refused(api: Api, subtests: pytest.Subtests) -> None:
+    for content in [b"{", b"[", b"x", b"\xff", b'{"limit":NaN}']:
+        with subtests.test(content=content):
+            problem(api.request("GET", "/feedback", content=content), 400, "not_json")
 
 
 @pytest.mark.parametrize("name", ["created_from", "created_to"])
@@ -223,22 +244,23 @@ def test_both_ends_of_the_time_narrow_the_list(api: Api, given: list[int]) -> No
     assert found == ["b", "c"]
 
 
-@pytest.mark.parametrize("spelled", ["{}", "{}+00:00", "{}Z"])
-def test_a_time_without_a_zone_is_utc(api: Api, given: list[int], spelled: str) -> None:
-    moment = spelled.format(iso(given[3]).removesuffix("+00:00"))
+def test_a_time_without_a_zone_is_utc(api: Api, given: list[int], subtests: pytest.Subtests) -> None:
+    for spelled in ["{}", "{}+00:00", "{}Z"]:
+        with subtests.test(spelled=spelled):
+            moment = spelled.format(iso(given[3]).removesuffix("+00:00"))
 
-    assert listed(api, created_from=moment) == ["a", "b"]
-
-
-@pytest.mark.parametrize("moment", ["0001-01-01T00:00:00+23:59", "0001-01-01", "1969-12-31T23:59:59.999999-14:00"])
-def test_a_time_may_lie_before_all(api: Api, given: list[int], moment: str) -> None:
-    assert listed(api, created_from=moment) == ALL
-    assert listed(api, created_to=moment) == []
+            assert listed(api, created_from=moment) == ["a", "b"]
 
 
-@pytest.mark.parametrize(
-    ("query", "total"),
-    [
+def test_a_time_may_lie_before_all(api: Api, given: list[int], subtests: pytest.Subtests) -> None:
+    for moment in ["0001-01-01T00:00:00+23:59", "0001-01-01", "1969-12-31T23:59:59.999999-14:00"]:
+        with subtests.test(moment=moment):
+            assert listed(api, created_from=moment) == ALL
+            assert listed(api, created_to=moment) == []
+
+
+def test_feedback_is_counted_on_request(api: Api, given: list[int], subtests: pytest.Subtests) -> None:
+    cases: list[tuple[dict[str, Any], str | None]] = [
         ({}, None),
         ({"total": "false"}, None),
         ({"total": "true"}, "5"),
@@ -247,10 +269,11 @@ def test_a_time_may_lie_before_all(api: Api, given: list[int], moment: str) -> N
         ({"total": "true", "task_id": "t1"}, "3"),
         ({"total": "true", "completion_id": "two", "task_id": "t2"}, "2"),
         ({"total": "true", "task_id": "nobody"}, "0"),
-    ],
-)
-def test_feedback_is_counted_on_request(api: Api, given: list[int], query: dict[str, Any], total: str | None) -> None:
-    assert api.get("/feedback", params=query).headers.get("X-Total-Count") == total
+    ]
+
+    for query, total in cases:
+        with subtests.test(query=query, total=total):
+            assert api.get("/feedback", params=query).headers.get("X-Total-Count") == total
 
 
 def test_50_are_listed_unless_more_are_asked_for(api: Api, database: Database, given: list[int]) -> None:
@@ -310,8 +333,9 @@ def test_the_summary_stays_as_it_was_when_the_completion_changes(api: Api) -> No
     assert api.get(f"/feedback/{given['id']}").json()["completions_summary"] == '1 completion: "before"'
 
 
-@pytest.mark.parametrize("model", ["a\nb", "a\u2028b", "\x1b[31m", "\r", "a\x85b"])
-def test_the_summary_is_one_line_whatever_the_model_is_called(api: Api, model: str) -> None:
-    line = summary(api, {"model": model})
+def test_the_summary_is_one_line_whatever_the_model_is_called(api: Api, subtests: pytest.Subtests) -> None:
+    for model in ["a\nb", "a\u2028b", "\x1b[31m", "\r", "a\x85b"]:
+        with subtests.test(model=model):
+            line = summary(api, {"model": model})
 
-    assert line.isprintable(), json.dumps(line)
+            assert line.isprintable(), json.dumps(line)

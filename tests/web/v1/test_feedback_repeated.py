@@ -71,30 +71,29 @@ def test_a_repeated_upload_answers_what_is_stored(api: Api, task: str, first: di
     assert stored(api) == ["mine"]
 
 
-@pytest.mark.parametrize(
-    "values",
-    [
+def test_values_are_compared_as_json_values(
+    api: Api, task: str, first: dict[str, Any], subtests: pytest.Subtests
+) -> None:
+    for values in [
         '{"b":{"d":"e","c":[1,2]},"a":1}',
         '{ "a" : 1.0 , "b" : {"c":[1e0, 20e-1],"d":"\\u0065"}}',
         '{"a":10E-1,"b":{"c":[1.000,2],"d":"e"}}',
         '{"a":7,"a":1,"b":{"c":[1,2],"d":"e"}}',
-    ],
-)
-def test_values_are_compared_as_json_values(api: Api, task: str, first: dict[str, Any], values: str) -> None:
-    body = json.dumps(content(task, json_values="HERE")).replace('"HERE"', values)
+    ]:
+        with subtests.test(values=values):
+            body = json.dumps(content(task, json_values="HERE")).replace('"HERE"', values)
 
-    answer = api.post("/feedback", content=body)
+            answer = api.post("/feedback", content=body)
 
-    assert (answer.status_code, answer.json()) == (200, first)
+            assert (answer.status_code, answer.json()) == (200, first)
 
 
-@pytest.mark.parametrize(
-    "selector", [["greeting", "all"], ["all", "greeting", "all"], ["greeting", "greeting", "all", "all"]]
-)
-def test_selectors_are_compared_as_sets(api: Api, task: str, first: dict[str, Any], selector: list[str]) -> None:
-    answer = again(api, task, completion_tags_selector=selector)
+def test_selectors_are_compared_as_sets(api: Api, task: str, first: dict[str, Any], subtests: pytest.Subtests) -> None:
+    for selector in [["greeting", "all"], ["all", "greeting", "all"], ["greeting", "greeting", "all", "all"]]:
+        with subtests.test(selector=selector):
+            answer = again(api, task, completion_tags_selector=selector)
 
-    assert (answer.status_code, answer.json()) == (200, first)
+            assert (answer.status_code, answer.json()) == (200, first)
 
 
 @pytest.mark.parametrize("ids", [["two", "one"], ["one", "two", "one"], ["one", "one", "two", "two"]])
@@ -104,21 +103,23 @@ def test_ids_are_compared_as_sets(api: Api, task: str, ids: list[str]) -> None:
     assert api.upload(task, id="mine", completion_ids=ids) == first
 
 
-@pytest.mark.parametrize(
-    "other",
-    [
+def test_what_is_no_content_does_not_count(
+    api: Api, task: str, first: dict[str, Any], subtests: pytest.Subtests
+) -> None:
+    cases: list[dict[str, Any]] = [
         {"completion_ids": []},
         {"completion_ids": None},
         {"max_matched_completions": 1},
         {"allow_unmatched_feedback": True},
         {"matched_completion_ids": ["x"]},
         {"unheard_of": 1},
-    ],
-)
-def test_what_is_no_content_does_not_count(api: Api, task: str, first: dict[str, Any], other: dict[str, Any]) -> None:
-    answer = again(api, task, **other)
+    ]
 
-    assert (answer.status_code, answer.json()) == (200, first)
+    for other in cases:
+        with subtests.test(other=other):
+            answer = again(api, task, **other)
+
+            assert (answer.status_code, answer.json()) == (200, first)
 
 
 @pytest.mark.parametrize("comments", [(None, ""), ("", None)])
@@ -176,9 +177,10 @@ def test_an_id_is_free_once_its_feedback_was_deleted(api: Api, task: str, first:
 # Other content
 
 
-@pytest.mark.parametrize(
-    "other",
-    [
+def test_other_content_under_the_same_id_is_refused(
+    api: Api, task: str, first: dict[str, Any], subtests: pytest.Subtests
+) -> None:
+    cases: list[dict[str, Any]] = [
         {"json_values": {**VALUES, "a": 2}},
         {"json_values": {**VALUES, "a": "1"}},
         {"json_values": {**VALUES, "a": True}},
@@ -196,15 +198,14 @@ def test_an_id_is_free_once_its_feedback_was_deleted(api: Api, task: str, first:
         {SELECTOR: None, "completion_ids": ["two", "one"]},
         {SELECTOR: None, "completion_ids": ["greeting", "all"]},
         {SELECTOR: None, "completion_ids": ["nobody"]},
-    ],
-)
-def test_other_content_under_the_same_id_is_refused(
-    api: Api, task: str, first: dict[str, Any], other: dict[str, Any]
-) -> None:
-    answer = again(api, task, **other)
+    ]
 
-    problem(answer, 409, "id_taken")
-    assert api.get("/feedback/mine").json() == first
+    for other in cases:
+        with subtests.test(other=other):
+            answer = again(api, task, **other)
+
+            problem(answer, 409, "id_taken")
+            assert api.get("/feedback/mine").json() == first
 
 
 def test_numbers_that_only_a_double_confuses_are_other_content(api: Api, task: str) -> None:
@@ -241,30 +242,33 @@ def test_an_id_of_null_is_none(api: Api, task: str) -> None:
     assert api.upload(task, id=None, completion_ids=["one"])["id"] not in {None, "None"}
 
 
-@pytest.mark.parametrize("id", ODD_IDS)
-def test_an_odd_id_is_stored_read_repeated_and_deleted(api: Api, task: str, id: str) -> None:
-    path = "/feedback/" + quote(id, safe="")
-    uploaded = api.upload(task, id=id, completion_ids=["one"])
+def test_an_odd_id_is_stored_read_repeated_and_deleted(api: Api, task: str, subtests: pytest.Subtests) -> None:
+    for feedback_id in ODD_IDS:
+        with subtests.test(id=feedback_id):
+            path = "/feedback/" + quote(feedback_id, safe="")
+            uploaded = api.upload(task, id=feedback_id, completion_ids=["one"])
 
-    repeated = api.upload(task, id=id, completion_ids=["one"])
-    read = api.get(path)
-    gone = [api.delete(path).status_code, api.delete(path).status_code]
+            repeated = api.upload(task, id=feedback_id, completion_ids=["one"])
+            read = api.get(path)
+            gone = [api.delete(path).status_code, api.delete(path).status_code]
 
-    assert uploaded["id"] == id
-    assert repeated == uploaded
-    assert read.json() == uploaded
-    assert gone == [204, 404]
-
-
-@pytest.mark.parametrize("id", WRONG_IDS)
-def test_what_can_be_no_id_is_refused(api: Api, task: str, id: str) -> None:
-    assert paths(again(api, task, id=id)) == ["/id"]
-    assert stored(api) == []
+            assert uploaded["id"] == feedback_id
+            assert repeated == uploaded
+            assert read.json() == uploaded
+            assert gone == [204, 404]
 
 
-@pytest.mark.parametrize("id", [1, 1.5, True, [], {}, ["a"]])
-def test_an_id_of_another_type_is_refused(api: Api, task: str, id: Any) -> None:
-    assert paths(again(api, task, id=id)) == ["/id"]
+def test_what_can_be_no_id_is_refused(api: Api, task: str, subtests: pytest.Subtests) -> None:
+    for feedback_id in WRONG_IDS:
+        with subtests.test(id=feedback_id):
+            assert paths(again(api, task, id=feedback_id)) == ["/id"]
+            assert stored(api) == []
+
+
+def test_an_id_of_another_type_is_refused(api: Api, task: str, subtests: pytest.Subtests) -> None:
+    for feedback_id in [1, 1.5, True, [], {}, ["a"]]:
+        with subtests.test(id=feedback_id):
+            assert paths(again(api, task, id=feedback_id)) == ["/id"]
 
 
 def test_ids_that_look_alike_are_different(api: Api, task: str) -> None:

@@ -78,11 +78,10 @@ def test_a_selector_keeps_its_order_and_each_tag_once(api: Api, given: list[str]
     assert made(api, completion_tags_selector=given).json()[SELECTOR] == answered
 
 
-@pytest.mark.parametrize(
-    "selector", ["a", 5, True, {"a": 1}, [1], [None], ["a", {}], ["a\0b"], ["x" * 8193], ["a"] * 101]
-)
-def test_what_is_no_selector_is_refused(api: Api, selector: Any) -> None:
-    assert paths(made(api, completion_tags_selector=selector))[0].startswith("/" + SELECTOR)
+def test_what_is_no_selector_is_refused(api: Api, subtests: pytest.Subtests) -> None:
+    for selector in ["a", 5, True, {"a": 1}, [1], [None], ["a", {}], ["a\0b"], ["x" * 8193], ["a"] * 101]:
+        with subtests.test(selector=selector):
+            assert paths(made(api, completion_tags_selector=selector))[0].startswith("/" + SELECTOR)
 
 
 def test_a_selector_may_be_as_large_as_the_limits_allow(api: Api) -> None:
@@ -103,9 +102,8 @@ def test_a_schema_comes_back_as_it_was_given(api: Api) -> None:
     assert api.get("/feedback_task").text == f"[{answer.text}]"
 
 
-@pytest.mark.parametrize(
-    ("said", "path"),
-    [
+def test_a_wrong_member_is_refused_where_it_stands(api: Api, subtests: pytest.Subtests) -> None:
+    cases: list[tuple[dict[str, Any], str]] = [
         ({"name": MISSING}, "/name"),
         ({"name": None}, "/name"),
         ({"name": 5}, "/name"),
@@ -120,11 +118,12 @@ def test_a_schema_comes_back_as_it_was_given(api: Api) -> None:
         ({"json_schema": "{}"}, "/json_schema"),
         ({"id": "a/b"}, "/id"),
         ({"id": 5}, "/id"),
-    ],
-)
-def test_a_wrong_member_is_refused_where_it_stands(api: Api, said: dict[str, Any], path: str) -> None:
-    assert paths(made(api, **said)) == [path]
-    assert listed(api) == []
+    ]
+
+    for members, path in cases:
+        with subtests.test(members=members, path=path):
+            assert paths(made(api, **members)) == [path]
+            assert listed(api) == []
 
 
 def test_a_schema_that_is_none_is_refused_where_it_is_wrong(api: Api) -> None:

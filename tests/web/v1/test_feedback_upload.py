@@ -70,25 +70,33 @@ def test_ids_beside_no_selector_are_what_the_feedback_is_about(api: Api, task: s
     assert answer.json()["matched_completion_ids"] == ["one", "three"]
 
 
-@pytest.mark.parametrize(
-    ("selector", "ids"),
-    [(MISSING, MISSING), (None, MISSING), (MISSING, None), (None, None), ([], []), (["greeting"], ["one"])],
-)
-@pytest.mark.parametrize("allow", [MISSING, True])
-def test_neither_or_both_of_a_selector_and_ids_is_refused(
-    api: Api, task: str, selector: Any, ids: Any, allow: Any
-) -> None:
-    answer = offered(api, task, completion_tags_selector=selector, completion_ids=ids, allow_unmatched_feedback=allow)
+def test_neither_or_both_of_a_selector_and_ids_is_refused(api: Api, task: str, subtests: pytest.Subtests) -> None:
+    for allow in [MISSING, True]:
+        for selector, ids in [
+            (MISSING, MISSING),
+            (None, MISSING),
+            (MISSING, None),
+            (None, None),
+            ([], []),
+            (["greeting"], ["one"]),
+        ]:
+            with subtests.test(allow=allow, selector=selector, ids=ids):
+                answer = offered(
+                    api, task, completion_tags_selector=selector, completion_ids=ids, allow_unmatched_feedback=allow
+                )
 
-    assert set(paths(answer)) == {"/" + SELECTOR, "/" + IDS}
+                assert set(paths(answer)) == {"/" + SELECTOR, "/" + IDS}
 
 
-@pytest.mark.parametrize("selector", [MISSING, None])
-@pytest.mark.parametrize("allow", [MISSING, True])
-def test_no_ids_at_all_are_refused_even_when_nothing_need_match(api: Api, task: str, selector: Any, allow: Any) -> None:
-    answer = offered(api, task, completion_tags_selector=selector, completion_ids=[], allow_unmatched_feedback=allow)
+def test_no_ids_at_all_are_refused_even_when_nothing_need_match(api: Api, task: str, subtests: pytest.Subtests) -> None:
+    for allow in [MISSING, True]:
+        for selector in [MISSING, None]:
+            with subtests.test(allow=allow, selector=selector):
+                answer = offered(
+                    api, task, completion_tags_selector=selector, completion_ids=[], allow_unmatched_feedback=allow
+                )
 
-    assert paths(answer) == ["/" + IDS]
+                assert paths(answer) == ["/" + IDS]
 
 
 @pytest.mark.parametrize("ids", [MISSING, None])
@@ -98,9 +106,8 @@ def test_the_empty_selector_matches_nothing(api: Api, task: str, ids: Any) -> No
     assert paths(answer, code="no_match") == ["/" + SELECTOR]
 
 
-@pytest.mark.parametrize(
-    "said",
-    [
+def test_a_member_of_the_wrong_type_is_refused_where_it_stands(api: Api, task: str, subtests: pytest.Subtests) -> None:
+    cases: list[dict[str, Any]] = [
         {SELECTOR: "greeting"},
         {SELECTOR: {}},
         {SELECTOR: [1]},
@@ -120,14 +127,15 @@ def test_the_empty_selector_matches_nothing(api: Api, task: str, ids: Any) -> No
         {SELECTOR: ["greeting"], "task_id": None},
         {SELECTOR: ["greeting"], "task_id": MISSING},
         {SELECTOR: ["greeting"], "task_id": 5},
-    ],
-)
-def test_a_member_of_the_wrong_type_is_refused_where_it_stands(api: Api, task: str, said: dict[str, Any]) -> None:
-    wrong = list(said)[-1]
+    ]
 
-    answer = offered(api, task, **said)
+    for members in cases:
+        with subtests.test(members=members):
+            wrong = list(members)[-1]
 
-    assert [path.split("/")[1] for path in paths(answer)] == [wrong]
+            answer = offered(api, task, **members)
+
+            assert [path.split("/")[1] for path in paths(answer)] == [wrong]
 
 
 # What matches
@@ -151,13 +159,19 @@ def test_the_order_of_what_matched_is_read_back(api: Api, task: str) -> None:
     assert api.get(f"/feedback/{uploaded['id']}").json() == uploaded
 
 
-@pytest.mark.parametrize(
-    "selector", [["Greeting"], ["greeting "], ["greet"], ["greeting", "nobody has it"], ["gre\u0301eting"]]
-)
-def test_a_selector_that_matches_nothing_is_refused(api: Api, task: str, selector: list[str]) -> None:
-    answer = offered(api, task, completion_tags_selector=selector)
+def test_a_selector_that_matches_nothing_is_refused(api: Api, task: str, subtests: pytest.Subtests) -> None:
+    for selector in [
+        ["Greeting"],
+        ["greeting "],
+        ["greet"],
+        ["greeting", "nobody has it"],
+        ["all", "greeting", "nobody has it"],
+        ["gre\u0301eting"],
+    ]:
+        with subtests.test(selector=selector):
+            answer = offered(api, task, completion_tags_selector=selector)
 
-    assert paths(answer, code="no_match") == ["/" + SELECTOR]
+            assert paths(answer, code="no_match") == ["/" + SELECTOR]
 
 
 @pytest.mark.parametrize("allow", [None, False])
@@ -214,18 +228,22 @@ def test_an_id_that_was_given_out_but_has_no_row_is_unknown(api: Api, task: str)
 # How many may match
 
 
-@pytest.mark.parametrize("most", [0, -1, -(10**30), 1.5, "5", True, [], {}])
-def test_a_limit_of_matches_that_is_no_whole_number_from_1_is_refused(api: Api, task: str, most: Any) -> None:
-    answer = offered(api, task, completion_tags_selector=["greeting"], max_matched_completions=most)
+def test_a_limit_of_matches_that_is_no_whole_number_from_1_is_refused(
+    api: Api, task: str, subtests: pytest.Subtests
+) -> None:
+    for most in [0, -1, -(10**30), 1.5, "5", True, [], {}]:
+        with subtests.test(most=most):
+            answer = offered(api, task, completion_tags_selector=["greeting"], max_matched_completions=most)
 
-    assert paths(answer) == ["/max_matched_completions"]
+            assert paths(answer) == ["/max_matched_completions"]
 
 
-@pytest.mark.parametrize("most", [MISSING, None, 2, 100, 10_000, 10_001, 2**63, 10**30])
-def test_as_many_may_match_as_the_limit_says(api: Api, task: str, most: Any) -> None:
-    answer = offered(api, task, completion_tags_selector=["greeting"], max_matched_completions=most)
+def test_as_many_may_match_as_the_limit_says(api: Api, task: str, subtests: pytest.Subtests) -> None:
+    for most in [MISSING, None, 2, 100, 10_000, 10_001, 2**63, 10**30]:
+        with subtests.test(most=most):
+            answer = offered(api, task, completion_tags_selector=["greeting"], max_matched_completions=most)
 
-    assert answer.status_code == 200, answer.text
+            assert answer.status_code == 200, answer.text
 
 
 def test_the_limit_of_matches_is_not_for_ids(api: Api, task: str) -> None:
@@ -277,11 +295,12 @@ def test_a_limit_above_the_highest_means_the_highest(
 # The task, the comment, the values
 
 
-@pytest.mark.parametrize("id", ["nobody", "", " ", "a/b", "x" * 5000, "'; --", "💥"])
-def test_an_unknown_task_is_refused_at_its_place(api: Api, task: str, id: str) -> None:
-    answer = offered(api, id, completion_ids=["one"])
+def test_an_unknown_task_is_refused_at_its_place(api: Api, task: str, subtests: pytest.Subtests) -> None:
+    for unknown_id in ["nobody", "", " ", "a/b", "x" * 5000, "'; --", "💥"]:
+        with subtests.test(id=unknown_id):
+            answer = offered(api, unknown_id, completion_ids=["one"])
 
-    assert paths(answer, code="unknown_task") == ["/task_id"]
+            assert paths(answer, code="unknown_task") == ["/task_id"]
 
 
 def test_an_archived_task_takes_no_new_feedback(api: Api, task: str) -> None:
@@ -299,84 +318,83 @@ def test_no_comment_is_an_empty_one(api: Api, task: str, comment: Any) -> None:
     assert answer.json()["comment"] == ""
 
 
-@pytest.mark.parametrize("comment", [" ", "a\nb\tc", "\u007f\u2028\ufffe", "💬 é", "null", "x" * (1 << 20)])
-def test_a_comment_is_kept_exactly(api: Api, task: str, comment: str) -> None:
-    uploaded = api.upload(task, completion_ids=["one"], comment=comment)
+def test_a_comment_is_kept_exactly(api: Api, task: str, subtests: pytest.Subtests) -> None:
+    for comment in [" ", "a\nb\tc", "\u007f\u2028\ufffe", "💬 é", "null", "x" * (1 << 20)]:
+        with subtests.test(comment=comment):
+            uploaded = api.upload(task, completion_ids=["one"], comment=comment)
 
-    assert api.get(f"/feedback/{uploaded['id']}").json()["comment"] == comment
-
-
-@pytest.mark.parametrize("comment", ["a\0b", "\0", "x" * ((1 << 20) + 1), "é" * ((1 << 19) + 1)])
-def test_a_comment_that_no_column_can_hold_is_refused(api: Api, task: str, comment: str) -> None:
-    answer = offered(api, task, completion_ids=["one"], comment=comment)
-
-    assert paths(answer) == ["/comment"]
+            assert api.get(f"/feedback/{uploaded['id']}").json()["comment"] == comment
 
 
-@pytest.mark.parametrize(
-    ("member", "path"),
-    [
-        ('"comment":"%s"', "/comment"),
-        ('"id":"%s"', "/id"),
-        ('"task_id":"%s"', "/task_id"),
-        ('"completion_ids":["one","%s"]', "/completion_ids/1"),
-        ('"completion_ids":null,"completion_tags_selector":["%s"]', "/completion_tags_selector/0"),
-    ],
-)
-@pytest.mark.parametrize("half", ["\\ud83d", "x\\udc00y"])
-def test_a_lone_surrogate_in_a_text_is_refused_where_it_stands(
-    api: Api, task: str, member: str, path: str, half: str
-) -> None:
-    body = f'{{"task_id":"{task}","json_values":{{}},"completion_ids":["one"],{member % half}}}'
+def test_a_comment_that_no_column_can_hold_is_refused(api: Api, task: str, subtests: pytest.Subtests) -> None:
+    for comment in ["a\0b", "\0", "x" * ((1 << 20) + 1), "é" * ((1 << 19) + 1)]:
+        with subtests.test(comment=comment):
+            answer = offered(api, task, completion_ids=["one"], comment=comment)
 
-    answer = api.post("/feedback", content=body.encode())
-
-    assert paths(answer) == [path]
+            assert paths(answer) == ["/comment"]
 
 
-@pytest.mark.parametrize("sent", [None, [], ["three"], "x", 5, {"a": 1}, [None]])
-def test_what_a_client_says_has_matched_is_ignored(api: Api, task: str, sent: Any) -> None:
-    uploaded = api.upload(task, completion_ids=["one"], matched_completion_ids=sent)
+def test_a_lone_surrogate_in_a_text_is_refused_where_it_stands(api: Api, task: str, subtests: pytest.Subtests) -> None:
+    for half in ["\\ud83d", "x\\udc00y"]:
+        for member, path in [
+            ('"comment":"%s"', "/comment"),
+            ('"id":"%s"', "/id"),
+            ('"task_id":"%s"', "/task_id"),
+            ('"completion_ids":["one","%s"]', "/completion_ids/1"),
+            ('"completion_ids":null,"completion_tags_selector":["%s"]', "/completion_tags_selector/0"),
+        ]:
+            with subtests.test(half=half, member=member, path=path):
+                body = f'{{"task_id":"{task}","json_values":{{}},"completion_ids":["one"],{member % half}}}'
 
-    assert uploaded["matched_completion_ids"] == ["one"]
+                answer = api.post("/feedback", content=body.encode())
+
+                assert paths(answer) == [path]
 
 
-@pytest.mark.parametrize("said", ["organization_id", "created_at_ms", "completions_summary", "unheard_of"])
-def test_what_the_server_says_is_ignored_in_an_upload(api: Api, task: str, said: str) -> None:
-    uploaded = api.upload(task, completion_ids=["one"], **{said: "" if said == "organization_id" else 5})
+def test_what_a_client_says_has_matched_is_ignored(api: Api, task: str, subtests: pytest.Subtests) -> None:
+    for sent in [None, [], ["three"], "x", 5, {"a": 1}, [None]]:
+        with subtests.test(sent=sent):
+            uploaded = api.upload(task, completion_ids=["one"], matched_completion_ids=sent)
 
-    assert uploaded["organization_id"] == api.organization.id
-    assert uploaded["created_at_ms"] > 5
-    assert uploaded["completions_summary"] == "1 completion"
+            assert uploaded["matched_completion_ids"] == ["one"]
 
 
-@pytest.mark.parametrize(
-    "values",
-    [
+def test_what_the_server_says_is_ignored_in_an_upload(api: Api, task: str, subtests: pytest.Subtests) -> None:
+    for member in ["organization_id", "created_at_ms", "completions_summary", "unheard_of"]:
+        with subtests.test(member=member):
+            uploaded = api.upload(task, completion_ids=["one"], **{member: "" if member == "organization_id" else 5})
+
+            assert uploaded["organization_id"] == api.organization.id
+            assert uploaded["created_at_ms"] > 5
+            assert uploaded["completions_summary"] == "1 completion"
+
+
+def test_values_come_back_as_they_were_given(api: Api, task: str, subtests: pytest.Subtests) -> None:
+    for values in [
         '{"b":1,"a":2,"c":{"z":null,"y":[null]}}',
         '{"big":123456789012345678901234567890,"small":1e-300,"exact":1.10,"power":1E2,"zero":-0.0}',
         '{"nul":"\\u0000","half":"\\ud83d","name \\u0000":1}',
         '{"e":"\u00e9","emoji":"💚","line":"\u2028"}',
         "{}",
-    ],
-)
-def test_values_come_back_as_they_were_given(api: Api, task: str, values: str) -> None:
-    body = f'{{"task_id":"{task}","completion_ids":["one"],"json_values":{values}}}'
+    ]:
+        with subtests.test(values=values):
+            body = f'{{"task_id":"{task}","completion_ids":["one"],"json_values":{values}}}'
 
-    uploaded = api.post("/feedback", content=body.encode())
-    read = api.get(f"/feedback/{uploaded.json()['id']}")
+            uploaded = api.post("/feedback", content=body.encode())
+            read = api.get(f"/feedback/{uploaded.json()['id']}")
 
-    assert f'"json_values":{values},' in uploaded.text
-    assert read.text == uploaded.text
+            assert f'"json_values":{values},' in uploaded.text
+            assert read.text == uploaded.text
 
 
-@pytest.mark.parametrize("number", ["1e400", "-1e400", "9" * 4001])
-def test_a_number_beyond_a_double_is_refused_where_it_stands(api: Api, task: str, number: str) -> None:
-    body = f'{{"task_id":"{task}","completion_ids":["one"],"json_values":{{"a":[1,{number}]}}}}'
+def test_a_number_beyond_a_double_is_refused_where_it_stands(api: Api, task: str, subtests: pytest.Subtests) -> None:
+    for number in ["1e400", "-1e400", "9" * 4001]:
+        with subtests.test(number=number):
+            body = f'{{"task_id":"{task}","completion_ids":["one"],"json_values":{{"a":[1,{number}]}}}}'
 
-    answer = api.post("/feedback", content=body.encode())
+            answer = api.post("/feedback", content=body.encode())
 
-    assert paths(answer) == ["/json_values/a/1"]
+            assert paths(answer) == ["/json_values/a/1"]
 
 
 def test_the_schema_refuses_values_with_every_failure_where_it_stands(api: Api, task: str) -> None:

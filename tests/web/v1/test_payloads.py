@@ -76,35 +76,40 @@ READINGS: dict[str, Callable[[Api, str], httpx.Response]] = {
 }
 
 
-@pytest.mark.parametrize("payload", PAYLOADS.values(), ids=PAYLOADS)
-def test_a_payload_is_answered_as_it_came_wherever_it_is_read(api: Api, payload: str) -> None:
+def test_a_payload_is_answered_as_it_came_wherever_it_is_read(api: Api, subtests: pytest.Subtests) -> None:
     api.task(["t"])
-    body = said(payload, response=payload, stacktrace=f"[{payload}]", tags='["t"]', session_id='"s"')
-    expected = tokens(payload)
 
-    created = api.post("/completions", content=body)
+    for kind, payload in PAYLOADS.items():
+        with subtests.test(kind):
+            body = said(payload, response=payload, stacktrace=f"[{payload}]", tags='["t"]', session_id='"s"')
+            expected = tokens(payload)
 
-    assert created.status_code == 201, created.text[:500]
-    answers = {"create": created}
-    id = created.json()["id"]
-    for name, reading in READINGS.items():
-        answers[name] = reading(api, id)
-    for name, answer in answers.items():
-        assert answer.is_success, answer.text[:500]
-        raw = answer.content.decode()
-        assert member(raw, "request")[0] == expected, name
-        assert member(raw, "stacktrace")[0] == ["[", *expected, "]"], name
+            created = api.post("/completions", content=body)
+
+            assert created.status_code == 201, created.text[:500]
+            answers = {"create": created}
+            id = created.json()["id"]
+            for name, reading in READINGS.items():
+                answers[name] = reading(api, id)
+            for name, answer in answers.items():
+                assert answer.is_success, answer.text[:500]
+                raw = answer.content.decode()
+                assert member(raw, "request")[0] == expected, name
+                assert member(raw, "stacktrace")[0] == ["[", *expected, "]"], name
+            api.delete(f"/completions/{id}")
 
 
-@pytest.mark.parametrize("payload", PAYLOADS.values(), ids=PAYLOADS)
-def test_a_response_is_merged_as_it_came(api: Api, payload: str) -> None:
-    api.completion(id="c", request={"a": 1.5}, status="started")
+def test_a_response_is_merged_as_it_came(api: Api, subtests: pytest.Subtests) -> None:
+    for kind, payload in PAYLOADS.items():
+        with subtests.test(kind):
+            api.completion(id="c", request={"a": 1.5}, status="started")
 
-    merged = api.post("/completions/c", content=b'{"status":"finished","response":' + payload.encode() + b"}")
+            merged = api.post("/completions/c", content=b'{"status":"finished","response":' + payload.encode() + b"}")
 
-    assert merged.status_code == 200, merged.text[:500]
-    assert member(merged.text, "response") == [tokens(payload)]
-    assert member(api.get("/completions/c").text, "response") == [tokens(payload)]
+            assert merged.status_code == 200, merged.text[:500]
+            assert member(merged.text, "response") == [tokens(payload)]
+            assert member(api.get("/completions/c").text, "response") == [tokens(payload)]
+            api.delete("/completions/c")
 
 
 def test_a_payload_of_a_megabyte_is_answered_as_it_came(api: Api) -> None:
@@ -116,12 +121,13 @@ def test_a_payload_of_a_megabyte_is_answered_as_it_came(api: Api) -> None:
         assert f'"request":{payload}'.encode() in answer.content
 
 
-@pytest.mark.parametrize("before", ["", " \r\n\t", "\ufeff"])
-def test_space_around_a_body_and_a_byte_order_mark_are_allowed(api: Api, before: str) -> None:
-    answer = api.post("/completions", content=before.encode() + b'{ "request" : { "a" : 1.0 } }\n\n')
+def test_space_around_a_body_and_a_byte_order_mark_are_allowed(api: Api, subtests: pytest.Subtests) -> None:
+    for before in ["", " \r\n\t", "\ufeff"]:
+        with subtests.test(before=before):
+            answer = api.post("/completions", content=before.encode() + b'{ "request" : { "a" : 1.0 } }\n\n')
 
-    assert answer.status_code == 201
-    assert member(answer.text, "request") == [tokens('{"a":1.0}')]
+            assert answer.status_code == 201
+            assert member(answer.text, "request") == [tokens('{"a":1.0}')]
 
 
 def test_a_payload_given_twice_is_the_last(api: Api) -> None:
@@ -147,33 +153,35 @@ def test_the_older_spelling_of_a_stack_trace_is_taken(api: Api) -> None:
     assert "stack_trace" not in answer.json()
 
 
-@pytest.mark.parametrize("name", ["request", "response"])
-def test_a_payload_that_is_no_object_is_invalid_at_its_place(api: Api, name: str) -> None:
-    for wrong in ["[]", '"{}"', "1", "true", "1e400", "9" * 5000, '"\\ud800"', '[{"a":1}]']:
-        answer = api.post("/completions", content=f'{{"{name}":{wrong}}}'.encode())
+def test_a_payload_that_is_no_object_is_invalid_at_its_place(api: Api, subtests: pytest.Subtests) -> None:
+    for name in ["request", "response"]:
+        with subtests.test(name=name):
+            for wrong in ["[]", '"{}"', "1", "true", "1e400", "9" * 5000, '"\\ud800"', '[{"a":1}]']:
+                answer = api.post("/completions", content=f'{{"{name}":{wrong}}}'.encode())
 
-        assert answer.status_code == 422, wrong
-        assert paths(answer) == [f"/{name}"], wrong
+                assert answer.status_code == 422, wrong
+                assert paths(answer) == [f"/{name}"], wrong
 
 
-@pytest.mark.parametrize("name", ["stacktrace", "stack_trace"])
-def test_a_stack_trace_that_is_no_array_of_objects_is_invalid_at_its_place(api: Api, name: str) -> None:
-    for wrong in [
-        "{}",
-        '"[]"',
-        "1",
-        "[1]",
-        "[null]",
-        '["a"]',
-        '["\\ud83d"]',
-        "[[]]",
-        '[{},"x"]',
-        '[{"a":"\\ud83d"},1]',
-    ]:
-        answer = api.post("/completions", content=f'{{"{name}":{wrong}}}'.encode())
+def test_a_stack_trace_that_is_no_array_of_objects_is_invalid_at_its_place(api: Api, subtests: pytest.Subtests) -> None:
+    for name in ["stacktrace", "stack_trace"]:
+        with subtests.test(name=name):
+            for wrong in [
+                "{}",
+                '"[]"',
+                "1",
+                "[1]",
+                "[null]",
+                '["a"]',
+                '["\\ud83d"]',
+                "[[]]",
+                '[{},"x"]',
+                '[{"a":"\\ud83d"},1]',
+            ]:
+                answer = api.post("/completions", content=f'{{"{name}":{wrong}}}'.encode())
 
-        assert answer.status_code == 422, wrong
-        assert paths(answer) == [f"/{name}"], wrong
+                assert answer.status_code == 422, wrong
+                assert paths(answer) == [f"/{name}"], wrong
 
 
 BAD = {
@@ -207,16 +215,18 @@ def test_what_is_not_json_is_refused_and_stores_nothing(api: Api) -> None:
     problem(api.get("/completions/c"), 404)
 
 
-@pytest.mark.parametrize("body", [b"[]", b'"x"', b"null", b"1", b"true", b"1e400", b'[{"request":{}}]'])
-def test_a_body_that_is_no_object_is_invalid_as_a_whole(api: Api, body: bytes) -> None:
-    assert paths(api.post("/completions", content=body)) == [""]
+def test_a_body_that_is_no_object_is_invalid_as_a_whole(api: Api, subtests: pytest.Subtests) -> None:
+    for body in [b"[]", b'"x"', b"null", b"1", b"true", b"1e400", b'[{"request":{}}]']:
+        with subtests.test(body=body):
+            assert paths(api.post("/completions", content=body)) == [""]
 
 
-@pytest.mark.parametrize("levels", [200, 1000, 100_000])
-def test_what_nests_too_deeply_is_invalid_and_says_the_limit(api: Api, levels: int) -> None:
-    answer = api.post("/completions", content=said(nested(levels)))
+def test_what_nests_too_deeply_is_invalid_and_says_the_limit(api: Api, subtests: pytest.Subtests) -> None:
+    for levels in [200, 1000, 100_000]:
+        with subtests.test(levels=levels):
+            answer = api.post("/completions", content=said(nested(levels)))
 
-    assert "200" in problem(answer, 422)["detail"]
+            assert "200" in problem(answer, 422)["detail"]
 
 
 def test_brackets_in_strings_do_not_nest(api: Api) -> None:
