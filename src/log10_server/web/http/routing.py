@@ -14,7 +14,7 @@ from log10_server.web.http.fields import RESERVED_IDS, has_control_characters
 class _IdConvertor(Convertor[str]):
     """An id in a path. It does not match reserved words, which have routes of their own."""
 
-    regex = rf"(?!(?:{'|'.join(word.replace('.', '[.]') for word in sorted(RESERVED_IDS))})(?:/|$))[^/]+"
+    regex = rf"(?!(?:{'|'.join(word.replace('.', '[.]') for word in sorted(RESERVED_IDS))})(?:/|\Z))[^/]+"
 
     def convert(self, value: str) -> str:
         return value
