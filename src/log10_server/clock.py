@@ -32,6 +32,7 @@ class Clock:
         self._lock = threading.Lock()
         self._last = 0  # the last instant that was given
         self._latest_reading = 0  # of the system clock, since its last step back
+        self._last_key = 0
 
     def now(self) -> int:
         """The current instant."""
@@ -43,6 +44,15 @@ class Clock:
         with self._lock:
             first = self._take(count)
             return range(first, first + count)
+
+    def new_key(self) -> int:
+        """A number that this process has never given before, for keys that must stay unique when the clock steps back.
+
+        It is the current instant, or the number after the last one where that is greater.
+        """
+        with self._lock:
+            self._last_key = max(self._last_key + 1, self._take(1))
+            return self._last_key
 
     def _take(self, count: int) -> int:
         """Take the next `count` instants and give the first of them. The caller holds the lock.

@@ -449,7 +449,9 @@ def test_a_tag_whose_key_another_process_has_taken_gets_another_one(
     with database.writing() as connection:
         taken = [TagRow(organization.id, soon + number, f"digest {number}", "theirs", soon, False) for number in (1, 3)]
         database.tx(connection, organization.id).insert_many(tag, taken)
-    monkeypatch.setattr(database.clock, "_last", soon - 1)  # a completion gets `soon`, its tag what comes next
+    monkeypatch.setattr(
+        database.clock, "_last_key", soon
+    )  # the next key is `soon + 1`, and then `soon + 2` and `soon + 3`
 
     async def story() -> None:
         async with lined(database, organization) as line:
@@ -458,7 +460,7 @@ def test_a_tag_whose_key_another_process_has_taken_gets_another_one(
     asyncio.run(story())
     with database.reading() as connection:
         keys = store.tags.find_keys(database.tx(connection, organization.id), ["ours"])
-    assert keys["ours"] == soon + 5
+    assert keys["ours"] == soon + 2
 
 
 def test_a_burst_that_is_over_keeps_nobody_waiting(

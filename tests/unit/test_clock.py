@@ -170,3 +170,13 @@ def test_an_instant_survives_being_a_datetime(at: int) -> None:
 )
 def test_a_moment_without_a_zone_is_utc_and_one_with_a_zone_is_itself(moment: datetime, at: int) -> None:
     assert microseconds(moment) == at
+
+
+def test_keys_stay_unique_when_the_clock_steps_back() -> None:
+    """The keys of tags are made of instants, and instants are given again after a step."""
+    readings = iter([5_000_000_000, 1_000_000_000, 1_000_000_000, 6_000_000_000, 6_000_000_000])
+    clock = Clock(lambda: next(readings))
+
+    keys = [clock.new_key() for _ in range(5)]
+
+    assert keys == sorted(set(keys))

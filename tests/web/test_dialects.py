@@ -86,7 +86,7 @@ FOREIGN = Dialect(
 @pytest.fixture(scope="module")
 def foreign(migrated: Database) -> Iterator[Served]:
     """The server with the foreign dialect: one line more."""
-    settings = Settings(limits=Limits(body_bytes=MOST))
+    settings = Settings(limits=Limits(body_bytes=MOST // 2))
     yield from serve(migrated, settings, dialects=(*DIALECTS, FOREIGN))
 
 
@@ -269,6 +269,24 @@ def test_two_dialects_can_not_own_one_path(database: Database) -> None:
         create_app(Settings(), database, (*DIALECTS, rival))
 
 
+def test_a_content_encoding_that_nothing_decompresses_is_refused_at_the_start(database: Database) -> None:
+    brotli = Dialect("brotli", (), credential=TokenInBody(), refuse=refuse, content_encodings=frozenset({"br"}))
+
+    with pytest.raises(ValueError, match="accepts br"):
+        create_app(Settings(), database, (*DIALECTS, brotli))
+
+
+def test_a_body_that_the_credential_has_read_is_still_bounded_for_the_endpoint(
+    foreign: Served, database: Database, organization: Organization
+) -> None:
+    """The credential reads up to MOST bytes; the server takes half of that."""
+    answer = httpx.post(
+        foreign.url + "/api/projects/p1/events", content=sent(organization, padding="0" * (MOST - 500)), headers=GZIP
+    )
+
+    assert answer.status_code == 413
+
+
 # HEAD
 
 
@@ -294,6 +312,12 @@ def test_head_of_what_is_not_there_is_404_without_a_body(api: Api) -> None:
     answer = api.head("/completions/none")
 
     assert (answer.status_code, answer.content) == (404, b"")
+
+
+def test_head_of_a_path_without_get_is_refused_by_its_own_name(api: Api) -> None:
+    answer = api.head("/completions/batch")
+
+    assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
 
 
 def test_allow_names_head_wherever_it_names_get(api: Api) -> None:

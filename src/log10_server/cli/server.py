@@ -45,8 +45,9 @@ def build(settings: Settings, database: Database, address: str) -> tuple[Server,
     """The server, and the runtime of its app. From now on SIGINT and SIGTERM end the server."""
     descriptors.raise_limit()
     app = create_app(settings, database)
+    assert app.middleware_stack is not None
     # uvicorn calls the authentication middleware directly, because FastAPI does nothing before it that is needed.
-    config = configuration(app.middleware_stack or app, settings)
+    config = configuration(app.middleware_stack, settings)
     server = Server(config, address)
 
     def stop(*_: object) -> None:

@@ -32,6 +32,8 @@ def issue_token(organization: str | None, value_from_stdin: bool, name: str | No
     """
     value = sys.stdin.readline().strip("\r\n") if value_from_stdin else None
     with open_existing() as database, database.writing() as connection:
+        # Two commands at once must not give one name to two tokens.
+        database.lock_exclusively(connection, "tokens")
         owner = choose_organization(directory.list_all(connection), organization)
         issued = organizations.issue_token(connection, database.clock, owner.id, value, name)
     if value_from_stdin:

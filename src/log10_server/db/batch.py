@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from log10_server.db.database import Database
-from log10_server.db.failures import ConnectionLost
+from log10_server.db.failures import ConnectionLost, OutcomeUnknown
 from log10_server.db.transaction import Tx
 from log10_server.db.write_queue import NO_ENTRY, Write
 from log10_server.errors import InternalError, Refusal, Unavailable, source_of
@@ -109,7 +109,9 @@ class Batch:
                 log.error("write: %s at %s", type(error).__name__, source_of(error))
                 write.outcome = InternalError("The write failed.")
             if isinstance(write.outcome, Unavailable):  # it would be so for the others too: answer them soon
-                _fail(self._to_run_alone[number + 1 :], write.outcome)
+                # Those were not tried, so nothing of them is stored, whatever became of this one.
+                is_unknown = isinstance(write.outcome, OutcomeUnknown)
+                _fail(self._to_run_alone[number + 1 :], ConnectionLost() if is_unknown else write.outcome)
                 return
 
 

@@ -38,8 +38,12 @@ class Tx:
         self._buffer: list[BulkStatement] | None = None
 
     def now(self) -> int:
-        """An instant that no other call of this process gets."""
+        """An instant that no other call of this process gets, unless the system clock steps back by more than a second."""
         return self.clock.now()
+
+    def new_key(self) -> int:
+        """A number that no other call of this process gets, ever."""
+        return self.clock.new_key()
 
     def check_deadline(self) -> None:
         """Raises Unavailable when the caller no longer waits: for work that goes on outside of statements."""

@@ -54,11 +54,11 @@ def ensure(tx: Tx, names: Iterable[str]) -> dict[str, int]:
 def add_missing(tx: Tx, names: Iterable[str], known: Mapping[str, int]) -> dict[str, int]:
     """The same as `ensure`, when the caller has looked up the tags that exist: `known` has their keys.
 
-    The key is the microsecond at which the tag is made. When another process has made a tag at the same one, the
-    database refuses the key, and the write is done again (`db/retries`).
+    A new key is about the microsecond at which the tag is made. When another process has made a tag with the same key,
+    the database refuses it, and the write is done again (`db/retries`).
     """
     missing = sorted(digests(set(names) - known.keys()).items())
-    rows = [TagRow(tx.organization_id, at := tx.now(), digest, name, at, False) for digest, name in missing]
+    rows = [TagRow(tx.organization_id, tx.new_key(), digest, name, tx.now(), False) for digest, name in missing]
     tx.insert_many(tag, rows)
     return {**known, **{row.name: row.id for row in rows}}
 

@@ -2,10 +2,10 @@
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
-from starlette.middleware.errors import ServerErrorMiddleware
 
 from log10_server import __version__
 from log10_server.db.database import Database
@@ -84,10 +84,12 @@ def create_app(settings: Settings, database: Database, dialects: Sequence[Dialec
         app.router.routes.extend(routes_of(dialect))
     app.add_exception_handler(HTTPException, _no_route)
     app.add_middleware(AuthenticationMiddleware, server=app, runtime=runtime, dialects=Dialects(dialects))
-    stack = app.build_middleware_stack()
-    assert isinstance(stack, ServerErrorMiddleware)
-    # The authentication middleware answers every error itself, so Starlette's middleware in front of it is left out.
-    app.middleware_stack = stack.app
+    # The authentication middleware answers every error itself, so what FastAPI and Starlette put in front of it to
+    # answer and to trace errors is left out.
+    middleware: Any = app.build_middleware_stack()
+    while not isinstance(middleware, AuthenticationMiddleware):
+        middleware = middleware.app
+    app.middleware_stack = middleware
     app.openapi = lambda: openapi(app, dialects)  # type: ignore[method-assign]
     return app
 

@@ -12,26 +12,47 @@ import pytest
 from starlette.routing import Route
 
 from log10_server.db.database import Database
+from log10_server.errors import Unauthorized
 from log10_server.services import organizations
 from log10_server.web.http.authentication import routes_of
+from log10_server.web.http.dialect import Dialect
 from log10_server.web.http.endpoint import Endpoint
+from log10_server.web.log10 import Log10Credential
 from tests.conftest import Api, Organization, Served, problem
 
 IDS = {"completionId": "completion", "taskId": "task", "feedbackId": "feedback", "sessionId": "session"}
 HEADERS = ["X-Log10-Organization", "X-Log10-Organization-Id"]
 
 
-def operations(served: Served) -> Iterator[tuple[str, str, Endpoint]]:
-    """Method, path and route of every operation of every dialect that asks for a token."""
+def operations_of_all(served: Served) -> Iterator[tuple[Dialect, str, str, Endpoint]]:
+    """Dialect, method, path and route of every operation of every dialect that asks for a token."""
     for dialect in served.app.state.dialects:
         for route in routes_of(dialect) if dialect.credential else ():
             assert isinstance(route, Endpoint)
             for method in sorted(route.methods or ()):
-                yield method, route.path_format, route
+                yield dialect, method, route.path_format, route
+
+
+def operations(served: Served) -> Iterator[tuple[str, str, Endpoint]]:
+    """Those that take Log10's token and names of organizations. Other dialects prove their tenancy in their own tests."""
+    for dialect, method, path, route in operations_of_all(served):
+        if isinstance(dialect.credential, Log10Credential):
+            yield method, path, route
+
+
+def test_without_a_token_every_operation_of_every_dialect_is_refused_in_the_shape_of_its_dialect(
+    serving: Served, database: Database
+) -> None:
+    for dialect, method, path, _ in operations_of_all(serving):
+        shape = dialect.refuse(Unauthorized("Who calls?"))
+        answer = httpx.request(method, url(serving, filled(path, "no")), content=b"{}")
+
+        assert answer.status_code == shape.status_code, (dialect.name, method, path)
+        assert answer.headers["content-type"] == shape.headers["content-type"], (dialect.name, method, path)
 
 
 def test_every_route_of_the_server_is_either_walked_here_or_public(serving: Served) -> None:
-    walked = {(path, method) for method, path, _ in operations(serving)}
+    walked = {(path, method) for _, method, path, _ in operations_of_all(serving)}
     public = {
         id(route) for dialect in serving.app.state.dialects if not dialect.credential for route in routes_of(dialect)
     }

@@ -17,6 +17,7 @@ from log10_server.errors import InternalError, Refusal, Unauthorized, source_of
 from log10_server.runtime.context import Caller, Context
 from log10_server.runtime.runtime import Runtime
 from log10_server.services import organizations
+from log10_server.web.http.body import DECOMPRESSED
 from log10_server.web.http.call import Call
 from log10_server.web.http.dialect import Dialect
 from log10_server.web.http.endpoint import Endpoint
@@ -34,12 +35,18 @@ class Dialects:
     """Which dialect owns a path, and the routes of each."""
 
     def __init__(self, dialects: Sequence[Dialect]) -> None:
-        """Raises ValueError for a path with two owners, and for a route that lies under none of its dialect's paths."""
+        """Raises ValueError for a path with two owners, for a route that lies under none of its dialect's paths, and for
+        a content encoding that nothing here decompresses.
+        """
         self.default = dialects[0]
         self._by_prefix: dict[str, Dialect] = {}
         self._by_path: dict[str, Dialect] = {}
         self._routes: dict[str, RouteIndex] = {}
         for dialect in dialects:
+            if unknown := dialect.content_encodings - DECOMPRESSED:
+                raise ValueError(
+                    f"The dialect {dialect.name} accepts {', '.join(unknown)}, which is not decompressed here"
+                )
             for owners, paths in ((self._by_prefix, dialect.prefixes), (self._by_path, dialect.paths)):
                 for path in paths:
                     if path in owners:
@@ -62,9 +69,9 @@ class Dialects:
             path = path.rpartition("/")[0]
         return None
 
-    def find_route(self, dialect: Dialect, scope: Scope) -> Route:
-        """The route of a request. Raises NotFound, and NotAllowed for a method that the path does not have."""
-        return self._routes[dialect.name].find(scope)
+    def find_route(self, dialect: Dialect, scope: Scope, method: str) -> Route:
+        """The route of a request that came with `method`. Raises NotFound, and NotAllowed for a method without a route."""
+        return self._routes[dialect.name].find(scope, method)
 
 
 def routes_of(dialect: Dialect) -> list[BaseRoute]:
@@ -99,7 +106,8 @@ class AuthenticationMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        is_head = scope["method"] == "HEAD"
+        method: str = scope["method"]
+        is_head = method == "HEAD"
         if is_head:
             # HEAD is answered as GET without its body. uvicorn keeps the original scope, by which it omits the body.
             scope = {**scope, "method": "GET"}
@@ -124,13 +132,11 @@ class AuthenticationMiddleware:
                 await self._app(scope, receive, observed_send)
                 return
             scope["log10"] = await self._authenticated(Call(dialect, scope, receive, is_head))
-            await self._dialects.find_route(dialect, scope).handle(scope, receive, observed_send)
+            await self._dialects.find_route(dialect, scope, method).handle(scope, receive, observed_send)
         except Exception as error:
             refusal = error if isinstance(error, Refusal) else InternalError("The server has a defect; it was logged.")
             if isinstance(refusal, InternalError):
-                log.error(
-                    "%s %s: %s at %s", scope["method"], route_pattern(scope), type(error).__name__, source_of(error)
-                )
+                log.error("%s %s: %s at %s", method, route_pattern(scope), type(error).__name__, source_of(error))
             if not started:
                 await dialect.refuse(refusal)(scope, receive, observed_send)
 

@@ -11,6 +11,8 @@ from log10_server.errors import Malformed, TooLarge, WrongMediaType
 from log10_server.runtime.context import LARGE_BODY
 from log10_server.strict_json import members
 
+# The compressions that a dialect may accept.
+DECOMPRESSED = frozenset({"gzip", "x-gzip"})
 _COMPRESSIONS = frozenset({"gzip", "x-gzip", "deflate", "br", "zstd", "compress"})
 # A few compressed bytes may become very many, so they are decompressed in steps of at most this many bytes. A step takes
 # about a millisecond; of each part only the first step runs on the event loop, and the others in a thread.
@@ -71,6 +73,8 @@ class RequestBody:
                 self._first = message
                 parts = [part async for part in self.parts(max_bytes)]
                 self._content = b"".join(parts)
+        elif len(self._content) > max_bytes:  # a credential has read it, with a bound of its own
+            raise too_large(max_bytes)
         return self._content
 
     async def parts(self, max_bytes: int) -> AsyncIterator[bytes]:
@@ -81,7 +85,7 @@ class RequestBody:
         """
         self.check(max_bytes)
         if self._content is not None:
-            yield self._content
+            yield await self.read(max_bytes)
             return
         parts = self._received(max_bytes)
         if self._encoding:

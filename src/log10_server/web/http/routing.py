@@ -44,10 +44,11 @@ class RouteIndex:
                 raise TypeError(f"{route!r} is not a route")
             self._by_beginning.setdefault(route.path.partition("/{")[0], []).append(route)
 
-    def find(self, scope: Scope) -> Route:
+    def find(self, scope: Scope, method: str) -> Route:
         """The route of a request, whose path parameters are put into `scope`. Longer beginnings are tried first.
 
-        Raises NotAllowed when the path only has routes for other methods, and NotFound when it has none.
+        `method` is the one that the caller sent; HEAD is routed as GET. Raises NotAllowed when the path only has routes
+        for other methods, and NotFound when it has none.
         """
         methods: set[str] = set()
         beginning: str = scope["path"]
@@ -64,7 +65,7 @@ class RouteIndex:
             raise NotFound("There is no such path.")
         if "GET" in methods:
             methods.add("HEAD")
-        raise NotAllowed(f"The path has no method {scope['method']}.", allow=", ".join(sorted(methods)))
+        raise NotAllowed(f"The path has no method {method}.", allow=", ".join(sorted(methods)))
 
 
 def path_text(scope: Scope, name: str) -> str:
