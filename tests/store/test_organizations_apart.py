@@ -122,8 +122,8 @@ def test_readers_that_are_kept_busy_lock_nobody_out(
 ) -> None:
     runtime = with_one_reader.app.state.runtime
     go_on = threading.Event()
-    with ThreadPoolExecutor(1) as pool, Api(with_one_reader.url, organization) as api:
-        busy = runtime._readers.submit(go_on.wait, 20)  # a list that takes long
+    with ThreadPoolExecutor(2) as pool, Api(with_one_reader.url, organization) as api:
+        busy = pool.submit(asyncio.run, runtime.read(lambda _: go_on.wait(20)))  # a list that takes long
         try:
             waiting = pool.submit(api.get, "/completions")
             time.sleep(0.1)

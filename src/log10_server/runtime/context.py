@@ -1,4 +1,4 @@
-"""What a use case is given: the organization and the actor of a call, and the ways to read, write and validate."""
+"""What a use case gets from a dialect: the organization and the actor of a call, and ways to read, write and compute."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -15,12 +15,12 @@ T = TypeVar("T")
 E = TypeVar("E")
 R = TypeVar("R")
 
-# To read a body of more bytes takes long enough to do it in a thread.
+# Parsing a body of more bytes than this would hold up the event loop, so it is done in a thread.
 LARGE_BODY = 1 << 18
 
 
 class Actor(NamedTuple):
-    """Who acts: what the author of new feedback is. `name` is the name to show; `kind` says what bears it."""
+    """Who makes a call, and so the author of new feedback. `name` is the name to show, `kind` says what kind of author it is."""
 
     id: str
     name: str
@@ -28,7 +28,7 @@ class Actor(NamedTuple):
 
 
 class Caller(NamedTuple):
-    """Whom a token stands for: the organization that it belongs to, and who acts with it."""
+    """What a token identifies: the organization it belongs to, and the actor who uses it."""
 
     organization: OrganizationRow
     actor: Actor
@@ -50,18 +50,27 @@ class Context:
         return self.runtime.settings.limits
 
     async def read(self, work: Callable[[Tx], T], *, timeout: float = TIMEOUT_SECONDS) -> T:
-        """What `work` gives on what is committed now; `timeout` is in seconds."""
+        """Run `work` on a consistent view of what is committed now, and return its result. `timeout` is in seconds.
+
+        Raises Unavailable when the database is away, too many reads wait, or no result has come in time.
+        """
         database, organization_id = self.runtime.database, self.organization.id
         return await self.runtime.read(lambda connection: work(database.tx(connection, organization_id)), timeout)
 
     async def write(self, work: Callable[[Tx], T], *, alone: bool = False) -> T:
-        """What `work` gives, once it is on disk; `alone` keeps work that may take long out of others' transactions."""
+        """Run `work` in a transaction and return its result, once it is committed.
+
+        `alone` gives work that may take long a transaction of its own, so that no other write waits for it to commit.
+        """
         return await self.runtime.write(self.organization.id, work, size=self.size, alone=alone)
 
     async def record(self, recorder: Callable[[Tx, Sequence[E]], Sequence[R | Refusal]], entry: E) -> R:
-        """What `recorder` gives for `entry`, once it is on disk; entries that wait are recorded together."""
+        """Record `entry` and return what `recorder` answers for it, once it is committed.
+
+        Waiting entries of the same organization and recorder are recorded in one call. Raises the Refusal of this entry.
+        """
         return await self.runtime.writer.record(self.organization.id, recorder, entry, self.size, TIMEOUT_SECONDS)
 
     async def compute(self, work: Callable[[], T]) -> T:
-        """What `work` makes of the body; of a large one in a thread, so that other calls go on meanwhile."""
+        """Return what `work` computes from the body. For a large body it runs in a thread, so that other calls go on."""
         return await asyncio.to_thread(work) if self.size > LARGE_BODY else work()

@@ -1,8 +1,8 @@
-"""Keeps the process on one core, on Linux: always that one which others need least.
+"""Keeps the process on one CPU core, on Linux: the core that other processes use least.
 
-The threads of a Python process take turns in one interpreter. A turn on another core finds that core's caches cold,
-and each core that waits for a turn has to be woken: reading a list took up to twice as long. So all threads stay
-together, and move together when others need their core more.
+Only one thread of a Python process runs at a time, because of the interpreter's lock. When the next thread runs on
+another core, that core must be woken and its caches are cold: reading a list took up to twice as long. So all threads
+stay on one core, and move to another together when other processes need theirs more.
 """
 
 import contextlib
@@ -19,12 +19,13 @@ from log10_server.validation.worker import ALL_CORES
 
 log = logging.getLogger(__name__)
 
-_BETWEEN_LOOKS = 1.0  # seconds
-_SHARE = 0.2  # of a core, that others must use more of ours than of another before we go there
+_SECONDS_BETWEEN_CHECKS = 1.0
+# Move only when other processes use this much more of our core than of the best other one (1.0 is a whole core).
+_LEAST_GAIN = 0.2
 
 
 class OneCore(threading.Thread):
-    """Looks after the process until that ends. What can't be seen or done gives all cores back."""
+    """The thread that moves the process. If the system refuses something, it allows all cores again and ends."""
 
     def __init__(self) -> None:
         super().__init__(name="one core", daemon=True)
@@ -32,20 +33,21 @@ class OneCore(threading.Thread):
         self._mine: int | None = None
 
     def run(self) -> None:
+        """Check once a second until the process ends."""
         before = None
         while True:
             try:
-                before = self._look(before)
+                before = self._check(before)
             except Exception as error:
                 log.warning("one core: %s, so all cores are used", type(error).__name__)
                 with contextlib.suppress(OSError):
                     _keep_to(self._cores)
                 return
-            time.sleep(_BETWEEN_LOOKS)
+            time.sleep(_SECONDS_BETWEEN_CHECKS)
 
-    def _look(self, before: "Used | None") -> "Used":
-        """Go where it is best since the look before."""
-        now = Used(_used(self._cores), time.process_time(), time.monotonic())
+    def _check(self, before: "CoreTimes | None") -> "CoreTimes":
+        """Move to the core that others have used least since the check before."""
+        now = CoreTimes(_busy_seconds(self._cores), time.process_time(), time.monotonic())
         if before is not None:
             seconds = now.at - before.at
             shares = {
@@ -59,8 +61,8 @@ class OneCore(threading.Thread):
         return now
 
 
-class Used(NamedTuple):
-    """How many seconds each core has been busy, and this process has used; `at` some time."""
+class CoreTimes(NamedTuple):
+    """For how many seconds each core has been busy and this process has run, up to `at` (seconds of a monotonic clock)."""
 
     cores: dict[int, float]
     own: float
@@ -68,40 +70,42 @@ class Used(NamedTuple):
 
 
 def idlest(shares: Mapping[int, float], mine: int | None, own: float) -> int | None:
-    """The core to be on: `shares` says how busy each is (1.0: always), `own` how busy this process keeps `mine`.
+    """The core to run on: `shares` says how busy each core is (1.0: always), `own` how busy this process keeps `mine`.
 
-    It is `mine`, unless others use clearly less of another. None when nothing is known.
+    It is `mine`, unless other processes use clearly less of another core. None when nothing is known.
     """
     if not shares:
         return mine
     others = {core: share - own if core == mine else share for core, share in shares.items()}
     best = min(others, key=lambda core: (others[core], -core))
-    return mine if mine in others and others[mine] - others[best] < _SHARE else best
+    return mine if mine in others and others[mine] - others[best] < _LEAST_GAIN else best
 
 
 def start() -> None:
-    """Begin, where the system can do it and there is more than one core. Processes that are started may use all of them:
-    they find them in the environment."""
+    """Start the thread, on Linux with more than one core.
+
+    Child processes may still use all cores: an environment variable tells them which there are.
+    """
     if sys.platform == "linux" and len(os.sched_getaffinity(0)) > 1:
         os.environ[ALL_CORES] = ",".join(map(str, sorted(os.sched_getaffinity(0))))
         OneCore().start()
 
 
 def _keep_to(cores: Iterable[int]) -> None:
-    """All threads that there are; later ones begin where they are begun from."""
+    """Keep all threads of this process to `cores`. A thread that is started later inherits them from its parent."""
     for thread in os.listdir("/proc/self/task"):
         with contextlib.suppress(ProcessLookupError):  # it has ended
             os.sched_setaffinity(int(thread), cores)
 
 
-def _used(cores: Iterable[int]) -> dict[int, float]:
-    """For how many seconds each core has been busy since the machine was started."""
+def _busy_seconds(cores: Iterable[int]) -> dict[int, float]:
+    """For how many seconds each core has been busy since the machine was started, by core."""
     ticks = os.sysconf("SC_CLK_TCK")
-    used = {}
+    busy = {}
     with open("/proc/stat") as lines:
         for line in lines:
             name, *counts = line.split()
             if name.startswith("cpu") and name[3:].isdigit() and int(name[3:]) in cores:
                 user, nice, system, _, _, irq, soft_irq, steal, *_ = map(int, counts)
-                used[int(name[3:])] = (user + nice + system + irq + soft_irq + steal) / ticks
-    return used
+                busy[int(name[3:])] = (user + nice + system + irq + soft_irq + steal) / ticks
+    return busy

@@ -14,7 +14,7 @@ class SchemaCache:
         self._schemas: OrderedDict[tuple[str, str], str] = OrderedDict()
 
     def find(self, organization_id: str, task_id: str) -> str | None:
-        """The schema of a task, if it is kept."""
+        """The schema of a task, or None when it is not kept."""
         key = organization_id, task_id
         if key not in self._schemas:
             return None
@@ -22,7 +22,7 @@ class SchemaCache:
         return self._schemas[key]
 
     def store(self, organization_id: str, task_id: str, json_schema: str) -> None:
-        """Keep a schema, unless it is a very long one."""
+        """Keep a schema, unless it has more than 262 144 characters."""
         if len(json_schema) <= _MAX_CHARACTERS:
             self._schemas[organization_id, task_id] = json_schema
             if len(self._schemas) > _MAX_SCHEMAS:

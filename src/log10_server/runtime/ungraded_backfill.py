@@ -1,7 +1,7 @@
-"""Fills in behind: what a changed task means for older completions, piece by piece while other writes go on.
+"""The backfill of the ungraded index: adds older completions for new and changed tasks, in pieces between other writes.
 
-How far each task is stands in the database, so a process goes on where another one ended, and two that fill the same
-task at once only take turns.
+The database keeps how far each task has come. So a process continues where another one stopped, and two processes that
+fill the same task only take turns.
 """
 
 import asyncio
@@ -21,19 +21,20 @@ log = logging.getLogger(__name__)
 
 
 class FillNext(Protocol):
-    """Fills the next piece of the ungraded index for a task that is not whole yet."""
+    """Adds the next piece of completions to the ungraded index of a task whose backfill is not finished."""
 
-    def __call__(self, tx: Tx, task_id: str) -> None: ...
+    def __call__(self, tx: Tx, task_id: str) -> None:
+        """Add the piece, in the transaction of the task's organization."""
 
 
 Read = Callable[[Callable[[Connection], list[tuple[str, str]]]], Awaitable[list[tuple[str, str]]]]
 
-_TASKS_AT_ONCE = 100
-_LOOK_AGAIN = 30.0  # seconds until what another process has left behind is seen
+_TASKS_PER_ROUND = 100
+_SECONDS_BETWEEN_CHECKS = 30.0  # after which a backfill that another process left unfinished is noticed
 
 
 class Backfill:
-    """The loop of one process. It begins with whatever tasks of all organizations are not whole."""
+    """The loop that runs in each process, for the unfinished tasks of all organizations."""
 
     def __init__(self, read: Read, writer: Writer, fill_next: FillNext) -> None:
         self._read = read
@@ -43,14 +44,15 @@ class Backfill:
         self._running: asyncio.Task[None] | None = None
 
     def start(self) -> None:
+        """Begin in the running event loop, with what is unfinished from before."""
         self._running = asyncio.create_task(self._run())
 
     def wake(self) -> None:
-        """A task was changed: there may be something to do."""
+        """Check for unfinished tasks now. Called when a task was created or changed."""
         self._woken.set()
 
     async def close(self) -> None:
-        """End between two pieces, or leave one to the writer."""
+        """Stop. A piece that the writer has begun is still finished by it."""
         if self._running is not None:
             self._running.cancel()
             await asyncio.wait([self._running])
@@ -62,30 +64,30 @@ class Backfill:
                 while await self._fill():
                     pass
             except Exception as error:
-                _tell(error)
+                _log_error(error)
             with suppress(TimeoutError):
-                async with asyncio.timeout(_LOOK_AGAIN):
+                async with asyncio.timeout(_SECONDS_BETWEEN_CHECKS):
                     await self._woken.wait()
 
     async def _fill(self) -> bool:
-        """Fill a piece of each task that is not whole; gives whether there was any, and one of them could be filled."""
+        """Fill one piece of each unfinished task. Returns whether at least one piece was filled."""
         filled = False
         for organization_id, task_id in await self._read(
-            partial(store.ungraded.list_unfinished_backfills, limit=_TASKS_AT_ONCE)
+            partial(store.ungraded.list_unfinished_backfills, limit=_TASKS_PER_ROUND)
         ):
-            began = asyncio.get_running_loop().time()
+            started_at = asyncio.get_running_loop().time()
             try:
                 await self._writer.write(organization_id, partial(self._fill_next, task_id=task_id))
                 filled = True
             except Exception as error:
                 # An error of one task must not keep the other tasks from being filled in.
-                _tell(error)
-            # As long again belongs to the others, whose writes wait while a piece is filled.
-            await asyncio.sleep(min(1.0, asyncio.get_running_loop().time() - began))
+                _log_error(error)
+            # Other writes wait while a piece is filled, so leave them as much time before the next piece.
+            await asyncio.sleep(min(1.0, asyncio.get_running_loop().time() - started_at))
         return filled
 
 
-def _tell(error: Exception) -> None:
+def _log_error(error: Exception) -> None:
     if isinstance(error, Refusal):  # the database is away, or too much is waiting to be written
         log.info("backfill: %s", error.detail)
     else:

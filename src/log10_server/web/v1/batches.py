@@ -75,9 +75,9 @@ async def create_batch(body: EndpointBody, context: RequestContext) -> StoredRow
     """
     reader = _BatchReader(context, _splitter(body.media_type, context.limits.body_bytes))
     piece = bytearray()
-    with context.runtime.holding_bytes() as hold:
+    with context.runtime.held_bytes.count_for_a_call() as add_held_bytes:
         async for part in body.parts(context.limits.batch_bytes):
-            hold(len(part))
+            add_held_bytes(len(part))
             context.size += len(part)
             piece += part
             if len(piece) >= _PIECE_BYTES:
