@@ -14,12 +14,12 @@ def search(tx: Tx, query: str) -> list[TagRow]:
     A blank query gives the tags that were used last.
     """
     if not query.strip():
-        return store.completion_tags.list_recently_used_tags(tx, _MAX_RESULTS)
+        return store.tag_search.list_recently_used(tx, _MAX_RESULTS)
     if len(query) > _MAX_QUERY_CHARACTERS:
         return []
-    return store.tags.search(tx, query, _MAX_RESULTS)
+    return store.tag_search.list_matching(tx, query, _MAX_RESULTS)
 
 
 def find_keys(tx: Tx, names: set[str]) -> dict[str, int]:
-    """The keys of those of these tags that exist, by name."""
+    """The key of each of `names` that is a tag, by name."""
     return store.tags.find_keys(tx, names)

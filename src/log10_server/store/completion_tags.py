@@ -37,7 +37,7 @@ from log10_server.db.query_builder import QueryBuilder
 from log10_server.db.schema import Instant, Key, check_columns, foreign_key, ordered_index, owned_table
 from log10_server.db.statements import Statement
 from log10_server.db.transaction import Tx
-from log10_server.store.tags import TagRow, tag
+from log10_server.store.tags import tag
 
 completion_tag = owned_table(
     "completion_tag",
@@ -228,20 +228,6 @@ def _select_pair(tx: Tx, first: int, second: int) -> FromClause:
     return union_all(*map(select, ordered)).subquery("of_pair")
 
 
-def list_recently_used_tags(tx: Tx, limit: int) -> list[TagRow]:
-    """Tags by the newest completion that has them, the newest first; then those that none has."""
-    used_at = (
-        tx.rows(completion_tag, "created_at")
-        .where(completion_tag.c.tag_id == tag.c.id)
-        .order_by(completion_tag.c.created_at.desc())
-        .limit(1)
-        .correlate(tag)
-        .scalar_subquery()
-    )
-    newest = tx.rows(tag).order_by(func.coalesce(used_at, 0).desc(), tag.c.id.desc()).limit(limit)
-    return [TagRow(*row) for row in tx.connection.execute(newest)]
-
-
 def _count_tags(index: FromClause, tags: Any, is_counted: ColumnElement[bool]) -> ScalarSelect[int]:
     """How many of the rows of `tags` that are counted belong to the completion of a row of `index`."""
     is_same = (tags.c.organization_id == index.c.organization_id) & (tags.c.completion_id == index.c.completion_id)
@@ -347,7 +333,7 @@ def _count_of(query: QueryBuilder, table: Table, **parameters: str) -> Select[An
 
 def _above_minimum(query: QueryBuilder) -> Select[Any]:
     """Those of some tags that are on more completions than a minimum."""
-    next_one = (
+    next_completion = (
         query.rows(completion_tag, "tag_id")
         .where(completion_tag.c.tag_id == tag.c.id)
         .limit(1)
@@ -355,7 +341,7 @@ def _above_minimum(query: QueryBuilder) -> Select[Any]:
         .correlate(tag)
         .scalar_subquery()
     )
-    return query.rows_by_key(query.rows(tag, "id").where(next_one.is_not(None)), tag.c.id, "ids")
+    return query.rows_by_key(query.rows(tag, "id").where(next_completion.is_not(None)), tag.c.id, "ids")
 
 
 _is_its_tag = (tag.c.organization_id == completion_tag.c.organization_id) & (tag.c.id == completion_tag.c.tag_id)

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from hashlib import sha256
 from typing import NamedTuple
 
-from sqlalchemy import BigInteger, Boolean, Column, Text, case, false, func
+from sqlalchemy import BigInteger, Boolean, Column, Text, false
 
 from log10_server.db.schema import Digest, Instant, check_columns, ordered_index, owned_table
 from log10_server.db.statements import Statement
@@ -61,13 +61,6 @@ def add_missing(tx: Tx, names: Iterable[str], known: Mapping[str, int]) -> dict[
     rows = [TagRow(tx.organization_id, tx.new_key(), digest, name, tx.now(), False) for digest, name in missing]
     tx.insert_many(tag, rows)
     return {**known, **{row.name: row.id for row in rows}}
-
-
-def search(tx: Tx, query: str, limit: int) -> list[TagRow]:
-    """Tags whose name contains `query`, ignoring case: the exact name first, then the shortest."""
-    closest_first = (case((tag.c.name == query, 0), else_=1), func.length(tag.c.name), tag.c.name, tag.c.id)
-    matches = tx.rows(tag).where(tag.c.name.icontains(query, autoescape=True)).order_by(*closest_first).limit(limit)
-    return [TagRow(*row) for row in tx.connection.execute(matches)]
 
 
 def digests(names: Iterable[str]) -> dict[str, str]:
