@@ -1,8 +1,9 @@
-"""Test runs of `pytest --log10`: made, given their report once, and read with the completions of each test."""
+"""Test runs of `pytest --log10`: a run is created, gets its report once, and is read with the completions of each test."""
 
+import asyncio
 import secrets
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from hmac import compare_digest
 from typing import Any, NamedTuple
 
@@ -10,30 +11,40 @@ from log10_server import store
 from log10_server.clock import uuid7
 from log10_server.db.transaction import Tx
 from log10_server.errors import Conflict, NotFound
+from log10_server.runtime.runtime import Runtime
 from log10_server.services import durations
 from log10_server.services.organizations import digest
 from log10_server.store.test_runs import TestRunRow
 from log10_server.strict_json import value, written
 
-# How much of a report is looked up in one call: reports come from outside and may name anything.
+# Bounds on what one call looks up for a report, since a report may name any number of tests and tags.
 TESTS_LOOKED_UP = 1000
 COMPLETIONS_OF_A_TEST = 100
 _GROUPS_LOOKED_UP = 20
 _TAGS_LOOKED_UP = 10
 _COUNTS_KEPT = 100
-# The same whatever is wrong with an address, so that nobody learns which runs there are.
-NO_REPORT_EXPECTED = "There is no test run that waits for a report at this address."
+# The same text whatever is wrong with an address, so that it tells nobody which runs exist.
+_NO_REPORT_EXPECTED = "There is no test run that waits for a report at this address."
 
 
-class Report(NamedTuple):
-    """A report as it came, and its counts as a JSON object."""
+class ReportAddress(NamedTuple):
+    """The parts of the address at which the report of one run is uploaded. Whoever knows the secret may upload it."""
+
+    organization_id: str
+    run_id: str
+    secret: str
+
+
+class UploadedReport(NamedTuple):
+    """A report as it was sent: its JSON text, and the parsed values of two of its members (None where it lacks them)."""
 
     text: str
-    summary: str
+    summary: Any
+    tests: Any
 
 
 class TestOutcome(NamedTuple):
-    """One test of a report, and the newest completions that have its tags; `seconds` is None where nothing says it."""
+    """One test of a report, and the newest completions that have its tags. `seconds` is None where the report has none."""
 
     nodeid: str
     outcome: str | None
@@ -43,7 +54,7 @@ class TestOutcome(NamedTuple):
 
 
 def create(tx: Tx, name: str) -> tuple[TestRunRow, str]:
-    """Make a run. The secret, of which only a digest is kept, gives the right to upload its report once."""
+    """Create a run, and return it with the secret that allows its report to be uploaded once. Only a digest is stored."""
     at, secret = tx.now(), secrets.token_urlsafe(32)
     row = TestRunRow(tx.organization_id, uuid7(at), at, name, digest(secret), None, None, None)
     store.test_runs.add(tx, row)
@@ -51,7 +62,7 @@ def create(tx: Tx, name: str) -> tuple[TestRunRow, str]:
 
 
 def get(tx: Tx, run_id: str) -> TestRunRow:
-    """Raises NotFound."""
+    """The run of this id. Raises NotFound when there is none."""
     row = store.test_runs.find(tx, run_id)
     if row is None:
         raise NotFound(f"There is no test run {run_id!r}.")
@@ -64,38 +75,54 @@ def list_newest(tx: Tx, offset: int, limit: int) -> list[TestRunRow]:
 
 
 def count(tx: Tx) -> int:
+    """How many runs the organization has."""
     return store.test_runs.count(tx)
 
 
-def check_upload(tx: Tx, run_id: str, secret: str) -> None:
-    """Raises NotFound for an unknown run or a wrong secret, which look the same; Conflict when a report has come."""
-    _check(store.test_runs.find_without_report(tx, run_id), secret)
+async def upload_report(
+    runtime: Runtime, address: ReportAddress, read_body: Callable[[], Awaitable[UploadedReport]]
+) -> None:
+    """Store the report of a run, which uses up the right to upload it.
+
+    `read_body` is called only when the address is right, so that nobody else can make the server read a body. Raises
+    NotFound for an unknown run or a wrong secret, which look the same, Conflict when the run has its report already,
+    and what `read_body` raises.
+    """
+    if "\0" in "".join(address):  # Postgres would refuse the query
+        raise NotFound(_NO_REPORT_EXPECTED)
+    await runtime.read(
+        lambda connection: _check_address(runtime.database.tx(connection, address.organization_id), address)
+    )
+    report = await read_body()
+    summary = await asyncio.to_thread(_summary_of, report)
+
+    def store_report(tx: Tx) -> None:
+        _check_address(tx, address)  # again, because another upload may have come first
+        store.test_runs.store_report(tx, address.run_id, tx.now(), summary, report.text)
+
+    await runtime.write(address.organization_id, store_report, size=len(report.text))
 
 
-def store_report(tx: Tx, run_id: str, secret: str, report: Report) -> None:
-    """Use up the right to upload. Raises as `check_upload`."""
-    _check(store.test_runs.find_without_report(tx, run_id), secret)
-    store.test_runs.store_report(tx, run_id, tx.now(), report.summary, report.text)
-
-
-def _check(row: TestRunRow | None, secret: str) -> None:
-    # The digest stays after the upload, so that a wrong secret learns nothing about a run that has its report.
-    if row is None or row.upload_digest is None or not compare_digest(row.upload_digest, digest(secret)):
-        raise NotFound(NO_REPORT_EXPECTED)
+def _check_address(tx: Tx, address: ReportAddress) -> None:
+    row = store.test_runs.find_without_report(tx, address.run_id)
+    # The digest stays after the upload, so that a wrong secret does not reveal whether a run has its report.
+    if row is None or row.upload_digest is None or not compare_digest(row.upload_digest, digest(address.secret)):
+        raise NotFound(_NO_REPORT_EXPECTED)
     if row.uploaded_at is not None:
         raise Conflict("The test run has its report already; it is uploaded once.", code="report_taken")
 
 
-def make_report(text: str, summary: Any, tests: Any) -> Report:
-    """A report whose members `summary` and `tests` have been read.
+def _summary_of(report: UploadedReport) -> str:
+    """The counts of a report as a JSON object.
 
-    Its counts are the numbers that the summary holds; where it holds none, the outcomes of the tests are counted.
+    They are the numbers in its summary. Where that holds none, the outcomes of its tests are counted.
     """
-    numbers = {name: said for name, said in summary.items() if _is_number(said)} if isinstance(summary, dict) else {}
+    summary = report.summary if isinstance(report.summary, dict) else {}
+    numbers = {name: member for name, member in summary.items() if _is_number(member)}
     if not numbers:
-        outcomes = Counter(test.outcome for test in _read_tests(tests) if test.outcome is not None)
+        outcomes = Counter(test.outcome for test in _read_tests(report.tests) if test.outcome is not None)
         numbers = {"passed": 0, "failed": 0, **outcomes, "total": sum(outcomes.values())}
-    return Report(text, written(dict(list(numbers.items())[:_COUNTS_KEPT])))
+    return written(dict(list(numbers.items())[:_COUNTS_KEPT]))
 
 
 def list_outcomes(tx: Tx, row: TestRunRow) -> list[TestOutcome]:
@@ -104,9 +131,9 @@ def list_outcomes(tx: Tx, row: TestRunRow) -> list[TestOutcome]:
         return []
     tests = list(_read_tests(value(row.report).get("tests")))
     looked_up = tests[:TESTS_LOOKED_UP]
-    found = find_completions(tx, [_logged_tags(test) for test in looked_up])
+    completion_ids = find_completions(tx, [_logged_tags(test) for test in looked_up])
     return [
-        *(test._replace(completion_ids=ids) for test, ids in zip(looked_up, found, strict=True)),
+        *(test._replace(completion_ids=ids) for test, ids in zip(looked_up, completion_ids, strict=True)),
         *tests[TESTS_LOOKED_UP:],
     ]
 
@@ -114,32 +141,33 @@ def list_outcomes(tx: Tx, row: TestRunRow) -> list[TestOutcome]:
 def find_completions(tx: Tx, selectors: Sequence[Sequence[str]]) -> list[list[str]]:
     """For each selector the completions that have all of its tags, newest first, 100 at most.
 
-    The tests of a run share one tag and each adds one of its own, so selectors that differ in one tag are looked up
-    together: a report costs a few statements, however many tests it has. What would cost many finds nothing.
+    The tests of a run usually share one tag, and each has another one of its own. So selectors that differ in one tag are
+    looked up together, and a report costs a few statements, however many tests it has. Of selectors that would need more
+    than 20 statements, those beyond them get no completions.
     """
     keys = store.tags.find_keys(tx, {tag for selector in selectors for tag in selector if _can_be_tag(tag)})
     common = _common_tags(selectors)
-    groups: dict[frozenset[int], set[int]] = {}  # by the tags that selectors share: each one's own
-    places: list[tuple[frozenset[int], int] | None] = []
+    groups: dict[frozenset[int], set[int]] = {}  # the own tag of each selector, by the tags that it shares with others
+    parts: list[tuple[frozenset[int], int] | None] = []
     for selector in selectors:
         tags = sorted(set(selector), key=lambda tag: (tag not in common, tag))
         if 0 < len(tags) <= _TAGS_LOOKED_UP and keys.keys() >= set(tags):
             shared, own = frozenset(keys[tag] for tag in tags[:-1] or tags), keys[tags[-1]]
             groups.setdefault(shared, set()).add(own)
-            places.append((shared, own))
+            parts.append((shared, own))
         else:
-            places.append(None)
-    found = {
+            parts.append(None)
+    by_group = {
         shared: store.completion_tags.list_with_all_tags_and_each(
             tx, sorted(own), sorted(shared), COMPLETIONS_OF_A_TEST
         )
         for shared, own in list(groups.items())[:_GROUPS_LOOKED_UP]
     }
-    return [[] if place is None else found.get(place[0], {}).get(place[1], []) for place in places]
+    return [[] if part is None else by_group.get(part[0], {}).get(part[1], []) for part in parts]
 
 
 def _logged_tags(test: TestOutcome) -> list[str]:
-    """The tags that its completions have. The plugin's selector cuts `test_a[x::y]` to `y]`; what it logs is not cut."""
+    """The tags of the test's completions. The plugin's selector shortens `test_a[x::y]` to `y]`, but it logs the whole name."""
     start, bracket, parameters = test.nodeid.partition("[")
     cut, name = test.nodeid.rpartition("::")[2], start.rpartition("::")[2] + bracket + parameters
     return [name if tag == cut and "::" in start else tag for tag in test.tags]
@@ -151,9 +179,9 @@ def _common_tags(selectors: Sequence[Sequence[str]]) -> set[str]:
     return first.intersection(*others)
 
 
-def _read_tests(said: Any) -> Iterator[TestOutcome]:
-    """The tests of a report; what is no test, or odd in one, is left out."""
-    for test in said if isinstance(said, list) else []:
+def _read_tests(tests: Any) -> Iterator[TestOutcome]:
+    """The tests of a report. Whatever has not the expected type is left out."""
+    for test in tests if isinstance(tests, list) else []:
         if not isinstance(test, dict):
             continue
         nodeid, outcome, tags = test.get("nodeid"), test.get("outcome"), test.get("log10_completion_tags_selector")
@@ -167,22 +195,22 @@ def _read_tests(said: Any) -> Iterator[TestOutcome]:
 
 
 def _seconds(test: Mapping[str, Any]) -> float | None:
-    """The stages together; without stages what the test itself says."""
+    """The durations of all stages together; without stages, the duration of the test itself."""
     stages = [
         stage["duration"] for name in _STAGES if isinstance(stage := test.get(name), dict) and "duration" in stage
     ]
-    said = [seconds for seconds in stages or [test.get("duration")] if _is_number(seconds)]
-    return durations.total(said) if said else None
+    parts = [seconds for seconds in stages or [test.get("duration")] if _is_number(seconds)]
+    return durations.total(parts) if parts else None
 
 
 _STAGES = ("setup", "call", "teardown")
 _EXACT = 2**53
 
 
-def _is_number(said: Any) -> bool:
-    return isinstance(said, int | float) and not isinstance(said, bool) and abs(said) <= _EXACT
+def _is_number(member: Any) -> bool:
+    return isinstance(member, int | float) and not isinstance(member, bool) and abs(member) <= _EXACT
 
 
 def _can_be_tag(text: Any) -> bool:
-    """A lone surrogate can't be in a tag, but in a report."""
+    """Whether a tag may have this name. A report may hold lone surrogates, and a tag may not."""
     return isinstance(text, str) and text.encode("utf-8", "ignore").decode() == text

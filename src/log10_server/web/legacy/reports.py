@@ -4,26 +4,21 @@ It needs no token: a secret in the path authorizes one upload. So the path must 
 `SecretMaskingFilter` masks it in that of uvicorn.
 """
 
-import asyncio
 import logging
 import re
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from log10_server.db.database import Connection
-from log10_server.db.transaction import Tx
-from log10_server.errors import NotFound
 from log10_server.runtime.runtime import Runtime
 from log10_server.services import test_runs
+from log10_server.services.test_runs import ReportAddress, UploadedReport
 from log10_server.strict_json import decoded, written
 from log10_server.web.http.body import RequestBody, parse_members, require_json
 from log10_server.web.http.routing import path_text
 from log10_server.web.v1.test_runs import REPORT_PATH
 
 router = APIRouter(include_in_schema=False)
-
-_PATH_PARAMETERS = "organization_id", "run_id", "secret"
 
 _SECRET = re.compile(r"(/test_runs/[^/?\s]+/[^/?\s]+/)[^/?\s]+")
 
@@ -49,24 +44,15 @@ def mask_secrets() -> None:
 async def upload(request: Request) -> Response:
     """Store the report of a test run. The body is read only after the secret was checked."""
     runtime: Runtime = request.app.state.runtime
-    limits = runtime.settings.limits
-    organization_id, run_id, secret = (path_text(request.scope, name) for name in _PATH_PARAMETERS)
-    if "\0" in organization_id + run_id + secret:  # Postgres would refuse the query
-        raise NotFound(test_runs.NO_REPORT_EXPECTED)
+    address = ReportAddress(*(path_text(request.scope, name) for name in ReportAddress._fields))
 
-    def check(connection: Connection) -> None:
-        test_runs.check_upload(runtime.database.tx(connection, organization_id), run_id, secret)
+    async def read_body() -> UploadedReport:
+        limits = runtime.settings.limits
+        request_body = RequestBody(request.scope, request.receive)
+        body = await request_body.read(limits.body_bytes)
+        require_json(request_body.media_type)
+        values = await parse_members(body, (), limits.nesting)
+        return UploadedReport(decoded(body).strip(), values.get("summary"), values.get("tests"))
 
-    await runtime.read(check)
-    request_body = RequestBody(request.scope, request.receive)
-    body = await request_body.read(limits.body_bytes)
-    require_json(request_body.media_type)
-    members = await parse_members(body, (), limits.nesting)
-    text = decoded(body).strip()
-    report = await asyncio.to_thread(test_runs.make_report, text, members.get("summary"), members.get("tests"))
-
-    def store(tx: Tx) -> None:
-        test_runs.store_report(tx, run_id, secret, report)
-
-    await runtime.write(organization_id, store, size=len(body))
-    return Response(written({"id": run_id}), media_type="application/json")
+    await test_runs.upload_report(runtime, address, read_body)
+    return Response(written({"id": address.run_id}), media_type="application/json")
