@@ -30,7 +30,7 @@ class Clock:
         """`nanoseconds` reads the system clock: nanoseconds since 1970."""
         self._nanoseconds = nanoseconds
         self._lock = threading.Lock()
-        self._last = 0  # the last instant that was given
+        self._last = 0  # the last instant that was returned
         self._latest_reading = 0  # of the system clock, since its last step back
         self._last_key = 0
 
@@ -39,7 +39,7 @@ class Clock:
         with self._lock:
             return self._take(1)
 
-    def several(self, count: int) -> range:
+    def next_instants(self, count: int) -> range:
         """`count` instants in increasing order, as if `now` were called that many times."""
         with self._lock:
             first = self._take(count)

@@ -1,8 +1,8 @@
-"""JSON as RFC 8259 has it: what is not JSON is refused, and what only passes through is never rebuilt.
+"""Reads and writes JSON as RFC 8259 defines it: what is not JSON is refused, and payloads keep the text that was sent.
 
-`msgspec` splits a body into its members and checks their syntax without building what is inside; a payload
-(`JsonText`) is then kept as the text that came. What `msgspec` refuses is read again by the standard library,
-which has the last word: it knows lone surrogates (`"\\ud83d"`), and says where the fault stands.
+`msgspec` splits a body into its members and checks their syntax without building the values in them; a payload is then
+kept as its text (`JsonText`). What `msgspec` refuses is read again by the standard library, and that decides: it accepts
+lone surrogates (`"\\ud83d"`), and its errors say where they are.
 """
 
 import json
@@ -22,7 +22,7 @@ MAX_DIGITS = 4_000
 
 
 class JsonText(str):
-    """The text of one JSON value, known to be well-formed. It is answered as it is, byte for byte."""
+    """The text of one JSON value, known to be well-formed. It is stored and answered unchanged."""
 
     __slots__ = ()
 
@@ -39,11 +39,11 @@ def members(body: bytes, payloads: Collection[str], max_nesting: int) -> dict[st
         split: Mapping[str, str | msgspec.Raw] = _split(text)
     except (msgspec.DecodeError, RecursionError):
         split = _split_with_care(text)
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for name, raw in split.items():
         part = str(raw, "utf-8") if isinstance(raw, msgspec.Raw) else raw
-        found[name] = (None if part == "null" else JsonText(part)) if name in payloads else value(part)
-    return found
+        values[name] = (None if part == "null" else JsonText(part)) if name in payloads else value(part)
+    return values
 
 
 def decoded(body: bytes) -> str:
@@ -71,18 +71,18 @@ def value(text: str) -> Any:
 
 
 def exact(text: str, at: str) -> Any:
-    """The value of `text`, in which every number is what it says.
+    """The value of `text`, with every number held exactly as large as it is written.
 
     Raises Invalid, with a pointer below `at`, for a number that can't be held (beyond a double, too many digits).
     """
-    read = value(text)
+    parsed = value(text)
     if "e" in text or "E" in text or len(text) > 300:  # a shorter text holds no number that large
-        faults = [
-            FieldError(at + where, "The number is too large: it is beyond a double.") for where in _infinities(read)
+        field_errors = [
+            FieldError(at + path, "The number is too large: it is beyond a double.") for path in _infinities(parsed)
         ]
-        if faults:
-            raise Invalid(faults)
-    return read
+        if field_errors:
+            raise Invalid(field_errors)
+    return parsed
 
 
 def canonical(text: str) -> str:
@@ -104,22 +104,22 @@ def check_nesting(text: str, limit: int) -> None:
     """Raise Invalid when `text` nests deeper than `limit`. What is not JSON may pass; the reader will refuse it."""
     if text.count("[") + text.count("{") <= limit:
         return
-    # First the escapes, then all but quotes and brackets, then the strings: three passes that C makes.
+    # Remove escapes, then all but quotes and brackets, then strings: three passes, each in C.
     marks = text.encode("utf-8", "surrogatepass").replace(rb"\\", b"").replace(rb"\"", b"")
     brackets = b"".join(marks.translate(_ROUND, _UNMARKED).split(b'"')[::2])
-    # A round takes away what holds nothing, one level. A few rounds end nearly every document.
-    for taken in range(1, 9):
+    # Each round removes the innermost level. For nearly every document a few rounds are enough.
+    for removed_levels in range(1, 9):
         rest = brackets.replace(b"()", b"")
         if not rest or len(rest) == len(brackets):
             break
         brackets = rest
-        if taken == limit:
+        if removed_levels == limit:
             raise _too_deep(limit)
     else:
         depth = 0
-        for start in range(0, len(brackets), _SLICE):  # in slices, so that other threads get their turn
+        for start in range(0, len(brackets), _SLICE):  # in slices, so that other threads can run in between
             depths = list(accumulate(map(_STEP.__getitem__, brackets[start : start + _SLICE]), initial=depth))
-            if max(depths) > limit - taken:
+            if max(depths) > limit - removed_levels:
                 raise _too_deep(limit)
             depth = depths[-1]
 
@@ -165,7 +165,7 @@ def _spelled(number: str) -> _Spelled:
     kept = digits.rstrip("0")
     if not kept:
         return _Spelled("0")
-    if len(power) > MAX_DIGITS:  # int() refuses it, and nobody spells such a number in two ways
+    if len(power) > MAX_DIGITS:  # `int` refuses so many digits; such numbers are compared as text
         return _Spelled(number)
     exponent = int(power or 0) - len(fraction) + len(digits) - len(kept)
     return _Spelled(f"{'-' if number[0] == '-' else ''}{kept}e{exponent}")
@@ -177,12 +177,12 @@ _SCANNER = JSONDecoder(parse_constant=_not_a_number, parse_int=len, parse_float=
 
 
 def _split_with_care(text: str) -> dict[str, str]:
-    """As `_split`, by the standard library."""
+    """As `_split`, with the standard library: slower, but it decides what is JSON."""
     position = _after_space(text, 0)
     if text[position : position + 1] != "{":
-        value(text)  # not JSON comes before not an object
+        value(text)  # raises Malformed for what is not JSON, before Invalid for what is no object
         raise Invalid.at("", "Must be a JSON object.")
-    found: dict[str, str] = {}
+    parts: dict[str, str] = {}
     try:
         position = _after_space(text, position + 1)
         closed = text[position : position + 1] == "}"
@@ -195,7 +195,7 @@ def _split_with_care(text: str) -> dict[str, str]:
                 raise json.JSONDecodeError("Expecting ':'", text, position)
             start = _after_space(text, position + 1)
             _, end = _SCANNER.raw_decode(text, start)
-            found[name] = text[start:end]
+            parts[name] = text[start:end]
             position = _after_space(text, end)
             closed = text[position : position + 1] == "}"
             if not closed:
@@ -209,12 +209,12 @@ def _split_with_care(text: str) -> dict[str, str]:
         raise _malformed(error) from None
     except RecursionError:
         raise Malformed("The JSON is nested too deeply to be read.") from None
-    return found
+    return parts
 
 
 def _after_space(text: str, position: int) -> int:
-    found = _SPACE.match(text, position)
-    return found.end() if found else position
+    space = _SPACE.match(text, position)
+    return space.end() if space else position
 
 
 def _malformed(error: ValueError) -> Malformed:
@@ -224,22 +224,22 @@ def _malformed(error: ValueError) -> Malformed:
     return Malformed(f"Not JSON: {error}.")
 
 
-def _infinities(read: Any, *path: str | int) -> Iterator[str]:
-    if isinstance(read, float) and math.isinf(read):
+def _infinities(parsed: Any, *path: str | int) -> Iterator[str]:
+    if isinstance(parsed, float) and math.isinf(parsed):
         yield pointer(*path)
-    elif isinstance(read, dict):
-        for name, member in read.items():
+    elif isinstance(parsed, dict):
+        for name, member in parsed.items():
             yield from _infinities(member, *path, name)
-    elif isinstance(read, list):
-        for index, item in enumerate(read):
+    elif isinstance(parsed, list):
+        for index, item in enumerate(parsed):
             yield from _infinities(item, *path, index)
 
 
-def _canonical(read: Any) -> str:
-    if isinstance(read, _Spelled):
-        return str(read)
-    if isinstance(read, dict):
-        return "{" + ",".join(f"{written(name)}:{_canonical(read[name])}" for name in sorted(read)) + "}"
-    if isinstance(read, list):
-        return "[" + ",".join(map(_canonical, read)) + "]"
-    return written(read)
+def _canonical(parsed: Any) -> str:
+    if isinstance(parsed, _Spelled):
+        return str(parsed)
+    if isinstance(parsed, dict):
+        return "{" + ",".join(f"{written(name)}:{_canonical(parsed[name])}" for name in sorted(parsed)) + "}"
+    if isinstance(parsed, list):
+        return "[" + ",".join(map(_canonical, parsed)) + "]"
+    return written(parsed)

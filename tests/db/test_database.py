@@ -230,7 +230,7 @@ def test_columns_of_nothing_are_inserted_as_nothing(tx: Tx, rows: int, duration:
 
 _LOOK_UPS = {
     "tags by name": (store.tags._KEYS, {"digests": ["d7", "d8", "d9"]}),
-    "tags and selectors": (store.feedback_tasks._KNOWN_TAGS, {"digests": ["d7", "d8", "d9"]}),
+    "tags and selectors": (store.feedback_tasks._EXISTING_TAGS, {"digests": ["d7", "d8", "d9"]}),
     "completions by id": (store.completions._EXISTING_IDS, {"ids": ["c7", "c8", "c9"]}),
 }
 

@@ -39,7 +39,7 @@ QUESTIONS: dict[str, Callable[[Tx], object]] = {
     "feedback of a task on a completion": lambda tx: listed(tx, completion_id="c7", task_id="graded", state=ACCEPTED),
     "proposals": lambda tx: listed(tx, state=PROPOSED),
     "proposals of a task": lambda tx: listed(tx, state=PROPOSED, task_id="graded"),
-    "what is known of a completion's tags": lambda tx: store.feedback_tasks.find_known_tags(tx, ["a", "rare"]),
+    "what is known of a completion's tags": lambda tx: store.feedback_tasks.find_existing_tags(tx, ["a", "rare"]),
     "the proposal for a completion": lambda tx: feedback.find_open_proposal(tx, "c7"),
 }
 

@@ -16,7 +16,7 @@ from log10_server.services import usage
 from log10_server.services.usage import UsageSelection
 from log10_server.store.completion_tags import CompletionTagRow
 from log10_server.store.completions import CompletionRow
-from log10_server.store.usage import Group, Sums, Tokens
+from log10_server.store.usage import DailyTokens, Group, UsageSums
 from log10_server.strict_json import value, written
 from tests.conftest import new_organization
 
@@ -81,9 +81,9 @@ KEYS: dict[Group, Callable[[CompletionRow], list[Any]]] = {
 }
 
 
-def plainly(rows: list[CompletionRow], group: Any = None) -> Sums:
+def plainly(rows: list[CompletionRow], group: Any = None) -> UsageSums:
     durations = sorted(row.duration for row in rows if row.duration is not None)
-    return Sums(
+    return UsageSums(
         group=group,
         calls=len(rows),
         finished=sum(status_of(row) == "finished" for row in rows),
@@ -96,7 +96,7 @@ def plainly(rows: list[CompletionRow], group: Any = None) -> Sums:
     )
 
 
-def grouped(rows: list[CompletionRow], by: Group) -> list[Sums]:
+def grouped(rows: list[CompletionRow], by: Group) -> list[UsageSums]:
     members = defaultdict(list)
     for one in rows:
         for key in KEYS[by](one):
@@ -118,7 +118,7 @@ def passing(rows: list[CompletionRow], asked: UsageSelection) -> list[Completion
     ]
 
 
-def same(found: Sums, expected: Sums) -> bool:
+def same(found: UsageSums, expected: UsageSums) -> bool:
     """Sums of doubles depend on their order in the last digits; all else is exact."""
     mean = None if expected.mean is None else pytest.approx(expected.mean, rel=1e-12, abs=1e-12)
     return found._replace(mean=None) == expected._replace(mean=None) and found.mean == mean
@@ -179,7 +179,7 @@ def test_tokens_per_model_per_day_are_what_a_plain_computation_gives(tx: Tx) -> 
         for one in passing(rows, asked):
             members[-(one.created_at // DAY), one.model or "unknown"].append(one)
         expected = [
-            Tokens(
+            DailyTokens(
                 -day,
                 model,
                 len(theirs),
@@ -275,7 +275,7 @@ def test_another_organization_counts_nothing_of_this_one(database: Database, tx:
         for by in (None, *KEYS):
             for tags in ((), ("a",)):
                 groups, total = usage.sum_usage(theirs, UsageSelection(by, tags), ALL)
-                assert total == Sums(None, 0, 0, 0, 0, 0, 0, None, None)
+                assert total == UsageSums(None, 0, 0, 0, 0, 0, 0, None, None)
                 assert groups == ([] if by else [total])
         assert usage.tokens_per_model_per_day(theirs, (), None, None) == []
         assert usage.tokens_per_model_per_day(theirs, ("a",), None, None) == []

@@ -35,7 +35,7 @@ def test_instants_are_strictly_increasing() -> None:
 def test_several_instants_are_in_order_with_those_taken_before_and_after() -> None:
     clock = Clock()
 
-    instants = [at for count in (1, 500, 0, 3) for at in [clock.now(), *clock.several(count), clock.now()]]
+    instants = [at for count in (1, 500, 0, 3) for at in [clock.now(), *clock.next_instants(count), clock.now()]]
 
     assert instants == sorted(set(instants))
     assert len(instants) == 512
@@ -69,7 +69,7 @@ def test_a_step_back_of_up_to_a_second_is_absorbed(step: float) -> None:
 
     before = clock.now()
     system.seconds -= step
-    after = [clock.now(), *clock.several(2), clock.now()]
+    after = [clock.now(), *clock.next_instants(2), clock.now()]
 
     assert [before, *after] == list(range(1_000_000_000, 1_000_000_005))
 
@@ -81,7 +81,7 @@ def test_after_a_larger_step_back_instants_continue_from_the_clock(step: float) 
 
     clock.now()
     system.seconds -= step
-    after = [clock.now(), *clock.several(2), clock.now()]
+    after = [clock.now(), *clock.next_instants(2), clock.now()]
 
     restart = round((10_000 - step) * 1_000_000)
     assert after == list(range(restart, restart + 4))
@@ -94,7 +94,7 @@ def test_a_larger_step_back_is_seen_by_several_instants_too(count: int) -> None:
 
     clock.now()
     system.seconds = 5000
-    instants = [*clock.several(count), clock.now()]
+    instants = [*clock.next_instants(count), clock.now()]
 
     assert instants == list(range(5_000_000_000, 5_000_000_001 + count))
 
@@ -116,7 +116,7 @@ def test_many_instants_at_once_are_not_taken_for_a_step_back_of_the_clock() -> N
     system = SystemClock(1000)
     clock = Clock(system)
 
-    many = clock.several(5_000_000)  # five seconds ahead of the system clock
+    many = clock.next_instants(5_000_000)  # five seconds ahead of the system clock
     system.seconds += 0.001
     later = clock.now()
 
@@ -127,7 +127,7 @@ def test_instants_follow_the_clock_again_once_it_has_passed_them() -> None:
     system = SystemClock(1000)
     clock = Clock(system)
 
-    clock.several(5)
+    clock.next_instants(5)
     system.seconds += 1
 
     assert clock.now() == 1_001_000_000

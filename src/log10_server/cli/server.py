@@ -25,11 +25,13 @@ class Server(uvicorn.Server):
         self._address = address
 
     async def startup(self, sockets: list[socket] | None = None) -> None:
+        """Start to listen, and log the address if that succeeded."""
         await super().startup(sockets)
         if self.started:
             log.info("listening on %s", self._address)
 
     async def shutdown(self, sockets: list[socket] | None = None) -> None:
+        """Log that the server stops, then stop it."""
         log.info("stopping: requests that are being served are answered first")
         await super().shutdown(sockets)
 

@@ -13,7 +13,7 @@ from log10_server.services.merging import AllFields, CompletionFields, DerivedFi
 from log10_server.services.provider_payloads import derive
 from log10_server.store.completion_tags import CompletionTagRow
 from log10_server.store.completions import CompletionRow, Cursor, Filters
-from log10_server.store.feedback_tasks import KnownTags
+from log10_server.store.feedback_tasks import ExistingTags
 from log10_server.strict_json import value, written_texts
 
 
@@ -65,7 +65,7 @@ def record(tx: Tx, entries: Sequence[Entry]) -> list[CompletionRow]:
     Each table is read and written once however many entries there are, so many cost little more than one.
     """
     current: dict[str, CompletionRow] = {}
-    instants = tx.clock.several(len(entries))
+    instants = tx.clock.next_instants(len(entries))
     ids = [entry.completion_id or uuid7(at) for at, entry in zip(instants, entries, strict=True)]
     store.sessions.ensure(tx, {entry.fields["session_id"] for entry in entries if "session_id" in entry.fields})
     before = store.completions.find_many(
@@ -80,11 +80,11 @@ def record(tx: Tx, entries: Sequence[Entry]) -> list[CompletionRow]:
     store.completions.replace(tx, [row for row in current.values() if row.id in before and row != before[row.id]])
     retagged = [row for row in current.values() if row.tags != (before[row.id].tags if row.id in before else None)]
     tags = {row.id: ungraded_index.tags_of(row) for row in retagged}
-    known_tags = store.feedback_tasks.find_known_tags(tx, set().union(*tags.values()))
+    existing_tags = store.feedback_tasks.find_existing_tags(tx, set().union(*tags.values()))
     graded = _remove_from_indexes(tx, [row.id for row in retagged if row.id in before])
     with tx.buffered_inserts():
         store.completions.add(tx, [row for row in current.values() if row.id not in before])
-        _add_to_indexes(tx, retagged, tags, known_tags, graded)
+        _add_to_indexes(tx, retagged, tags, existing_tags, graded)
     return results
 
 
@@ -234,11 +234,11 @@ def _add_to_indexes(
     tx: Tx,
     rows: Sequence[CompletionRow],
     tags: Mapping[str, Sequence[str]],
-    known_tags: KnownTags,
+    existing_tags: ExistingTags,
     graded: set[tuple[str, str]],
 ) -> None:
     """Add completions to the tag index and the ungraded index, by the tags that each has now."""
-    keys = store.tags.add_missing(tx, set().union(*tags.values()), known_tags.keys)
+    keys = store.tags.add_missing(tx, set().union(*tags.values()), existing_tags.keys)
     tag_ids = {completion_id: {keys[tag] for tag in names} for completion_id, names in tags.items()}
     store.completion_tags.add_tags(
         tx,
@@ -247,6 +247,6 @@ def _add_to_indexes(
             for row in rows
             for tag_id in sorted(tag_ids[row.id])  # the database inserts ordered keys faster
         ],
-        known_tags.common,
+        existing_tags.common,
     )
-    ungraded_index.add_matching(tx, rows, tag_ids, known_tags.selectors, graded)
+    ungraded_index.add_matching(tx, rows, tag_ids, existing_tags.selectors, graded)

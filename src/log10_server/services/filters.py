@@ -1,14 +1,15 @@
 """The filter language over `json_values`: `Coverage <= 5 and not ("Tone of voice" = "rude" or flags.spam = true)`.
 
     filter     = all { "or" all }
-    all        = one { "and" one }
-    one        = "not" one | "(" filter ")" | comparison
+    all        = test { "and" test }
+    test       = "not" test | "(" filter ")" | comparison
     comparison = field ( "=" | "!=" | "<" | "<=" | ">" | ">=" ) literal
-    field      = name { "." name }          a name with other characters than letters, digits, _ and - stands in quotes
+    field      = name { "." name }          a name with characters other than letters, digits, _ and - is quoted
     literal    = number | "true" | "false" | a string in quotes
 
-`=` needs the same type, `!=` is its opposite, the others compare numbers with numbers and strings (by code point) with
-strings. A field that is not there equals nothing. Words may be in any case; `\\` in quotes makes the next character plain.
+`=` is true only for values of the same type, and `!=` is its opposite. The other operators compare numbers with numbers
+and strings with strings, by code point. A missing field equals nothing. `and`, `or`, `not`, `true` and `false` may be
+written in any case. In quotes, `\\` takes the next character literally.
 """
 
 import operator
@@ -26,19 +27,19 @@ _MAX_DIGITS = 4_000
 
 
 class FilterError(Exception):
-    """A filter that can't be read; the text says what is wrong, `position` (from 0) where."""
+    """A filter that can't be parsed: the text says what is wrong, `position` (from 0) says where."""
 
-    def __init__(self, what: str, position: int) -> None:
-        super().__init__(f"{what} at character {position + 1}")
+    def __init__(self, problem: str, position: int) -> None:
+        super().__init__(f"{problem} at character {position + 1}")
         self.position = position
 
 
 def parse_filter(text: str) -> Predicate:
-    """Whether values (read from JSON) satisfy the filter. Raises FilterError."""
+    """A function that says whether `json_values`, parsed from JSON, satisfy the filter. Raises FilterError."""
     if len(text) > MAX_CHARACTERS:
         raise FilterError(f"The filter is longer than {MAX_CHARACTERS} characters", MAX_CHARACTERS)
     reader = _Reader(text)
-    test = reader.filter(0)
+    test = reader.disjunction(0)
     reader.end()
     return test
 
@@ -76,7 +77,7 @@ class _Reader:
         self._comparisons = 0
         self._next = self._token(0)
 
-    def filter(self, depth: int) -> Predicate:
+    def disjunction(self, depth: int) -> Predicate:
         if depth > _MAX_NESTING:
             raise FilterError(f"The filter is nested deeper than {_MAX_NESTING} levels", self._next.position)
         tests = [self._all(depth)]
@@ -89,19 +90,19 @@ class _Reader:
             raise self._expected("`and`, `or` or the end")
 
     def _all(self, depth: int) -> Predicate:
-        tests = [self._one(depth)]
+        tests = [self._test(depth)]
         while self._takes_word("and"):
-            tests.append(self._one(depth))
+            tests.append(self._test(depth))
         return tests[0] if len(tests) == 1 else lambda values: all(test(values) for test in tests)
 
-    def _one(self, depth: int) -> Predicate:
+    def _test(self, depth: int) -> Predicate:
         if self._takes_word("not"):
             if depth > _MAX_NESTING:
                 raise FilterError(f"The filter is nested deeper than {_MAX_NESTING} levels", self._next.position)
-            negated = self._one(depth + 1)
+            negated = self._test(depth + 1)
             return lambda values: not negated(values)
         if self._takes("mark", "("):
-            test = self.filter(depth + 1)
+            test = self.disjunction(depth + 1)
             if not self._takes("mark", ")"):
                 raise self._expected("`)`")
             return test
@@ -115,13 +116,13 @@ class _Reader:
         if self._next.kind != "operator":
             raise self._expected("one of = != < <= > >=")
         sign = self._take().text
-        wanted = self._literal()
+        literal = self._literal()
         if sign in _ORDERS:
             order = _ORDERS[sign]
-            return lambda values: _ordered(order, _found(values, path), wanted)
+            return lambda values: _is_ordered(order, _member(values, path), literal)
         if sign == "!=":
-            return lambda values: not _equal(_found(values, path), wanted)
-        return lambda values: _equal(_found(values, path), wanted)
+            return lambda values: not _is_equal(_member(values, path), literal)
+        return lambda values: _is_equal(_member(values, path), literal)
 
     def _field(self) -> list[str]:
         path = self._names()
@@ -149,45 +150,46 @@ class _Reader:
         raise self._expected("a number, true, false or a string in quotes")
 
     def _takes_word(self, word: str) -> bool:
-        return self._next.kind == "word" and self._takes("word", self._next.text, self._next.text.lower() == word)
+        return self._next.text.lower() == word and self._takes("word", self._next.text)
 
-    def _takes(self, kind: str, text: str, also: bool = True) -> bool:
-        found = also and self._next.kind == kind and self._next.text == text
-        if found:
+    def _takes(self, kind: str, text: str) -> bool:
+        is_next = self._next.kind == kind and self._next.text == text
+        if is_next:
             self._take()
-        return found
+        return is_next
 
     def _take(self) -> _Token:
-        taken = self._next
-        self._next = self._token(taken.position + len(taken.text))
-        return taken
+        token = self._next
+        self._next = self._token(token.position + len(token.text))
+        return token
 
     def _token(self, position: int) -> _Token:
-        found = _TOKENS.match(self._text, position)
-        if found is None or found.lastgroup is None:
+        match = _TOKENS.match(self._text, position)
+        if match is None or match.lastgroup is None:
             start = position + len(self._text[position:]) - len(self._text[position:].lstrip())
-            what = "A quote is not closed" if self._text[start] in "\"'" else f"Unexpected {self._text[start]!r}"
-            raise FilterError(what, start)
-        return _Token(found.lastgroup, found[found.lastgroup], found.start(found.lastgroup))
+            problem = "A quote is not closed" if self._text[start] in "\"'" else f"Unexpected {self._text[start]!r}"
+            raise FilterError(problem, start)
+        return _Token(match.lastgroup, match[match.lastgroup], match.start(match.lastgroup))
 
-    def _expected(self, what: str) -> FilterError:
+    def _expected(self, expected: str) -> FilterError:
         token = self._next
         shown = "the end" if token.kind == "end" else f"`{token.text[:40]}`"
-        return FilterError(f"Expected {what}, not {shown},", token.position)
+        return FilterError(f"Expected {expected}, not {shown},", token.position)
 
 
 _MISSING = object()
 
 
-def _found(values: Any, path: list[str]) -> Any:
+def _member(values: Any, path: list[str]) -> Any:
+    """The value at `path`, or _MISSING. A number in the path is an index into a list."""
     for name in path:
         if isinstance(values, dict) and name in values:
             values = values[name]
         elif isinstance(values, list) and name.isascii() and name.isdigit() and len(name) < 10:
-            place = int(name)
-            if place >= len(values):
+            index = int(name)
+            if index >= len(values):
                 return _MISSING
-            values = values[place]
+            values = values[index]
         else:
             return _MISSING
     return values
@@ -201,13 +203,13 @@ def _kind(value: Any) -> type | None:
     return str if isinstance(value, str) else None
 
 
-def _equal(found: Any, wanted: Literal) -> bool:
-    return _kind(found) is _kind(wanted) and bool(found == wanted)
+def _is_equal(member: Any, literal: Literal) -> bool:
+    return _kind(member) is _kind(literal) and bool(member == literal)
 
 
-def _ordered(order: Callable[[Any, Any], bool], found: Any, wanted: Literal) -> bool:
-    kind = _kind(found)
-    return kind in (float, str) and kind is _kind(wanted) and order(found, wanted)
+def _is_ordered(order: Callable[[Any, Any], bool], member: Any, literal: Literal) -> bool:
+    kind = _kind(member)
+    return kind in (float, str) and kind is _kind(literal) and order(member, literal)
 
 
 def _unquoted(text: str) -> str:

@@ -25,6 +25,7 @@ class TrainingSummary:
     rows_with_tools_left_out: int = 0
 
     def add(self, other: "TrainingSummary") -> None:
+        """Add the counts of another part of the same export."""
         self.rows += other.rows
         self.left_out += other.left_out
         self.rows_with_tools_left_out += other.rows_with_tools_left_out

@@ -77,9 +77,9 @@ def add_after_removed_feedback(tx: Tx, task_id: str, completion_ids: Sequence[st
     if not completion_ids:
         return
     rows = list(store.completions.find_many(tx, completion_ids).values())
-    known_tags = store.feedback_tasks.find_known_tags(tx, {tag for row in rows for tag in tags_of(row)})
-    tag_ids = {row.id: {known_tags.keys[tag] for tag in tags_of(row)} for row in rows}
-    selectors_by_task = {task_id: known_tags.selectors[task_id]} if task_id in known_tags.selectors else {}
+    existing_tags = store.feedback_tasks.find_existing_tags(tx, {tag for row in rows for tag in tags_of(row)})
+    tag_ids = {row.id: {existing_tags.keys[tag] for tag in tags_of(row)} for row in rows}
+    selectors_by_task = {task_id: existing_tags.selectors[task_id]} if task_id in existing_tags.selectors else {}
     add_matching(tx, rows, tag_ids, selectors_by_task, store.feedback.find_graded_pairs(tx, completion_ids))
 
 

@@ -11,7 +11,7 @@ from log10_server.clock import DAY
 from log10_server.db.transaction import Tx
 from log10_server.services import selectors
 from log10_server.store.completions import Filters
-from log10_server.store.usage import Group, Sums, Tokens
+from log10_server.store.usage import DailyTokens, Group, UsageSums
 
 
 class UsageSelection(NamedTuple):
@@ -27,7 +27,7 @@ class UsageSelection(NamedTuple):
     created_to: int | None = None
 
 
-def sum_usage(tx: Tx, selection: UsageSelection, limit: int) -> tuple[list[Sums], Sums]:
+def sum_usage(tx: Tx, selection: UsageSelection, limit: int) -> tuple[list[UsageSums], UsageSums]:
     """At most `limit` groups in their order, and all completions together; ungrouped, the one line is the total.
 
     A completion with several tags is in the group of each, and once in the total.
@@ -37,13 +37,15 @@ def sum_usage(tx: Tx, selection: UsageSelection, limit: int) -> tuple[list[Sums]
     return groups if selection.group_by else [total], total
 
 
-def success_rate(sums: Sums) -> float | None:
+def success_rate(sums: UsageSums) -> float | None:
     """Finished among finished and failed; None when there is neither. What has only started doesn't count."""
     ended = sums.finished + sums.failed
     return sums.finished / ended if ended else None
 
 
-def tokens_per_model_per_day(tx: Tx, tags: Sequence[str], first_day: int | None, last_day: int | None) -> list[Tokens]:
+def tokens_per_model_per_day(
+    tx: Tx, tags: Sequence[str], first_day: int | None, last_day: int | None
+) -> list[DailyTokens]:
     """The newest day first, then by model. Days count from 1970, and both ends are inclusive."""
     created_from = None if first_day is None else first_day * DAY
     created_to = None if last_day is None else (last_day + 1) * DAY - 1

@@ -126,10 +126,11 @@ def _filtered(rows: Select[Any], archived: bool | None) -> Select[Any]:
     return rows if archived is None else rows.where(feedback_task.c.archived.is_(archived))
 
 
-class KnownTags(NamedTuple):
-    """The tags among some names: their keys, which keys are common, and the selectors that name one of them or more.
+class ExistingTags(NamedTuple):
+    """Which of some names are tags already, and the selectors of tasks that name at least one of them.
 
-    `selectors` has all tags of each such selector, by task, of the tasks that are not archived.
+    `keys` are the tags' keys by name, `common` those of the common ones. `selectors` holds the keys of all tags of each
+    such selector by task, without archived tasks.
     """
 
     keys: dict[str, int]
@@ -137,22 +138,22 @@ class KnownTags(NamedTuple):
     selectors: dict[str, set[int]]
 
 
-def find_known_tags(tx: Tx, names: Iterable[str]) -> KnownTags:
+def find_existing_tags(tx: Tx, names: Iterable[str]) -> ExistingTags:
     """The tags of these names and the selectors that name them, by one statement."""
     by_name = digests(names)
-    known = KnownTags({}, set(), {})
-    for digest, tag_id, is_common, task_id in tx.fetch(_KNOWN_TAGS, digests=sorted(by_name)) if by_name else ():
+    existing = ExistingTags({}, set(), {})
+    for digest, tag_id, is_common, task_id in tx.fetch(_EXISTING_TAGS, digests=sorted(by_name)) if by_name else ():
         if task_id is not None:
-            known.selectors.setdefault(task_id, set()).add(tag_id)
+            existing.selectors.setdefault(task_id, set()).add(tag_id)
             continue
-        known.keys[by_name[digest]] = tag_id
+        existing.keys[by_name[digest]] = tag_id
         if is_common:
-            known.common.add(tag_id)
-    return known
+            existing.common.add(tag_id)
+    return existing
 
 
-def _known_tags(query: QueryBuilder) -> CompoundSelect[Any]:
-    """Rows of tags, and behind them rows of selectors, so that there is one answer to wait for."""
+def _existing_tags(query: QueryBuilder) -> CompoundSelect[Any]:
+    """Rows of tags, and after them rows of selectors, so that one statement answers both questions."""
     tags = query.rows(tag, "name_digest", "id", "is_common").add_columns(cast(null(), Text).label("task_id"))
     matching, selector = feedback_task_tag.alias("matching"), feedback_task_tag.alias("selector")
     is_its_task = (feedback_task.c.organization_id == selector.c.organization_id) & (
@@ -179,4 +180,4 @@ def _known_tags(query: QueryBuilder) -> CompoundSelect[Any]:
     return union_all(query.rows_by_key(tags, tag.c.name_digest, "digests"), selectors)
 
 
-_KNOWN_TAGS = Statement(_known_tags)
+_EXISTING_TAGS = Statement(_existing_tags)

@@ -39,7 +39,7 @@ shown_model = func.coalesce(completion.c.model, "unknown")
 _day = completion.c.created_at // DAY
 
 
-class Sums(NamedTuple):
+class UsageSums(NamedTuple):
     """The sums over the completions of one group.
 
     `group` is what they share: the day as days since 1970, the model, tag or status; None for all of them together.
@@ -58,7 +58,7 @@ class Sums(NamedTuple):
     p95: float | None
 
 
-class Tokens(NamedTuple):
+class DailyTokens(NamedTuple):
     """The tokens of one model on one day (days since 1970)."""
 
     day: int
@@ -68,7 +68,9 @@ class Tokens(NamedTuple):
     output_tokens: int
 
 
-def sum_usage(tx: Tx, filters: Filters, model: str | None, by: Group | None, limit: int) -> tuple[list[Sums], Sums]:
+def sum_usage(
+    tx: Tx, filters: Filters, model: str | None, by: Group | None, limit: int
+) -> tuple[list[UsageSums], UsageSums]:
     """The groups of the completions that pass, and all of them together.
 
     Days: the newest first. Others: those with the most completions first, then by name. With `by` None there is no
@@ -88,7 +90,7 @@ def sum_usage(tx: Tx, filters: Filters, model: str | None, by: Group | None, lim
     return others, first
 
 
-def sum_tokens_per_day_and_model(tx: Tx, filters: Filters) -> list[Tokens]:
+def sum_tokens_per_day_and_model(tx: Tx, filters: Filters) -> list[DailyTokens]:
     """The newest day first, then by the model's name."""
     calls = filtered(tx, filters)[0].with_only_columns(
         _day.label("day"), shown_model.label("model"), completion.c.input_tokens, completion.c.output_tokens
@@ -100,7 +102,7 @@ def sum_tokens_per_day_and_model(tx: Tx, filters: Filters) -> list[Tokens]:
         .order_by(rows.c.day.desc(), rows.c.model)
     )
     return [
-        Tokens(
+        DailyTokens(
             row.day,
             row.model,
             row.calls,
@@ -216,12 +218,12 @@ def _token_sums(calls: FromClause) -> list[ColumnElement[Any]]:
     ]
 
 
-def _sums(row: Any) -> Sums:
+def _sums(row: Any) -> UsageSums:
     mean = None
     if row.timed:
         huge = (row.huge_seconds or 0.0) / row.timed
         mean = (row.seconds or 0.0) / row.timed + max(min(huge, _MAX_HUGE_MEAN), -_MAX_HUGE_MEAN) * _HUGE
-    return Sums(
+    return UsageSums(
         group=row.group,
         calls=row.calls,
         finished=row.finished,

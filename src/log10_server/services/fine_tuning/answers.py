@@ -17,7 +17,7 @@ _PLAIN_TEXTS = ("completion", "text", "response")
 
 
 def read_answer(response: Mapping[str, Any]) -> Assistant:
-    """The assistant's answer: of several, the one with the lowest index.
+    """The assistant's answer. When the response holds several, it is the one with the lowest index.
 
     Raises UntranslatableError when there is none, or when it holds what a fine-tuning row can't.
     """
@@ -70,13 +70,13 @@ def _read_gemini(answer: Assistant, candidate: Mapping[str, Any]) -> None:
 def _first(choices: list[Any]) -> Mapping[str, Any]:
     """The choice with the lowest index; choices without an index count in the order in which they stand."""
 
-    def index(numbered: tuple[int, dict[str, Any]]) -> int:
+    def order(numbered: tuple[int, dict[str, Any]]) -> int:
         position, choice = numbered
-        given = choice.get("index")
-        return given if type(given) is int else position
+        index = choice.get("index")
+        return index if type(index) is int else position
 
     numbered = [(position, choice) for position, choice in enumerate(choices) if isinstance(choice, dict)]
-    return min(numbered, key=index)[1] if numbered else {}
+    return min(numbered, key=order)[1] if numbered else {}
 
 
 def _plain_text(text: Any) -> str | None:

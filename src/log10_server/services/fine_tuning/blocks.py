@@ -65,6 +65,7 @@ def result_text(content: Any) -> str:
 
 
 def json_text(data: Any) -> str:
+    """`data` as JSON text, with characters beyond ASCII as they are. Raises ValueError for infinity and NaN."""
     return json.dumps(data, ensure_ascii=False, allow_nan=False)
 
 
@@ -93,6 +94,7 @@ def make_call(call_id: Any, name: Any, arguments: Any) -> Call:
 
 
 def make_result(call_id: Any, name: Any, content: Any) -> Result:
+    """The result of a tool call. An id or a name that is not a text counts as absent."""
     return Result(_text_or_none(call_id), _text_or_none(name), result_text(content))
 
 

@@ -135,6 +135,7 @@ class Conversation:
 
 
 def text_part(text: Any) -> Part:
+    """A part that holds a text. Raises UntranslatableError for anything else."""
     if not isinstance(text, str):
         raise UntranslatableError(Reason.UNSUPPORTED_CONTENT)
     return {"type": "text", "text": text}

@@ -13,7 +13,7 @@ from pydantic_core import PydanticCustomError
 
 from log10_server.runtime.runtime import LONG_TIMEOUT_SECONDS
 from log10_server.services import usage
-from log10_server.store.usage import Tokens
+from log10_server.store.usage import DailyTokens
 from log10_server.web.http.answers import Answer
 from log10_server.web.http.call import RequestContext
 from log10_server.web.http.endpoint import Endpoint
@@ -36,7 +36,7 @@ class ModelDay(Answer, kw_only=True):
     model: str
 
     @classmethod
-    def of(cls, row: Tokens) -> "ModelDay":
+    def of(cls, row: DailyTokens) -> "ModelDay":
         """A row of token counts under the names that Log10 gave its members."""
         return cls(
             metric="tokens_per_model_per_day",

@@ -12,7 +12,7 @@ from pydantic.config import JsonDict
 from log10_server.runtime.runtime import LONG_TIMEOUT_SECONDS
 from log10_server.services import durations, usage
 from log10_server.services.usage import UsageSelection
-from log10_server.store.usage import Group, Sums
+from log10_server.store.usage import Group, UsageSums
 from log10_server.web.http.answers import Answer
 from log10_server.web.http.call import RequestContext
 from log10_server.web.http.endpoint import Endpoint
@@ -69,7 +69,7 @@ class Figures(Answer, kw_only=True):
     ] = None
 
     @classmethod
-    def of(cls, sums: Sums) -> "Figures":
+    def of(cls, sums: UsageSums) -> "Figures":
         """The figures of all completions together."""
         return cls(
             calls=sums.calls,
@@ -96,7 +96,7 @@ class UsageGroup(Figures, kw_only=True):
     ] = None
 
     @classmethod
-    def of_group(cls, sums: Sums) -> "UsageGroup":
+    def of_group(cls, sums: UsageSums) -> "UsageGroup":
         """The figures of one group, with its name."""
         figures = Figures.of(sums)
         return cls(
@@ -155,7 +155,7 @@ async def get(query: Annotated[UsageQuery, Query()], context: RequestContext) ->
     return Usage(usage=[UsageGroup.of_group(sums) for sums in groups], total=Figures.of(total))
 
 
-def _group_name(sums: Sums) -> str | None:
+def _group_name(sums: UsageSums) -> str | None:
     """The group's name; that of a day, which is stored as days since 1970, is its date."""
     if isinstance(sums.group, int):
         return str(date(1970, 1, 1) + timedelta(sums.group))
