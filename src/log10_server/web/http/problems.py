@@ -221,11 +221,12 @@ def problem(refusal: Refusal) -> Response:
         "code": refusal.code,
     }
     if isinstance(refusal, Invalid):
-        body["errors"] = [fault._asdict() for fault in refusal.field_errors]
+        body["errors"] = [error._asdict() for error in refusal.field_errors]
     return Response(written(body), status, _headers(refusal), MEDIA_TYPE)
 
 
 def status_of(refusal: Refusal) -> int:
+    """The HTTP status of a refusal: that of its class, or of the nearest base class that has one."""
     return next(STATUS[kind] for kind in type(refusal).__mro__ if kind in STATUS)
 
 

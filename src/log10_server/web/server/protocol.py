@@ -23,7 +23,7 @@ from httptools.parser.errors import HttpParserError, HttpParserUpgrade
 from uvicorn._types import ASGI3Application
 from uvicorn.config import Config
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from log10_server.errors import (
@@ -31,14 +31,13 @@ from log10_server.errors import (
     MalformedHttp,
     NotOffered,
     Refusal,
-    TargetTooLong,
     TimedOut,
     Unavailable,
 )
-from log10_server.web.http.problems import problem
 from log10_server.web.server.connections import LINGER_SECONDS, MOST_HEADER_LINES, SLOWEST_BYTES_PER_SECOND, Connections
 from log10_server.web.server.heads import size_of, with_a_path
-from log10_server.web.server.transport import Flow, Writer
+from log10_server.web.server.refusals import refusal_of_long_head, response_bytes
+from log10_server.web.server.transport import Flow, Sending, Writer
 
 # Bytes that are parsed at once. Whatever a client sends in one piece, no more than this is kept of a head beyond its
 # bound, and no more pipelined requests than fit in it are parsed before the first of them is answered.
@@ -61,7 +60,7 @@ NOTHING, HEAD, BODY, CLOSED = Reading  # `Reading.HEAD` takes ten times as long,
 
 
 class HttpProtocol(HttpToolsProtocol):
-    """See the module."""
+    """Reads the requests of one connection, runs the app for each, and ends the connection when its client is overdue."""
 
     def __init__(
         self,
@@ -91,19 +90,20 @@ class HttpProtocol(HttpToolsProtocol):
         self._idle_since = 0.0
         self._linger_deadline = 0.0
         self._pending_refusal: Refusal | None = None
-        self._unsent = 0
-        self._sent_at = 0.0
-        self._sending_deadline: float | None = None
+        self._sending: Sending
 
     # The connection
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Count the connection, which may close another one, or refuse it."""
         super().connection_made(transport)
         self.flow = Flow(transport, self.is_behind)
         self._writer: Any = Writer(transport)
+        self._sending = Sending(transport, self.flow, self._bounds.stall_seconds)
         self._idle_since = self._open_connections.add(self, self.loop)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the connection, and let every endpoint that still runs for it know."""
         self._open_connections.remove(self)
         self._reading = CLOSED
         self._unparsed = b""
@@ -123,6 +123,7 @@ class HttpProtocol(HttpToolsProtocol):
     # Parsing
 
     def data_received(self, data: bytes) -> None:
+        """Parse what has come, unless requests before it still wait."""
         self._received_at = self._open_connections.now
         if self._reading is CLOSED:
             return
@@ -185,6 +186,7 @@ class HttpProtocol(HttpToolsProtocol):
             self._parse(rest)
 
     def on_message_begin(self) -> None:
+        """Start the deadline of the head."""
         super().on_message_begin()
         self._reading = HEAD
         self._line_bytes = 0
@@ -246,6 +248,7 @@ class HttpProtocol(HttpToolsProtocol):
             self.pipeline.appendleft((self.cycle, self.app))
 
     def on_body(self, body: bytes) -> None:
+        """Hand a part of the body to the endpoint. Reading pauses when the endpoint is behind."""
         self._body_bytes += len(body)
         self._quiet_bytes = -1
         cycle = self.cycle
@@ -256,6 +259,7 @@ class HttpProtocol(HttpToolsProtocol):
             cycle.message_event.set()
 
     def on_message_complete(self) -> None:
+        """Tell the endpoint that the body is complete."""
         if self._reading is not BODY:  # a head with `Upgrade`
             return
         self._reading = NOTHING
@@ -266,14 +270,7 @@ class HttpProtocol(HttpToolsProtocol):
             self.cycle.message_event.set()
 
     def _too_long(self) -> Refusal | None:
-        bounds = self._bounds
-        if len(self.url) > bounds.target_bytes:
-            return TargetTooLong(f"The target of the request is longer than {bounds.target_bytes} bytes.")
-        if len(self.headers) > MOST_HEADER_LINES:
-            return HeadersTooLarge(f"The request has more than {MOST_HEADER_LINES} header lines.")
-        if size_of(self.headers) + self._line_bytes > bounds.header_bytes:
-            return HeadersTooLarge(f"The headers of the request are larger than {bounds.header_bytes} bytes.")
-        return None
+        return refusal_of_long_head(self.url, self.headers, self._line_bytes, self._bounds)
 
     def _check_framing(self, size: int) -> None:
         """Refuse trailers, and chunks, that are too long: none of them is the body, and the body's limit does not count them."""
@@ -334,7 +331,7 @@ class HttpProtocol(HttpToolsProtocol):
             self._answer(refusal)
 
     def _answer(self, refusal: Refusal) -> None:
-        """Write a refusal that no endpoint gives. The client may go on sending for a moment, and is not listened to."""
+        """Write a refusal outside any endpoint. What the client still sends is thrown away, and it has a moment to read."""
         self._reading = CLOSED
         if self.transport.is_closing():
             return
@@ -346,11 +343,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._linger_deadline = self._open_connections.now + LINGER_SECONDS
 
     def _write(self, refusal: Refusal) -> None:
-        response = problem(refusal)
-        lines = [STATUS_LINE[response.status_code]]
-        for name, value in (*self.server_state.default_headers, *response.raw_headers, (b"connection", b"close")):
-            lines += [name, b": ", value, b"\r\n"]
-        self.transport.write(b"".join([*lines, b"\r\n", bytes(response.body)]))
+        self.transport.write(response_bytes(refusal, self.server_state.default_headers))
 
     def _disconnect(self, cycle: RequestResponseCycle) -> None:
         """Let the endpoint know that nobody waits for its answer."""
@@ -361,8 +354,8 @@ class HttpProtocol(HttpToolsProtocol):
     # Deadlines
 
     def check_deadlines(self, now: float, passed: float) -> None:
-        """End the connection when its client has taken too long for what is its turn."""
-        if self._unsent_too_long(now):
+        """End the connection when its client has taken too long for what it has to do now."""
+        if self._sending.is_overdue(now):
             self.transport.abort()
         elif self.transport.is_closing():
             return
@@ -390,29 +383,16 @@ class HttpProtocol(HttpToolsProtocol):
         elif now - self._began_at > stall + self._body_bytes / SLOWEST_BYTES_PER_SECOND:
             self._refuse(TimedOut(f"The body has come with less than {SLOWEST_BYTES_PER_SECOND} bytes a second."))
 
-    def _unsent_too_long(self, now: float) -> bool:
-        """Whether the client has not read, or too slowly, what was written for it."""
-        unsent = self.transport.get_write_buffer_size()
-        if not unsent or unsent != self._unsent:
-            self._unsent, self._sent_at = unsent, now
-        if not unsent:
-            self._sending_deadline = None
-            return False
-        if not self.flow.write_paused and not self.transport.is_closing():
-            self._sending_deadline = None
-        elif self._sending_deadline is None:
-            self._sending_deadline = now + self._bounds.stall_seconds + unsent / SLOWEST_BYTES_PER_SECOND
-        elif now > self._sending_deadline:
-            return True
-        return now - self._sent_at > self._bounds.stall_seconds
-
     def is_stalled(self) -> bool:
+        """Whether the client does not read its answer."""
         return self.flow.write_paused
 
     def evict(self) -> None:
+        """Close this connection to make room for another one."""
         self._end()
 
     def turn_away(self) -> None:
+        """Refuse this connection, which is one too many."""
         self._reading = CLOSED
         self._write(Unavailable("The server has too many connections. Try again in a moment.", code="overloaded"))
         self.transport.close()

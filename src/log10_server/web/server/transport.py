@@ -1,19 +1,22 @@
-"""What stands between the protocol and its transport: when reading goes on, and writing to a client that has just left."""
+"""What stands around a connection's transport: pausing reads, noticing slow clients, writing to those that have left."""
 
 import asyncio
 from collections.abc import Callable
 
 from uvicorn.protocols.http.flow_control import FlowControl
 
+from log10_server.web.server.connections import SLOWEST_BYTES_PER_SECOND
+
 
 class Flow(FlowControl):
-    """Reading goes on only when the client has got the answers to what it has sent."""
+    """Flow control that resumes reading only when no request of the connection waits for an earlier one's answer."""
 
     def __init__(self, transport: asyncio.Transport, is_behind: Callable[[], bool]) -> None:
         super().__init__(transport)
         self._is_behind = is_behind
 
     def resume_reading(self) -> None:
+        """Resume, unless requests that have been read still wait."""
         if self.read_paused and not self._is_behind():
             super().resume_reading()
 
@@ -33,8 +36,37 @@ class Writer:
         self.is_closing = transport.is_closing
 
     def write(self, data: bytes) -> None:
+        """Write to the client. Nothing happens when it has left."""
         try:
             self._transport.write(data)
         except RuntimeError:
             if not self.is_closing():
                 raise
+
+
+class Sending:
+    """Watches how fast the client reads what is written for it."""
+
+    def __init__(self, transport: asyncio.Transport, flow: FlowControl, stall_seconds: float) -> None:
+        self._transport = transport
+        self._flow = flow
+        self._stall_seconds = stall_seconds
+        self._unsent = 0
+        self._changed_at = 0.0
+        self._deadline: float | None = None
+
+    def is_overdue(self, now: float) -> bool:
+        """Whether the client has read nothing for too long, or too slowly. Must be called again and again."""
+        unsent = self._transport.get_write_buffer_size()
+        if not unsent or unsent != self._unsent:
+            self._unsent, self._changed_at = unsent, now
+        if not unsent:
+            self._deadline = None
+            return False
+        if not self._flow.write_paused and not self._transport.is_closing():
+            self._deadline = None
+        elif self._deadline is None:
+            self._deadline = now + self._stall_seconds + unsent / SLOWEST_BYTES_PER_SECOND
+        elif now > self._deadline:
+            return True
+        return now - self._changed_at > self._stall_seconds

@@ -214,6 +214,8 @@ class FeedbackPageQuery(BaseModel):
 
 
 class FeedbackQuery(FeedbackPageQuery):
+    """The query of the list of feedback of the versioned API."""
+
     state: Literal[State, "all"] = Field(ACCEPTED, description="Only feedback in this state.")
     created_from: RangeStart | None = Field(None, description="Only feedback stored at this time or later.")
     created_to: RangeEnd | None = Field(

@@ -1,4 +1,4 @@
-"""Sessions: create one, and read one with its completions."""
+"""Sessions: a session is created, and read with its completions."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
@@ -55,6 +55,8 @@ class SessionPage(Answer, kw_only=True):
 
 
 class SessionQuery(BaseModel):
+    """The page of a session's completions."""
+
     limit: Limit = Field(DEFAULT_PAGE, description="How many completions to answer at most. More than 1000 means 1000.")
     cursor: PageCursor | None = Field(None, description="The `next_cursor` of the previous page.")
 
