@@ -243,6 +243,8 @@ class CompletionQuery(BaseModel):
 
 
 class UngradedQuery(BaseModel):
+    """The query of the list of ungraded completions."""
+
     task_id: QueryText | None = Field(None, description="Only completions that need feedback for this task.")
     offset: Offset = Field(0, description="How many to skip at the start of the list.")
     limit: Limit = Field(DEFAULT_PAGE, description="How many to answer at most. More than 1000 means 1000.")

@@ -167,6 +167,8 @@ class TaskChanges(RequestModel):
 
 
 class TaskQuery(BaseModel):
+    """The query of the list of feedback tasks."""
+
     archived: Flag | None = Field(
         None,
         description="Whether to list only archived tasks (`true`) or only the others (`false`). Default: all tasks.",

@@ -161,6 +161,8 @@ class TestRunPage(Answer, kw_only=True):
 
 
 class TestRunQuery(BaseModel):
+    """The query of the list of test runs."""
+
     offset: Offset = Field(0, description="How many to skip at the start of the list.")
     limit: Limit = Field(DEFAULT_PAGE, description="How many to answer at most. More than 1000 means 1000.")
     total: Flag = Field(
