@@ -20,8 +20,8 @@ class QueryBuilder(ABC):
 
     def rows(self, table: Any, *columns: str) -> Select[Any]:
         """The organization's rows of `table`: all columns in their order, or those named."""
-        wanted = [table.c[name] for name in columns] if columns else [table]
-        return select(*wanted).where(self.is_owned(table))
+        selected = [table.c[name] for name in columns] if columns else [table]
+        return select(*selected).where(self.is_owned(table))
 
     def is_owned(self, table: Any) -> ColumnElement[bool]:
         """Whether a row of `table`, or of an alias of it, is the organization's."""

@@ -55,8 +55,8 @@ class Tx:
 
     def rows(self, table: Table, *columns: str) -> Select[Any]:
         """The organization's rows of `table`: all columns in their order, or those named."""
-        wanted = [table.c[name] for name in columns] if columns else [table]
-        return select(*wanted).where(table.c.organization_id == self.organization_id)
+        selected = [table.c[name] for name in columns] if columns else [table]
+        return select(*selected).where(table.c.organization_id == self.organization_id)
 
     def delete(self, table: Table) -> Delete:
         """A statement that deletes the organization's rows of `table`; the caller says which of them."""
