@@ -84,6 +84,7 @@ def take_picture(browser: Browser, variables: dict[str, str]) -> bytes:
 
 
 def main() -> None:
+    """Start a server with an example, open its Swagger UI in Chromium, and write the picture."""
     chromium = find_chromium()
     if chromium is None:
         sys.exit("Chromium is not installed. On Debian: apt install chromium. Or name it in the variable CHROMIUM.")
