@@ -125,7 +125,7 @@ class Backend(ABC):
         """Whether another transaction was in the way, so that the same work may succeed when it is done again."""
 
     def refusal(self, error: Exception, *, is_committing: bool) -> Unavailable | None:
-        """What an error means to a caller; None where it is a defect of ours."""
+        """The refusal that a caller gets for an error of the database; None when the error is a defect of this program."""
         if not self.is_unavailable(error):
             return None
         if lost_connection(error):

@@ -13,7 +13,7 @@ from log10_server.errors import Unavailable
 BATCH_COUNT = 256
 BATCH_BYTES = 32 << 20
 _LONGEST_WAIT = 0.005  # seconds that a batch is held open for callers that are expected to come back
-_MANY = 16  # callers, from which on the batch is split in two
+_FEWEST_CALLERS_TO_SPLIT = 16  # with fewer, the whole batch is stored at once
 
 NO_ENTRY = object()
 
@@ -51,7 +51,7 @@ class WriteQueue:
         self._expected_until = 0.0
 
     def add(self, write: Write) -> None:
-        """Raises Unavailable when the queue is closed, or as full as it may be."""
+        """Add a write at the end. Raises Unavailable when the queue is closed or full."""
         with self._changed:
             if not self._is_open:
                 raise Unavailable("The server is stopping.", code="stopping")
@@ -106,5 +106,5 @@ class WriteQueue:
         self._expected = count
         if self._splits_batches and count > 1:
             together = len(self._writes) + count
-            self._expected = together if together < _MANY else (together + 1) // 2
+            self._expected = together if together < _FEWEST_CALLERS_TO_SPLIT else (together + 1) // 2
         self._expected_until = time.monotonic() + min(2 * seconds, _LONGEST_WAIT)

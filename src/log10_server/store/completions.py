@@ -154,7 +154,7 @@ def find_short_requests(tx: Tx, ids: Iterable[str]) -> dict[str, str]:
 
 
 class Filters(NamedTuple):
-    """What a list of completions is narrowed to; None narrows nothing. The ends of the time are inclusive."""
+    """What a list of completions is narrowed to; None narrows nothing. Both ends of a range of times are inclusive."""
 
     ids: Sequence[str] | None = None
     tag_ids: Sequence[int] | None = None
@@ -167,7 +167,7 @@ class Filters(NamedTuple):
 
 
 class Cursor(NamedTuple):
-    """Where a page ended: the next one goes on behind it."""
+    """The last row of a page. The next page begins after it."""
 
     created_at: int
     id: str
@@ -220,7 +220,7 @@ _FILTER_TYPES: dict[str, TypeEngine[Any]] = {
 
 
 def _conditions(filters: Mapping[str, Any], created_at: ColumnElement[int]) -> Iterator[ColumnElement[bool]]:
-    """What these filters ask of a completion, all but `ids` and `tag_ids`. A filter is a value or a parameter for it."""
+    """The conditions of these filters, except `ids` and `tag_ids`. Each filter is a value, or a parameter that gets one later."""
     for name, column in _FILTERED_COLUMNS.items():
         if name in filters:
             yield column == filters[name]

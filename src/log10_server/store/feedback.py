@@ -179,7 +179,7 @@ def replace(tx: Tx, row: FeedbackRow) -> None:
 
 
 class Filters(NamedTuple):
-    """What a list of feedback is narrowed to; None narrows nothing. The ends of the time are inclusive."""
+    """What a list of feedback is narrowed to; None narrows nothing. Both ends of a range of times are inclusive."""
 
     task_id: str | None = None
     completion_id: str | None = None
@@ -288,7 +288,11 @@ def _filtered(query: QueryBuilder, parameters: Collection[str]) -> Select[Any]:
 
 
 def _order(parameters: Collection[str]) -> tuple[ColumnElement[int], ColumnElement[str]]:
-    """What lists are ordered by; those of one completion by an expression that no index has."""
+    """The columns that lists are ordered by.
+
+    The list of one completion's feedback is short. It is ordered by an expression that no index has, because otherwise
+    the database might walk the index in this order, through the feedback of all completions.
+    """
     created_at: ColumnElement[int] = feedback.c.created_at
     if "completion_id" in parameters:
         created_at = created_at + literal_column("0", BigInteger())

@@ -260,7 +260,7 @@ def _between(statement: Filtered, index: FromClause, after: Cursor | None, end: 
 
 
 def _find_end(tx: Tx, rows: Select[Any], index: FromClause, after: Cursor | None, limit: int) -> Cursor | None:
-    """Where the row number `limit` after `after` is; None when there are fewer."""
+    """The position of the row that is the `limit`-th after `after`; None when there are fewer rows."""
     position = (index.c.created_at, index.c.completion_id)
     remaining = _between(rows, index, after, None).with_only_columns(*position)
     newest_first = remaining.order_by(*(column.desc() for column in position))

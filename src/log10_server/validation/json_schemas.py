@@ -236,7 +236,7 @@ def _meta_validator(dialect: str) -> Any:
 
 
 def _faults_of(validator: Any, instance: Any, path: str) -> list[FieldError]:
-    """What is wrong with `instance`, which stands at `path`."""
+    """The errors of `instance`, which is at `path` of the document."""
     faults = []
     try:
         for error in islice(validator.iter_errors(instance), _MAX_COUNTED):

@@ -158,7 +158,7 @@ DRAFTS = {
 
 
 def resolver_of(schema: dict[str, Any], draft: Draft) -> Any:
-    """What resolves the references in `schema`: it knows that one document, and fetches nothing."""
+    """A resolver for the references in `schema`. It knows only that document, and fetches nothing."""
     root = draft.specification.create_resource(schema)
     registry: Registry[Any] = Registry()
     # The document is crawled now, because otherwise every look-up of an anchor would crawl it again. It is not
@@ -209,7 +209,7 @@ def _has(schema: Any, keyword: str, value: Any) -> bool:
 
 
 class Locations:
-    """Where every object and array stands in a document."""
+    """The position of every object and array in a document."""
 
     def __init__(self, document: dict[str, Any]) -> None:
         # For every object and array, by id(): the one that holds it, and its name or index there.
