@@ -145,8 +145,8 @@ def test_of_many_faults_the_first_hundred_are_listed_and_the_rest_is_counted() -
     many = schema_faults({"properties": {f"x{number}": {"type": 5} for number in range(3000)}})
 
     assert len(few) == len(many) == MAX_FAULTS + 1
-    assert few[-1] == FieldError("/json_schema", "There are 50 more faults.")
-    assert many[-1] == FieldError("/json_schema", "There are at least 900 more faults.")
+    assert few[-1] == FieldError("/json_schema", "There are 50 more errors.")
+    assert many[-1] == FieldError("/json_schema", "There are at least 900 more errors.")
 
 
 def test_a_message_is_short_and_printable() -> None:

@@ -160,9 +160,9 @@ def test_of_many_faults_the_first_hundred_are_listed() -> None:
     schema = {"properties": {"x": {"items": {"type": "null"}}}}
 
     assert len(value_faults(schema, {"x": [1] * 100})) == 100
-    assert value_faults(schema, {"x": [1] * 101})[-1] == FieldError("/json_values", "There are 1 more faults.")
+    assert value_faults(schema, {"x": [1] * 101})[-1] == FieldError("/json_values", "There is 1 more error.")
     assert value_faults(schema, {"x": [1] * 10**5})[-1] == FieldError(
-        "/json_values", "There are at least 900 more faults."
+        "/json_values", "There are at least 900 more errors."
     )
 
 

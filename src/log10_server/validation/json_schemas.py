@@ -28,7 +28,7 @@ SCHEMA, VALUES = "/json_schema", "/json_values"
 LATEST = "https://json-schema.org/draft/2020-12/schema"
 
 MAX_FAULTS = 100
-_MAX_COUNTED = 1000  # the search for more faults ends here
+_MAX_COUNTED = 1000  # the search for more errors ends here
 
 _LIBRARY_CLASSES: dict[str, Any] = {
     "http://json-schema.org/draft-04/schema": jsonschema.Draft4Validator,
@@ -268,13 +268,16 @@ def _failure(error: BaseException, path: str) -> FieldError:
 
 
 def _sorted_and_cut(faults: Iterable[FieldError], path: str) -> list[FieldError]:
-    """Each fault once, sorted by its path; if there are many, the first 100 and one at `path` that counts the rest."""
+    """Each error once, sorted by its path; if there are many, the first 100 and one at `path` that counts the rest."""
     ordered = sorted(dict.fromkeys(faults), key=lambda fault: [_sort_key(part) for part in fault.path.split("/")])
     more = len(ordered) - MAX_FAULTS
     if more <= 0:
         return ordered
     at_least = "at least " if len(ordered) >= _MAX_COUNTED else ""
-    return [*ordered[:MAX_FAULTS], FieldError(path, f"There are {at_least}{more} more faults.")]
+    return [
+        *ordered[:MAX_FAULTS],
+        FieldError(path, f"There are {at_least}{more} more errors." if more > 1 else "There is 1 more error."),
+    ]
 
 
 def _sort_key(part: str) -> tuple[int, str]:
