@@ -1,1 +1,1 @@
-"""The rules, in our own words: what the contract says, with no word of HTTP, of a dialect or of SQL."""
+"""The business rules of the contract (docs/api.md). Nothing here depends on HTTP, on a dialect or on SQL."""

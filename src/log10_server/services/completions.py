@@ -1,4 +1,7 @@
-"""Completions: recorded from rows that arrive in any order, read, listed and deleted (docs/api.md, "Completions")."""
+"""Records, reads, lists and deletes completions (docs/api.md, "Completions").
+
+The rows of a completion may arrive in any order.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
@@ -18,11 +21,13 @@ from log10_server.strict_json import value, written_texts
 
 
 class Entry:
-    """One row about a completion. Model and token counts are derived from its payloads when it is made.
+    """One row about a completion. The constructor derives the model and the token counts from its payloads.
 
-    Without an id the row is about a new completion. The other arguments are for imports. `created_at`, in microseconds,
-    is when a new completion was created elsewhere. `fills_gaps` means that the row is older than what is stored, so it
-    only sets fields that are not set. `derived` is what was derived where the row comes from, and replaces deriving it.
+    If `completion_id` is None, the row creates a new completion. The arguments after `fields` are for imports:
+    `created_at` is the time, in microseconds, at which the completion was created on the server that exported it.
+    `fills_gaps` means that the row is older than the stored completion, so it only sets fields that are not set yet.
+    `derived` has the model and token counts that the export contains; if it is not empty, nothing is derived from the
+    payloads.
     """
 
     __slots__ = ("completion_id", "created_at", "fields", "fills_gaps")
@@ -43,26 +48,33 @@ class Entry:
 
 
 async def log(context: Context, completion_id: str | None, fields: CompletionFields) -> CompletionRow:
-    """Record one row about a completion, and give the completion as it is then. Without an id the completion is new."""
+    """Record one row about a completion and return the completion after it.
+
+    If `completion_id` is None, a new one is created.
+    """
     entry = await context.compute(lambda: Entry(completion_id, fields))
     return await context.record(record, entry)
 
 
 async def log_batch(context: Context, entries: Sequence[Entry]) -> list[str]:
-    """Record all rows or, when one is refused, none. Gives the id of each row's completion, in the order of the rows."""
+    """Record all rows, or none if one of them is refused.
+
+    Returns the ids of the rows' completions, in the order of the rows.
+    """
     alone = len(entries) > _MAX_SHARED_ROWS or context.size > _MAX_SHARED_BYTES
     return await context.write(lambda tx: record_all(tx, entries), alone=alone)
 
 
-# A batch with more than this gets a transaction of its own, so that the writes of others do not wait for it.
+# A larger batch gets a transaction of its own, so that other writes do not wait for it.
 _MAX_SHARED_ROWS = 100
 _MAX_SHARED_BYTES = 1 << 18
 
 
 def record(tx: Tx, entries: Sequence[Entry]) -> list[CompletionRow]:
-    """Record entries in their order, and give the completion of each as it is after that entry.
+    """Record entries in their order. Returns, for each entry, its completion as it is right after that entry.
 
-    Each table is read and written once however many entries there are, so many cost little more than one.
+    Each table is read and written once, regardless of the number of entries, so recording many costs little more than
+    recording one.
     """
     current: dict[str, CompletionRow] = {}
     instants = tx.clock.next_instants(len(entries))
@@ -89,17 +101,19 @@ def record(tx: Tx, entries: Sequence[Entry]) -> list[CompletionRow]:
 
 
 def record_all(tx: Tx, entries: Sequence[Entry]) -> list[str]:
-    """As `record` for any number of entries, but gives only the ids of their completions."""
+    """Record any number of entries, in parts of bounded size. Returns the ids of their completions."""
     return [row.id for part in _slices(entries) for row in record(tx, part)]
 
 
-# Rows are copied on their way to the database, so the number and size of those that are sent at once are bounded.
+# The database driver copies rows before it sends them. To bound the memory for that, a large batch is sent in several
+# parts.
 _SLICE_ROWS = 500
 _SLICE_CHARACTERS = 4 << 20
 
 
 def _slices(entries: Sequence[Entry]) -> Iterator[Sequence[Entry]]:
-    """The entries in slices within the bounds above. An entry that is larger is a slice of its own."""
+    """Split the entries into slices within the bounds above. An entry that exceeds them by itself gets its own slice.
+    """
     start = size = 0
     for number, entry in enumerate(entries):
         fields = entry.fields
@@ -113,7 +127,10 @@ def _slices(entries: Sequence[Entry]) -> Iterator[Sequence[Entry]]:
 
 
 def would_change(tx: Tx, entries: Sequence[Entry]) -> list[bool]:
-    """For each entry, whether recording it would change what is stored after the entries before it. All have ids."""
+    """Return, for each entry, whether recording it after the entries before it would change what is stored.
+
+    All entries must have a completion id.
+    """
     current = store.completions.find_many(
         tx, {entry.completion_id for entry in entries if entry.completion_id is not None}
     )
@@ -129,7 +146,7 @@ def would_change(tx: Tx, entries: Sequence[Entry]) -> list[bool]:
 
 
 def get(tx: Tx, completion_id: str) -> CompletionRow:
-    """A completion by its id. Raises NotFound."""
+    """Return the completion with this id. Raises NotFound."""
     row = store.completions.find(tx, completion_id)
     if row is None:
         raise NotFound(f"There is no completion {completion_id!r}.")
@@ -137,7 +154,7 @@ def get(tx: Tx, completion_id: str) -> CompletionRow:
 
 
 def find(tx: Tx, completion_id: str) -> CompletionRow | None:
-    """A completion by its id, or None."""
+    """Return the completion with this id, or None if there is none."""
     return store.completions.find(tx, completion_id)
 
 
@@ -153,9 +170,10 @@ def delete(tx: Tx, completion_id: str) -> None:
 def list_newest(
     tx: Tx, tags: Sequence[str], filters: Filters, after: Cursor | None, limit: int
 ) -> tuple[list[CompletionRow], Cursor | None]:
-    """A page of completions, newest first, that have all of `tags` and pass the filters; and the cursor of the next page.
+    """List completions that have all of `tags` and pass the filters, newest first.
 
-    The page begins after the cursor `after`. The cursor of the next page is None on the last one.
+    Returns the page that begins after the cursor `after`, and the cursor of the next page, which is None on the last
+    page.
     """
     if tags:
         filters = filters._replace(tag_ids=selectors.find_tag_ids(tx, tags))
@@ -163,24 +181,31 @@ def list_newest(
 
 
 def list_page(tx: Tx, filters: Filters, offset: int, limit: int) -> list[CompletionRow]:
-    """Completions that pass the filters, newest first, without the first `offset`."""
+    """List completions that pass the filters, newest first. The first `offset` completions are skipped."""
     return store.completions.list_page(tx, filters, offset, limit)
 
 
 def count(tx: Tx, filters: Filters) -> int:
-    """How many completions pass the filters."""
+    """Count the completions that pass the filters."""
     return store.completions.count(tx, filters)
 
 
 def list_of_session(
     tx: Tx, session_id: str, after: Cursor | None, limit: int
 ) -> tuple[list[CompletionRow], Cursor | None]:
-    """A page of a session's completions, oldest first, and the cursor of the next page (None on the last one)."""
+    """List the completions of a session, oldest first.
+
+    Returns a page, and the cursor of the next page, which is None on the last page.
+    """
     return split_page(store.completions.list_in_session(tx, session_id, after, limit + 1), limit)
 
 
 def split_page(rows: list[CompletionRow], limit: int) -> tuple[list[CompletionRow], Cursor | None]:
-    """The first `limit` rows, and the cursor of the next page. A row beyond the limit shows that there is a next page."""
+    """Split rows into a page of `limit` rows and the cursor of the next page.
+
+    The caller must read one row more than `limit`: that row is dropped, and shows that there is a next page. Without it
+    the cursor is None.
+    """
     if len(rows) <= limit:
         return rows, None
     return rows[:limit], Cursor(rows[limit - 1].created_at, rows[limit - 1].id)
@@ -195,7 +220,10 @@ def _new_row(tx: Tx, completion_id: str, created_at: int, entry: Entry) -> Compl
 
 
 def _updated_row(row: CompletionRow, entry: Entry) -> CompletionRow:
-    """The stored row after the entry. Model and token counts are derived again where the payloads changed."""
+    """Merge the entry into the stored row.
+
+    If the payloads have changed, the model and the token counts are derived from them again.
+    """
     stored = _fields_of(row)
     fields = {**entry.fields, **stored} if entry.fills_gaps else merged(stored, entry.fields)
     columns = dict(fields)
@@ -204,7 +232,8 @@ def _updated_row(row: CompletionRow, entry: Entry) -> CompletionRow:
     updated = row._replace(**columns)  # type: ignore[arg-type]
     if (row.request is None and row.response is None) or _of_payloads(updated) == _of_payloads(row):
         return updated
-    # The entry derived these from its own payloads, but now they must come from the payloads of both rows together.
+    # The entry's model and token counts come from its own payloads only. A request and its response may arrive in
+    # different rows, so these fields must be derived from the merged payloads.
     underived: dict[str, Any] = dict.fromkeys(("model", "input_tokens", "output_tokens"))
     return updated._replace(**{**underived, **derive(updated.request, updated.response)})
 
@@ -217,12 +246,15 @@ def _fields_of(row: CompletionRow) -> AllFields:
 
 
 def _of_payloads(row: CompletionRow) -> tuple[str | int | None, ...]:
-    """The payloads and what is derived from them."""
+    """Return the payloads of a row, and the model and token counts, which are derived from them."""
     return row.request, row.response, row.model, row.input_tokens, row.output_tokens
 
 
 def _remove_from_indexes(tx: Tx, completion_ids: Sequence[str]) -> set[tuple[str, str]]:
-    """Remove completions from the tag index and the ungraded index. Gives their (task, completion) pairs that are graded."""
+    """Remove completions from the tag index and the ungraded index.
+
+    Returns the (task, completion) pairs of these completions that have accepted feedback.
+    """
     if not completion_ids:
         return set()
     store.ungraded.remove_completions(tx, completion_ids)
@@ -237,7 +269,7 @@ def _add_to_indexes(
     existing_tags: ExistingTags,
     graded: set[tuple[str, str]],
 ) -> None:
-    """Add completions to the tag index and the ungraded index, by the tags that each has now."""
+    """Add completions to the tag index and the ungraded index. `tags` has the current tags of each completion."""
     keys = store.tags.add_missing(tx, set().union(*tags.values()), existing_tags.keys)
     tag_ids = {completion_id: {keys[tag] for tag in names} for completion_id, names in tags.items()}
     store.completion_tags.add_tags(
@@ -245,7 +277,7 @@ def _add_to_indexes(
         [
             CompletionTagRow(row.organization_id, row.id, tag_id, row.created_at)
             for row in rows
-            for tag_id in sorted(tag_ids[row.id])  # the database inserts ordered keys faster
+            for tag_id in sorted(tag_ids[row.id])  # databases insert keys faster when they are sorted
         ],
         existing_tags.common,
     )

@@ -1,4 +1,4 @@
-"""Feedback: uploaded, read, listed and deleted (docs/api.md, "Uploading feedback")."""
+"""Uploads, reads, lists and deletes feedback, and accepts or rejects proposals (docs/api.md, "Uploading feedback")."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from hashlib import sha256
@@ -26,9 +26,9 @@ from log10_server.strict_json import canonical, value, written
 
 
 class NewFeedback(NamedTuple):
-    """Feedback to store. `json_values` is JSON text; without an id the feedback gets one.
+    """Feedback to store. `json_values` is JSON text. If `id` is None, the feedback gets a new id.
 
-    `upload` sets the author and the digest. Without a digest `record` computes it inside the transaction.
+    `upload` sets the author and the digest. If the digest is not set, `record` computes it inside the transaction.
     """
 
     id: str | None
@@ -42,7 +42,7 @@ class NewFeedback(NamedTuple):
 
 
 class StoredFeedback(NamedTuple):
-    """Stored feedback, and the ids of the completions that it is about, in their order."""
+    """Stored feedback, and the ids of the completions that it is about, in their stored order."""
 
     feedback: FeedbackRow
     completion_ids: list[str]
@@ -69,9 +69,11 @@ async def upload(context: Context, new: NewFeedback) -> StoredFeedback:
 
 
 async def accept_proposal(context: Context, feedback_id: str, json_values: str | None) -> StoredFeedback:
-    """Accept a proposal, so that it grades its completions. `json_values`, if not None, replace the proposed values.
+    """Accept a proposal, so that it grades its completions.
 
-    Raises as `accept`, and Invalid for values that the task's schema refuses.
+    If `json_values` is not None, it replaces the proposed values.
+
+    Raises the errors of `accept`, and Invalid for values that the task's schema refuses.
     """
     if json_values is None:
         return await context.write(lambda tx: accept(tx, feedback_id))
@@ -83,14 +85,15 @@ async def accept_proposal(context: Context, feedback_id: str, json_values: str |
 def record(tx: Tx, uploads: Sequence[NewFeedback]) -> list[StoredFeedback | Refusal]:
     """Store feedback whose values have been validated. The results are in the order of the uploads.
 
-    An id that is stored with the same content is answered with what is stored. The result of an upload that can't be
-    stored is a refusal: Invalid for an unknown or archived task, an unknown completion, no match, or more than
-    `at_most` matches; Conflict for an id that is taken by other content.
+    If an id is stored already with the same content, the result is the stored feedback. If an upload can't be stored,
+    its result is a refusal: Invalid for an unknown or archived task, an unknown completion, a selector without a match,
+    or more than `at_most` matches; Conflict for an id that is stored with other content.
     """
     results: dict[int, StoredFeedback | Refusal] = {}
     pending = dict(enumerate(uploads))
     while pending:
-        # Each round takes every id once. A repeat of an id waits for the next round, where it is stored already.
+        # Each round stores the first remaining upload of every id. A second upload with the same id must wait for the
+        # next round, where it is compared with the stored one.
         this_round: dict[str | int, int] = {}
         for number, new in pending.items():
             this_round.setdefault(number if new.id is None else new.id, number)
@@ -100,7 +103,10 @@ def record(tx: Tx, uploads: Sequence[NewFeedback]) -> list[StoredFeedback | Refu
 
 
 def find_repeated(tx: Tx, new: NewFeedback) -> StoredFeedback | None:
-    """The feedback that is stored under the id of `new` with the same content; None when there is none."""
+    """Return the stored feedback that has the id and the content of `new`, or None if there is none.
+
+    Such an upload repeats an earlier one.
+    """
     row = store.feedback.find_many(tx, [new.id]).get(new.id) if new.id is not None else None
     if row is None or row.content_digest != (new.content_digest or digest(new)):
         return None
@@ -108,7 +114,7 @@ def find_repeated(tx: Tx, new: NewFeedback) -> StoredFeedback | None:
 
 
 def get(tx: Tx, feedback_id: str) -> StoredFeedback:
-    """Feedback by its id. Raises NotFound."""
+    """Return the feedback with this id. Raises NotFound."""
     row = store.feedback.find_many(tx, [feedback_id]).get(feedback_id)
     if row is None:
         raise NotFound(f"There is no feedback {feedback_id!r}.")
@@ -125,9 +131,10 @@ def delete(tx: Tx, feedback_id: str) -> None:
 
 
 def list_page(tx: Tx, filters: Filters, predicate: Predicate | None, offset: int, limit: int) -> list[StoredFeedback]:
-    """A page of feedback that passes the filters and whose values satisfy `predicate`, newest first.
+    """List feedback that passes the filters and whose values satisfy `predicate`, newest first.
 
-    With a predicate all feedback is read up to the end of the page, some at a time, so memory holds a page and no more.
+    With a predicate all feedback up to the end of the page is read, but in batches, so memory never holds more than a
+    page and a batch.
     """
     if predicate is None:
         return with_completion_ids(tx, store.feedback.list_page(tx, filters, offset, limit))
@@ -143,7 +150,10 @@ def list_page(tx: Tx, filters: Filters, predicate: Predicate | None, offset: int
 def list_page_with_total(
     tx: Tx, filters: Filters, predicate: Predicate | None, offset: int, limit: int
 ) -> tuple[list[StoredFeedback], int]:
-    """As `list_page`, and how much feedback there is on all pages. With a predicate all of it is read."""
+    """List a page like `list_page`, and count the feedback on all pages.
+
+    With a predicate this reads all feedback that passes the filters.
+    """
     if predicate is None:
         return list_page(tx, filters, None, offset, limit), store.feedback.count(tx, filters)
     page_ids: list[str] = []
@@ -158,11 +168,11 @@ def list_page_with_total(
 def accept(
     tx: Tx, feedback_id: str, json_values: str | None = None, validated_for_task_id: str | None = None
 ) -> StoredFeedback:
-    """Accept a proposal. `json_values`, if not None, replace the proposed values; they were validated before.
+    """Accept a proposal. `json_values`, if not None, replaces the proposed values; the caller has validated it.
 
-    Accepting twice changes nothing. Raises NotFound, also for feedback of another task than the values were validated
-    for; Conflict for rejected feedback, and for other values than those that were accepted; Invalid for an archived
-    task.
+    Accepting twice changes nothing. Raises NotFound if there is no such feedback, or if it belongs to another task than
+    the one whose schema the values were validated against; Conflict if the feedback was rejected, or was accepted with
+    other values; Invalid if the task is archived.
     """
     stored = get(tx, feedback_id)
     row = stored.feedback
@@ -193,22 +203,23 @@ def reject(tx: Tx, feedback_id: str) -> StoredFeedback:
 
 
 def find_open_proposal(tx: Tx, completion_id: str) -> StoredFeedback | None:
-    """The newest proposal on a completion that is neither accepted nor rejected; None when there is none."""
+    """Return the newest proposal on a completion that nobody has accepted or rejected, or None if there is none."""
     proposals = list_page(tx, Filters(completion_id=completion_id, state=PROPOSED), None, 0, 1)
     return proposals[0] if proposals else None
 
 
 def with_completion_ids(tx: Tx, rows: Iterable[FeedbackRow]) -> list[StoredFeedback]:
-    """The same feedback in the same order, each with the completions that it is about."""
+    """Add to each piece of feedback the ids of the completions that it is about. The order stays the same."""
     rows = list(rows)
     completion_ids = store.feedback.list_completion_ids(tx, [row.id for row in rows])
     return [StoredFeedback(row, completion_ids.get(row.id, [])) for row in rows]
 
 
 def digest(new: NewFeedback) -> str:
-    """A digest of the content: two uploads under one id are the same upload when it is equal.
+    """Return a digest of the content. Two uploads with the same id are the same upload if their digests are equal.
 
-    `json_values` count as JSON values, and a selector or a list of ids as a set. The author is no part of the content.
+    The digest does not depend on how the JSON of `json_values` is written, nor on the order or repetition of tags and
+    ids. It leaves out the author.
     """
     if isinstance(new.target, CompletionList):
         target = ["completion_ids", *sorted(set(new.target.completion_ids))]
@@ -221,7 +232,7 @@ def digest(new: NewFeedback) -> str:
 
 
 def _iterate_satisfying(tx: Tx, filters: Filters, predicate: Predicate) -> Iterator[str]:
-    """The ids of feedback that passes the filters and satisfies the predicate, newest first."""
+    """Yield the ids of feedback that passes the filters and satisfies the predicate, newest first."""
     for feedback_id, json_values in store.feedback.iterate_values(tx, filters):
         if predicate(value(json_values)):
             yield feedback_id
@@ -233,7 +244,10 @@ def _find_in_order(tx: Tx, feedback_ids: Sequence[str]) -> list[StoredFeedback]:
 
 
 def _record_each_id_once(tx: Tx, uploads: Mapping[int, NewFeedback]) -> dict[int, StoredFeedback | Refusal]:
-    """As `record`, where no id occurs twice. Uploads and results are by number."""
+    """Do the work of `record` for uploads with different ids.
+
+    The keys of `uploads` and of the result are the positions of the uploads.
+    """
     tasks = store.feedback_tasks.find_many(tx, {new.task_id for new in uploads.values()})
     stored_rows = store.feedback.find_many(tx, {new.id for new in uploads.values() if new.id is not None})
     digests = {number: new.content_digest or digest(new) for number, new in uploads.items()}
@@ -277,7 +291,10 @@ def _record_each_id_once(tx: Tx, uploads: Mapping[int, NewFeedback]) -> dict[int
 
 
 def _link_completions(tx: Tx, new_feedback: Collection[StoredFeedback]) -> None:
-    """Store which completions the new feedback is about. Accepted feedback grades them for its task."""
+    """Store the links from the new feedback to its completions.
+
+    Accepted feedback grades its completions, so they leave the ungraded index of its task.
+    """
     links = [
         FeedbackCompletionRow(row.organization_id, row.id, completion_id, position, row.task_id)
         for row, completion_ids in new_feedback
@@ -297,7 +314,7 @@ def _already_decided(row: FeedbackRow) -> Conflict:
 
 
 def _task_refusal(task: FeedbackTaskRow | None, task_id: str) -> Invalid | None:
-    """Why the task takes no feedback; None when it takes some."""
+    """Return the reason why this task does not accept feedback, or None if it does."""
     if task is None:
         return feedback_tasks.unknown_task(task_id)
     if task.archived:

@@ -1,4 +1,7 @@
-"""Feedback tasks: which feedback an organization wants, and on which completions (docs/api.md, "Task schemas")."""
+"""Creates, changes and lists feedback tasks (docs/api.md, "Task schemas").
+
+A task says which feedback an organization wants, and on which completions.
+"""
 
 from collections.abc import Sequence
 from hashlib import sha256
@@ -15,7 +18,10 @@ from log10_server.strict_json import canonical, value, written
 
 
 class NewFeedbackTask(NamedTuple):
-    """A task to create. Without an id it gets one; without a digest it is computed inside the transaction."""
+    """A task to create. If `id` is None, the task gets a new id.
+
+    If the digest is not set, it is computed inside the transaction.
+    """
 
     id: str | None
     name: str
@@ -26,7 +32,7 @@ class NewFeedbackTask(NamedTuple):
 
 
 class FeedbackTaskChanges(NamedTuple):
-    """What to change of a task. A field that is None stays as it is."""
+    """Changes to a task. A field that is None stays as it is."""
 
     name: str | None = None
     instruction: str | None = None
@@ -36,9 +42,10 @@ class FeedbackTaskChanges(NamedTuple):
 
 
 async def create_task(context: Context, new: NewFeedbackTask) -> FeedbackTaskRow:
-    """Create a task, after its schema was checked. Older completions become ungraded in the background.
+    """Check the schema of a task, and create the task.
 
-    Raises Invalid for what can't be a task's schema, and as `create`.
+    Older completions that match its selector become ungraded in the background. Raises Invalid if the schema can't be
+    the schema of a task, and the errors of `create`.
     """
     await context.runtime.validators.check(new.json_schema)
     content_digest = await context.compute(lambda: digest(new))
@@ -49,16 +56,19 @@ async def create_task(context: Context, new: NewFeedbackTask) -> FeedbackTaskRow
 
 
 async def change_task(context: Context, task_id: str, changes: FeedbackTaskChanges) -> FeedbackTaskRow:
-    """Change a task. Older completions become ungraded, or cease to be, in the background. Raises as `change`."""
+    """Change a task. Raises the errors of `change`.
+
+    In the background older completions become ungraded, or stop being ungraded, as the new selector requires.
+    """
     row = await context.write(lambda tx: change(tx, task_id, changes))
     context.runtime.backfill.wake()
     return row
 
 
 async def validate(context: Context, task_id: str, json_values: str) -> None:
-    """Check values, which are JSON text, against the task's schema.
+    """Check values, given as JSON text, against the task's schema.
 
-    Raises Invalid for an unknown task and for values that the schema refuses.
+    Raises Invalid if the task is unknown, or its schema refuses the values.
     """
     schemas, organization_id = context.runtime.schemas, context.organization.id
     json_schema = schemas.find(organization_id, task_id)
@@ -69,15 +79,15 @@ async def validate(context: Context, task_id: str, json_values: str) -> None:
 
 
 def create(tx: Tx, new: NewFeedbackTask) -> FeedbackTaskRow:
-    """Create the task, or give the one that was created under the same id with the same content.
+    """Create the task. If one was created under the same id with the same content, return that task.
 
-    The schema has been checked before. Raises Conflict when the id is taken by other content.
+    The caller has checked the schema. Raises Conflict if a task with this id has other content.
     """
     return ensure(tx, new_row(tx, new, tx.now()))[0]
 
 
 def new_row(tx: Tx, new: NewFeedbackTask, created_at: int) -> FeedbackTaskRow:
-    """The row of a task that is created at this instant. Nothing is stored."""
+    """Build the row of a task that is created at `created_at`. This stores nothing."""
     return FeedbackTaskRow(
         organization_id=tx.organization_id,
         id=new.id or uuid7(created_at),
@@ -92,9 +102,9 @@ def new_row(tx: Tx, new: NewFeedbackTask, created_at: int) -> FeedbackTaskRow:
 
 
 def ensure(tx: Tx, row: FeedbackTaskRow) -> tuple[FeedbackTaskRow, bool]:
-    """Store the task, unless its id is stored with the same content. Gives the stored row, and whether it is new.
+    """Store the task unless a task with the same id and content is stored.
 
-    Raises Conflict when the id is taken by other content.
+    Returns the stored row, and whether it is new. Raises Conflict if a task with this id has other content.
     """
     stored = store.feedback_tasks.find(tx, row.id)
     if stored is not None:
@@ -107,7 +117,11 @@ def ensure(tx: Tx, row: FeedbackTaskRow) -> tuple[FeedbackTaskRow, bool]:
 
 
 def change(tx: Tx, task_id: str, changes: FeedbackTaskChanges) -> FeedbackTaskRow:
-    """Change a task and give its new row. Raises NotFound; Conflict for another `json_schema`, which never changes."""
+    """Change a task and return its new row.
+
+    Raises NotFound, and Conflict if `json_schema` differs from the stored one, because the schema of a task never
+    changes.
+    """
     stored = get(tx, task_id)
     if changes.json_schema is not None and canonical(changes.json_schema) != canonical(stored.json_schema):
         raise Conflict(
@@ -130,7 +144,7 @@ def change(tx: Tx, task_id: str, changes: FeedbackTaskChanges) -> FeedbackTaskRo
 
 
 def get(tx: Tx, task_id: str) -> FeedbackTaskRow:
-    """A task by its id. Raises NotFound."""
+    """Return the task with this id. Raises NotFound."""
     row = store.feedback_tasks.find(tx, task_id)
     if row is None:
         raise NotFound(f"There is no feedback task {task_id!r}.")
@@ -138,7 +152,11 @@ def get(tx: Tx, task_id: str) -> FeedbackTaskRow:
 
 
 def get_referenced(tx: Tx, task_id: str) -> FeedbackTaskRow:
-    """The task that a body refers to. Raises Invalid at `/task_id`, because the fault is in the body."""
+    """Return the task that the body of a request refers to.
+
+    If there is none, this raises Invalid at `/task_id` and not NotFound, because the error is in the body and not in
+    the path.
+    """
     row = store.feedback_tasks.find(tx, task_id)
     if row is None:
         raise unknown_task(task_id)
@@ -146,41 +164,45 @@ def get_referenced(tx: Tx, task_id: str) -> FeedbackTaskRow:
 
 
 def unknown_task(task_id: str) -> Invalid:
-    """The error for a body that refers to a task that does not exist."""
+    """Return the error for a body that refers to a task that does not exist."""
     return Invalid.at("/task_id", f"There is no feedback task {task_id!r}.", code="unknown_task")
 
 
 def find_names(tx: Tx, task_ids: Sequence[str]) -> dict[str, str]:
-    """The names of those of these tasks that exist, by id."""
+    """Return the names of the tasks with these ids, by id. Ids of tasks that do not exist are left out."""
     return {task_id: row.name for task_id, row in store.feedback_tasks.find_many(tx, task_ids).items()}
 
 
 def find_many(tx: Tx, task_ids: Sequence[str]) -> dict[str, FeedbackTaskRow]:
-    """Those of these tasks that exist, by id."""
+    """Return the tasks with these ids, by id. Ids of tasks that do not exist are left out."""
     return store.feedback_tasks.find_many(tx, task_ids)
 
 
 def list_newest(tx: Tx, archived: bool | None, offset: int, limit: int) -> list[FeedbackTaskRow]:
-    """A page of tasks, newest first: the archived ones, those that are not, or all when `archived` is None."""
+    """List a page of tasks, newest first.
+
+    If `archived` is None, archived and other tasks are listed; otherwise only the archived ones, or only the others.
+    """
     return store.feedback_tasks.list_page(tx, archived, offset, limit)
 
 
 def count(tx: Tx, archived: bool | None) -> int:
-    """How many tasks there are on all pages of `list_newest`."""
+    """Count the tasks on all pages of `list_newest`."""
     return store.feedback_tasks.count(tx, archived)
 
 
 def digest(new: NewFeedbackTask) -> str:
-    """A digest of the content: two uploads under one id are the same task when it is equal.
+    """Return a digest of the content. Two uploads with the same id are the same task if their digests are equal.
 
-    The schema counts as a JSON value, and the selector as a set.
+    The digest does not depend on how the JSON of the schema is written, nor on the order or repetition of the
+    selector's tags.
     """
     content = written([new.name, new.instruction, canonical(new.json_schema), sorted(set(new.selector))])
     return sha256(content.encode()).hexdigest()
 
 
 def _replace_selector(tx: Tx, row: FeedbackTaskRow, selector: Sequence[str]) -> None:
-    """Index the tags of the task's selector, and begin to find the completions that have them."""
+    """Store the selector's tags in the index, and start to look for the completions that have all of them."""
     store.feedback_tasks.replace_selector_tags(tx, row.id, store.tags.ensure(tx, selector).values())
     ungraded_index.start_backfill(tx, row)
 

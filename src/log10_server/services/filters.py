@@ -27,7 +27,7 @@ _MAX_DIGITS = 4_000
 
 
 class FilterError(Exception):
-    """A filter that can't be parsed: the text says what is wrong, `position` (from 0) says where."""
+    """A filter that can't be parsed. The text says what is wrong; `position`, counted from 0, says where."""
 
     def __init__(self, problem: str, position: int) -> None:
         super().__init__(f"{problem} at character {position + 1}")
@@ -35,7 +35,10 @@ class FilterError(Exception):
 
 
 def parse_filter(text: str) -> Predicate:
-    """A function that says whether `json_values`, parsed from JSON, satisfy the filter. Raises FilterError."""
+    """Parse a filter into a function that says whether values satisfy it.
+
+    The function takes `json_values` after they were parsed from JSON. Raises FilterError.
+    """
     if len(text) > MAX_CHARACTERS:
         raise FilterError(f"The filter is longer than {MAX_CHARACTERS} characters", MAX_CHARACTERS)
     reader = _Reader(text)
@@ -131,7 +134,10 @@ class _Reader:
         return path
 
     def _names(self) -> list[str]:
-        """One name; two in `list.0.1`, whose end reads as a number."""
+        """Return the names in one token. They are several if the token is a number with a point.
+
+        In `list.0.1` the end is read as the number `0.1`, although it is two names.
+        """
         if self._next.kind == "quoted":
             return [_unquoted(self._take().text)]
         if self._next.kind in ("word", "number"):
@@ -181,7 +187,7 @@ _MISSING = object()
 
 
 def _member(values: Any, path: list[str]) -> Any:
-    """The value at `path`, or _MISSING. A number in the path is an index into a list."""
+    """Return the value at `path`, or _MISSING. A number in the path is an index into a list."""
     for name in path:
         if isinstance(values, dict) and name in values:
             values = values[name]

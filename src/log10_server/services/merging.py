@@ -1,4 +1,7 @@
-"""The fields of a completion, and how a row merges into what is stored (docs/api.md, "Completions"). No I/O."""
+"""Defines the fields of a completion, and how a row is merged into a stored completion (docs/api.md, "Completions").
+
+No I/O.
+"""
 
 from typing import TypedDict
 
@@ -6,10 +9,10 @@ FINAL = frozenset({"finished", "failed"})
 
 
 class CompletionFields(TypedDict, total=False):
-    """The fields that a row sets. A key that is absent keeps its stored value.
+    """The fields that a row sets. If a key is absent, the stored value stays.
 
-    Payloads are JSON text, `tags` is the list in the order in which it was sent, `duration` is in seconds. `model` and the token
-    counts are derived from the payloads.
+    `request`, `response` and `stacktrace` are JSON texts, `tags` has the tags in the order in which they were sent, and
+    `duration` is in seconds.
     """
 
     session_id: str
@@ -25,7 +28,8 @@ class CompletionFields(TypedDict, total=False):
 
 
 class DerivedFields(TypedDict, total=False):
-    """What is derived from the payloads of a completion; a key that is absent is unknown."""
+    """The model and the token counts, which are derived from the payloads of a completion. An absent key means unknown.
+    """
 
     model: str
     input_tokens: int
@@ -33,10 +37,14 @@ class DerivedFields(TypedDict, total=False):
 
 
 class AllFields(CompletionFields, DerivedFields, total=False):
-    """The fields of a row or of a stored completion, with the derived ones."""
+    """All fields of a row or of a stored completion: those that were sent, and those derived from the payloads."""
 
 
 def merged(stored: AllFields, incoming: AllFields) -> AllFields:
-    """Merge a row into what is stored. A start that arrives after the end only fills gaps."""
+    """Merge a row into a stored completion. The values of the row win, with one exception.
+
+    A row with the status `started` may arrive after the row that finished the completion. It is older, so it only sets
+    fields that are not set.
+    """
     late_start = stored.get("status") in FINAL and incoming.get("status") == "started"
     return {**incoming, **stored} if late_start else {**stored, **incoming}

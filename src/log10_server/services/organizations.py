@@ -1,6 +1,6 @@
-"""Organizations and tokens: who may call, and whose data they can reach (docs/api.md, "Tokens and organizations").
+"""Creates organizations, and issues, revokes and checks tokens (docs/api.md, "Tokens and organizations").
 
-Only a digest of a token is stored, so its value is shown once and can't be read back.
+Only a digest of a token is stored, so the token is shown once and can't be read again.
 """
 
 import secrets
@@ -14,8 +14,8 @@ from log10_server.runtime.context import Actor, Caller
 from log10_server.store import organizations as store
 from log10_server.store.organizations import OrganizationRow, TokenRow
 
-# Lets secret scanners recognise a token (docs/operations.md has the pattern), and keeps it from beginning with `-`,
-# which command lines take for an option.
+# With this prefix secret scanners can recognise a token (docs/operations.md has the pattern). It also keeps a token
+# from beginning with `-`, because a command line would take such a token for an option.
 TOKEN_PREFIX = "log10_"
 _RANDOM_TOKEN_BYTES = 32
 _MIN_TOKEN_CHARACTERS = 8
@@ -23,7 +23,7 @@ _MAX_NAME_BYTES = 255
 
 
 class IssuedToken(NamedTuple):
-    """A new token with its value, which nobody can read again."""
+    """A new token with its value, which can't be read again later."""
 
     row: TokenRow
     value: str
@@ -32,9 +32,9 @@ class IssuedToken(NamedTuple):
 def create(
     connection: Connection, clock: Clock, organization_id: str | None = None, slug: str | None = None
 ) -> OrganizationRow:
-    """Create an organization. An id that is left out is generated; a slug that is left out is the id.
+    """Create an organization. If no id is passed, one is generated; if no slug is passed, the slug is the id.
 
-    Raises Invalid for an id or slug that is not allowed, Conflict for one that is taken.
+    Raises Invalid for an id or slug that is not allowed, and Conflict for one that is taken.
     """
     at = clock.now()
     row = OrganizationRow(organization_id or uuid7(at), slug or organization_id or f"organization-{at}", at)
@@ -54,14 +54,17 @@ def create(
 def create_first(
     connection: Connection, clock: Clock, organization_id: str | None, token: str | None
 ) -> IssuedToken | None:
-    """Create an organization and its token in a database that has none; None when there is one already."""
+    """Create an organization and its token in a database that has no organization.
+
+    Returns None if there is an organization already.
+    """
     if store.list_all(connection):
         return None
     return issue_token(connection, clock, create(connection, clock, organization_id, "default").id, token)
 
 
 def get(connection: Connection, id_or_slug: str) -> OrganizationRow:
-    """The organization of that id or slug. Raises NotFound."""
+    """Return the organization with this id or slug. Raises NotFound."""
     row = store.find(connection, id_or_slug)
     if row is None:
         raise NotFound(f"There is no organization {id_or_slug!r}.")
@@ -71,11 +74,11 @@ def get(connection: Connection, id_or_slug: str) -> OrganizationRow:
 def issue_token(
     connection: Connection, clock: Clock, organization_id: str, value: str | None = None, name: str | None = None
 ) -> IssuedToken:
-    """Issue a token for the organization. A `value` is a token that programs already have and keep.
+    """Issue a token for the organization. Pass `value` if programs use a token already and should keep it.
 
-    The `name` is shown as the author of feedback that is uploaded with the token; no two valid tokens of an organization share one.
-    Raises Invalid for a value that can't be sent in a header and for what can't be a name, Conflict for a value that was
-    issued before and for a name that is taken.
+    Feedback that is uploaded with the token shows its `name` as the author, so no two valid tokens of an organization
+    may have the same name. Raises Invalid if the value can't be sent in a header or the name is not allowed, and
+    Conflict if the value was issued before or the name is taken.
     """
     if name is not None:
         if not _is_token_name(name):
@@ -98,13 +101,13 @@ def issue_token(
 
 
 def revoke_token(connection: Connection, clock: Clock, token_id: str) -> None:
-    """Revoke a token. Raises NotFound when there is no such token, or it is revoked already."""
+    """Revoke a token. Raises NotFound if there is no such token, or if it was revoked before."""
     if not store.revoke_token(connection, token_id, clock.now()):
         raise NotFound(f"There is no token {token_id!r} to revoke.")
 
 
 def find_caller(connection: Connection, token: str) -> Caller | None:
-    """The organization and the actor that a token belongs to; None for a token that is unknown or revoked."""
+    """Return the organization and the actor of a token, or None if the token is unknown or revoked."""
     owner = store.find_owner(connection, digest(token))
     if owner is None:
         return None
@@ -113,8 +116,9 @@ def find_caller(connection: Connection, token: str) -> Caller | None:
 
 
 def digest(token: str) -> str:
-    """The digest of a token: what is stored of it, and looked up for each call."""
-    # A token that stands in a JSON body may hold half of a surrogate pair. It is unknown, and must not be an error.
+    """Return the digest of a token. Only the digest is stored, and each call looks up its token by it."""
+    # A token in a JSON body may contain half of a surrogate pair, which UTF-8 can't encode. Such a token is simply
+    # unknown, so it must not cause an exception here.
     return sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
 
 
@@ -123,7 +127,10 @@ def _is_token_name(name: str) -> bool:
 
 
 def _is_name(name: str) -> bool:
-    """Whether the name can stand unquoted in a header, a path and a query (docs/api.md, "Tokens and organizations")."""
+    """Return whether the name may be used for a token (docs/api.md, "Tokens and organizations").
+
+    It must be usable in a header, a path and a query without being quoted.
+    """
     return (
         0 < len(name.encode("utf-8", "replace")) <= _MAX_NAME_BYTES
         and name.isascii()

@@ -1,7 +1,7 @@
 """Reads a completion's model and token counts from the request and response of its provider.
 
-OpenAI (chat, text completions, Responses API), Anthropic, Gemini, Bedrock, Cohere and Ollama are understood. Whatever
-another provider writes is unknown, never 0.
+The formats of OpenAI (chat, text completions, Responses API), Anthropic, Gemini, Bedrock, Cohere and Ollama are known.
+If the payloads have another format, the model and token counts are unknown; a count is never reported as 0 instead.
 """
 
 from collections.abc import Iterator, Mapping
@@ -16,12 +16,14 @@ from log10_server.strict_json import value
 
 _MAX_MODEL_BYTES = 255
 _MAX_TOKENS = 2**63 - 1
-# A text that only the standard library can read is parsed as a whole; above this size that would take too long.
+# If msgspec can't read a payload, the standard library parses all of it, which would take too long for a payload above
+# this size.
 _MAX_PARSED_CHARACTERS = 1 << 20
 _ABSENT = msgspec.Raw()
 
-# Each row names a count and what has to be added to it. OpenAI and Gemini count cached tokens inside the prompt,
-# Anthropic and Bedrock beside it. Reasoning is part of the output; only Gemini counts it apart.
+# Each row has the name of a count and the names of the counts that must be added to it. OpenAI and Gemini include
+# cached tokens in the prompt tokens, but Anthropic and Bedrock count them separately. Reasoning tokens are part of the
+# output tokens; only Gemini counts them separately.
 _Sums = tuple[tuple[str, tuple[str, ...]], ...]
 _INPUT: _Sums = (
     ("prompt_tokens", ()),
@@ -57,9 +59,10 @@ class _Response(msgspec.Struct):
 
     model: Any = None
     usage: Any = None
-    # The events that end a stream of the Responses API or of Cohere hold the whole response; Ollama's is a text.
+    # The last event of a stream of the Responses API or of Cohere contains the whole response. In Ollama's format
+    # `response` is a text.
     response: Any = _ABSENT
-    # Gemini, as its API and as its Python library write it.
+    # Gemini's API writes these members in camel case, and its Python library in snake case.
     modelVersion: Any = None
     model_version: Any = None
     usageMetadata: Any = None
@@ -74,7 +77,7 @@ class _Response(msgspec.Struct):
 
 
 class _WireResponse(_Response):
-    """A response as it is decoded: what may be large stays undecoded until it is needed."""
+    """A response as msgspec decodes it. Members that may be large stay undecoded until they are needed."""
 
     response: msgspec.Raw = _ABSENT
     meta: msgspec.Raw = _ABSENT
@@ -86,11 +89,12 @@ _decode_any = msgspec.json.Decoder().decode
 
 
 def derive(request: str | None, response: str | None) -> DerivedFields:
-    """`model`, `input_tokens` and `output_tokens`; a key is absent where the payloads tell nothing usable.
+    """Return `model`, `input_tokens` and `output_tokens`. A key is absent if the payloads have no usable value for it.
 
-    The model of the request wins over the model of the response, because it is the name that the program knows. Token
-    counts are totals, with cached and reasoning tokens in them. A count that is negative (a placeholder) or no whole
-    number is unknown, and a 0 gives way to another count of the same thing.
+    The model in the request wins over the model in the response, because the program knows it by the name in the
+    request. Token counts are totals and include cached and reasoning tokens. A count that is negative (some providers
+    use it as a placeholder) or not a whole number is unknown, and a count of 0 is only used if no other member counts
+    the same tokens.
     """
     fields: DerivedFields = {}
     sent = _NO_REQUEST if request is None else _read_request(request)
@@ -128,7 +132,10 @@ def _response_of(members: Mapping[str, Any]) -> _Response:
 
 
 def _parse_object(payload: str) -> dict[str, Any]:
-    """The object in `payload`, read by the standard library, which knows lone surrogates and huge numbers."""
+    """Parse the object in `payload` with the standard library.
+
+    Unlike msgspec it accepts lone surrogates and huge numbers.
+    """
     with suppress(Malformed):
         parsed = value(payload) if len(payload) <= _MAX_PARSED_CHARACTERS else None
         if isinstance(parsed, dict):
@@ -137,7 +144,7 @@ def _parse_object(payload: str) -> dict[str, Any]:
 
 
 def _other_model(sent: _Request, received: _Response) -> str | None:
-    """The model by any other name than the request's `model`."""
+    """Return the model from a place other than the member `model` of the request."""
     names = (sent.modelId, received.model, received.modelVersion, received.model_version)
     for name in names:
         if (model := _usable(name)) is not None:
@@ -147,7 +154,7 @@ def _other_model(sent: _Request, received: _Response) -> str | None:
 
 
 def _usable(model: Any) -> str | None:
-    """The name if a column can store it: text columns take no NUL and no lone surrogate."""
+    """Return the name if a column can store it: text columns can store neither NUL nor lone surrogates."""
     if not isinstance(model, str) or not 0 < len(model) <= _MAX_MODEL_BYTES or "\0" in model:
         return None
     try:
@@ -157,7 +164,10 @@ def _usable(model: Any) -> str | None:
 
 
 def _total(received: _Response, sums: _Sums) -> int | None:
-    """The first count above 0 in any place where a provider writes it; else 0 if one is 0, else None."""
+    """Return the first count above 0 among the places where a provider may write it.
+
+    Returns 0 if there is none but a count of 0, and None if there is no count.
+    """
     zero = None
     for counts in _places_of_counts(received):
         for name, added in sums:
@@ -173,10 +183,10 @@ def _total(received: _Response, sums: _Sums) -> int | None:
 
 
 def _places_of_counts(received: _Response) -> Iterator[Mapping[str, Any]]:
-    """The objects of a response that may hold token counts, the most telling first."""
+    """Return the objects of a response that may hold token counts. The most reliable one comes first."""
     yield from _objects(received.usage, received.usageMetadata, received.usage_metadata)
     for cohere in _objects(received.usage, _decoded(received.meta)):
-        # `tokens` are all that were processed, `billed_units` those that cost money.
+        # `tokens` counts all tokens that were processed, and `billed_units` counts those that cost money.
         yield from map(_whole_numbers, _objects(cohere.get("tokens"), cohere.get("billed_units")))
     yield from _objects(received.metrics)
     yield {"prompt_eval_count": received.prompt_eval_count, "eval_count": received.eval_count}
@@ -185,7 +195,10 @@ def _places_of_counts(received: _Response) -> Iterator[Mapping[str, Any]]:
 
 
 def _inner_response(received: _Response) -> _Response | None:
-    """The response that an event carries. It is not looked for inside another one, so nesting costs nothing."""
+    """Return the response that an event of a stream contains.
+
+    It is only looked for one level deep, so a deeply nested payload takes no longer.
+    """
     response = received.response
     if type(response) is msgspec.Raw:
         inner = _read_response(response) if bytes(memoryview(response)[:1]) == b"{" else None
@@ -210,7 +223,7 @@ def _objects(*members: Any) -> Iterator[dict[str, Any]]:
 
 
 def _whole_numbers(counts: Mapping[str, Any]) -> dict[str, Any]:
-    """Cohere's Python library writes its counts as floats: `12.0` is 12."""
+    """Convert floats with whole values to integers: Cohere's Python library writes a count of 12 as `12.0`."""
     return {
         name: int(count) if isinstance(count, float) and count.is_integer() else count for name, count in counts.items()
     }

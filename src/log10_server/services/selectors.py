@@ -1,4 +1,4 @@
-"""Selectors: which completions have all of some tags (docs/api.md, "Tags and selectors")."""
+"""Finds the completions that match a selector (docs/api.md, "Tags and selectors")."""
 
 from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import NamedTuple
@@ -7,12 +7,15 @@ from log10_server import store
 from log10_server.db.transaction import Tx
 from log10_server.errors import FieldError, Invalid
 
-# A refusal says how many completions a selector matches, up to this number.
+# The refusal of a selector with too many matches says how many there are, but does not count further than this.
 MAX_COUNTED_MATCHES = 1000
 
 
 class Selector(NamedTuple):
-    """Completions that have all of these tags; without tags it matches none. More than `at_most` matches are refused."""
+    """Selects the completions that have all of these tags. A selector without tags matches none.
+
+    A selector with more than `at_most` matches is refused.
+    """
 
     tags: tuple[str, ...]
     may_match_none: bool
@@ -20,22 +23,26 @@ class Selector(NamedTuple):
 
 
 class CompletionList(NamedTuple):
-    """Completions by their ids."""
+    """A list of completions, by their ids."""
 
     completion_ids: tuple[str, ...]
 
 
 def find_tag_ids(tx: Tx, tags: Iterable[str]) -> list[int]:
-    """The keys of the tags, each once. Empty when one of the tags does not exist, because no completion can have them all."""
+    """Return the keys of the tags, each once.
+
+    The result is empty if one of the tags does not exist, because then no completion can have all of them.
+    """
     names = set(tags)
     keys = store.tags.find_keys(tx, names)
     return list(keys.values()) if len(keys) == len(names) else []
 
 
 def resolve(tx: Tx, targets: Sequence[Selector | CompletionList]) -> list[list[str] | Invalid]:
-    """For each target the ids of its completions, each once: newest first for a selector, in its order for a list.
+    """Return, for each target, the ids of its completions, each once.
 
-    The result is Invalid for a target with an unknown id, without a match, or with more than `at_most` matches.
+    The ids for a selector are newest first; those for a list are in its order. The result for a target is Invalid if it
+    has an unknown id, more than `at_most` matches, or no match where one is required.
     """
     keys = store.tags.find_keys(tx, {tag for target in targets if isinstance(target, Selector) for tag in target.tags})
     existing_ids = store.completions.find_existing_ids(
@@ -64,7 +71,10 @@ def resolve(tx: Tx, targets: Sequence[Selector | CompletionList]) -> list[list[s
 
 
 def _match_single_tags(tx: Tx, selectors: Sequence[Selector], keys: Mapping[str, int]) -> dict[int, list[str]]:
-    """The matches of the selectors with one tag, by the key of that tag: most have one, and all are read in one query."""
+    """Find the matches of all selectors that have exactly one tag, by the key of that tag.
+
+    Most selectors have one tag, so a single query for all of them saves many queries.
+    """
     single = [selector for selector in selectors if len(set(selector.tags)) == 1 and selector.tags[0] in keys]
     if not single:
         return {}
@@ -85,7 +95,10 @@ def _check_list(completion_ids: Sequence[str], existing_ids: Container[str]) -> 
 
 
 def _check_matches(tx: Tx, selector: Selector, tag_ids: Sequence[int], matches: list[str]) -> list[str] | Invalid:
-    """The matches, or why they are refused. `matches` has up to `at_most` + 1 ids: one too many shows that it is exceeded."""
+    """Return the matches, or the reason why they are refused.
+
+    The caller reads up to `at_most` + 1 matches, so that a number above `at_most` shows here.
+    """
     path = "/completion_tags_selector"
     if len(matches) > selector.at_most:
         max_counted = max(MAX_COUNTED_MATCHES, selector.at_most)

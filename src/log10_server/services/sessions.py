@@ -1,4 +1,7 @@
-"""Sessions: created by a call of their own, or by the first completion that names them (docs/api.md, "Completions")."""
+"""Creates and reads sessions (docs/api.md, "Completions").
+
+A session is created by a call for it, or when a completion first names it.
+"""
 
 from log10_server import store
 from log10_server.clock import uuid7
@@ -8,14 +11,14 @@ from log10_server.store.sessions import SessionRow
 
 
 def create(tx: Tx) -> str:
-    """Create a session and give its id."""
+    """Create a session and return its id."""
     session_id = uuid7(tx.now())
     store.sessions.ensure(tx, [session_id])
     return session_id
 
 
 def get(tx: Tx, session_id: str) -> SessionRow:
-    """A session by its id. Raises NotFound."""
+    """Return the session with this id. Raises NotFound."""
     row = store.sessions.find(tx, session_id)
     if row is None:
         raise NotFound(f"There is no session {session_id!r}.")

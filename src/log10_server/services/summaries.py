@@ -1,4 +1,4 @@
-"""Writes the one line that tells a reader of feedback which completions it is about."""
+"""Writes the one-line summary of the completions that a piece of feedback is about."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -13,9 +13,10 @@ _SHOWN_MODELS = 3
 
 
 def summarize(tx: Tx, targets: Sequence[Sequence[str]]) -> list[str]:
-    """A line for each list of completion ids, such as `2 completions (gpt-4o): "What is the capital of…"`.
+    """Return one line for each list of completion ids, such as `2 completions (gpt-4o): "What is the capital of…"`.
 
-    It tells how many completions there are, their models, and how the last user message of the first one begins.
+    The line has the number of completions, their models, and the beginning of the last user message of the first
+    completion.
     """
     models = store.completions.find_models(tx, {completion_id for ids in targets for completion_id in ids})
     requests = store.completions.find_short_requests(tx, {ids[0] for ids in targets if ids})
@@ -23,11 +24,11 @@ def summarize(tx: Tx, targets: Sequence[Sequence[str]]) -> list[str]:
 
 
 def last_user_message(request: str) -> str | None:
-    """The text of the last user message, or the prompt; None when the request has neither in a known shape.
+    """Return the text of the last user message, or the prompt; None if the request has neither in a known format.
 
-    OpenAI's chat, Anthropic, Bedrock, Ollama and Cohere's second API have `messages`, Gemini has `contents`, OpenAI's
-    Responses API `input`, Cohere's first API `message`, text completions `prompt`. A message that only holds images or
-    the results of tools is passed over.
+    The messages are in `messages` (OpenAI's chat API, Anthropic, Bedrock, Ollama, Cohere's second API), `contents`
+    (Gemini), `input` (OpenAI's Responses API), `message` (Cohere's first API) or `prompt` (text completions). A message
+    with only images or tool results is skipped.
     """
     try:
         parsed = value(request)
@@ -45,7 +46,7 @@ def last_user_message(request: str) -> str | None:
 
 
 def _last_text(messages: Any, *, plain_texts: bool = False) -> str | None:
-    """The text of the last user message. With `plain_texts` a message may be a text alone."""
+    """Return the text of the last user message. With `plain_texts` a message may also be a plain string."""
     for message in reversed(messages) if isinstance(messages, list) else [messages]:
         text = None
         if isinstance(message, str):
@@ -58,7 +59,7 @@ def _last_text(messages: Any, *, plain_texts: bool = False) -> str | None:
 
 
 def _is_gemini_user(message: Mapping[str, Any]) -> bool:
-    """Whether this is a content of Gemini's without a role, which means that it is the user's."""
+    """Return whether this is one of Gemini's contents without a role. Gemini treats these as the user's."""
     return "parts" in message and message.get("role") is None
 
 
@@ -67,7 +68,7 @@ def _text(content: Any) -> str | None:
 
 
 def _texts(content: Any) -> Iterator[str]:
-    """The texts of a content, which is a text or a list of texts and of parts with a `text`."""
+    """Return the texts of a content. A content is a text, or a list of texts and of parts that have a `text`."""
     if isinstance(content, str):
         yield content
     elif isinstance(content, list):
@@ -89,7 +90,7 @@ def _line(ids: Sequence[str], models: Mapping[str, str | None], requests: Mappin
 
 
 def _start(text: str) -> str:
-    """The first characters in one line, as text that every database stores."""
+    """Return the first characters on one line, as text that every database can store."""
     head = text[: _SHOWN_CHARACTERS * 8]
     plain = "".join(character if character.isprintable() else " " for character in head)
     line = " ".join(plain.split())

@@ -1,17 +1,17 @@
-"""Tags: searched by name (docs/api.md, "Tags and selectors")."""
+"""Searches tags by name (docs/api.md, "Tags and selectors")."""
 
 from log10_server import store
 from log10_server.db.transaction import Tx
 from log10_server.store.tags import TagRow
 
 _MAX_RESULTS = 100
-_MAX_QUERY_CHARACTERS = 8192  # no tag is longer, and SQLite matches no longer pattern than 50 000
+_MAX_QUERY_CHARACTERS = 8192  # tags are shorter, and SQLite refuses patterns above 50 000 bytes
 
 
 def search(tx: Tx, query: str) -> list[TagRow]:
-    """Tags whose name contains `query`, ignoring case, the exact name first, then the shortest; 100 at most.
+    """List the tags whose name contains `query`, ignoring case. The exact name comes first, then the shortest names.
 
-    A blank query gives the tags that were used last.
+    At most 100 tags are listed. For a blank query they are the tags that were used last.
     """
     if not query.strip():
         return store.tag_search.list_recently_used(tx, _MAX_RESULTS)
@@ -21,5 +21,5 @@ def search(tx: Tx, query: str) -> list[TagRow]:
 
 
 def find_keys(tx: Tx, names: set[str]) -> dict[str, int]:
-    """The key of each of `names` that is a tag, by name."""
+    """Return the keys of the tags with these names, by name. Names that are not tags are left out."""
     return store.tags.find_keys(tx, names)

@@ -1,4 +1,7 @@
-"""Test runs of `pytest --log10`: a run is created, gets its report once, and is read with the completions of each test."""
+"""Creates and lists the runs of `pytest --log10`, and stores their reports.
+
+A run is created first, gets its report once, and is then read with the completions of each of its tests.
+"""
 
 import asyncio
 import secrets
@@ -17,18 +20,21 @@ from log10_server.services.organizations import digest
 from log10_server.store.test_runs import TestRunRow
 from log10_server.strict_json import value, written
 
-# Bounds on what one call looks up for a report, since a report may name any number of tests and tags.
+# A report may name any number of tests and tags, so these bounds limit what one call looks up for it.
 TESTS_LOOKED_UP = 1000
 COMPLETIONS_OF_A_TEST = 100
 _GROUPS_LOOKED_UP = 20
 _TAGS_LOOKED_UP = 10
 _COUNTS_KEPT = 100
-# The same text whatever is wrong with an address, so that it tells nobody which runs exist.
+# All wrong addresses get the same text, so that nobody can find out from it which runs exist.
 _NO_REPORT_EXPECTED = "There is no test run that waits for a report at this address."
 
 
 class ReportAddress(NamedTuple):
-    """The parts of the address at which the report of one run is uploaded. Whoever knows the secret may upload it."""
+    """The parts of the address to which the report of a run is uploaded.
+
+    The secret authorizes the upload, so no token is needed.
+    """
 
     organization_id: str
     run_id: str
@@ -36,7 +42,10 @@ class ReportAddress(NamedTuple):
 
 
 class UploadedReport(NamedTuple):
-    """A report as it was sent: its JSON text, and the parsed values of two of its members (None where it lacks them)."""
+    """A report as it was sent: its JSON text, and the parsed values of two of its members.
+
+    The value of a member that the report lacks is None.
+    """
 
     text: str
     summary: Any
@@ -44,7 +53,10 @@ class UploadedReport(NamedTuple):
 
 
 class TestOutcome(NamedTuple):
-    """One test of a report, and the newest completions that have its tags. `seconds` is None where the report has none."""
+    """One test of a report, and the newest completions that have its tags.
+
+    `seconds` is None if the report has no duration for the test.
+    """
 
     nodeid: str
     outcome: str | None
@@ -62,7 +74,7 @@ def create(tx: Tx, name: str) -> tuple[TestRunRow, str]:
 
 
 def get(tx: Tx, run_id: str) -> TestRunRow:
-    """The run of this id. Raises NotFound when there is none."""
+    """Return the run with this id. Raises NotFound."""
     row = store.test_runs.find(tx, run_id)
     if row is None:
         raise NotFound(f"There is no test run {run_id!r}.")
@@ -70,23 +82,23 @@ def get(tx: Tx, run_id: str) -> TestRunRow:
 
 
 def list_newest(tx: Tx, offset: int, limit: int) -> list[TestRunRow]:
-    """Newest first, without their reports."""
+    """List a page of runs, newest first, without their reports."""
     return store.test_runs.list_page(tx, offset, limit)
 
 
 def count(tx: Tx) -> int:
-    """How many runs the organization has."""
+    """Count the runs of the organization."""
     return store.test_runs.count(tx)
 
 
 async def upload_report(
     runtime: Runtime, address: ReportAddress, read_body: Callable[[], Awaitable[UploadedReport]]
 ) -> None:
-    """Store the report of a run, which uses up the right to upload it.
+    """Store the report of a run. A run takes only one report.
 
-    `read_body` is called only when the address is right, so that nobody else can make the server read a body. Raises
-    NotFound for an unknown run or a wrong secret, which look the same, Conflict when the run has its report already,
-    and what `read_body` raises.
+    `read_body` is called only after the address was checked, so that a stranger can't make the server read a body.
+    Raises NotFound for an unknown run and for a wrong secret, with the same text, so that the caller can't tell them
+    apart; Conflict if the run has its report already; and the errors of `read_body`.
     """
     if "\0" in "".join(address):  # Postgres would refuse the query
         raise NotFound(_NO_REPORT_EXPECTED)
@@ -97,7 +109,7 @@ async def upload_report(
     summary = await asyncio.to_thread(_summary_of, report)
 
     def store_report(tx: Tx) -> None:
-        _check_address(tx, address)  # again, because another upload may have come first
+        _check_address(tx, address)  # checked again: another upload may have stored its report
         store.test_runs.store_report(tx, address.run_id, tx.now(), summary, report.text)
 
     await runtime.write(address.organization_id, store_report, size=len(report.text))
@@ -113,9 +125,9 @@ def _check_address(tx: Tx, address: ReportAddress) -> None:
 
 
 def _summary_of(report: UploadedReport) -> str:
-    """The counts of a report as a JSON object.
+    """Return the counts of a report as a JSON object.
 
-    They are the numbers in its summary. Where that holds none, the outcomes of its tests are counted.
+    The counts are the numbers in the report's summary. If there are none, the outcomes of its tests are counted.
     """
     summary = report.summary if isinstance(report.summary, dict) else {}
     numbers = {name: member for name, member in summary.items() if _is_number(member)}
@@ -126,7 +138,10 @@ def _summary_of(report: UploadedReport) -> str:
 
 
 def list_outcomes(tx: Tx, row: TestRunRow) -> list[TestOutcome]:
-    """The tests of a run's report, in its order; those of the first 1000 with the completions of their tags."""
+    """List the tests of a run's report, in the order of the report.
+
+    Only the first 1000 tests get the completions that have their tags.
+    """
     if row.report is None:
         return []
     tests = list(_read_tests(value(row.report).get("tests")))
@@ -139,15 +154,15 @@ def list_outcomes(tx: Tx, row: TestRunRow) -> list[TestOutcome]:
 
 
 def find_completions(tx: Tx, selectors: Sequence[Sequence[str]]) -> list[list[str]]:
-    """For each selector the completions that have all of its tags, newest first, 100 at most.
+    """For each selector, list up to 100 completions that have all of its tags, newest first.
 
-    The tests of a run usually share one tag, and each has another one of its own. So selectors that differ in one tag are
-    looked up together, and a report costs a few statements, however many tests it has. Of selectors that would need more
-    than 20 statements, those beyond them get no completions.
+    The tests of a run usually share one tag, and each test also has a tag of its own. So all selectors that differ only
+    in one tag are looked up in a single statement. A report may need at most 20 statements; the selectors beyond these
+    get no completions.
     """
     keys = store.tags.find_keys(tx, {tag for selector in selectors for tag in selector if _can_be_tag(tag)})
     common = _common_tags(selectors)
-    groups: dict[frozenset[int], set[int]] = {}  # the own tag of each selector, by the tags that it shares with others
+    groups: dict[frozenset[int], set[int]] = {}  # by shared tags, the tags that one selector has alone
     parts: list[tuple[frozenset[int], int] | None] = []
     for selector in selectors:
         tags = sorted(set(selector), key=lambda tag: (tag not in common, tag))
@@ -167,20 +182,24 @@ def find_completions(tx: Tx, selectors: Sequence[Sequence[str]]) -> list[list[st
 
 
 def _logged_tags(test: TestOutcome) -> list[str]:
-    """The tags of the test's completions. The plugin's selector shortens `test_a[x::y]` to `y]`, but it logs the whole name."""
+    """Return the tags of the test's completions.
+
+    The plugin logs completions with the whole name of a test, but shortens `test_a[x::y]` to `y]` in the selector that
+    it reports.
+    """
     start, bracket, parameters = test.nodeid.partition("[")
     cut, name = test.nodeid.rpartition("::")[2], start.rpartition("::")[2] + bracket + parameters
     return [name if tag == cut and "::" in start else tag for tag in test.tags]
 
 
 def _common_tags(selectors: Sequence[Sequence[str]]) -> set[str]:
-    """The tags that every selector names."""
+    """Return the tags that are in every selector."""
     first, *others = [set(selector) for selector in selectors if selector] or [set()]
     return first.intersection(*others)
 
 
 def _read_tests(tests: Any) -> Iterator[TestOutcome]:
-    """The tests of a report. Whatever has not the expected type is left out."""
+    """Read the tests of a report. Members that do not have the expected type are left out."""
     for test in tests if isinstance(tests, list) else []:
         if not isinstance(test, dict):
             continue
@@ -195,7 +214,7 @@ def _read_tests(tests: Any) -> Iterator[TestOutcome]:
 
 
 def _seconds(test: Mapping[str, Any]) -> float | None:
-    """The durations of all stages together; without stages, the duration of the test itself."""
+    """Return the sum of the durations of all stages. If the test has no stages, return its own duration."""
     stages = [
         stage["duration"] for name in _STAGES if isinstance(stage := test.get(name), dict) and "duration" in stage
     ]
@@ -212,5 +231,5 @@ def _is_number(member: Any) -> bool:
 
 
 def _can_be_tag(text: Any) -> bool:
-    """Whether a tag may have this name. A report may hold lone surrogates, and a tag may not."""
+    """Return whether a tag may have this name. A report may contain lone surrogates, which a tag may not."""
     return isinstance(text, str) and text.encode("utf-8", "ignore").decode() == text

@@ -1,4 +1,4 @@
-"""Chooses the completions that people found good, and turns them into chat fine-tuning rows of OpenAI's format."""
+"""Selects completions with good feedback, and translates them into OpenAI's chat fine-tuning format."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ _FEEDBACK_PER_READ = 50
 
 @dataclass
 class TrainingSummary:
-    """How many rows were written, and how many completions were left out for which reason."""
+    """The number of rows in an export, and of the completions that were left out, by reason."""
 
     rows: int = 0
     left_out: Counter[Reason] = field(default_factory=Counter)
@@ -31,7 +31,7 @@ class TrainingSummary:
         self.rows_with_tools_left_out += other.rows_with_tools_left_out
 
     def to_json(self) -> dict[str, Any]:
-        """The counts by name, as the last line of an export over HTTP has them."""
+        """Return the counts by name, in the form of the last line of an export over HTTP."""
         return {
             "rows": self.rows,
             "left_out": self.left_out.total(),
@@ -40,7 +40,7 @@ class TrainingSummary:
         }
 
     def to_text(self) -> str:
-        """The counts in sentences, one a line."""
+        """Return the counts as sentences, one on each line."""
         lines = [f"Rows: {self.rows}; completions left out: {self.left_out.total()}."]
         lines += [f"  {count}: {EXPLANATIONS[reason]}." for reason, count in self.left_out.most_common()]
         if self.rows_with_tools_left_out:
@@ -52,7 +52,7 @@ class TrainingSummary:
 
 
 class TrainingPage(NamedTuple):
-    """Rows as JSON texts, what was counted on the way, and where the next page begins (None: there is none)."""
+    """Rows as JSON texts, the counts of this page, and the cursor of the next page (None on the last page)."""
 
     rows: list[str]
     summary: TrainingSummary
@@ -60,9 +60,10 @@ class TrainingPage(NamedTuple):
 
 
 def page(tx: Tx, task_id: str, satisfied: Predicate, after: Cursor | None, until: int) -> TrainingPage:
-    """Rows of completions, oldest first, that have accepted feedback of the task with values that satisfy the test.
+    """Return rows for the completions that have accepted feedback of the task with values that satisfy the filter.
 
-    Each completion appears once, however much feedback it has. An unknown task has no rows.
+    The oldest completion comes first. A completion has one row, however much feedback is on it. If the task is unknown,
+    there are no rows.
     """
     candidates = store.transfer.list_completions_with_feedback(tx, task_id, Window(after, until))
     if not candidates:
@@ -85,7 +86,10 @@ def page(tx: Tx, task_id: str, satisfied: Predicate, after: Cursor | None, until
 
 
 def _satisfying(tx: Tx, task_id: str, satisfied: Predicate, candidates: list[CompletionRow]) -> set[str]:
-    """The ids of those candidates that have satisfying feedback. Values may be large, so few are read at a time."""
+    """Return the ids of the candidates that have satisfying feedback.
+
+    Feedback values may be large, so only a few are read at a time.
+    """
     completions_of = store.transfer.list_accepted_feedback(tx, task_id, [completion.id for completion in candidates])
     chosen: set[str] = set()
     feedback_ids = sorted(completions_of)

@@ -1,7 +1,7 @@
-"""Export of everything that an organization has, page by page, and import of what was exported elsewhere.
+"""Exports all data of an organization, page by page, and imports what another server has exported.
 
-Imported rows keep their ids, times, states and links. An import can be repeated: rows that are stored already are left
-as they are. Each kind of row is one entry in `EXPORTERS` and one in `IMPORTERS`.
+Imported rows keep their ids, times, states and links. An import can be repeated, because rows that are stored already
+are left as they are. Each kind of row is one entry in `EXPORTERS` and one in `IMPORTERS`.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,7 +25,7 @@ from log10_server.strict_json import canonical
 
 
 class ExportProgress(NamedTuple):
-    """The position of an export: after the cursor `after` in the kind of rows with this index in `EXPORTERS`.
+    """The position of an export. `kind` is an index into `EXPORTERS`; the next page begins after the cursor `after`.
 
     Rows created later than `until`, in microseconds, are left out.
     """
@@ -36,14 +36,15 @@ class ExportProgress(NamedTuple):
 
 
 def begin(tx: Tx) -> ExportProgress:
-    """Begin an export of what is stored now. Rows that are stored while it runs are left out."""
+    """Begin an export of everything that is stored now. Rows that are stored while the export runs are left out."""
     return ExportProgress(0, None, max(tx.now(), store.transfer.newest_instant(tx)))
 
 
 def page(tx: Tx, progress: ExportProgress) -> tuple[list[Any], ExportProgress | None]:
-    """The next rows, and where the export continues; None at the end.
+    """Return the next rows, and the progress from which the export continues; the progress is None at the end.
 
-    A page is of bounded size, and its rows are of one kind; it may be empty. What a row refers to is on an earlier page.
+    All rows of a page are of one kind, and its size is bounded. A page may be empty. Rows that a row refers to are
+    exported before it.
     """
     kind, after, until = progress
     rows, next_cursor = EXPORTERS[kind](tx, Window(after, until))
@@ -56,7 +57,10 @@ Page = tuple[list[Any], Cursor | None]
 
 
 def _page_of(rows: list[Any]) -> Page:
-    """These rows and the cursor of the last one. Only an empty page has no cursor, so the page after the last is read."""
+    """Return these rows, and the cursor of the last one.
+
+    Only an empty page has no cursor, so the end is only noticed by reading one more page after the last row.
+    """
     return rows, Cursor(rows[-1].created_at, rows[-1].id) if rows else None
 
 
@@ -79,14 +83,20 @@ Outcome = Literal["stored", "unchanged"] | Refusal
 
 
 class ImportedSession(NamedTuple):
-    """A session to import. `created_at` is in microseconds; None means now, here and in the other imported rows."""
+    """A session to import. `created_at` is in microseconds.
+
+    In this class and the other imported rows, a `created_at` of None means the time of the import.
+    """
 
     id: str
     created_at: int | None
 
 
 class ImportedTask(NamedTuple):
-    """A task to import. `content_digest` is of the content it was created with; None means its content in the file."""
+    """A task to import. `content_digest` is the digest of the content with which the task was created.
+
+    None means that the content in the file is that content.
+    """
 
     task: NewFeedbackTask
     created_at: int | None
@@ -95,9 +105,10 @@ class ImportedTask(NamedTuple):
 
 
 class ImportedFeedback(NamedTuple):
-    """Feedback to import. It has an id and lists its completions, some of which may not exist.
+    """Feedback to import. It has an id and a list of completions, some of which may not exist here.
 
-    A task that does not exist is created with the name `task_name` and archived. The author is that of the file.
+    If its task does not exist, an archived task with the name `task_name` is created. The author is the one that the
+    file names.
     """
 
     new: NewFeedback
@@ -111,7 +122,10 @@ class ImportedFeedback(NamedTuple):
 
 
 class ImportedTestRun(NamedTuple):
-    """A test run to import. `summary` and `report` are JSON text. No report can be uploaded to it."""
+    """A test run to import. `summary` and `report` are JSON text.
+
+    No report can be uploaded to an imported run, because the file does not contain its secret.
+    """
 
     id: str
     created_at: int | None
@@ -129,15 +143,20 @@ def import_sessions(tx: Tx, batch: Sequence[ImportedSession]) -> list[Outcome]:
 
 
 def import_tasks(tx: Tx, batch: Sequence[ImportedTask]) -> list[Outcome]:
-    """Import tasks whose schemas have been checked. A stored task that was created with the same content is left as it is.
+    """Import tasks. The caller has checked their schemas.
 
-    The outcome is Conflict for an id that is taken by other content.
+    A stored task with the same original content is left as it is.
+
+    The outcome is Conflict if a task with the same id has other content.
     """
     return [_import_task(tx, task) for task in batch]
 
 
 def import_completions(tx: Tx, entries: Sequence[Entry]) -> list[Outcome]:
-    """Import entries, which have ids and only fill gaps: what has been logged here since the export is newer, and stays."""
+    """Import entries. They must have ids, and must only fill gaps.
+
+    What was logged here after the export is newer than the file, so an import must not overwrite it.
+    """
     changes = completions.would_change(tx, entries)
     changing = [entry for entry, is_change in zip(entries, changes, strict=True) if is_change]
     if not changing:
@@ -153,10 +172,11 @@ def import_completions(tx: Tx, entries: Sequence[Entry]) -> list[Outcome]:
 
 
 def import_feedback(tx: Tx, batch: Sequence[ImportedFeedback]) -> list[Outcome]:
-    """Import feedback. Feedback that is stored with the same content stays as it is, with two exceptions.
+    """Import feedback. Stored feedback with the same content stays as it is, with two exceptions.
 
-    Completions of the file that exist by now are linked to it, and a stored proposal that the file has accepted or
-    rejected becomes so. The outcome is Conflict for an id that is taken by other content.
+    Completions that the file lists and that exist by now are linked to the stored feedback, and a stored proposal that
+    is accepted or rejected in the file becomes accepted or rejected. The outcome is Conflict if feedback with the same
+    id has other content.
     """
     before = store.feedback.find_many(tx, {_feedback_id(imported) for imported in batch})
     linked = {
@@ -214,7 +234,10 @@ def _store_feedback(
     rows: Mapping[str, FeedbackRow],
     links: Sequence[FeedbackCompletionRow],
 ) -> None:
-    """Store the rows that differ from those `before`, and the links; take what they grade out of the ungraded index."""
+    """Store the rows that differ from `before`, and the links to completions.
+
+    Completions that are graded by accepted feedback are removed from the ungraded index.
+    """
     store.feedback.add(tx, [row for feedback_id, row in rows.items() if feedback_id not in before])
     changed = [row for feedback_id, row in rows.items() if feedback_id in before and row != before[feedback_id]]
     for row in changed:
@@ -232,9 +255,9 @@ def _store_feedback(
 
 
 def import_test_runs(tx: Tx, batch: Sequence[ImportedTestRun]) -> list[Outcome]:
-    """Import test runs. A stored run without a report takes the report of the file.
+    """Import test runs. If a stored run has no report, it gets the report in the file.
 
-    The outcome is Conflict for an id that is taken by other content.
+    The outcome is Conflict if a run with the same id has other content.
     """
     return [_import_test_run(tx, test_run) for test_run in batch]
 
@@ -253,7 +276,7 @@ def _created_at(tx: Tx, created_at: int | None) -> int:
 
 
 def _stored_once(added: set[str], ids: Sequence[str]) -> list[Outcome]:
-    """For each id `stored` where it was added and occurs for the first time, else `unchanged`."""
+    """Return `stored` for the first occurrence of each id in `added`, and `unchanged` for all other ids."""
     not_seen = set(added)
     outcomes: list[Outcome] = []
     for row_id in ids:
@@ -301,7 +324,10 @@ def _import_test_run(tx: Tx, imported: ImportedTestRun) -> Outcome:
 
 
 def _add_missing_tasks(tx: Tx, batch: Sequence[ImportedFeedback]) -> None:
-    """Create the tasks that the feedback names and that do not exist. They are archived, so they want no feedback."""
+    """Create the tasks that the feedback refers to and that do not exist.
+
+    They are archived, so no completion becomes ungraded because of them.
+    """
     first_by_task: dict[str, ImportedFeedback] = {}
     for imported in batch:
         first_by_task.setdefault(imported.new.task_id, imported)
@@ -313,9 +339,9 @@ def _add_missing_tasks(tx: Tx, batch: Sequence[ImportedFeedback]) -> None:
 
 
 def _merged_feedback(stored: FeedbackRow | None, imported: ImportedFeedback, digest: str) -> FeedbackRow | None:
-    """The row after the import; None when the stored row has other content.
+    """Return the row after the import, or None if the stored row has other content.
 
-    The caller sets the organization, the time and the summary of a new row.
+    For a new row the caller must set the organization, the time and the summary.
     """
     new = imported.new
     if stored is None:
@@ -343,7 +369,7 @@ def _merged_feedback(stored: FeedbackRow | None, imported: ImportedFeedback, dig
 
 
 def _summarize(tx: Tx, batch: Sequence[ImportedFeedback], existing_ids: set[str]) -> dict[str, str]:
-    """The completions summary of each piece of feedback, by the feedback's id."""
+    """Return the summary of the completions of each piece of feedback, by the id of the feedback."""
     if not batch:
         return {}
     targets = [
@@ -359,6 +385,6 @@ def _feedback_id(imported: ImportedFeedback) -> str:
 
 
 def _completion_ids(imported: ImportedFeedback) -> Iterator[str]:
-    """The completions that the feedback lists, each once."""
+    """Iterate over the ids of the completions that the feedback lists, each once."""
     target = imported.new.target
     return iter(dict.fromkeys(target.completion_ids if isinstance(target, CompletionList) else ()))

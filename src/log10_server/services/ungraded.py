@@ -1,4 +1,7 @@
-"""Lists ungraded completions: a task wants feedback on them and has none (docs/api.md, "Ungraded completions")."""
+"""Lists ungraded completions (docs/api.md, "Ungraded completions").
+
+A completion is ungraded if a task wants feedback on it and it has none.
+"""
 
 import heapq
 
@@ -11,8 +14,11 @@ _MAX_OFFSET = 2**63 - 1
 
 
 def list_newest(tx: Tx, task_id: str | None, offset: int, limit: int) -> list[CompletionRow]:
-    """A page of ungraded completions, newest first, each once: of one task, or of all when `task_id` is None."""
-    while True:  # between the two reads one backfill may end and another may begin
+    """List ungraded completions, newest first, each once.
+
+    If `task_id` is None, the ungraded completions of all tasks are listed.
+    """
+    while True:  # a backfill may end, and another begin, between the two reads
         rows = store.ungraded.list_page(tx, task_id, offset, limit)
         if rows is None:
             rows = _while_filling(tx, task_id, offset, limit)
@@ -22,10 +28,11 @@ def list_newest(tx: Tx, task_id: str | None, offset: int, limit: int) -> list[Co
 
 
 def _while_filling(tx: Tx, task_id: str | None, offset: int, limit: int) -> list[CompletionRow] | None:
-    """As `list_newest` while backfills run: what the index has by now, and what a query finds in the rest.
+    """List what `list_newest` lists, while backfills have not indexed all completions yet.
 
-    The progress is read first, so that what is indexed meanwhile is found twice rather than not at all. None when no
-    backfill runs.
+    The result combines the rows of the index with a query over the completions that are not indexed yet. The progress
+    of the backfills is read first: a completion that is indexed after that is found twice, which is harmless, and none
+    is missed. Returns None if no backfill is running.
     """
     max_rows = min(offset + limit, _MAX_OFFSET)
     progress = store.ungraded.list_backfill_progress(tx, task_id)

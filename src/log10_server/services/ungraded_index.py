@@ -1,9 +1,10 @@
-"""Keeps the index of ungraded completions: a row for each task and completion that it wants feedback on and has none.
+"""Keeps the index of ungraded completions up to date.
 
-Whatever changes a completion, its tags, a task or feedback calls a function here in the same transaction, so the index
-always equals what a query over completions, tasks and feedback would find (docs/api.md, "Ungraded completions"). Only
-for a task that has just changed the older completions follow in the background. Until then `services/ungraded` finds
-these by a query.
+The index has a row for each pair of a task and a completion such that the task wants feedback on the completion and has
+none. Code that changes a completion, its tags, a task or feedback must call a function of this module in the same
+transaction, so that the index always equals what a query over completions, tasks and feedback would find (docs/api.md,
+"Ungraded completions"). The one exception is a task that was just created or changed: its older completions are indexed
+in the background, and until then `services/ungraded` finds them by a query.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,10 +25,11 @@ def add_matching(
     selectors_by_task: Mapping[str, set[int]],
     graded: set[tuple[str, str]],
 ) -> None:
-    """Add the completions to the index for each task whose selector they match and that has no feedback on them.
+    """Add each completion to the index for every task whose selector matches it and that has no feedback on it.
 
-    `tag_ids` has the keys of each completion's tags. `selectors_by_task` has the keys of each selector's tags; selectors
-    that can't match may be left out. `graded` has the (task, completion) pairs with feedback.
+    `tag_ids` has the keys of each completion's tags, and `selectors_by_task` the keys of the tags of each task's
+    selector. The caller may leave out selectors that can't match. `graded` has the (task, completion) pairs with
+    accepted feedback.
     """
     store.ungraded.add(
         tx,
@@ -41,9 +43,9 @@ def add_matching(
 
 
 def start_backfill(tx: Tx, task: FeedbackTaskRow) -> None:
-    """Index a task that is new, was archived or restored, or has another selector.
+    """Index completions for a task that is new, was archived or restored, or has a new selector.
 
-    The newest completions are indexed now, the older ones in the background (`runtime/ungraded_backfill`).
+    This call indexes the newest completions. The older ones follow in the background (`runtime/ungraded_backfill`).
     """
     store.ungraded.store_backfill_progress(tx, task.id, _index_batch(tx, task, None))
 
@@ -57,23 +59,32 @@ def continue_backfill(tx: Tx, task_id: str) -> None:
 
 
 def selector_tag_ids(tx: Tx, task: FeedbackTaskRow) -> list[int]:
-    """The keys of the tags that a completion must have for the task to want it. Empty when the task wants none."""
+    """Return the keys of the tags that a completion must have for the task to want feedback on it.
+
+    The list is empty if the task wants feedback on no completion.
+    """
     return [] if task.archived else selectors.find_tag_ids(tx, value(task.selector))
 
 
 def _index_batch(tx: Tx, task: FeedbackTaskRow, after: Cursor | None) -> Cursor | None:
-    """Index a batch of completions that are older than `after`. Gives where the next batch begins; None at the end."""
+    """Index a batch of completions that are older than `after`.
+
+    Returns the cursor after which the next batch begins, or None if there is none.
+    """
     return store.ungraded.backfill(tx, task.id, selector_tag_ids(tx, task), after, tx.thresholds.backfill_batch_size)
 
 
 def remove_graded(tx: Tx, task_id: str, completion_ids: Sequence[str]) -> None:
-    """Remove completions that now have feedback of the task."""
+    """Remove completions from the index of a task, because they have accepted feedback now."""
     if completion_ids:
         store.ungraded.remove_graded(tx, task_id, completion_ids)
 
 
 def add_after_removed_feedback(tx: Tx, task_id: str, completion_ids: Sequence[str]) -> None:
-    """Add completions whose accepted feedback of the task was removed, unless other feedback grades them."""
+    """Add completions to the index of a task again after accepted feedback on them was removed.
+
+    A completion that other feedback still grades is not added.
+    """
     if not completion_ids:
         return
     rows = list(store.completions.find_many(tx, completion_ids).values())
@@ -84,6 +95,6 @@ def add_after_removed_feedback(tx: Tx, task_id: str, completion_ids: Sequence[st
 
 
 def tags_of(row: CompletionRow) -> list[str]:
-    """The tags of a completion, in the order in which they were sent."""
+    """Return the tags of a completion, in the order in which they were sent."""
     tags: list[str] = value(row.tags) if row.tags else []
     return tags

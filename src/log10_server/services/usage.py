@@ -1,4 +1,4 @@
-"""Usage: how many calls, tokens and seconds, and how many calls succeed (docs/api.md, "The calls of log10-io").
+"""Sums up calls, tokens, durations and success rates (docs/api.md, "The calls of log10-io").
 
 Days begin and end in UTC.
 """
@@ -15,9 +15,10 @@ from log10_server.store.usage import DailyTokens, Group, UsageSums
 
 
 class UsageSelection(NamedTuple):
-    """Which completions to count, and what to group them by. None narrows nothing; both ends of the time are inclusive.
+    """The completions to count, and the field to group them by. A filter that is None lets all completions pass.
 
-    A completion must have all of `tags`. `model` is a model as shown: `unknown` means that no payload names one.
+    Both ends of the time range are inclusive. A completion must have all of `tags`. `model` is the model as answers
+    show it: `unknown` selects completions whose payloads name no model.
     """
 
     group_by: Group | None = None
@@ -28,9 +29,9 @@ class UsageSelection(NamedTuple):
 
 
 def sum_usage(tx: Tx, selection: UsageSelection, limit: int) -> tuple[list[UsageSums], UsageSums]:
-    """At most `limit` groups in their order, and all completions together; ungrouped, the one line is the total.
+    """Return the figures of at most `limit` groups, and the total over all completions.
 
-    A completion with several tags is in the group of each, and once in the total.
+    A completion with several tags counts in the group of each tag, but only once in the total.
     """
     filters = _filters(tx, selection.tags, selection.created_from, selection.created_to)
     groups, total = store.usage.sum_usage(tx, filters, selection.model, selection.group_by, limit)
@@ -38,7 +39,10 @@ def sum_usage(tx: Tx, selection: UsageSelection, limit: int) -> tuple[list[Usage
 
 
 def success_rate(sums: UsageSums) -> float | None:
-    """Finished among finished and failed; None when there is neither. What has only started doesn't count."""
+    """Return the share of finished completions among the finished and failed ones, or None if there are neither.
+
+    Completions that have only started do not count.
+    """
     ended = sums.finished + sums.failed
     return sums.finished / ended if ended else None
 
@@ -46,7 +50,10 @@ def success_rate(sums: UsageSums) -> float | None:
 def tokens_per_model_per_day(
     tx: Tx, tags: Sequence[str], first_day: int | None, last_day: int | None
 ) -> list[DailyTokens]:
-    """The newest day first, then by model. Days count from 1970, and both ends are inclusive."""
+    """Return the tokens of each model on each day, newest day first, then by model.
+
+    Days are numbered from 1970-01-01, and both ends of the range are inclusive.
+    """
     created_from = None if first_day is None else first_day * DAY
     created_to = None if last_day is None else (last_day + 1) * DAY - 1
     return store.usage.sum_tokens_per_day_and_model(tx, _filters(tx, tags, created_from, created_to))

@@ -1,4 +1,4 @@
-"""Reads the answer in a response, in the shape of each provider."""
+"""Reads the answer in a provider's response."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,14 +12,15 @@ from log10_server.services.fine_tuning.requests import (
     reason_against_item,
 )
 
-# The texts of OpenAI's and Anthropic's older completions, Cohere's first API, and Ollama's completions.
+# The members that hold the answer in the older text completions of OpenAI and Anthropic, in Cohere's first API, and in
+# Ollama's completions.
 _PLAIN_TEXTS = ("completion", "text", "response")
 
 
 def read_answer(response: Mapping[str, Any]) -> Assistant:
-    """The assistant's answer. When the response holds several, it is the one with the lowest index.
+    """Return the assistant's answer. If the response holds several answers, it is the one with the lowest index.
 
-    Raises UntranslatableError when there is none, or when it holds what a fine-tuning row can't.
+    Raises UntranslatableError if there is no answer, or if it contains something that a fine-tuning row can't.
     """
     if isinstance(inner := response.get("response"), dict):  # The event that ends a stream holds the whole response.
         response = inner
@@ -68,7 +69,7 @@ def _read_gemini(answer: Assistant, candidate: Mapping[str, Any]) -> None:
 
 
 def _first(choices: list[Any]) -> Mapping[str, Any]:
-    """The choice with the lowest index; choices without an index count in the order in which they stand."""
+    """Return the choice with the lowest index. The index of a choice that has none is its position in the list."""
 
     def order(numbered: tuple[int, dict[str, Any]]) -> int:
         position, choice = numbered

@@ -1,6 +1,7 @@
-"""Reads the pieces of a message's content: texts, images, tool calls and results, as each provider writes them.
+"""Reads the blocks of a message's content: texts, images, tool calls and tool results, in the format of each provider.
 
-OpenAI and Anthropic give a piece a `type`; Gemini and Bedrock name its only member after what it is.
+In OpenAI's and Anthropic's formats a block has a `type`. In Gemini's and Bedrock's it has one member, whose name says
+what the block is.
 """
 
 import json
@@ -21,16 +22,17 @@ from log10_server.services.fine_tuning.conversation import (
 
 Block = Part | Call | Result
 
-# A model's thoughts are not part of its answer, and a cache point has no content, so both are left out.
+# A model's thoughts are not part of its answer, and a cache point has no content, so blocks of these types are left
+# out.
 _SKIPPED_TYPES = frozenset({"thinking", "redacted_thinking", "reasoning"})
 _SKIPPED_MEMBERS = ("reasoningContent", "cachePoint")
 _PROVIDER_MEMBERS = ("executableCode", "executable_code", "codeExecutionResult", "code_execution_result")
 
 
 def read_blocks(content: Any) -> list[Block]:
-    """The pieces of a content, which is a text, a list of pieces or one piece. Thoughts are left out.
+    """Return the blocks of a content, which is a text, a list of blocks or a single block. Thoughts are left out.
 
-    Raises UntranslatableError for pieces that a fine-tuning row can't hold.
+    Raises UntranslatableError for blocks that a fine-tuning row can't hold.
     """
     if isinstance(content, str | dict):
         content = [content]
@@ -40,12 +42,12 @@ def read_blocks(content: Any) -> list[Block]:
 
 
 def text_of(content: Any) -> str:
-    """The text of a content that may hold nothing but text."""
+    """Return the text of a content that must consist of text only. Raises UntranslatableError for other blocks."""
     return joined_text(read_blocks(content))
 
 
 def joined_text(blocks: Iterable[Block]) -> str:
-    """Raises UntranslatableError when a block is no text."""
+    """Return the texts of the blocks, joined. Raises UntranslatableError if a block is not a text."""
     texts = []
     for block in blocks:
         if not isinstance(block, dict) or block["type"] != "text":
@@ -55,7 +57,7 @@ def joined_text(blocks: Iterable[Block]) -> str:
 
 
 def result_text(content: Any) -> str:
-    """The text of a tool's result. Data that a provider takes as JSON becomes its JSON text."""
+    """Return the text of a tool's result. If a provider sends the result as JSON data, it is written as JSON text."""
     if content is None:
         return ""
     if isinstance(content, str):
@@ -65,12 +67,15 @@ def result_text(content: Any) -> str:
 
 
 def json_text(data: Any) -> str:
-    """`data` as JSON text, with characters beyond ASCII as they are. Raises ValueError for infinity and NaN."""
+    """Write `data` as JSON text. Characters beyond ASCII are not escaped. Raises ValueError for infinity and NaN."""
     return json.dumps(data, ensure_ascii=False, allow_nan=False)
 
 
 def read_call(call: Any) -> Call:
-    """Read a tool call of OpenAI's chat format; its `type` may be missing. Cohere and Ollama send arguments as objects."""
+    """Read a tool call in OpenAI's chat format. `type` may be missing.
+
+    Cohere and Ollama send the arguments as an object.
+    """
     if not isinstance(call, dict):
         raise UntranslatableError(Reason.INVALID_TOOL)
     kind = call.get("type")
@@ -86,7 +91,10 @@ def read_call(call: Any) -> Call:
 
 
 def make_call(call_id: Any, name: Any, arguments: Any) -> Call:
-    """Raises UntranslatableError for a name that OpenAI refuses and for arguments that are no JSON object."""
+    """Build a call.
+
+    Raises UntranslatableError if OpenAI would refuse the name, or if the arguments are not a JSON object.
+    """
     if arguments is None:
         arguments = {}
     text = arguments if isinstance(arguments, str) else json_text(arguments)
@@ -94,7 +102,7 @@ def make_call(call_id: Any, name: Any, arguments: Any) -> Call:
 
 
 def make_result(call_id: Any, name: Any, content: Any) -> Result:
-    """The result of a tool call. An id or a name that is not a text counts as absent."""
+    """Build the result of a tool call. An id or name that is not a text is ignored."""
     return Result(_text_or_none(call_id), _text_or_none(name), result_text(content))
 
 
@@ -133,7 +141,7 @@ def _read_block(block: Any) -> Block | None:
 
 
 def _read_untyped_block(block: Mapping[str, Any]) -> Block | None:
-    """A piece of Gemini's or Bedrock's. Members that are null are what Gemini's Python library writes for unset ones."""
+    """Read a block in Gemini's or Bedrock's format. Gemini's Python library writes members that are not set as null."""
     if block.get("thought") is True:
         return None
     for name, member in block.items():

@@ -1,4 +1,5 @@
-"""Builds the messages of a fine-tuning row. Whatever is added here comes out in OpenAI's format."""
+"""Builds the messages of a fine-tuning row. `Conversation` takes messages of any provider and returns OpenAI's format.
+"""
 
 import enum
 import re
@@ -8,7 +9,7 @@ from typing import Any, NamedTuple
 from log10_server.errors import Malformed
 from log10_server.strict_json import value
 
-# OpenAI refuses longer ids of tool calls, and other names of functions and participants.
+# OpenAI refuses ids of tool calls that are longer, and names of functions and participants that do not match.
 _MAX_CALL_ID = 40
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 _IMAGE_URL = re.compile(r"https?://.|data:image/(?:png|jpeg|webp|gif);base64,.", re.DOTALL | re.IGNORECASE)
@@ -19,7 +20,7 @@ Content = str | list[Part]
 
 
 class Reason(enum.StrEnum):
-    """Why a completion has no fine-tuning row."""
+    """The reason why a completion has no fine-tuning row."""
 
     NO_ANSWER = "no_answer"
     NO_MESSAGES = "no_messages"
@@ -46,7 +47,7 @@ EXPLANATIONS = {
 
 
 class UntranslatableError(Exception):
-    """A completion can't be expressed in OpenAI's fine-tuning format, for `reason`."""
+    """A completion can't be expressed in OpenAI's fine-tuning format. `reason` says why."""
 
     def __init__(self, reason: Reason) -> None:
         super().__init__(EXPLANATIONS[reason])
@@ -54,7 +55,7 @@ class UntranslatableError(Exception):
 
 
 class Call(NamedTuple):
-    """A call of a function by the assistant. `arguments` is the text of a JSON object."""
+    """A function call by the assistant. `arguments` is the text of a JSON object."""
 
     call_id: str | None
     name: str
@@ -62,7 +63,11 @@ class Call(NamedTuple):
 
 
 class Result(NamedTuple):
-    """What a function returned. It names its call by id, else by the name of the function, else it is the next one."""
+    """The result of a function call.
+
+    It refers to its call by the call's id or, without an id, by the name of the function. Without either it belongs to
+    the next call that has no result yet.
+    """
 
     call_id: str | None
     name: str | None
@@ -75,10 +80,10 @@ class _OpenCall(NamedTuple):
 
 
 class Conversation:
-    """Messages in the order in which they are added.
+    """The messages of a row, in the order in which they are added.
 
-    The results of tool calls must directly follow the calls, as OpenAI demands. Calls get an id where they have none
-    that OpenAI accepts, or one that was used before in this conversation.
+    OpenAI requires the results of tool calls directly after the calls. A call gets a new id if it has none that OpenAI
+    accepts, or if its id occurred before in the conversation.
     """
 
     def __init__(self) -> None:
@@ -87,17 +92,20 @@ class Conversation:
         self._call_ids: set[str] = set()
 
     def add_system(self, text: str, name: Any = None) -> None:
-        """Add instructions. OpenAI's newer role `developer` is not among those that fine-tuning accepts."""
+        """Add instructions.
+
+        Fine-tuning does not accept OpenAI's newer role `developer`, so the role is always `system`.
+        """
         self._add({"role": "system", "content": text, **_name(name)})
 
     def add_user(self, content: Content, name: Any = None) -> None:
-        """Raises UntranslatableError for an empty list."""
+        """Add a user's message. Raises UntranslatableError for an empty list."""
         if not content and not isinstance(content, str):
             raise UntranslatableError(Reason.INVALID_MESSAGE)
         self._add({"role": "user", "content": content, **_name(name)})
 
     def add_assistant(self, text: str | None, calls: Sequence[Call], name: Any = None) -> None:
-        """Raises UntranslatableError when there are neither text nor calls."""
+        """Add an assistant's message. Raises UntranslatableError if it has neither text nor calls."""
         if text is None and not calls:
             raise UntranslatableError(Reason.INVALID_MESSAGE)
         message: dict[str, Any] = {"role": "assistant"}
@@ -112,7 +120,10 @@ class Conversation:
             ]
 
     def add_result(self, result: Result) -> None:
-        """Raises UntranslatableError when none of the calls of the last assistant message waits for this result."""
+        """Add the result of a tool call.
+
+        Raises UntranslatableError if no call of the last assistant message still waits for this result.
+        """
         for number, (call, row_id) in enumerate(self._open_calls):
             if _answers(result, call):
                 del self._open_calls[number]
@@ -135,28 +146,34 @@ class Conversation:
 
 
 def text_part(text: Any) -> Part:
-    """A part that holds a text. Raises UntranslatableError for anything else."""
+    """Build a message part that holds a text. Raises UntranslatableError for any other value."""
     if not isinstance(text, str):
         raise UntranslatableError(Reason.UNSUPPORTED_CONTENT)
     return {"type": "text", "text": text}
 
 
 def image_part(url: Any, detail: Any = None) -> Part:
-    """An image by its address or as a data URL. Raises UntranslatableError for any other."""
+    """Build a message part that holds an image, from a URL or a data URL.
+
+    Raises UntranslatableError for any other value.
+    """
     if not isinstance(url, str) or not _IMAGE_URL.match(url):
         raise UntranslatableError(Reason.UNSUPPORTED_CONTENT)
     return {"type": "image_url", "image_url": {"url": url, **({"detail": detail} if detail in _DETAILS else {})}}
 
 
 def function_name(name: Any) -> str:
-    """Raises UntranslatableError for a name that OpenAI refuses."""
+    """Return the name of a function. Raises UntranslatableError if OpenAI would refuse it."""
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise UntranslatableError(Reason.INVALID_TOOL)
     return name
 
 
 def arguments_text(text: str) -> str:
-    """The arguments as they were written. Raises UntranslatableError unless they are a JSON object."""
+    """Return the arguments of a call exactly as they were written.
+
+    Raises UntranslatableError unless they are a JSON object.
+    """
     try:
         arguments = value(text or "{}")
     except Malformed:
@@ -167,7 +184,7 @@ def arguments_text(text: str) -> str:
 
 
 def _name(name: Any) -> dict[str, str]:
-    """The name of a participant is a hint: one that OpenAI refuses is left out."""
+    """Return the name of a participant, or leave it out if OpenAI would refuse it, because it is only a hint."""
     return {"name": name} if isinstance(name, str) and _NAME.fullmatch(name) else {}
 
 

@@ -1,4 +1,4 @@
-"""Reads the messages of a request into a conversation, in the shape of each provider."""
+"""Reads the messages of a request into a conversation, in the format of each provider."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -22,7 +22,8 @@ from log10_server.services.fine_tuning.conversation import (
     UntranslatableError,
 )
 
-# Items of the Responses API that stand for messages which only OpenAI stores, and those of tools that OpenAI runs.
+# Types of items in the Responses API. Some refer to messages that only OpenAI stores, and others belong to tools that
+# OpenAI runs.
 _STORED_ITEMS = ("item_reference", "compaction")
 _PROVIDER_ITEMS = ("web_search_", "file_search_", "code_interpreter_", "image_generation_", "mcp_")
 _SYSTEM_ROLES = frozenset({"system", "developer"})
@@ -30,9 +31,9 @@ _COHERE_ROLES = {"USER": "user", "CHATBOT": "assistant", "SYSTEM": "system", "TO
 
 
 def read_request(request: Mapping[str, Any]) -> Conversation:
-    """The conversation before the answer.
+    """Return the conversation up to the answer.
 
-    Raises UntranslatableError where it holds what a fine-tuning row can't, and when no shape is recognised.
+    Raises UntranslatableError if the request contains something that a fine-tuning row can't, or is in no known format.
     """
     if request.get("connectors"):  # Cohere searched the web.
         raise UntranslatableError(Reason.PROVIDER_TOOL)
@@ -56,14 +57,20 @@ def read_request(request: Mapping[str, Any]) -> Conversation:
 
 
 class Assistant:
-    """An assistant's turn that arrives in several pieces: the texts, then the calls, then it is added as one message."""
+    """Collects an assistant's turn that arrives in several pieces. The texts come first, and then the calls.
+
+    When the turn is complete, `move_to` adds it to the conversation as one message.
+    """
 
     def __init__(self) -> None:
         self.text: str | None = None
         self.calls: list[Call] = []
 
     def add(self, blocks: Iterable[Block]) -> None:
-        """Raises UntranslatableError for images and results, which an assistant's message can't hold."""
+        """Add blocks to the turn.
+
+        Raises UntranslatableError for images and results, which an assistant's message can't hold.
+        """
         for block in blocks:
             if isinstance(block, Call):
                 self.calls.append(block)
@@ -92,14 +99,14 @@ class Assistant:
             raise UntranslatableError(Reason.UNSUPPORTED_CONTENT)
 
     def move_to(self, conversation: Conversation, name: Any = None) -> None:
-        """Add what has arrived to the conversation, and begin anew."""
+        """Add the collected turn to the conversation as one message, and start with an empty turn again."""
         if self.text is not None or self.calls:
             conversation.add_assistant(self.text, self.calls, name)
         self.text, self.calls = None, []
 
 
 def _add_message(conversation: Conversation, message: Any) -> None:
-    """Add a message with `role` and `content`, as all chat APIs but Gemini's have it."""
+    """Add a message with `role` and `content`. All chat APIs except Gemini's use these members."""
     if not isinstance(message, dict):
         raise UntranslatableError(Reason.INVALID_MESSAGE)
     if message.get("images"):  # Ollama does not tell their media type, which a data URL needs.
@@ -123,7 +130,10 @@ def _add_message(conversation: Conversation, message: Any) -> None:
 
 
 def _add_user_blocks(conversation: Conversation, content: str | list[Block], name: Any = None) -> None:
-    """Add a user's message. The results of tools, which Anthropic, Gemini and Bedrock put inside it, go before it."""
+    """Add a user's message.
+
+    Anthropic, Gemini and Bedrock put tool results inside it, but OpenAI requires them before it.
+    """
     if isinstance(content, str):
         conversation.add_user(content, name)
         return
@@ -148,7 +158,10 @@ def _add_system(conversation: Conversation, content: Any) -> None:
 
 
 def _add_gemini(conversation: Conversation, request: Mapping[str, Any]) -> None:
-    """Add Gemini's `contents`: one text, or contents of `parts`, which its Python library also takes bare."""
+    """Add Gemini's `contents`: a text, or a list of contents with `parts`.
+
+    Gemini's Python library also accepts bare parts.
+    """
     for holder in (request, request.get("config")):
         if isinstance(holder, dict):
             if holder.get("cachedContent", holder.get("cached_content")) is not None:
@@ -176,7 +189,10 @@ def _has_parts(content: Any) -> bool:
 
 
 def _add_responses_input(conversation: Conversation, request: Mapping[str, Any]) -> None:
-    """Add the `instructions` and the `input` of the Responses API: a text, or items in the order in which they came."""
+    """Add the `instructions` and the `input` of the Responses API.
+
+    The input is a text, or a list of items in the order in which they occurred.
+    """
     if any(request.get(name) is not None for name in ("previous_response_id", "conversation", "prompt")):
         raise UntranslatableError(Reason.EARLIER_CONVERSATION)
     _add_system(conversation, request.get("instructions"))
@@ -202,7 +218,7 @@ def _add_responses_input(conversation: Conversation, request: Mapping[str, Any])
 
 
 def is_assistant_item(item: Any) -> bool:
-    """Whether an item of the Responses API is a piece of an assistant's turn."""
+    """Return whether an item of the Responses API is part of an assistant's turn."""
     if not isinstance(item, dict):
         return False
     kind = item.get("type")
@@ -210,7 +226,10 @@ def is_assistant_item(item: Any) -> bool:
 
 
 def reason_against_item(kind: Any) -> Reason:
-    """Why a row can't hold an item of the Responses API that is neither a message nor a function's call or output."""
+    """Return the reason why a row can't hold this item of the Responses API.
+
+    The caller has checked that the item is not a message, a function call or the output of one.
+    """
     if not isinstance(kind, str):
         return Reason.INVALID_MESSAGE
     if kind in _STORED_ITEMS:
@@ -227,7 +246,7 @@ def add_assistant_item(assistant: Assistant, item: Mapping[str, Any]) -> None:
 
 
 def _add_cohere(conversation: Conversation, request: Mapping[str, Any]) -> None:
-    """Add what Cohere's first API sends: `preamble`, `chat_history`, and then `tool_results` or `message`."""
+    """Add what a request of Cohere's first API holds: `preamble`, `chat_history`, and `tool_results` or `message`."""
     if request.get("conversation_id") is not None:
         raise UntranslatableError(Reason.EARLIER_CONVERSATION)
     _add_system(conversation, request.get("preamble"))

@@ -1,4 +1,7 @@
-"""Translates a completion into a fine-tuning row: what the request holds, then the answer, with the tools offered."""
+"""Translates a completion into a fine-tuning row.
+
+A row has the messages of the request, the answer as the last message, and the tools that the request offers.
+"""
 
 from typing import Any, NamedTuple
 
@@ -11,23 +14,23 @@ from log10_server.strict_json import value, written
 
 
 class Row(NamedTuple):
-    """A fine-tuning row, and whether it lacks tools that the request offered and the format has no place for."""
+    """A fine-tuning row, and whether the request offered tools that are left out because the format can't hold them."""
 
     content: dict[str, Any]
     lacks_tools: bool
 
 
 class JsonRow(NamedTuple):
-    """The same with the row as JSON text."""
+    """The same as `Row`, with the row as JSON text."""
 
     text: str
     lacks_tools: bool
 
 
 def json_row(request: str | None, response: str | None) -> JsonRow:
-    """The row of payloads that are JSON texts.
+    """Translate payloads that are JSON texts.
 
-    Raises UntranslatableError, also for numbers that no JSON reader can hold and for nesting without end.
+    Raises UntranslatableError, also if a payload has numbers that are too large or is nested too deeply.
     """
     if response is None:
         raise UntranslatableError(Reason.NO_ANSWER)
@@ -41,7 +44,10 @@ def json_row(request: str | None, response: str | None) -> JsonRow:
 
 
 def translate(request: Any, response: Any) -> Row:
-    """The row of payloads of any provider. Raises UntranslatableError where there is nothing to learn, or no such row."""
+    """Translate the payloads of any provider.
+
+    Raises UntranslatableError if the completion has no answer to learn from, or can't be expressed in the format.
+    """
     if not isinstance(response, dict):
         raise UntranslatableError(Reason.NO_ANSWER)
     if not isinstance(request, dict):
@@ -61,7 +67,10 @@ def translate(request: Any, response: Any) -> Row:
 
 
 def _join_beginning(conversation: Conversation, answer: Assistant) -> None:
-    """Anthropic continues an assistant's message that ends the request, so both are one message."""
+    """Join the beginning of the answer, which a request may contain, with the answer.
+
+    If the last message of a request is the assistant's, Anthropic's answer continues it, so both become one message.
+    """
     last = conversation.messages[-1]
     if last["role"] == "assistant" and "tool_calls" not in last:
         conversation.messages.pop()

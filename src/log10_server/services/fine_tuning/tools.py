@@ -1,4 +1,4 @@
-"""Reads the tools that a request offers, as each provider describes them."""
+"""Reads the tools that a request offers, in the format of each provider."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
@@ -9,17 +9,18 @@ _COHERE_TYPES = {"str": "string", "int": "integer", "float": "number", "bool": "
 
 
 class Tools(NamedTuple):
-    """Functions in OpenAI's form, and whether the request also offers tools that the format has no place for."""
+    """Functions in OpenAI's format, and whether the request also offers tools that this format can't hold."""
 
     functions: list[dict[str, Any]]
     has_other_tools: bool
 
 
 def read_tools(request: Mapping[str, Any]) -> Tools:
-    """The tools of a request, the older `functions` among them.
+    """Return the tools of a request. `functions`, the older form, is read too.
 
-    A tool that is no function, such as a web search that the provider runs, is left out of the row; where it was used,
-    the messages show it and are refused. Raises UntranslatableError for a function that OpenAI's format can't describe.
+    A tool that is not a function, such as a web search that the provider runs, is left out of the row. If the model
+    used it, the messages contain its calls, and are refused elsewhere. Raises UntranslatableError for a function that
+    OpenAI's format can't describe.
     """
     functions: list[dict[str, Any]] = []
     has_other_tools = False
@@ -44,7 +45,7 @@ def _offered(request: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _functions_of(tool: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """The functions that a tool describes; none when it is another kind of tool."""
+    """Return the functions that a tool describes. The list is empty for other kinds of tools."""
     kind = tool.get("type")
     declarations = tool.get("functionDeclarations", tool.get("function_declarations"))
     if isinstance(declarations, list):
@@ -98,7 +99,10 @@ def _gemini_function(declaration: Any) -> dict[str, Any]:
 
 
 def _json_schema(schema: Any) -> Any:
-    """Gemini's `Schema` as JSON Schema: its types are in capitals, and its Python library writes unset members as null."""
+    """Convert Gemini's `Schema` to JSON Schema.
+
+    Gemini writes types in capital letters, and its Python library writes members that are not set as null.
+    """
     if not isinstance(schema, dict):
         return schema
     translated = {name: member for name, member in schema.items() if member is not None}
@@ -117,7 +121,10 @@ def _json_schema(schema: Any) -> Any:
 
 
 def _cohere_parameters(definitions: Mapping[str, Any]) -> dict[str, Any]:
-    """Cohere's first API describes each parameter by a Python type, a description and whether it is required."""
+    """Convert the parameters of a tool of Cohere's first API to JSON Schema.
+
+    Cohere describes each parameter by a Python type, a description, and whether it is required.
+    """
     properties: dict[str, Any] = {}
     for name, definition in definitions.items():
         if not isinstance(definition, dict):
