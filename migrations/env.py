@@ -1,4 +1,8 @@
-"""Runs migrations on the connection that the program passes to Alembic, or else on one made from `DATABASE_URL`."""
+"""Runs migrations.
+
+The program passes a connection to Alembic. Without one, for example on the command line, `DATABASE_URL` says which
+database to migrate.
+"""
 
 import os
 

@@ -16,7 +16,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    # The older program has no proposals and would take them for accepted feedback, so they are deleted.
+    # The older program does not know proposals and would treat them as accepted feedback, so they are deleted.
     feedback_completion, feedback = sa.table("feedback_completion"), sa.table("feedback", sa.column("state"))
     undecided = "SELECT organization_id, id FROM feedback WHERE state <> 'accepted'"
     op.execute(f"DELETE FROM {feedback_completion.name} WHERE (organization_id, feedback_id) IN ({undecided})")

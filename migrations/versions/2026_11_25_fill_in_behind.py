@@ -1,4 +1,7 @@
-"""Record how far the ungraded rows of a new or changed task have been filled in. Existing tasks are complete."""
+"""Record how far the index of ungraded completions is filled for a new or changed task.
+
+The index is complete for the tasks that exist when this migration runs.
+"""
 
 import sqlalchemy as sa
 from alembic import op
@@ -29,7 +32,10 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Complete the ungraded rows that are missing, because the older program takes those of every task for complete."""
+    """Fill the index of ungraded completions completely.
+
+    The older program expects the index to be complete for every task.
+    """
     op.execute(
         "DELETE FROM ungraded WHERE EXISTS (SELECT 1 FROM ungraded_backfill AS noted"
         " WHERE noted.organization_id = ungraded.organization_id AND noted.task_id = ungraded.task_id)"

@@ -1,4 +1,7 @@
-"""Index the feedback that is not accepted. The indexes are partial and small, since most feedback is accepted."""
+"""Index the feedback that is not accepted.
+
+The indexes are partial, and small because most feedback is accepted.
+"""
 
 import sqlalchemy as sa
 from alembic import op

@@ -10,8 +10,9 @@ depends_on = None
 
 KEY = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 
-# A tag on more than ABOVE completions is common. A completion with more than CROWD tags gets no pairs, since their number
-# grows with the square.
+# A tag on more than ABOVE completions is common. The number of pairs grows with the square of the number of tags, so
+# for a completion with more than CROWD tags no pairs are stored, but one row for each of its common tags, with 0 as the
+# second tag.
 ABOVE = 1000
 CROWD = 24
 
@@ -46,8 +47,8 @@ def upgrade() -> None:
         ) IS NOT NULL
         """
     )
-    # Both databases must begin with the completions, without those that have many tags. In any other order of joins they
-    # would build all pairs of those completions before discarding them.
+    # The order of the joins matters: both databases must first select the completions that don't have too many tags.
+    # Otherwise they would build all pairs of the other completions too, only to discard them.
     if op.get_bind().dialect.name == "postgresql":
         op.execute("SET LOCAL join_collapse_limit = 1")
     its = "{0}.organization_id = chosen.organization_id AND {0}.completion_id = chosen.completion_id"
@@ -79,7 +80,8 @@ def upgrade() -> None:
         """
     )
     if op.get_bind().dialect.name == "postgresql":
-        # Without statistics Postgres would sort whole ranges, until it analyzes the table by itself.
+        # Postgres analyzes a table only some time after it was filled. Until then it has no statistics, and would sort
+        # whole ranges.
         op.execute("ANALYZE completion_tag_pair")
 
 

@@ -8,7 +8,7 @@ down_revision = None
 branch_labels = None
 depends_on = None
 
-# Keys sort by code point on both databases.
+# The collation C makes Postgres sort keys by code point, as SQLite does.
 KEY = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 
 

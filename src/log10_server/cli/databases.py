@@ -1,9 +1,9 @@
-"""Opens the database for a command, and finds the organization that the command is about.
+"""Opens the database for a command, and finds the organization that the command works on.
 
-`serve` and `migrate` create a database that does not exist and migrate an older one; `organization create` only
-creates it, as the first step of a new installation. All other commands need a database that is there and has this
-program's schema: a command that lists or exports must leave nothing behind, and migrating under a running server of
-an older version is a decision that `log10-server migrate` leaves to the operator.
+`serve` and `migrate` create a database that does not exist, and migrate an older one. `organization create` creates one
+too, because it may be the first command of a new installation, but it does not migrate. All other commands require a
+database with the schema of this program: a command that lists or exports must not change anything, and migrating under
+a running server of an older version is a decision that the operator makes by running `log10-server migrate`.
 """
 
 import os
@@ -24,9 +24,9 @@ from log10_server.store.organizations import OrganizationRow
 
 @contextmanager
 def open_unchanged(settings: Settings) -> Iterator[Database]:
-    """Open the database without creating or migrating it. Waits for a Postgres that is still starting.
+    """Open the database without creating or migrating it. If Postgres is still starting, this waits for it.
 
-    Errors of the database and refusals are raised as a ClickException that names the database.
+    Database errors and refusals are raised as a ClickException that names the database.
     """
     database = Database(settings.database_url, settings.readers)
     try:
@@ -44,7 +44,7 @@ def open_unchanged(settings: Settings) -> Iterator[Database]:
 
 @contextmanager
 def open_migrated(settings: Settings) -> Iterator[Database]:
-    """Open the database; create it when it does not exist, and migrate it when its schema is older."""
+    """Open the database. If it does not exist, it is created; if its schema is older, it is migrated."""
     with open_unchanged(settings) as database:
         migrations.migrate(database)
         yield database
@@ -52,9 +52,9 @@ def open_migrated(settings: Settings) -> Iterator[Database]:
 
 @contextmanager
 def open_or_create(settings: Settings | None = None) -> Iterator[Database]:
-    """Open the database; create it when it does not exist or is empty.
+    """Open the database. If it does not exist or is empty, it is created.
 
-    Raises WrongSchema when its schema is not this program's.
+    Raises WrongSchema if it has another schema than the one of this program.
     """
     with open_unchanged(settings or Settings.from_environment(os.environ)) as database:
         if not database.exists() or _revision(database) is None:
@@ -67,7 +67,8 @@ def open_or_create(settings: Settings | None = None) -> Iterator[Database]:
 def open_existing(settings: Settings | None = None, *, any_schema: bool = False) -> Iterator[Database]:
     """Open a database that exists.
 
-    Raises WrongSchema when there is none, or when its schema is not this program's and `any_schema` is false.
+    Raises WrongSchema if it does not exist, or if `any_schema` is false and it has another schema than the one of this
+    program.
     """
     with open_unchanged(settings or Settings.from_environment(os.environ)) as database:
         if not database.exists():
@@ -81,16 +82,16 @@ def open_existing(settings: Settings | None = None, *, any_schema: bool = False)
 
 
 def find_organization(database: Database, id_or_slug: str | None) -> OrganizationRow:
-    """The organization with this id or slug; for None, the only organization that there is.
+    """Return the organization with this id or slug. For None, return the only organization in the database.
 
-    Raises NotFound when there is none, or when there are several and none is named.
+    Raises NotFound if there is no such organization, or if none is named and there are several.
     """
     with database.reading() as connection:
         return choose_organization(directory.list_all(connection), id_or_slug)
 
 
 def choose_organization(organizations: list[OrganizationRow], id_or_slug: str | None) -> OrganizationRow:
-    """The same as `find_organization`, but among these organizations."""
+    """Do the same as `find_organization`, but choose among these organizations."""
     if not organizations:
         raise NotFound(
             "There is no organization yet. `log10-server organization create` creates one."
@@ -111,12 +112,12 @@ def choose_organization(organizations: list[OrganizationRow], id_or_slug: str | 
 
 
 def _error_of_database(message: str, database: Database) -> click.ClickException:
-    """An error that names the database that the command looked at, without its password."""
+    """Return an error that names the database, without its password."""
     return click.ClickException(f"{message} ({database.describe()})")
 
 
 def _reason(error: BaseException) -> str:
-    """The first line of the driver's message, which never contains a password."""
+    """Return the first line of the driver's message. It never contains a password."""
     cause: Any = error.__cause__ if isinstance(error, Refusal) and error.__cause__ is not None else error
     lines = str(getattr(cause, "orig", None) or cause).strip().splitlines()
     return lines[0].strip() if lines else type(cause).__name__
@@ -128,7 +129,7 @@ def _revision(database: Database) -> str | None:
 
 
 def _require_schema(database: Database) -> None:
-    """Raises WrongSchema, with advice, when the schema of the database is not the one that this program needs."""
+    """Raises WrongSchema, with advice, if the database does not have the schema that this program needs."""
     revision, newest = _revision(database), migrations.head()
     if revision == newest:
         return

@@ -21,8 +21,8 @@ def organization() -> None:
 def create_organization(organization_id: str | None, slug: str | None) -> None:
     """Create an organization and print its id."""
     with open_or_create() as database, database.writing() as connection:
-        # Two commands at the same time could otherwise use the same text for two organizations: as the id of one and as
-        # the slug of the other. No constraint of the table can prevent that, so a lock does.
+        # An organization must not have an id that is the slug of another one. The table has no constraint for this, so
+        # two commands at the same time could create such a pair. The lock makes one of them wait for the other.
         database.lock_exclusively(connection, "organizations")
         click.echo(organizations.create(connection, database.clock, organization_id, slug).id)
 

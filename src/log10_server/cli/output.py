@@ -1,4 +1,4 @@
-"""Prints lists, as lines or as JSON, and the settings in the help of a command."""
+"""Prints lists as lines or as JSON, and adds the list of settings to the help of a command."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -16,18 +16,18 @@ _WIDE = 80
 
 
 def as_time(microseconds: int) -> str:
-    """An instant, in microseconds since 1970, as text for people."""
+    """Format an instant, given in microseconds since 1970, for people."""
     instant: datetime = utc(microseconds)
     return instant.strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def print_json(objects: Iterable[Mapping[str, Any]]) -> None:
-    """Print one JSON array, so that every list is one document; `[]` when it is empty."""
+    """Print a list as one JSON array, so that the whole output is one JSON document. An empty list prints `[]`."""
     click.echo(json.dumps(list(objects), indent=2))
 
 
 class _ListsSettings:
-    """Adds the settings to the help of a click command."""
+    """A mixin for click commands that adds the list of settings to their help."""
 
     def format_epilog(self, _context: click.Context, formatter: click.HelpFormatter) -> None:
         rows = [(about.variable, f"{about.meaning} {_bounds(about, default)}") for about, default in described()]
@@ -51,7 +51,7 @@ class GroupListingSettings(_ListsSettings, click.Group):
 
 
 def _bounds(about: Setting, default: Any) -> str:
-    """The default and the range of a setting, as click prints those of an option."""
+    """Describe the default and the range of a setting in click's format for options."""
     if isinstance(default, bool):
         return f"[default: {str(default).lower()}]"
     if not isinstance(default, int):

@@ -32,7 +32,7 @@ def serve(host: str | None, port: int | None) -> None:
     settings = Settings.from_environment(os.environ)
     # The server listens first, so that a port that is in use is reported before anything is created.
     listening = _listen(host or settings.host, settings.port if port is None else port)
-    from log10_server.cli import server as running  # takes long to import, and other commands don't need it
+    from log10_server.cli import server as running  # slow to import, and other commands don't need it
 
     running.log_to_stderr()
     with open_unchanged(settings) as database:
@@ -50,7 +50,7 @@ def serve(host: str | None, port: int | None) -> None:
         if not server.started:
             raise click.ClickException("The server could not start.")
         if runtime.is_stuck:
-            # A thread still waits for a database that doesn't answer, and Python would wait for that thread.
+            # A thread is still waiting for a database that doesn't answer. A normal exit would wait for that thread.
             logging.getLogger(__name__).warning("ended without waiting longer for the database, which did not answer")
             logging.shutdown()
             os._exit(0)
@@ -64,8 +64,9 @@ def _listen(host: str, port: int) -> socket.socket:
         listening = socket.socket(family, socket.SOCK_STREAM)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(address)
-        # Several sockets may be bound to one port until one of them listens: a second server fails here, not later.
-        # Clients that connect before the server accepts wait in this queue.
+        # The socket must listen now: until one of them listens, several sockets may be bound to the same port, so a
+        # second server would only fail later. Clients that connect before the server accepts connections wait in this
+        # queue.
         listening.listen(2048)
         return listening
     except OSError as error:
@@ -85,7 +86,10 @@ def _port_in_use(host: str, port: int) -> str:
 
 
 def _free_port_near(host: str, port: int) -> int:
-    """The first free port of the next twenty; the next one when none is free. It may be taken a moment later."""
+    """Return the first free port among the twenty after this one.
+
+    If none is free, the port after this one is returned. Another program may take the port a moment later.
+    """
     candidates = [candidate for candidate in range(port + 1, port + 21) if candidate <= 65535] or [port - 1]
     for candidate in candidates:
         family, _, _, _, address = socket.getaddrinfo(host, candidate, type=socket.SOCK_STREAM)[0]
@@ -122,7 +126,8 @@ def _create_first(settings: Settings, database: Database, connection: Connection
 
 
 def _how_to_call(settings: Settings, address: str, first: IssuedToken | None, oldest: OrganizationRow) -> list[str]:
-    """Lines that tell a person how to call the server: with the first token, or with a new one."""
+    """Return the lines that tell a person how to call the server, either with the first token or by issuing a new one.
+    """
     if first is None:
         return [f"To get a new token: {_program()} token issue {oldest.slug}"]
     if settings.first_token:
@@ -141,11 +146,11 @@ def _how_to_call(settings: Settings, address: str, first: IssuedToken | None, ol
 
 
 def _print(*lines: str) -> None:
-    """Print and flush, so that printed lines and logged lines appear in the order in which they were written."""
+    """Print a line and flush it, so that printed and logged lines appear in the right order."""
     click.echo("\n".join(lines))
     sys.stdout.flush()
 
 
 def _program() -> str:
-    """The command that started this program, so that commands in our output can be copied."""
+    """Return the command with which this program was started, so that people can copy commands from the output."""
     return shlex.quote(sys.argv[0]) if os.sep in sys.argv[0] else "log10-server"

@@ -1,4 +1,7 @@
-"""Builds the uvicorn server that `log10-server serve` runs. Apart from `serve.py`, because its imports take long."""
+"""Builds the uvicorn server that `log10-server serve` runs.
+
+This is not in `serve.py`, because the imports are slow and the other commands don't need them.
+"""
 
 import gc
 import logging
@@ -39,30 +42,32 @@ class Server(uvicorn.Server):
 def log_to_stderr() -> None:
     """Log what an operator should know, one line for each event (docs/operations.md, "Logs")."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    for library in ("uvicorn.error", "alembic"):  # they would say the same again in more lines
+    for library in ("uvicorn.error", "alembic"):  # they would log the same events a second time
         logging.getLogger(library).setLevel(logging.WARNING)
 
 
 def build(settings: Settings, database: Database, address: str) -> tuple[Server, Runtime]:
-    """The server, and the runtime of its app. From now on SIGINT and SIGTERM end the server."""
+    """Build the server, and the runtime of its app. After this call SIGINT and SIGTERM stop the server."""
     descriptors.raise_limit()
     app = create_app(settings, database)
     assert app.middleware_stack is not None
-    # uvicorn calls the authentication middleware directly, because FastAPI does nothing before it that is needed.
+    # uvicorn calls the authentication middleware directly and not the FastAPI app, because what FastAPI does before its
+    # middleware is not needed here.
     config = configuration(app.middleware_stack, settings)
     server = Server(config, address)
 
     def stop(*_: object) -> None:
         server.should_exit = True
 
-    # What exists now lives as long as the process: frozen, the garbage collector never looks at it again. It also
-    # runs less often than by default, since requests leave few cycles behind.
+    # The objects that exist now live as long as the process, so they are frozen, and the garbage collector does not
+    # examine them again. It also runs less often than by default, because requests create few reference cycles.
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)
     cpu_affinity.start()
-    # uvicorn replaces these handlers while it serves, and raises the signal that stopped it again when it is done:
-    # with these handlers that ends with exit code 0. They also catch a signal that comes before it serves.
+    # uvicorn replaces these signal handlers while it serves. When it has stopped because of a signal, it raises the
+    # signal again: these handlers then catch it, so the process ends with exit code 0. They also catch a signal that
+    # arrives before uvicorn serves.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
     return server, app.state.runtime

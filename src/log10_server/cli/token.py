@@ -32,7 +32,7 @@ def issue_token(organization: str | None, value_from_stdin: bool, name: str | No
     """
     value = sys.stdin.readline().strip("\r\n") if value_from_stdin else None
     with open_existing() as database, database.writing() as connection:
-        # Two commands at once must not give one name to two tokens.
+        # Two commands that run at the same time must not give the same name to two tokens.
         database.lock_exclusively(connection, "tokens")
         owner = choose_organization(directory.list_all(connection), organization)
         issued = organizations.issue_token(connection, database.clock, owner.id, value, name)

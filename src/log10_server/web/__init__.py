@@ -1,1 +1,1 @@
-"""HTTP: translates between dialects and services. No SQL, no rules."""
+"""The HTTP layer. It translates between dialects and services, and contains neither SQL nor business rules."""

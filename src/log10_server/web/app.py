@@ -1,4 +1,8 @@
-"""Builds the application: its dialects in order, the middleware in front of them, and the start and end of the runtime."""
+"""Builds the application.
+
+It consists of the dialects in their order, the middleware in front of them, and a lifespan that starts and ends the
+runtime.
+"""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -50,10 +54,10 @@ DIALECTS = (LOG10, GRAPHQL, PUBLIC)
 
 
 def create_app(settings: Settings, database: Database, dialects: Sequence[Dialect] = DIALECTS) -> FastAPI:
-    """The application on a database that has been migrated.
+    """Create the application for a database that has been migrated.
 
-    Its lifespan starts the runtime, and at the end completes the writes that wait. The first dialect also refuses
-    requests for paths that no dialect owns.
+    Its lifespan starts the runtime, and at the end waits until all pending writes are stored. Requests for paths that
+    no dialect owns are refused by the first dialect.
     """
     runtime = Runtime(settings, database, ungraded_index.continue_backfill)
 
@@ -84,8 +88,8 @@ def create_app(settings: Settings, database: Database, dialects: Sequence[Dialec
         app.router.routes.extend(routes_of(dialect))
     app.add_exception_handler(HTTPException, _no_route)
     app.add_middleware(AuthenticationMiddleware, server=app, runtime=runtime, dialects=Dialects(dialects))
-    # The authentication middleware answers every error itself, so what FastAPI and Starlette put in front of it to
-    # answer and to trace errors is left out.
+    # The authentication middleware answers every error itself. So the middleware in which FastAPI and Starlette answer
+    # and trace errors is left out.
     middleware: Any = app.build_middleware_stack()
     while not isinstance(middleware, AuthenticationMiddleware):
         middleware = middleware.app

@@ -1,4 +1,4 @@
-"""Swagger UI and ReDoc, served by the program itself: they work with no internet."""
+"""Serves Swagger UI and ReDoc from files of this program, so that they work without internet access."""
 
 from functools import lru_cache
 from pathlib import Path
@@ -8,16 +8,16 @@ from fastapi import APIRouter
 from starlette.exceptions import HTTPException
 from starlette.responses import FileResponse, HTMLResponse, RedirectResponse, Response
 
-# The package contains Swagger UI and ReDoc as files. Nothing else of it is used.
+# This package contains the files of Swagger UI and ReDoc. Nothing else in it is used.
 _ASSETS = Path(fastapi_offline.__file__).parent / "static"
 _NAMES = frozenset({"swagger-ui-bundle.js", "swagger-ui.css", "favicon.png"})
 _REDOC_NAME = "redoc.standalone.js"
 
-# ReDoc always shows its maker's logo under the menu and loads it from this address; it has no option against that.
+# ReDoc always shows its maker's logo under the menu, loads it from this address, and has no option to turn this off.
 _REDOC_LOGO = b"https://cdn.redoc.ly/redoc/logo-mini.svg"
 _EMPTY_PICTURE = b"data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg'/%3E"
 
-# The pages load nothing from other hosts and send nothing to them.
+# With this policy the pages can neither load anything from other hosts nor send anything to them.
 _HEADERS = {
     "Content-Security-Policy": (
         "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; worker-src 'self' blob:"

@@ -1,4 +1,5 @@
-"""Everything that is answered without a token: the front page, the documentation, the health check, report uploads."""
+"""The dialect for everything that needs no token: the front page, the documentation, the health check, report uploads.
+"""
 
 from log10_server.web import docs, health
 from log10_server.web.http.dialect import Dialect
@@ -11,6 +12,7 @@ PUBLIC = Dialect(
     credential=None,
     refuse=problem,
     paths=("/", "/redoc", "/openapi.json", "/favicon.ico", "/healthz"),
-    # The address of a report upload contains a secret, which is checked before the body is read.
+    # A report upload needs no token, because its address contains a secret. The secret is checked before the body is
+    # read.
     prefixes=("/docs", "/test_runs"),
 )

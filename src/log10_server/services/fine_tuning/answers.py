@@ -22,7 +22,7 @@ def read_answer(response: Mapping[str, Any]) -> Assistant:
 
     Raises UntranslatableError if there is no answer, or if it contains something that a fine-tuning row can't.
     """
-    if isinstance(inner := response.get("response"), dict):  # The event that ends a stream holds the whole response.
+    if isinstance(inner := response.get("response"), dict):  # The last event of a stream contains the whole response.
         response = inner
     answer = Assistant()
     _read_into(answer, response)

@@ -79,7 +79,7 @@ def read_call(call: Any) -> Call:
     if not isinstance(call, dict):
         raise UntranslatableError(Reason.INVALID_TOOL)
     kind = call.get("type")
-    if kind not in (None, "", "function"):  # OpenAI's custom tools take any text.
+    if kind not in (None, "", "function"):  # Arguments of OpenAI's custom tools are any text.
         raise UntranslatableError(Reason.INVALID_TOOL)
     function = call.get("function")
     if not isinstance(function, dict):
@@ -116,7 +116,7 @@ def _read_block(block: Any) -> Block | None:
         return _read_untyped_block(block)
     match kind:
         case "text" | "input_text" | "output_text":
-            if block.get("annotations"):  # Citations of what the provider searched.
+            if block.get("annotations"):  # These cite documents that the provider searched.
                 raise UntranslatableError(Reason.PROVIDER_TOOL)
             return text_part(block.get("text"))
         case "refusal":

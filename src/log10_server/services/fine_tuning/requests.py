@@ -35,9 +35,9 @@ def read_request(request: Mapping[str, Any]) -> Conversation:
 
     Raises UntranslatableError if the request contains something that a fine-tuning row can't, or is in no known format.
     """
-    if request.get("connectors"):  # Cohere searched the web.
+    if request.get("connectors"):  # Connectors let Cohere search the web.
         raise UntranslatableError(Reason.PROVIDER_TOOL)
-    if request.get("images") or request.get("documents"):  # Ollama and Cohere take these beside the messages.
+    if request.get("images") or request.get("documents"):  # Ollama and Cohere accept these next to the messages.
         raise UntranslatableError(Reason.UNSUPPORTED_CONTENT)
     conversation = Conversation()
     if isinstance(messages := request.get("messages"), list) and messages:
@@ -81,7 +81,7 @@ class Assistant:
 
     def add_message(self, message: Mapping[str, Any]) -> None:
         """Add an assistant's message with its `content`, `tool_calls`, `function_call` or `refusal`."""
-        if message.get("annotations"):  # Citations of what the provider searched.
+        if message.get("annotations"):  # These cite documents that the provider searched.
             raise UntranslatableError(Reason.PROVIDER_TOOL)
         content = message.get("content")
         if content is not None:
@@ -109,7 +109,7 @@ def _add_message(conversation: Conversation, message: Any) -> None:
     """Add a message with `role` and `content`. All chat APIs except Gemini's use these members."""
     if not isinstance(message, dict):
         raise UntranslatableError(Reason.INVALID_MESSAGE)
-    if message.get("images"):  # Ollama does not tell their media type, which a data URL needs.
+    if message.get("images"):  # Ollama sends images without the media type that a data URL needs.
         raise UntranslatableError(Reason.UNSUPPORTED_CONTENT)
     role, content, name = message.get("role"), message.get("content"), message.get("name")
     if role == "user":

@@ -1,4 +1,4 @@
-"""How HTTP arrives: the uvicorn configuration, the HTTP/1.1 protocol class, and the bounds on connections."""
+"""Configures uvicorn, and contains the HTTP/1.1 protocol class and the bounds on connections."""
 
 from functools import partial
 from typing import Any
@@ -11,14 +11,15 @@ from log10_server.web.server.connections import Bounds, Connections
 from log10_server.web.server.descriptors import most_connections
 from log10_server.web.server.protocol import HttpProtocol
 
-# Of the 30 s that a stop may take (docs/api.md, "Durability"); the writer gets most of the rest.
+# A stop may take 30 s (docs/api.md, "Durability"). Requests get this much of it to be answered, and the writer most of
+# the rest.
 _SECONDS_TO_ANSWER = 15
 
 
 def configuration(app: ASGIApp, settings: Settings, **options: Any) -> uvicorn.Config:
-    """The configuration with which uvicorn serves `app`; `options` are uvicorn's own."""
+    """Return the configuration with which uvicorn serves `app`. `options` are passed on to uvicorn."""
     connections = Connections(Bounds.of(settings, most_connections(settings)))
-    protocol: Any = partial(HttpProtocol, connections)  # uvicorn calls it as it would call the class
+    protocol: Any = partial(HttpProtocol, connections)  # uvicorn calls this instead of a protocol class
     return uvicorn.Config(
         app,
         http=protocol,

@@ -1,7 +1,7 @@
-"""All open connections of a process: how many there may be, and when one has waited for its client long enough.
+"""Keeps the open connections of a process, limits their number, and ends those that wait too long for their clients.
 
-One timer looks at all of them each second. A timer for each request would cost more than the rest of what is done here,
-and a deadline of many seconds can be a second late.
+A single timer checks all connections once a second. A timer for each request would cost more than everything else in
+this module, and it does no harm if a deadline of many seconds is a second late.
 """
 
 import asyncio
@@ -12,18 +12,23 @@ from typing import Protocol
 from log10_server.settings import Settings
 
 _SECONDS_BETWEEN_LOOKS = 1.0
-# A body that is sent, or an answer that is read, more slowly than this is given up once the stall timeout has passed.
+# A client that sends its body, or reads its answer, more slowly than this is given up once the stall timeout has
+# passed.
 SLOWEST_BYTES_PER_SECOND = 1000
-# How long a refused client may go on sending before its connection is closed. Closing it at once would make its system
-# throw away the refusal that it has not read yet.
+# A refused client may go on sending for this time before its connection is closed. If the connection were closed at
+# once, the client's system would discard the refusal before the client has read it.
 LINGER_SECONDS = 5.0
-# Each line becomes two Python objects, which cost far more than its bytes.
+# Each header line becomes two Python objects, which cost far more than its bytes, so the number of lines is limited
+# too.
 MOST_HEADER_LINES = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """How much of a head is read, and how long and how often this server waits for clients; see `settings.py`."""
+    """The limits on the head of a request and on the number of connections, and the time limits for clients.
+
+    `settings.py` explains each of them.
+    """
 
     target_bytes: int
     header_bytes: int
@@ -46,26 +51,26 @@ class Bounds:
 
 
 class Connection(Protocol):
-    """What is needed of a connection here."""
+    """The methods of a connection that `Connections` calls."""
 
     def check_deadlines(self, now: float, passed: float) -> None:
         """Close it when its client was overdue at `now`, `passed` seconds ago, when it was checked before."""
 
     def is_stalled(self) -> bool:
-        """Whether an answer waits to be read by its client."""
+        """Return whether the client does not read the answer that was written for it."""
 
     def evict(self) -> None:
-        """Close it because there are too many."""
+        """Close this connection to make room for another one."""
 
     def turn_away(self) -> None:
-        """Refuse a new one because there are too many, and none that can be closed."""
+        """Refuse this new connection, because there are too many and none of them can be closed."""
 
 
 class Connections:
-    """The open connections. `now` is the event loop's time, a second old at most.
+    """The open connections. `now` is the time of the event loop, at most a second ago.
 
-    `waiting` holds those that serve no request, in the order in which they began to wait for their clients. Each
-    connection puts itself in and takes itself out, since a method call for it costs more than the rest.
+    `waiting` holds the connections that serve no request; the one that began first to wait for its client comes first.
+    A connection adds itself to it and removes itself, because a method call for this would cost more than the rest.
     """
 
     def __init__(self, bounds: Bounds) -> None:
@@ -76,9 +81,10 @@ class Connections:
         self._timer: asyncio.TimerHandle | None = None
 
     def add(self, connection: Connection, loop: asyncio.AbstractEventLoop) -> float:
-        """Take in a new connection, which waits from now on; gives the time.
+        """Add a new connection, which waits for its client from now on. Returns the current time.
 
-        Where there are too many, the one that has waited longest is closed. If none waits, the new one is turned away.
+        If there are too many connections, the one that has waited longest for its client is closed. If none can be
+        closed, the new one is turned away.
         """
         if self._timer is None:
             self.now = loop.time()
@@ -92,7 +98,7 @@ class Connections:
         return self.now
 
     def remove(self, connection: Connection) -> None:
-        """Forget a connection that is closed."""
+        """Remove a connection that is closed."""
         self._open.pop(connection, None)
         self.waiting.pop(connection, None)
 
@@ -109,8 +115,8 @@ class Connections:
         return True
 
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
-        # What came since the look before is noted with the time of that look. Measured from there, too, no deadline is
-        # early, and none is more than two seconds late.
+        # Connections note events with the time of the previous check, because `now` only changes here. Deadlines are
+        # compared with that time too, so none ends early, and none ends more than two seconds late.
         before, self.now = self.now, loop.time()
         for connection in [*self._open]:
             connection.check_deadlines(before, self.now - before)

@@ -1,7 +1,7 @@
-"""The number of files and sockets that the operating system lets this process open.
+"""Deals with the limit on the number of files and sockets that this process may open.
 
-A server that has no descriptor left can neither accept a connection nor open its database, so the limit is raised as
-far as allowed, and the number of connections is kept below it.
+A server without a free descriptor can neither accept a connection nor open its database. So the limit is raised as far
+as allowed, and the number of connections is kept below it.
 """
 
 import contextlib
@@ -16,22 +16,24 @@ except ImportError:  # Windows has no such limit
 
 log = logging.getLogger(__name__)
 
-# What the process opens besides its connections: standard streams, the event loop, listening sockets, modules that are
-# being imported, logs, and connections that were accepted and are not yet closed again.
+# Descriptors for everything except client connections, databases and validation processes: standard streams, the event
+# loop, listening sockets, modules that are being imported, logs, and connections that were accepted but are not closed
+# yet.
 _RESERVE = 64
-# A SQLite connection has three files open: the database, `-wal` and `-shm`. Beside the readers, four threads have one.
+# A SQLite connection has three open files: the database, `-wal` and `-shm`. Besides the readers, four threads have a
+# connection.
 _FOR_A_DATABASE_CONNECTION = 3
 _OTHER_DATABASE_CONNECTIONS = 4
-# Pipes to a validation process.
+# The pipes to one validation process.
 _FOR_A_VALIDATOR = 4
-# Systems that call the hard limit unlimited still refuse more than this (`OPEN_MAX` on macOS).
+# A system whose hard limit is "unlimited" may still refuse more than this number (`OPEN_MAX` on macOS).
 _WHERE_UNLIMITED = 10_240
-# However low the limit, so many connections are tried.
+# The server allows at least this many connections, even if the limit on descriptors is too low for them.
 _FEWEST_CONNECTIONS = 16
 
 
 def raise_limit() -> None:
-    """Raise the soft limit to the hard one, where the system has one and allows it."""
+    """Raise the soft limit to the hard limit, if the system has such limits and allows it."""
     if resource is None:
         return
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -44,7 +46,10 @@ def raise_limit() -> None:
 
 
 def most_connections(settings: Settings) -> int:
-    """How many connections may be open at once: the setting, or fewer where the limit on descriptors leaves fewer."""
+    """Return how many connections may be open at once.
+
+    It is the setting, or fewer if there are not enough descriptors.
+    """
     if resource is None:
         return settings.max_connections
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -1,13 +1,13 @@
-"""Pure questions about the head of a request."""
+"""Functions without side effects on the head of a request."""
 
 import re
 
-# The scheme and authority of a target in absolute form, which a client of a proxy sends (RFC 9112, section 3.2.2).
+# Clients of a proxy send the target in absolute form (RFC 9112, section 3.2.2). This matches its scheme and authority.
 _SCHEME_AND_AUTHORITY = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*")
 
 
 def size_of(headers: list[tuple[bytes, bytes]]) -> int:
-    """The bytes of header lines, with their colons, spaces and ends."""
+    """Return the size of header lines in bytes, including colons, spaces and line ends."""
     return sum(len(name) + len(value) + 4 for name, value in headers)
 
 

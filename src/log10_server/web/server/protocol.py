@@ -1,16 +1,19 @@
-"""One connection that speaks HTTP/1.1: uvicorn's protocol for httptools, made safe for clients that are not.
+"""Handles one HTTP/1.1 connection, with uvicorn's httptools protocol made safe against slow and hostile clients.
 
-What is different from uvicorn's own:
+It differs from uvicorn's own class in these points:
 
-- A request to upgrade (`Upgrade: h2c`, `websocket`, anything) is served as HTTP/1.1 with its whole body. httptools stops at
-  its head, and uvicorn then drops the body.
-- Heads, trailers and chunk extensions are bounded before they are kept.
-- Clients that stall are given up (`check_deadlines`), and so are the oldest connections where there are too many (`evict`).
-- What is not HTTP is refused like every other call, with a problem body, after the answers to the requests before it.
-- Pipelined requests wait unparsed, so that a client cannot queue more of them than it has answers read.
+- A request to upgrade (`Upgrade: h2c`, `websocket` or any other) is served as HTTP/1.1 with its whole body. httptools
+  stops parsing after the head of such a request, and uvicorn then drops the body.
+- The sizes of heads, trailers and chunk extensions are limited, and are checked before more bytes are kept in memory.
+- Connections of clients that stall are ended (`check_deadlines`). If there are too many connections, the one that has
+  waited longest is closed (`evict`).
+- Data that is not HTTP is refused with a problem body like every other call. The earlier requests of the connection
+  are answered first.
+- Pipelined requests are not parsed until earlier ones are answered, so a client that does not read its answers cannot
+  queue any number of requests.
 
-It overrides private methods of uvicorn; `pyproject.toml` bounds the version, and the tests of this module say what must
-still hold with a newer one.
+The class overrides private methods of uvicorn, so `pyproject.toml` restricts uvicorn's version. The tests of this
+module check what a newer version must still do.
 """
 
 import asyncio
@@ -39,16 +42,18 @@ from log10_server.web.server.heads import size_of, with_a_path
 from log10_server.web.server.refusals import refusal_of_long_head, response_bytes
 from log10_server.web.server.transport import Flow, Sending, Writer
 
-# Bytes that are parsed at once. Whatever a client sends in one piece, no more than this is kept of a head beyond its
-# bound, and no more pipelined requests than fit in it are parsed before the first of them is answered.
+# Received data is parsed in slices of this many bytes. So however much a client sends at once, at most one slice of a
+# head is kept beyond its limit, and at most one slice of pipelined requests is parsed before the first of them is
+# answered.
 _SLICE = 16_384
-# Bytes of chunk sizes, extensions and line ends for each byte of a chunked body. A chunk of one byte takes five.
+# A chunked body may have this many bytes of chunk sizes, extensions and line ends for each byte of content. A chunk of
+# one byte needs five.
 _MOST_FRAMING = 16
 _VERSIONS = frozenset({"1.0", "1.1"})
 
 
 class Reading(Enum):
-    """What the next byte from the client belongs to."""
+    """The part of a message to which the next byte from the client belongs."""
 
     NOTHING = "no message yet"
     HEAD = "a head"
@@ -56,11 +61,14 @@ class Reading(Enum):
     CLOSED = "nothing that is still parsed"
 
 
-NOTHING, HEAD, BODY, CLOSED = Reading  # `Reading.HEAD` takes ten times as long, several times for each request
+NOTHING, HEAD, BODY, CLOSED = Reading  # each request reads them several times, and `Reading.HEAD` is ten times slower
 
 
 class HttpProtocol(HttpToolsProtocol):
-    """Reads the requests of one connection, runs the app for each, and ends the connection when its client is overdue."""
+    """Reads the requests of one connection and runs the app for each of them.
+
+    If the client takes too long, the connection is ended.
+    """
 
     def __init__(
         self,
@@ -79,13 +87,13 @@ class HttpProtocol(HttpToolsProtocol):
         self._reading: Reading = NOTHING
         self._running: RequestResponseCycle | None = None
         self._unparsed = b""
-        # Of the message that is being read:
-        self._began_at = 0.0  # its head, then its body
-        self._line_bytes = 0  # of a header line that is not complete; 0 while the head has come in one slice
+        # The state of the message that is being read:
+        self._began_at = 0.0  # when its head began; later, when its body began
+        self._line_bytes = 0  # of an incomplete header line; 0 while the whole head is in one slice
         self._body_bytes = 0
-        self._framing_bytes = 0  # with those of the body; -1 until the slice is over in which the head ended
-        self._quiet_bytes = 0  # since a slice in which some of the body came; -1 in such a slice
-        # Of the connection:
+        self._framing_bytes = 0  # includes body bytes; -1 until the slice with the end of the head is parsed
+        self._quiet_bytes = 0  # received since the last slice with body bytes; -1 during such a slice
+        # The state of the connection:
         self._received_at = 0.0
         self._idle_since = 0.0
         self._linger_deadline = 0.0
@@ -95,7 +103,10 @@ class HttpProtocol(HttpToolsProtocol):
     # The connection
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Count the connection, which may close another one, or refuse it."""
+        """Register the connection.
+
+        If there are too many connections, this closes another one, or refuses this one.
+        """
         super().connection_made(transport)
         self.flow = Flow(transport, self.is_behind)
         self._writer: Any = Writer(transport)
@@ -103,17 +114,17 @@ class HttpProtocol(HttpToolsProtocol):
         self._idle_since = self._open_connections.add(self, self.loop)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the connection, and let every endpoint that still runs for it know."""
+        """Remove the connection, and tell every endpoint that still runs for it that the client has left."""
         self._open_connections.remove(self)
         self._reading = CLOSED
         self._unparsed = b""
         self.pipeline.clear()
-        if self._running is not None and self._running is not self.cycle:  # uvicorn tells only the newest request
+        if self._running is not None and self._running is not self.cycle:  # uvicorn tells only the newest one
             self._disconnect(self._running)
         super().connection_lost(exc)
 
     def _end(self) -> None:
-        """Close the connection now, whatever the client has left unread."""
+        """Close the connection now, even if the client has not read everything that was written."""
         self._reading = CLOSED
         if self.transport.get_write_buffer_size():
             self.transport.abort()
@@ -123,7 +134,7 @@ class HttpProtocol(HttpToolsProtocol):
     # Parsing
 
     def data_received(self, data: bytes) -> None:
-        """Parse what has come, unless requests before it still wait."""
+        """Parse the received data, unless earlier requests of the connection still wait."""
         self._received_at = self._open_connections.now
         if self._reading is CLOSED:
             return
@@ -134,11 +145,11 @@ class HttpProtocol(HttpToolsProtocol):
             self._parse_on()
 
     def is_behind(self) -> bool:
-        """Whether requests of this connection wait until an earlier one is answered."""
+        """Return whether requests of this connection wait until an earlier one is answered."""
         return bool(self.pipeline or self._unparsed)
 
     def _parse_on(self) -> None:
-        """Parse what has come, up to where a request must wait for the answer to an earlier one."""
+        """Parse the data that is not parsed yet, until a request must wait for the answer to an earlier one."""
         data = memoryview(self._unparsed)
         position = 0
         while position < len(data) and not self.pipeline and self._reading is not CLOSED:
@@ -164,15 +175,16 @@ class HttpProtocol(HttpToolsProtocol):
         if self._reading is HEAD:
             is_quiet = self._line_bytes and before == (len(self.url), len(self.headers))
             self._line_bytes = self._line_bytes + len(data) if is_quiet else 1
-            if (refusal := self._too_long()) is not None:  # before more of it is kept
+            if (refusal := self._too_long()) is not None:  # checked before more of the head is kept
                 self._refuse(refusal)
         elif self._reading is BODY:
             self._check_framing(len(data))
 
     def _parse_without_upgrade(self, rest: bytes | memoryview) -> None:
-        """Parse the head again without its header `Upgrade`, and then what follows it.
+        """Parse the head again without its header `Upgrade`, and then the rest of the data.
 
-        A server may ignore the wish to upgrade (RFC 9110, section 7.8). The body is still framed by the head.
+        A server may ignore a request to upgrade (RFC 9110, section 7.8). The headers of the head still say where the
+        body ends.
         """
         method, version = self.parser.get_method(), self.parser.get_http_version()
         head = [method, b" ", self.url, b" HTTP/", version.encode(), b"\r\n"]
@@ -186,14 +198,17 @@ class HttpProtocol(HttpToolsProtocol):
             self._parse(rest)
 
     def on_message_begin(self) -> None:
-        """Start the deadline of the head."""
+        """Note when the head of a request begins, for its deadline."""
         super().on_message_begin()
         self._reading = HEAD
         self._line_bytes = 0
         self._began_at = self._open_connections.now
 
     def on_headers_complete(self) -> None:
-        """Begin to serve the request. The same as uvicorn's but for what is refused, and for requests to upgrade."""
+        """Start serving the request.
+
+        This does the same as uvicorn's method, except that it refuses some requests and serves requests to upgrade.
+        """
         url, parser = self.url, self.parser
         is_long = len(url) > self._bounds.target_bytes or len(self.headers) > MOST_HEADER_LINES
         if is_long or self._line_bytes or self._counts_every_head:
@@ -248,7 +263,8 @@ class HttpProtocol(HttpToolsProtocol):
             self.pipeline.appendleft((self.cycle, self.app))
 
     def on_body(self, body: bytes) -> None:
-        """Hand a part of the body to the endpoint. Reading pauses when the endpoint is behind."""
+        """Pass a part of the body to the endpoint. If the endpoint reads too slowly, reading from the client is paused.
+        """
         self._body_bytes += len(body)
         self._quiet_bytes = -1
         cycle = self.cycle
@@ -260,7 +276,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """Tell the endpoint that the body is complete."""
-        if self._reading is not BODY:  # a head with `Upgrade`
+        if self._reading is not BODY:  # only the head of a request to upgrade
             return
         self._reading = NOTHING
         if self.cycle.response_complete:
@@ -273,7 +289,10 @@ class HttpProtocol(HttpToolsProtocol):
         return refusal_of_long_head(self.url, self.headers, self._line_bytes, self._bounds)
 
     def _check_framing(self, size: int) -> None:
-        """Refuse trailers, and chunks, that are too long: none of them is the body, and the body's limit does not count them."""
+        """Refuse trailers, chunk sizes and chunk extensions that are too long.
+
+        They are not part of the body, so the limit on the size of the body does not count them.
+        """
         bound = self._bounds.header_bytes
         self._framing_bytes = 0 if self._framing_bytes < 0 else self._framing_bytes + size
         self._quiet_bytes = 0 if self._quiet_bytes < 0 else self._quiet_bytes + size
@@ -290,7 +309,7 @@ class HttpProtocol(HttpToolsProtocol):
         super()._start_asgi_task(cycle, app)
 
     def on_response_complete(self) -> None:
-        """Go on with the next request, once the answer to one is written."""
+        """Continue with the next request of the connection after an answer was written."""
         self.server_state.total_requests += 1
         self._running = None
         if self.transport.is_closing():
@@ -308,7 +327,10 @@ class HttpProtocol(HttpToolsProtocol):
         self.flow.resume_reading()
 
     def _refuse(self, refusal: Refusal) -> None:
-        """Answer what can't be served, in its turn, and end the connection: nobody knows where the next request begins."""
+        """Answer data that can't be served, after the answers to earlier requests, and then end the connection.
+
+        The connection can't be used any longer, because it is unknown where the next request begins.
+        """
         was_reading, self._reading = self._reading, CLOSED
         self._unparsed = b""
         if was_reading is BODY:
@@ -326,12 +348,16 @@ class HttpProtocol(HttpToolsProtocol):
                 self.pipeline.remove(next(entry for entry in self.pipeline if entry[0] is cycle))
         if self._running is not None:
             self._pending_refusal = refusal
-            FlowControl.resume_reading(self.flow)  # what comes is thrown away, but the client's end must be seen
+            FlowControl.resume_reading(self.flow)  # data is discarded, but a disconnect must be noticed
         else:
             self._answer(refusal)
 
     def _answer(self, refusal: Refusal) -> None:
-        """Write a refusal outside any endpoint. What the client still sends is thrown away, and it has a moment to read."""
+        """Write a refusal without an endpoint.
+
+        The connection stays open for a moment, so that the client can read the refusal. Data that it still sends is
+        discarded.
+        """
         self._reading = CLOSED
         if self.transport.is_closing():
             return
@@ -346,7 +372,7 @@ class HttpProtocol(HttpToolsProtocol):
         self.transport.write(response_bytes(refusal, self.server_state.default_headers))
 
     def _disconnect(self, cycle: RequestResponseCycle) -> None:
-        """Let the endpoint know that nobody waits for its answer."""
+        """Tell the endpoint that the client no longer waits for its answer."""
         if not cycle.response_complete:
             cycle.disconnected = True
         cycle.message_event.set()
@@ -354,7 +380,7 @@ class HttpProtocol(HttpToolsProtocol):
     # Deadlines
 
     def check_deadlines(self, now: float, passed: float) -> None:
-        """End the connection when its client has taken too long for what it has to do now."""
+        """End the connection if its client has taken too long to send, or to read its answer."""
         if self._sending.is_overdue(now):
             self.transport.abort()
         elif self.transport.is_closing():
@@ -362,7 +388,7 @@ class HttpProtocol(HttpToolsProtocol):
         elif self._linger_deadline:
             if now > self._linger_deadline:
                 self._end()
-        elif self.flow.read_paused:  # the client would send, and may not
+        elif self.flow.read_paused:  # the server does not let the client send
             self._received_at = self._open_connections.now
             self._began_at += passed
         elif self._reading is HEAD:
@@ -375,7 +401,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _check_body(self, now: float) -> None:
         stall = self._bounds.stall_seconds
-        if self.cycle.response_complete:  # refused before its body was read, which is thrown away as it comes
+        if self.cycle.response_complete:  # answered before its body was read, so the rest of the body is discarded
             if now - self._idle_since > stall:
                 self._end()
         elif now - self._received_at > stall:
@@ -384,7 +410,7 @@ class HttpProtocol(HttpToolsProtocol):
             self._refuse(TimedOut(f"The body has come with less than {SLOWEST_BYTES_PER_SECOND} bytes a second."))
 
     def is_stalled(self) -> bool:
-        """Whether the client does not read its answer."""
+        """Return whether the client does not read its answer."""
         return self.flow.write_paused
 
     def evict(self) -> None:
@@ -392,7 +418,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._end()
 
     def turn_away(self) -> None:
-        """Refuse this connection, which is one too many."""
+        """Refuse this connection, because there are too many connections."""
         self._reading = CLOSED
         self._write(Unavailable("The server has too many connections. Try again in a moment.", code="overloaded"))
         self.transport.close()

@@ -1,4 +1,4 @@
-"""Refusals that the server answers itself, before a request has reached the app."""
+"""Refusals that the server sends itself, because the request has not reached the app."""
 
 from collections.abc import Iterable
 
@@ -13,7 +13,10 @@ from log10_server.web.server.heads import size_of
 def refusal_of_long_head(
     target: bytes, headers: list[tuple[bytes, bytes]], line_bytes: int, bounds: Bounds
 ) -> Refusal | None:
-    """The refusal of a head that is too long; None when it is not. `line_bytes` is the size of an incomplete line."""
+    """Return the refusal of a head that is too long, or None if it is not.
+
+    `line_bytes` is the size of a header line that has not arrived completely.
+    """
     if len(target) > bounds.target_bytes:
         return TargetTooLong(f"The target of the request is longer than {bounds.target_bytes} bytes.")
     if len(headers) > MOST_HEADER_LINES:
@@ -24,7 +27,7 @@ def refusal_of_long_head(
 
 
 def response_bytes(refusal: Refusal, default_headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-    """The whole HTTP/1.1 response of a refusal that ends its connection."""
+    """Return the whole HTTP/1.1 response for a refusal, after which the connection ends."""
     response = problem(refusal)
     lines = [STATUS_LINE[response.status_code]]
     for name, value in (*default_headers, *response.raw_headers, (b"connection", b"close")):

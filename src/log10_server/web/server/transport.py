@@ -1,4 +1,7 @@
-"""What stands around a connection's transport: pausing reads, noticing slow clients, writing to those that have left."""
+"""Helpers around the transport of a connection.
+
+They pause reading, notice clients that read too slowly, and allow writing to clients that have left.
+"""
 
 import asyncio
 from collections.abc import Callable
@@ -9,14 +12,14 @@ from log10_server.web.server.connections import SLOWEST_BYTES_PER_SECOND
 
 
 class Flow(FlowControl):
-    """Flow control that resumes reading only when no request of the connection waits for an earlier one's answer."""
+    """Flow control that does not resume reading while a request waits for the answer to an earlier one."""
 
     def __init__(self, transport: asyncio.Transport, is_behind: Callable[[], bool]) -> None:
         super().__init__(transport)
         self._is_behind = is_behind
 
     def resume_reading(self) -> None:
-        """Resume, unless requests that have been read still wait."""
+        """Resume reading, unless requests that were read already still wait."""
         if self.read_paused and not self._is_behind():
             super().resume_reading()
 
@@ -36,7 +39,7 @@ class Writer:
         self.is_closing = transport.is_closing
 
     def write(self, data: bytes) -> None:
-        """Write to the client. Nothing happens when it has left."""
+        """Write to the client. If the client has left, this does nothing."""
         try:
             self._transport.write(data)
         except RuntimeError:
@@ -45,7 +48,7 @@ class Writer:
 
 
 class Sending:
-    """Watches how fast the client reads what is written for it."""
+    """Watches how fast the client reads the answer that is written for it."""
 
     def __init__(self, transport: asyncio.Transport, flow: FlowControl, stall_seconds: float) -> None:
         self._transport = transport
@@ -56,7 +59,10 @@ class Sending:
         self._deadline: float | None = None
 
     def is_overdue(self, now: float) -> bool:
-        """Whether the client has read nothing for too long, or too slowly. Must be called again and again."""
+        """Return whether the client has read nothing for too long, or reads too slowly.
+
+        This must be called regularly, because each call compares the unsent bytes with those of the previous call.
+        """
         unsent = self._transport.get_write_buffer_size()
         if not unsent or unsent != self._unsent:
             self._unsent, self._changed_at = unsent, now
