@@ -35,7 +35,8 @@ class _ListsSettings:
             if formatter.width >= _WIDE:
                 formatter.write_dl(rows, col_max=max(len(variable) for variable, _ in rows))
                 return
-            # In a narrow terminal a column of names would leave no room for their meanings beside it.
+            # A narrow terminal has no room for the meanings next to a column of names, so each meaning stands below its
+            # name.
             for variable, meaning in rows:
                 formatter.write_text(variable)
                 with formatter.indentation():

@@ -83,7 +83,7 @@ def create_app(settings: Settings, database: Database, dialects: Sequence[Dialec
     app.state.runtime = runtime
     app.state.dialects = dialects
     reports.mask_secrets()
-    # FastAPI's `include_router` would create each route again as a plain route, so the routes are added directly.
+    # FastAPI's `include_router` would replace each route by a plain one, so the routes are added directly.
     for dialect in dialects:
         app.router.routes.extend(routes_of(dialect))
     app.add_exception_handler(HTTPException, _no_route)
@@ -99,7 +99,10 @@ def create_app(settings: Settings, database: Database, dialects: Sequence[Dialec
 
 
 async def _no_route(request: Request, error: Exception) -> Response:
-    """Answer the two errors that Starlette's router raises itself: an unknown path, and an unknown method."""
+    """Answer the two errors that Starlette's own router raises.
+
+    They are an unknown path, and a method that the path does not have.
+    """
     status = error.status_code if isinstance(error, HTTPException) else 500
     if status == 405:
         allow = (error.headers or {}).get("Allow", "") if isinstance(error, HTTPException) else ""

@@ -10,10 +10,13 @@ from log10_server.web.transfer import routes as transfer
 
 @dataclass(frozen=True, slots=True)
 class Log10Credential(HeaderCredential):
-    """The token in `X-Log10-Token`. The error for a caller who sends it in `Authorization` instead says so."""
+    """A token in the header `X-Log10-Token`.
+
+    If a caller sends no such header but `Authorization`, the error says that this header is not read.
+    """
 
     def explain_missing(self, headers: Headers) -> str:
-        """The error text for a request without a token: which header to send."""
+        """Return the error text for a request without a token. It says which header the caller must send."""
         if any(name == b"authorization" for name, _ in headers):
             return "Send the token in the header X-Log10-Token. The header Authorization is not read here."
         return self.missing
@@ -43,7 +46,8 @@ _ORGANIZATION_PARAMETER = {
 
 LOG10 = Dialect(
     name="log10",
-    # `legacy` and `v1` share some paths. Routes are tried in order, and those of `legacy` match calls of `log10-io` only.
+    # `legacy` and `v1` have some paths in common. Routes are tried in order, and those of `legacy` only match calls of
+    # `log10-io`, so `legacy` must come first.
     routers=(*legacy.ROUTERS, *v1.ROUTERS, transfer.router),
     prefixes=("/api",),
     credential=Log10Credential(frozenset({b"x-log10-token"}), _MISSING),

@@ -1,4 +1,4 @@
-"""The GraphQL dialect at `/graphql`: what `log10-io` queries (docs/api.md, "The calls of log10-io"), and introspection."""
+"""The GraphQL dialect at `/graphql`, for the queries of `log10-io` (docs/api.md, "The calls of log10-io")."""
 
 from log10_server.web.graphql.routes import PATH, router
 

@@ -1,4 +1,4 @@
-"""Limits the size of GraphQL documents, so that a document that is far too large is neither validated nor executed."""
+"""Limits the size of GraphQL documents. A document that is far too large is neither validated nor executed."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -14,16 +14,16 @@ from graphql import (
     SelectionSetNode,
 )
 
-# For comparison: the introspection query of GraphiQL has 183 tokens, and 229 fields on 15 levels.
+# For comparison with these limits: the introspection query of GraphiQL has 183 tokens, and 229 fields on 15 levels.
 MAX_TOKENS = 1000
 MAX_FIELDS = 500
 MAX_LEVELS = 20
 
 
 def too_large(document: DocumentNode) -> str | None:
-    """The reason why the document is too large, as a sentence; None when it is not.
+    """Return the reason why the document is too large, as a sentence, or None if it is not.
 
-    The fields of a fragment count at every place where the fragment is spread.
+    The fields of a fragment count again at each place where the fragment is used.
     """
     counter = _FieldCounter(node for node in document.definitions if isinstance(node, FragmentDefinitionNode))
     fields = levels = 0
@@ -39,7 +39,7 @@ def too_large(document: DocumentNode) -> str | None:
 
 
 def count_fields(info: GraphQLResolveInfo[Any]) -> int:
-    """How many fields the query selects below the field that is being resolved, on all levels."""
+    """Return how many fields the query selects on all levels below the field that is being resolved."""
     counter = _FieldCounter(info.fragments.values())
     return sum(counter.count(node.selection_set)[0] for node in info.field_nodes)
 
@@ -47,8 +47,8 @@ def count_fields(info: GraphQLResolveInfo[Any]) -> int:
 class _FieldCounter:
     """Counts fields and levels.
 
-    The counts of each fragment are computed once and remembered, because fragments that spread one another could
-    otherwise take exponential time.
+    The counts of each fragment are computed only once. Otherwise fragments that use one another could take exponential
+    time.
     """
 
     def __init__(self, fragments: Iterable[FragmentDefinitionNode]) -> None:
@@ -56,7 +56,7 @@ class _FieldCounter:
         self._counts: dict[str, tuple[int, int]] = {}
 
     def count(self, selected: SelectionSetNode | None) -> tuple[int, int]:
-        """The number of fields, and the number of levels on which they are."""
+        """Return the number of fields, and the number of levels on which they are."""
         fields = levels = 0
         for selection in selected.selections if selected is not None else ():
             if isinstance(selection, FieldNode):
@@ -72,8 +72,8 @@ class _FieldCounter:
 
     def _count_fragment(self, name: str) -> tuple[int, int]:
         if name not in self._counts:
-            # Validation refuses a fragment that spreads itself, but runs later. Until then it counts as empty, so that
-            # counting ends.
+            # A fragment that uses itself is refused by validation, but validation runs later. Until then it counts as
+            # empty, because counting would not end otherwise.
             self._counts[name] = 0, 0
             fragment = self._fragments.get(name)
             self._counts[name] = (0, 0) if fragment is None else self.count(fragment.selection_set)

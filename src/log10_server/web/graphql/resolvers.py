@@ -30,18 +30,18 @@ from log10_server.web.v1.test_runs import report_path
 # The command line of `log10-io` requests everything in one page (docs/api.md, "Lists").
 MAX_PAGE = 10_000
 
-# One request may cost this much, so that it can't keep a database connection busy for long. A list costs its limit
+# The budget of one request, so that a request can't keep a database connection busy for long. A list costs its limit
 # times the number of fields selected in it, plus a fixed cost.
 BUDGET = 200_000
 _LIST_COST = 5_000
-_FILTERED_LIST_COST = 50_000  # a filter over values reads all feedback of the task
+_FILTERED_LIST_COST = 50_000  # a filter on values must read all feedback of the task
 _COMPLETION_COST = 500
 _TEST_RUN_COST = 5_000
 
 
 @dataclass
 class GraphQLContext:
-    """What the resolvers of one request share: a transaction, the caller's organization, and what is left to spend."""
+    """What the resolvers of one request share: a transaction, the caller's organization, and the rest of the budget."""
 
     tx: Tx
     organization: OrganizationRow
@@ -50,7 +50,7 @@ class GraphQLContext:
     budget: int = BUDGET
 
     def spend(self, cost: int) -> None:
-        """Take `cost` from the budget. Raises GraphQLError when the request has used it up."""
+        """Take `cost` from the budget of the request. Raises GraphQLError if too little is left."""
         self.budget -= cost
         if self.budget < 0:
             raise GraphQLError(
@@ -148,7 +148,10 @@ def _feedback(stored: StoredFeedback, task: FeedbackTaskRow) -> Source:
 
 
 def _parse_filter(text: str | None) -> Callable[[Any], bool] | None:
-    """The filter as a predicate on feedback values; None without a filter. Raises GraphQLError for a syntax error."""
+    """Parse a filter into a predicate on feedback values, or None if there is no filter.
+
+    Raises GraphQLError for a syntax error.
+    """
     if text is None or not text.strip():
         return None
     try:
@@ -168,7 +171,7 @@ def _at_least_one(name: str, number: int | None, default: int) -> int:
 
 
 def _check_text(name: str, text: str, context: GraphQLContext) -> str:
-    """The text of the argument `name`. Raises Invalid for a text that the databases can't store, or a very long one."""
+    """Return the text of the argument `name`. Raises Invalid if it is very long, or if the databases can't store it."""
     return _validate(_any_text, f"/{name}", text, context)
 
 
@@ -187,7 +190,7 @@ def _time(microseconds: int) -> str:
     return utc(microseconds).isoformat(timespec="microseconds")
 
 
-# The fields that are not listed here are members of the results of these resolvers.
+# Fields that are not listed here need no resolver: they are read from the objects that these resolvers return.
 _RESOLVERS: dict[str, dict[str, Callable[..., Any]]] = {
     "Query": {"organization": _organization},
     "Organization": {"feedbackV2": _feedback_page, "completion": _completion},
@@ -196,7 +199,7 @@ _RESOLVERS: dict[str, dict[str, Callable[..., Any]]] = {
 }
 
 
-# The schema's names for some arguments are names of Python's builtins. The resolvers have other names for them.
+# Some arguments in the schema have the names of Python builtins, so the arguments of the resolvers have other names.
 _PARAMETER_NAMES: dict[tuple[str, str], dict[str, str]] = {
     ("Query", "organization"): {"id": "id_or_slug"},
     ("Organization", "feedbackV2"): {"filter": "filter_text", "taskId": "task_id"},

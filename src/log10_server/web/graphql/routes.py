@@ -1,8 +1,8 @@
-"""`/graphql`: parses, validates and executes a GraphQL document.
+"""Parses, validates and executes the GraphQL documents that are sent to `/graphql`.
 
-When the whole request is refused (401, 403, 405, 413, 415, 400, 422, 503), the answer is a problem as on all other
-routes. Every other answer has status 200: a document that can't be executed is answered with `errors` and no `data`,
-and an error in a field makes its root field null. Errors never contain details of an unexpected exception.
+If the whole request is refused (401, 403, 405, 413, 415, 400, 422, 503), the answer is a problem, as on all other
+routes. Every other answer has status 200. A document that can't be executed is answered with `errors` and no `data`. An
+error in a field makes the root field that contains it null. Errors never contain details of an unexpected exception.
 """
 
 import asyncio
@@ -86,7 +86,7 @@ async def get(query: Annotated[GraphQLQuery, Query()], call: RequestCall) -> Any
 
 
 async def _answer(request: GraphQLRequest, call: Call, *, may_write: bool) -> JsonText:
-    """The answer as JSON. Raises NotAllowed for a mutation that may not write."""
+    """Return the answer as JSON. Raises NotAllowed if the document is a mutation but the request may not write."""
     document = await asyncio.to_thread(_parse_document, request.query)
     if not isinstance(document, DocumentNode):
         return _encode_answer(None, document)
@@ -106,7 +106,7 @@ async def _answer(request: GraphQLRequest, call: Call, *, may_write: bool) -> Js
 
 @lru_cache(_CACHED_DOCUMENTS)
 def _parse_document(text: str) -> DocumentNode | tuple[GraphQLError, ...]:
-    """The document, or the errors for which it can't be executed."""
+    """Return the parsed document, or the errors because of which it can't be executed."""
     try:
         document = parse(text, max_tokens=MAX_TOKENS, allow_empty_selection_sets=False)
         if (reason := too_large(document)) is not None:
@@ -120,7 +120,10 @@ def _parse_document(text: str) -> DocumentNode | tuple[GraphQLError, ...]:
 
 
 def _execute(document: DocumentNode, request: GraphQLRequest, context: GraphQLContext) -> JsonText:
-    """Execute one operation in a transaction. Raises what concerns the whole request, such as Forbidden, and defects."""
+    """Execute one operation in the transaction of the context.
+
+    Raises errors that concern the whole request, such as Forbidden, and unexpected exceptions.
+    """
     result = execute_sync(
         SCHEMA,
         document,
@@ -131,8 +134,9 @@ def _execute(document: DocumentNode, request: GraphQLRequest, context: GraphQLCo
     assert isinstance(result, ExecutionResult)
     errors = result.errors or []
     for error in errors:
-        # `GraphQLError` shows the message of the exception that caused it, and that of an unexpected exception may hold
-        # internal details. So only errors of single fields are answered; all other exceptions refuse the whole request.
+        # A `GraphQLError` shows the message of its cause, and the message of an unexpected exception may contain
+        # internal details. So only expected errors of single fields are answered here. All other exceptions are raised
+        # again, and refuse the whole request.
         cause = error.original_error
         if cause is not None and not isinstance(cause, (GraphQLError, *_FIELD_REFUSALS)):
             raise cause
@@ -152,7 +156,7 @@ def _encode_answer(data: dict[str, Any] | None, errors: Sequence[GraphQLError]) 
 
 
 def _error_object(error: GraphQLError) -> dict[str, Any]:
-    """The error in GraphQL's format, with a code for programs in `extensions`."""
+    """Return the error in GraphQL's format. `extensions` has a code that programs can evaluate."""
     cause = error.original_error
     formatted: dict[str, Any] = dict(error.formatted)
     code = cause.code if isinstance(cause, Refusal) else "invalid_document"

@@ -1,8 +1,9 @@
-"""The GraphQL schema. Everything has a description, since people read the schema in their explorers.
+"""The GraphQL schema. Everything has a description, because people read the schema in their GraphQL clients.
 
-Root fields may be null, and the fields inside them that may fail are not nullable. So an error makes the root field null
-and leaves `data` an object, which the pytest plugin of `log10-io` relies on (docs/api.md, "The calls of log10-io"). The
-types form a tree, so no query can be nested without end: a completion of feedback has only its id.
+Root fields may be null, but fields inside them that may fail are not nullable. So an error makes only its root field
+null, and `data` stays an object, which the pytest plugin of `log10-io` relies on (docs/api.md, "The calls of
+log10-io"). The types contain no cycles, so the nesting of queries is limited: for example, the completions of feedback
+have only their id.
 """
 
 SDL = '''

@@ -1,1 +1,1 @@
-"""What every dialect shares: authentication, routing, reading of requests, writing of answers and refusals."""
+"""Code that all dialects share: authentication, routing, reading requests, and writing answers and refusals."""

@@ -1,7 +1,9 @@
-"""The base of answers. An answer is declared once: its class is typed, fast to encode, and the source of its OpenAPI schema.
+"""The base of answers.
 
-Answers are built by keyword, so that the type checker finds a member that is missing or has a wrong type. Payloads are
-`msgspec.Raw`, whose text is put into the answer unchanged.
+An answer class is typed, is fast to encode, and is the source of the schema in the OpenAPI document.
+
+Answers are built by keyword, so that the type checker notices a member that is missing or has a wrong type. Payloads
+are `msgspec.Raw`, whose text is written into the answer unchanged.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -37,7 +39,10 @@ StringsText = Annotated[msgspec.Raw, Meta(extra_json_schema={"type": "array", "i
 
 
 def example_answer(example: Mapping[str, Any], status: int = 200) -> dict[int | str, dict[str, Any]]:
-    """The `responses` of an endpoint whose example differs from the one that the class of its answer has."""
+    """Return the `responses` of an endpoint with an example of its own.
+
+    Without them, the OpenAPI document shows the example of the answer class.
+    """
     return {status: {"content": {"application/json": {"example": dict(example)}}}}
 
 
@@ -52,7 +57,7 @@ class Reply(NamedTuple, Generic[A]):
 
 
 def answer_type(endpoint: Callable[..., Any]) -> Any:
-    """The answer class in the return annotation of an endpoint, or a list of one; None when there is neither."""
+    """Return the answer class, or list of answers, in the return annotation of an endpoint; None if it has neither."""
     annotation = signature(endpoint).return_annotation
     if get_origin(annotation) is Reply:
         (annotation,) = get_args(annotation)
@@ -64,15 +69,15 @@ _REFERENCE = "#/components/schemas/{name}"
 
 
 def reference_to(answer: Any) -> dict[str, Any]:
-    """The schema of an answer, as a reference into the OpenAPI document's components."""
+    """Return the schema of an answer as a reference into the components of the OpenAPI document."""
     (schema,), _ = msgspec.json.schema_components([answer], ref_template=_REFERENCE)
     return schema
 
 
 def component_schemas(answers: Iterable[Any]) -> dict[str, dict[str, Any]]:
-    """The schemas of these answers and of the answers inside them, by name, for the OpenAPI document's components.
+    """Return the schemas of these answers and of all answers inside them, by name, for the OpenAPI document.
 
-    Raises TypeError when two classes have the same name.
+    Raises TypeError if two classes have the same name.
     """
     classes = _classes_in(answers)
     if len({answer.__name__ for answer in classes}) < len(classes):
@@ -89,7 +94,7 @@ def component_schemas(answers: Iterable[Any]) -> dict[str, dict[str, Any]]:
 
 
 def _classes_in(annotations: Iterable[Any]) -> list[type[Answer]]:
-    """Every answer class in the annotations and in the members of those classes, without repetition."""
+    """Return all answer classes in the annotations, and in the members of those classes, each once."""
     classes: dict[type[Answer], None] = {}
     waiting = list(annotations)
     while waiting:
@@ -103,7 +108,7 @@ def _classes_in(annotations: Iterable[Any]) -> list[type[Answer]]:
 
 
 def _without_null(member: dict[str, Any]) -> dict[str, Any]:
-    """The schema of a member that is left out when it is None."""
+    """Return the schema without `null`, for a member that is left out if it is None."""
     if "default" not in member:
         return member
     rest = {name: part for name, part in member.items() if name not in {"anyOf", "default"}}
@@ -112,6 +117,9 @@ def _without_null(member: dict[str, Any]) -> dict[str, Any]:
 
 
 def _with_choices(member: dict[str, Any], annotation: Any) -> dict[str, Any]:
-    """The schema of a member that has one of a few texts: with its type, and in the order in which they are declared."""
+    """Complete the schema of a member that has one of a few texts.
+
+    It gets a type, and its texts are listed in the order in which they are declared.
+    """
     inner = get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
     return {**member, "type": "string", "enum": list(get_args(inner))} if get_origin(inner) is Literal else member

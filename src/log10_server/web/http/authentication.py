@@ -1,7 +1,7 @@
 """Authentication middleware: finds the dialect that owns the path, the caller, and the route (docs/api.md, "Errors").
 
-It handles a request before FastAPI and Starlette do, and refuses by default: a path belongs to the dialect with the
-longest matching prefix, and the first dialect refuses every path that no dialect owns.
+It handles requests before FastAPI and Starlette do. A path belongs to the dialect with the longest matching prefix. If
+no dialect owns a path, the first dialect refuses the request, so that a path can't be public by mistake.
 """
 
 import asyncio
@@ -25,18 +25,20 @@ from log10_server.web.http.routing import RouteIndex, route_pattern
 
 log = logging.getLogger(__name__)
 
-# A revoked token must be refused within a second (docs/api.md, "Tokens and organizations"), so a token is looked up again
-# in the database after half a second.
+# A token is looked up in the database again after this time, because a revoked token must be refused within a second
+# (docs/api.md, "Tokens and organizations").
 _TOKEN_SECONDS = 0.5
 _MAX_CACHED_TOKENS = 10_000
 
 
 class Dialects:
-    """Which dialect owns a path, and the routes of each."""
+    """Knows which dialect owns a path, and the routes of each dialect."""
 
     def __init__(self, dialects: Sequence[Dialect]) -> None:
-        """Raises ValueError for a path with two owners, for a route that lies under none of its dialect's paths, and for
-        a content encoding that nothing here decompresses.
+        """Check the dialects.
+
+        Raises ValueError for a path that two dialects own, for a route that is outside the paths of its dialect, and
+        for a content encoding that this server can't decompress.
         """
         self.default = dialects[0]
         self._by_prefix: dict[str, Dialect] = {}
@@ -56,11 +58,11 @@ class Dialects:
             self._routes[dialect.name] = RouteIndex([_checked(route, dialect, self) for route in routes_of(dialect)])
 
     def owner_of(self, path: str) -> Dialect:
-        """The dialect with the longest prefix of `path`; the first dialect where there is none."""
+        """Return the dialect that owns the path. If no dialect owns it, return the first dialect."""
         return self.declared_owner_of(path) or self.default
 
     def declared_owner_of(self, path: str) -> Dialect | None:
-        """As `owner_of`; None where no dialect declares the path."""
+        """Return the dialect that owns the path, or None if no dialect owns it."""
         if path in self._by_path:
             return self._by_path[path]
         while path:
@@ -70,12 +72,15 @@ class Dialects:
         return None
 
     def find_route(self, dialect: Dialect, scope: Scope, method: str) -> Route:
-        """The route of a request that came with `method`. Raises NotFound, and NotAllowed for a method without a route."""
+        """Return the route of a request that was sent with `method`.
+
+        Raises NotFound, and NotAllowed if the path has no route for the method.
+        """
         return self._routes[dialect.name].find(scope, method)
 
 
 def routes_of(dialect: Dialect) -> list[BaseRoute]:
-    """The routes of a dialect, in the order in which they are tried."""
+    """Return the routes of a dialect, in the order in which they are tried."""
     return [route for router in dialect.routers for route in router.routes]
 
 
@@ -89,7 +94,7 @@ def _checked(route: BaseRoute, dialect: Dialect, dialects: Dialects) -> BaseRout
 
 
 class AuthenticationMiddleware:
-    """Authenticates requests, and passes them to their endpoints. Every exception becomes an answer here."""
+    """Authenticates requests, and passes them to their endpoints. Every exception is turned into an answer here."""
 
     def __init__(self, app: ASGIApp, server: FastAPI, runtime: Runtime, dialects: Dialects) -> None:
         """`app` is the next middleware. It handles lifespan events and requests for public paths."""
@@ -101,7 +106,11 @@ class AuthenticationMiddleware:
         self._looking_up: dict[str, asyncio.Task[Caller | None]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request. Only an exception of `send` itself is raised, since nothing can be sent then."""
+        """Answer one request.
+
+        An exception of the endpoint is turned into an answer. Only an exception of `send` while that answer is sent is
+        raised, because nothing can be sent any more.
+        """
         scope["app"] = self._server
         if scope["type"] != "http":
             await self._app(scope, receive, send)
@@ -109,7 +118,8 @@ class AuthenticationMiddleware:
         method: str = scope["method"]
         is_head = method == "HEAD"
         if is_head:
-            # HEAD is answered as GET without its body. uvicorn keeps the original scope, by which it omits the body.
+            # HEAD is handled as GET, and the body of the answer is left out. The scope is copied, because uvicorn must
+            # still see that the method is HEAD.
             scope = {**scope, "method": "GET"}
         started = False
 
@@ -141,9 +151,10 @@ class AuthenticationMiddleware:
                 await dialect.refuse(refusal)(scope, receive, observed_send)
 
     async def _authenticated(self, call: Call) -> Call:
-        """The call with its context.
+        """Set the context of the call, and return the call.
 
-        Raises Unauthorized without one valid token, and Forbidden when a header or the query names another organization.
+        Raises Unauthorized unless the request has exactly one token and this is valid, and Forbidden if a header or the
+        query names an organization other than the token's.
         """
         credential = call.dialect.credential
         assert credential is not None
@@ -189,6 +200,9 @@ class AuthenticationMiddleware:
 
 
 def _retrieve_exception(looking_up: asyncio.Task[Caller | None]) -> None:
-    """Retrieve the exception of a task whose callers have gone. Otherwise asyncio logs it with a stack trace."""
+    """Retrieve the exception of a task after all its callers have gone.
+
+    Otherwise asyncio would log it with a stack trace.
+    """
     if not looking_up.cancelled():
         looking_up.exception()

@@ -11,19 +11,24 @@ from log10_server.errors import Malformed, TooLarge, WrongMediaType
 from log10_server.runtime.context import LARGE_BODY
 from log10_server.strict_json import members
 
-# The compressions that a dialect may accept.
+# The compressions from which a dialect chooses those that it accepts.
 DECOMPRESSED = frozenset({"gzip", "x-gzip"})
 _COMPRESSIONS = frozenset({"gzip", "x-gzip", "deflate", "br", "zstd", "compress"})
-# A few compressed bytes may become very many, so they are decompressed in steps of at most this many bytes. A step takes
-# about a millisecond; of each part only the first step runs on the event loop, and the others in a thread.
+# A small compressed body may decompress to very many bytes, so it is decompressed in steps of at most this many bytes.
+# A step takes about a millisecond. For each part that arrives, the first step runs on the event loop, and the others
+# run in a thread.
 _DECOMPRESSED_BYTES = 1 << 18
-# gzip allows any number of members, and an empty one takes 20 bytes. Each member costs a step, so a body of empty members
-# would keep the server busy for minutes without ever reaching the limit of its size.
+# A gzip body may have any number of members, and an empty member takes only 20 bytes. Each member costs a step, so
+# without this limit a body of empty members would keep the server busy for minutes without ever reaching the limit on
+# its size.
 _MAX_GZIP_MEMBERS = 1000
 
 
 class RequestBody:
-    """The body of one request. It is read once; `accepted_encodings` are the compressions that its dialect takes."""
+    """The body of one request, which arrives only once.
+
+    `accepted_encodings` are the compressions that its dialect accepts.
+    """
 
     __slots__ = ("_accepted_encodings", "_content", "_encoding", "_first", "_length", "_receive", "media_type")
 
@@ -31,7 +36,7 @@ class RequestBody:
         self._receive = receive
         self._accepted_encodings = accepted_encodings
         self._content: bytes | None = None
-        self._first: Message | None = None  # a message that was received, but not yet used
+        self._first: Message | None = None  # a message that was received but not used yet
         self._length: int | None = None
         self._encoding = ""
         self.media_type: str | None = None
@@ -47,8 +52,8 @@ class RequestBody:
     def check(self, max_bytes: int) -> None:
         """Check the headers before the body is read.
 
-        Raises TooLarge when Content-Length is more than `max_bytes`, and WrongMediaType for a content encoding that the
-        dialect does not accept.
+        Raises TooLarge if Content-Length is more than `max_bytes`, and WrongMediaType if the dialect does not accept
+        the content encoding.
         """
         if self._encoding and self._encoding not in self._accepted_encodings:
             rule = f"must not be compressed, and its Content-Encoding is {self._encoding!r}"
@@ -60,9 +65,10 @@ class RequestBody:
             raise too_large(max_bytes)
 
     async def read(self, max_bytes: int) -> bytes:
-        """The whole body, decompressed. Raises the errors of `parts`. A second call returns the same bytes."""
+        """Return the whole body, decompressed. Raises the errors of `parts`. A second call returns the same bytes."""
         if self._content is None:
-            # Most bodies arrive in one part and are not compressed. For these a generator would take longer than reading.
+            # Most bodies arrive in one part and are not compressed. A generator would take longer than reading such a
+            # body does.
             self.check(max_bytes)
             message = await self._receive()
             if message["type"] == "http.request" and not message.get("more_body", False) and not self._encoding:
@@ -78,10 +84,10 @@ class RequestBody:
         return self._content
 
     async def parts(self, max_bytes: int) -> AsyncIterator[bytes]:
-        """The body in parts, as they arrive, decompressed.
+        """Yield the parts of the body as they arrive, decompressed.
 
-        Raises the errors of `check`, TooLarge as soon as more than `max_bytes` bytes were received or decompressed, and
-        Malformed when the caller disconnects before the end of the body, or when it can't be decompressed.
+        Raises the errors of `check`; TooLarge as soon as more than `max_bytes` bytes were received or decompressed; and
+        Malformed if the caller disconnects before the end of the body, or if it can't be decompressed.
         """
         self.check(max_bytes)
         if self._content is not None:
@@ -145,12 +151,12 @@ def _new_member() -> Any:
 
 
 def too_large(max_bytes: int) -> TooLarge:
-    """The refusal of a body that is larger than `max_bytes` bytes."""
+    """Return the refusal of a body that is larger than `max_bytes` bytes."""
     return TooLarge(f"The body is larger than {max_bytes} bytes.")
 
 
 async def parse_members(body: bytes, payloads: Collection[str], nesting: int) -> dict[str, Any]:
-    """The members of a JSON object, as `strict_json.members` reads them. A large body is parsed in a thread."""
+    """Parse a JSON object with `strict_json.members`. A large body is parsed in a thread."""
     if len(body) > LARGE_BODY:
         return await asyncio.to_thread(members, body, payloads, nesting)
     return members(body, payloads, nesting)
@@ -163,12 +169,15 @@ def require_json(media_type: str | None) -> None:
 
 
 def wrong_media_type(media_type: str | None) -> WrongMediaType:
-    """The refusal of a body whose Content-Type is not JSON."""
+    """Return the refusal of a body whose Content-Type is not JSON."""
     return WrongMediaType(f"The body must be JSON, not {media_type!r}: send Content-Type: application/json.")
 
 
 def is_json(media_type: str | None) -> bool:
-    """Whether a Content-Type means JSON in UTF-8. A missing one counts as JSON, too (docs/api.md, "Errors")."""
+    """Return whether a Content-Type means JSON in UTF-8.
+
+    A request without a Content-Type is treated as JSON too (docs/api.md, "Errors").
+    """
     if media_type is None or not media_type.strip() or media_type == "application/json":
         return True
     main, *parameters = (part.strip().lower() for part in media_type.split(";"))

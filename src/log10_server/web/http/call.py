@@ -1,4 +1,4 @@
-"""One request on its way to its endpoint, and what the authentication middleware has found out about it."""
+"""A request on its way to its endpoint, with what the authentication middleware has found out about it."""
 
 from typing import Annotated, Any
 from urllib.parse import parse_qsl
@@ -17,8 +17,8 @@ from log10_server.web.http.dialect import Dialect
 class Call:
     """A request to a dialect. The authentication middleware sets its `context`.
 
-    `query` has the names and values of the query string, in their order. `is_head` says that the request is a HEAD, so
-    the body of the answer is not sent.
+    `query` has the names and values in the query string, in their order. If `is_head` is true, the request is a HEAD,
+    and the body of the answer is not sent.
     """
 
     __slots__ = ("body", "context", "dialect", "is_head", "query", "receive", "scope")
@@ -63,22 +63,23 @@ def check_organization(organization: OrganizationRow, name: Any) -> None:
 
 
 def base_url(scope: Scope, settings: Settings) -> str:
-    """The URL of this server, without a slash at the end.
+    """Return the URL of this server, without a slash at the end.
 
-    It is the setting for the public URL, or else what the request says: scheme and Host.
+    It is the public URL from the settings. If that is not set, it is built from the scheme and the header Host of the
+    request.
     """
     if settings.public_url:
         return settings.public_url.rstrip("/")
     host = next((content.decode("latin-1") for name, content in scope["headers"] if name == b"host"), "")
     if not host:
-        # A request of HTTP/1.0 may have no Host, so the address at which it arrived is used.
+        # A request with HTTP/1.0 may have no Host, so the address at which it arrived is used instead.
         address, port = scope["server"]
         host = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
     return f"{scope['scheme']}://{host}"
 
 
 def call_of(scope: Scope) -> Call:
-    """The call of a request that passed the authentication middleware."""
+    """Return the call of a request that passed the authentication middleware."""
     call: Call = scope["log10"]
     return call
 

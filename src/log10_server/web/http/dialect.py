@@ -19,14 +19,17 @@ Headers = Sequence[tuple[bytes, bytes]]
 
 
 class Credential(Protocol):
-    """How a caller of a dialect proves who they are."""
+    """The way in which a caller of a dialect proves who they are."""
 
     async def find_tokens(self, headers: Headers, body: RequestBody) -> Collection[str]:
-        """The different tokens in the request. A dialect whose callers send the token in the body reads the body here."""
+        """Return the different tokens in the request.
+
+        If a dialect's callers send the token in the body, its credential reads the body here.
+        """
         ...
 
     def explain_missing(self, headers: Headers) -> str:
-        """The error text for a request without a token."""
+        """Return the error text for a request without a token."""
         ...
 
 
@@ -43,14 +46,14 @@ class HeaderCredential:
     scheme: str = ""
 
     async def find_tokens(self, headers: Headers, body: RequestBody) -> Collection[str]:  # noqa: ARG002
-        """The different tokens in the headers, without white space around them."""
+        """Return the different tokens in the headers, without the white space around them."""
         tokens = {content.strip().decode("latin-1") for name, content in headers if name in self.names}
         if self.scheme:
             return {_after_scheme(token, self.scheme) for token in tokens} - {""}
         return tokens - {""}
 
     def explain_missing(self, headers: Headers) -> str:
-        """The text `missing`."""
+        """Return the text `missing`."""
         del headers
         return self.missing
 
@@ -62,7 +65,10 @@ def _after_scheme(content: str, scheme: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class OrganizationNames:
-    """Where a request may name an organization. It must be the organization of the token, or the request is refused."""
+    """The places in which a request may name an organization.
+
+    If it names another organization than the one of its token, it is refused.
+    """
 
     headers: frozenset[bytes]
     query: str
@@ -73,8 +79,9 @@ class OrganizationNames:
 class Dialect:
     """One API: its paths, its credential, the format of its refusals, the bodies that it accepts, and its routes.
 
-    A prefix owns itself and every path below it; one of `paths` owns only itself. A path belongs to the longest prefix
-    that matches, so a dialect may own paths inside the prefix of another one. A dialect without a credential is public.
+    A prefix stands for itself and every path below it, and one of `paths` only for itself. A path belongs to the
+    longest prefix that matches, so a dialect may own paths below the prefix of another one. A dialect without a
+    credential is public.
     """
 
     name: str
@@ -86,15 +93,15 @@ class Dialect:
     accepts_media_type: Callable[[str | None], bool] = is_json
     content_encodings: frozenset[str] = frozenset()
     organization_names: OrganizationNames | None = None
-    # For the OpenAPI document: security schemes by name, parameters of every operation, and the response of each status,
-    # with examples that suit an endpoint with a body, with a query, or with neither.
+    # These are for the OpenAPI document: security schemes by name, parameters of every operation, and the response for
+    # each status, with examples that suit an endpoint with a body, with a query, or with neither.
     security_schemes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     parameters: Sequence[Mapping[str, Any]] = ()
     describe_refusals: Callable[[Collection[int], InvalidPart], Mapping[str, Any]] = lambda statuses, part: {}  # noqa: ARG005
 
     @property
     def is_public(self) -> bool:
-        """Whether its paths are answered without asking who calls."""
+        """Return whether the paths of this dialect need no token."""
         return self.credential is None
 
 

@@ -14,7 +14,7 @@ from log10_server.strict_json import JsonText, written
 
 
 def body_of(answer: Any) -> bytes:
-    """The JSON of an answer in UTF-8; otherwise the same as `json_of`."""
+    """Return the JSON of an answer in UTF-8. Apart from that it does the same as `json_of`."""
     if isinstance(answer, msgspec.Struct | list):
         try:
             return _encode(answer)
@@ -24,7 +24,7 @@ def body_of(answer: Any) -> bytes:
 
 
 def json_of(answer: Any) -> str:
-    """The JSON text of an answer. A member that is None is left out of an `Answer`, and is `null` in a dict."""
+    """Return the JSON text of an answer. A member that is None is left out of an `Answer`, and is `null` in a dict."""
     write = _WRITERS.get(type(answer))
     if write is not None:
         return write(answer)

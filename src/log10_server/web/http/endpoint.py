@@ -1,7 +1,8 @@
-"""Endpoints: routes that read the request and send the answer themselves, as the signature of a function says.
+"""Endpoints: routes that read requests and send answers themselves, guided by the signature of a function.
 
-FastAPI registers and documents the routes, but does not handle their requests: it would parse the body before the caller
-is authenticated, would parse and encode payloads again, and would take longer than all the rest.
+FastAPI registers and documents these routes, but does not handle their requests. It would parse the body before the
+caller is authenticated, would parse and encode payloads a second time, and would take longer than everything else that
+a request needs.
 """
 
 import asyncio
@@ -29,14 +30,14 @@ from log10_server.web.http.problems import InvalidPart
 from log10_server.web.http.queries import check_names, read_query, refuses_unknown_parameters
 from log10_server.web.http.routing import path_id
 
-# Encoding an answer with more rows than this would block the event loop too long, so it is encoded in a thread.
+# Encoding an answer with more rows than this would block the event loop for too long, so it runs in a thread.
 _MANY_ROWS = 100
 
 
 class Plan(NamedTuple):
-    """How the arguments of an endpoint are read from a request.
+    """A plan of how the arguments of an endpoint are read from a request.
 
-    The names are those of the endpoint's arguments; a name is empty when the endpoint has no such argument.
+    The fields that end in `_name` are names of arguments. A name is empty if the endpoint has no such argument.
     """
 
     body: type[RequestModel] | None
@@ -44,7 +45,7 @@ class Plan(NamedTuple):
     body_is_required: bool
     query: type[BaseModel] | None
     query_name: str
-    paths: dict[str, str]  # for the name of each path parameter the argument that receives it
+    paths: dict[str, str]  # names of arguments, by the name of their path parameter
     context_name: str
     call_name: str
     stream_name: str  # the argument for a body that the endpoint reads itself, part by part
@@ -52,7 +53,7 @@ class Plan(NamedTuple):
 
     @classmethod
     def of(cls, function: Callable[..., Any]) -> "Plan":
-        """The plan for a function. Raises TypeError for an argument that can't be read from a request."""
+        """Make the plan for a function. Raises TypeError for an argument that can't be read from a request."""
         body: type[RequestModel] | None = None
         query: type[BaseModel] | None = None
         body_is_required = False
@@ -96,33 +97,39 @@ def _without_marks(annotation: Any) -> tuple[Any, tuple[Any, ...]]:
 
 
 class Endpoint(APIRoute):
-    """A route that reads requests and sends answers itself. The docstring of this module has the reasons."""
+    """A route that reads requests and sends answers itself. The docstring of this module explains why."""
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
-        """As FastAPI's own. `refusals` are the statuses of refusals that the endpoint may give, for the document."""
+        """Take the same options as FastAPI's route.
+
+        `refusals` is set to the statuses of the refusals that the endpoint may send, for the OpenAPI document.
+        """
         self.plan = Plan.of(endpoint)
         refusals = {401, 403, 500, 503}
         reads_body = self.plan.body is not None or bool(self.plan.stream_name)
         refusals |= {400, 413, 415} if reads_body else set()
         refusals |= {422} if self.plan.body or self.plan.query or self.plan.paths else set()
         refusals |= {422} if self.plan.refuses_unknown_parameters else set()
-        refusals |= set() if "GET" in (options.get("methods") or ()) else {400, 413, 422}  # a body that is looked into
+        refusals |= set() if "GET" in (options.get("methods") or ()) else {400, 413, 422}  # its body is read
         refusals |= {404} if self.plan.paths else set()
         self.refusals = refusals
         self.invalid_part: InvalidPart = "body" if reads_body else "query" if self.plan.query else "path"
-        options["response_model"] = None  # FastAPI need not understand answers: it neither checks nor encodes them
+        options["response_model"] = None  # because FastAPI neither checks nor encodes answers
         self.answer = answer_type(endpoint)
         if self.answer is not None:
             status = options.get("status_code") or 200
             responses = options.get("responses") or {}
             content: dict[str, Any] = {"schema": reference_to(self.answer)}
-            if status in responses:  # an example of its own, which differs from the one that the answer's class has
+            if status in responses:  # the endpoint has an example of its own
                 content |= responses[status]["content"]["application/json"]
             options["responses"] = {**responses, status: {"content": {"application/json": content}}}
         super().__init__(path, endpoint, **options)
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        """As Starlette's own, but a path without parameters is compared without a regular expression, which is faster."""
+        """Match a request like Starlette's route.
+
+        A path without parameters is compared without a regular expression, which is faster.
+        """
         if not self.param_convertors and not scope.get("root_path"):
             if scope["path"] != self.path:
                 return Match.NONE, {}
@@ -130,7 +137,7 @@ class Endpoint(APIRoute):
             return match, {"endpoint": self.endpoint, "path_params": {}, "route": self}
         result = super().matches(scope)
         if scope["path"].endswith("\n") and self.path_regex.fullmatch(scope["path"]) is None:
-            return Match.NONE, {}  # the `$` in Starlette's pattern also matches before a line break at the end
+            return Match.NONE, {}  # the `$` in Starlette's pattern also matches before a final line break
         return result
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -140,7 +147,7 @@ class Endpoint(APIRoute):
         if isinstance(answer, StreamingResponse) and call.is_head:
             answer = Response(headers=answer.headers)
             del answer.headers["content-length"]
-        if isinstance(answer, Response):  # a stream, which has no one body
+        if isinstance(answer, Response):  # such as a stream, which is sent in parts
             await answer(scope, receive, send)
             return
         headers: list[tuple[bytes, bytes]] = []
@@ -208,7 +215,10 @@ def _is_long(answer: Any) -> bool:
 
 @cache
 def _list_members(answer: type[msgspec.Struct]) -> tuple[str, ...]:
-    """The members of an answer that are lists. They are looked up once: most answers have none."""
+    """Return the names of the members of an answer that are lists.
+
+    They are cached for each class, because looking up type hints is slow.
+    """
     hints = get_type_hints(answer)
     return tuple(name for name in answer.__struct_fields__ if get_origin(hints[name]) is list)
 
@@ -218,7 +228,7 @@ class NoBody(RequestModel):
 
 
 def field_errors(error: ValidationError, prefix: str = "") -> list[FieldError]:
-    """The errors of a validation by pydantic; `prefix` is put before each path."""
+    """Return the errors of a pydantic validation. `prefix` is put in front of each path."""
     return [
         FieldError(prefix + pointer(*details["loc"]), details["msg"])
         for details in error.errors(include_url=False, include_context=False, include_input=False)

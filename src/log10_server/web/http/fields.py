@@ -73,7 +73,8 @@ class JsonArray(JsonObject):
         except msgspec.ValidationError:
             raise PydanticCustomError("payload", "Must be {named}.", {"named": cls.named}) from None
         except msgspec.MsgspecError:
-            # Some JSON is refused by msgspec only, such as half of a surrogate pair. Then the standard library decides.
+            # msgspec refuses some JSON that is valid here, such as half of a surrogate pair. In that case the standard
+            # library decides.
             if not all(isinstance(item, dict) for item in value(array)):
                 raise PydanticCustomError("payload", "Must be {named}.", {"named": cls.named}) from None
         return array
@@ -106,9 +107,9 @@ def _valid_text(limit: str) -> AfterValidator:
 
 
 def check_text(limit: str) -> Callable[[str, ValidationInfo], str]:
-    """A validator of texts. `limit` is the name of the member of `Limits` that limits their length in bytes.
+    """Return a validator for texts. `limit` is the name of the member of `Limits` that limits their length in bytes.
 
-    It refuses the character NUL, which the databases can't store, and half of a surrogate pair, which has no UTF-8.
+    The validator refuses NUL, which the databases can't store, and half of a surrogate pair, which UTF-8 can't encode.
     """
 
     def check(text: str, info: ValidationInfo) -> str:
@@ -118,7 +119,8 @@ def check_text(limit: str) -> Callable[[str, ValidationInfo], str]:
             raise PydanticCustomError("text", "Must not hold half of a surrogate pair.")
         limits = info.context or _DEFAULT_LIMITS
         max_bytes: int = getattr(limits, limit)
-        # A character has at most four bytes, so only texts near the limit must be encoded to be measured.
+        # A character has at most four bytes, so a text that is much shorter than the limit need not be encoded to be
+        # measured.
         if len(text) > max_bytes or (
             len(text) * 4 > max_bytes and len(text.encode("utf-8", "surrogatepass")) > max_bytes
         ):
@@ -130,7 +132,7 @@ def check_text(limit: str) -> Callable[[str, ValidationInfo], str]:
 
 _DEFAULT_LIMITS = Limits()
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
-# Words that have another meaning in a path, so no completion, task or feedback may have one of them as its id.
+# These words are part of other paths, so a completion, task or feedback with such an id could not be reached.
 RESERVED_IDS = frozenset({".", "..", "ungraded", "batch"})
 _NEVER_IN_IDS = frozenset("/,?#\\")
 
@@ -194,10 +196,11 @@ AtLeastZero = Annotated[int, BeforeValidator(_clamp), Field(ge=0)]
 
 
 def _whole_number(text: Any) -> Any:
-    """The integer that a query parameter holds.
+    """Return the integer in a query parameter.
 
-    More than 18 digits become 10**18 or -10**18, because Python refuses to convert thousands of digits, and the databases
-    have 64 bits. Both are beyond every limit, so nothing else changes.
+    A number with more than 18 digits becomes 10**18 or -10**18, because Python refuses to convert thousands of digits,
+    and the databases only have 64 bits. These values are beyond every limit, just like the number itself, so the result
+    of the request is the same.
     """
     if isinstance(text, str):
         sign, digits = (text[:1], text[1:]) if text[:1] in {"+", "-"} else ("", text)
@@ -208,20 +211,20 @@ def _whole_number(text: Any) -> Any:
     return text
 
 
-# A date (of the calendar, or of a week), and possibly a time after it. `datetime.fromisoformat` alone accepts too much:
-# it takes a week without a day as its Monday, and any character in place of the "T", so it would read
-# `2026-01-31+02:00` as 02:00 in UTC.
+# This matches a date (of the calendar, or of a week), and possibly a time after it. `datetime.fromisoformat` alone
+# would accept too much: it takes a week without a day as its Monday, and any character instead of the "T", so it would
+# read `2026-01-31+02:00` as 02:00 in UTC.
 _DATE_AND_TIME = re.compile(
     r"(?P<date>[0-9]{4}-[0-9]{2}-[0-9]{2}|[0-9]{8}|[0-9]{4}-W[0-9]{2}-[0-9]|[0-9]{4}W[0-9]{3})(?:[T ](?P<time>.+))?"
 )
-# The plus sign before a time zone, which a URL turns into a space unless the client escapes it.
+# A plus sign before a time zone becomes a space in a query, unless the client escapes it. This finds such a space.
 _LOST_PLUS = re.compile(r"(?P<seconds>:[0-9]{2}(?:\.[0-9]+)?) (?P<zone>[0-9]{2}:?[0-9]{2})$")
 
 
 def _instant(text: Any) -> tuple[int, bool]:
-    """The microseconds since 1970 of a time in ISO 8601, and whether `text` is a date without a time.
+    """Convert a time in ISO 8601 to microseconds since 1970, and say whether `text` is a date without a time.
 
-    A date without a time gives the first instant of that day in UTC. Raises PydanticCustomError for any other text.
+    A date without a time means the first instant of that day in UTC. Raises PydanticCustomError for any other text.
     """
     parts = None
     if isinstance(text, str):
@@ -262,7 +265,8 @@ def _value_filter(text: Any) -> Predicate:
 
 
 def in_query(type_name: str, **keywords: Any) -> WithJsonSchema:
-    """The schema of a query parameter in the OpenAPI document. Without it the document would show our Python type."""
+    """Return the schema of a query parameter for the OpenAPI document, which would otherwise describe the Python type.
+    """
     return WithJsonSchema({"type": type_name, **keywords})
 
 

@@ -1,8 +1,8 @@
 """Splits a body or a file into rows while it arrives: the lines of JSON Lines, or the elements of a JSON array.
 
-`LineSplitter` and `ArraySplitter` take bytes in parts of any size and yield each row as soon as it is complete, so
-neither a body nor a file is ever in memory as a whole. The result does not depend on how the bytes were divided into
-parts. The splitters only find where rows begin and end; whether a row is valid JSON is decided by `Row.members`.
+`LineSplitter` and `ArraySplitter` take bytes in parts of any size and yield each row as soon as it is complete, so a
+body or file is never in memory as a whole. The rows do not depend on how the bytes were divided into parts. A splitter
+only finds where rows begin and end; `Row.members` decides whether a row is valid JSON.
 """
 
 import re
@@ -27,8 +27,8 @@ _SPACE = b" \t\n\r"
 class Row(NamedTuple):
     """A row, and its position.
 
-    `number` counts rows from 0. `line` counts lines from 1; it is 0 for an element of an array, which begins at the
-    byte `at` of the body. `content` is None for a row that was too long and was skipped.
+    `number` counts rows from 0. `line` is the number of the line, counted from 1. For an element of an array, `line` is
+    0, and the element begins at the byte `at` of the body. `content` is None if the row was too long and was skipped.
     """
 
     number: int
@@ -37,9 +37,9 @@ class Row(NamedTuple):
     content: bytes | None
 
     def members(self, payloads: Collection[str], max_nesting: int) -> dict[str, Any]:
-        """The members of a row that was not skipped, as `strict_json.members` reads them.
+        """Parse the members of a row that was not skipped, with `strict_json.members`.
 
-        Raises Malformed and Invalid as `strict_json.members`; the text of Malformed also says which row it is.
+        Raises Malformed and Invalid like that function, but the text of Malformed also names the row.
         """
         try:
             return members(self._content(), payloads, max_nesting)
@@ -47,7 +47,7 @@ class Row(NamedTuple):
             raise self._located(refusal) from None
 
     def prefix_paths(self, field_errors: Collection[FieldError]) -> list[FieldError]:
-        """The errors with the row's number in front of their paths: `/tags/0` in row 17 becomes `/17/tags/0`."""
+        """Put the row's number in front of the paths of errors: `/tags/0` in row 17 becomes `/17/tags/0`."""
         return [FieldError(pointer(self.number) + error.path, error.message) for error in field_errors]
 
     def _content(self) -> bytes:
@@ -71,9 +71,12 @@ class Row(NamedTuple):
 
 
 def validated(model: type[M], fields: dict[str, Any], limits: Limits) -> M:
-    """The members of a row as an instance of `model`. Raises Invalid, with paths that begin at the row."""
+    """Validate the members of a row and return an instance of `model`.
+
+    Raises Invalid, with paths that begin at the row.
+    """
     try:
-        # `model_validate` calls this validator too, but takes a quarter longer, which counts with many rows.
+        # `model_validate` calls this validator too, but takes a quarter longer, which matters when there are many rows.
         return cast(M, model.__pydantic_validator__.validate_python(fields, context=limits))
     except ValidationError as error:
         raise Invalid(field_errors(error)) from None
@@ -82,15 +85,16 @@ def validated(model: type[M], fields: dict[str, Any], limits: Limits) -> M:
 class Splitter(Protocol):
     """Splits a sequence of parts into rows.
 
-    Call `split` with each part in turn, and `finish` after the last one. Take all rows of a call before the next call.
+    Call `split` with each part in turn, and `finish` after the last one. Take all rows from one call before making the
+    next.
     """
 
     def split(self, part: bytes) -> Iterator[Row]:
-        """The rows that this part completes."""
+        """Yield the rows that are complete after this part."""
         ...
 
     def finish(self) -> Iterator[Row]:
-        """The rows that the end of the input completes."""
+        """Yield the rows that are complete at the end of the input."""
         ...
 
 
@@ -107,7 +111,7 @@ class LineSplitter:
         self.line = 1
 
     def split(self, part: bytes) -> Iterator[Row]:
-        """The rows whose line ends in this part."""
+        """Yield the rows whose lines end in this part."""
         first, *others = part.split(b"\n")
         self._append(first)
         for other in others:
@@ -116,13 +120,13 @@ class LineSplitter:
             self._append(other)
 
     def finish(self) -> Iterator[Row]:
-        """The last row, if no line break follows it."""
+        """Yield the last row, if no line break follows it."""
         if (row := self._end_line()) is not None:
             yield row
 
     def _append(self, piece: bytes) -> None:
         self._size += len(piece)
-        # A byte-order mark before the first line and a carriage return at the end of a line do not count.
+        # A byte-order mark before the first line, and a carriage return at the end of a line, are removed.
         if self._size <= self._max_bytes + len(_BOM) + 1:
             self._pieces.append(piece)
         else:
@@ -151,12 +155,12 @@ _BETWEEN = re.compile(rb"[ \t\n\r,]*")
 _STEP = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1, ord(","): 0}
 _COMMA = ord(",")
 _decode_raw = msgspec.json.Decoder(list[msgspec.Raw]).decode
-# After the last element there may be white space and the closing bracket: this many bytes more may be buffered.
+# White space and the closing bracket may follow the last element, so this many more bytes may be buffered.
 _MAX_BYTES_AFTER_ELEMENT = 1 << 16
 
 
 def _decode_elements(piece: bytes, closing: bytes) -> list[msgspec.Raw]:
-    """The elements in a piece of an array; an empty list when `msgspec` can't decode the piece."""
+    """Return the elements in a piece of an array, or an empty list if `msgspec` can't decode the piece."""
     try:
         return _decode_raw(b"[" + piece + closing)
     except (msgspec.MsgspecError, RecursionError):
@@ -189,7 +193,7 @@ class ArraySplitter:
         self._incomplete = b""  # a backslash at the end of a part: it escapes the first byte of the next part
 
     def split(self, part: bytes) -> Iterator[Row]:
-        """The elements that a comma in this part ends."""
+        """Yield the elements that are followed by a comma in this part."""
         if not self._is_open and not self._is_no_array:
             part = self._after_opening_bracket(part)
         if self._is_no_array:
@@ -216,16 +220,16 @@ class ArraySplitter:
         self._append(part[comma + 1 :])
 
     def finish(self) -> Iterator[Row]:
-        """The elements after the last comma that was found.
+        """Yield the elements after the last comma that was found.
 
-        Raises Malformed when the array is not closed, and Invalid when the body holds another value than an array.
+        Raises Malformed if the array is not closed, and Invalid if the body holds another value than an array.
         """
         piece = b"".join([*self._pieces, self._incomplete])
         if self._is_open:
             yield from self._split_piece(piece, is_last=True)
             return
         try:
-            # Malformed is raised before Invalid: what is not JSON at all is not called "not an array".
+            # A body that is not JSON at all raises Malformed here, before Invalid could say that it is not an array.
             value(decoded(_BOM + piece))
         except Malformed as refusal:
             if not piece.startswith(b"{"):
@@ -234,7 +238,10 @@ class ArraySplitter:
         raise Invalid.at("", "Must be a JSON array of objects; JSON Lines are sent as application/x-ndjson.")
 
     def _after_opening_bracket(self, part: bytes) -> bytes:
-        """The bytes after the opening bracket, if it has arrived. Before it, a byte-order mark and white space may be."""
+        """Return the bytes after the opening bracket, if it has arrived.
+
+        A byte-order mark and white space are allowed before it.
+        """
         if not self._at:
             part = self._incomplete + part
             self._incomplete = b""
@@ -267,22 +274,26 @@ class ArraySplitter:
         self._pieces, self._size = [], 0
 
     def _guess_comma(self, part: bytes) -> int:
-        """The position of the comma before the last text that looks like the start of an element; -1 if there is none."""
-        # Each guess makes `msgspec` decode all that is buffered. With a long element in many parts that would be done
-        # again for each part, so there is no guess once more is buffered than has just arrived.
+        """Return the position of the comma before the last text that looks like the beginning of an element.
+
+        Returns -1 if there is no such text.
+        """
+        # For each guess `msgspec` decodes everything that is buffered. If a long element arrived in many parts, a guess
+        # for each part would decode it again and again. So there is no guess if more was buffered before than has just
+        # arrived.
         if not self._start or self._size > len(part):
             return -1
         start = part.rfind(self._start)
         return -1 if start < 0 else part.index(b",", start + 1)
 
     def _last_comma(self, part: bytes) -> int:
-        """The position in `part` of the last comma between two elements; -1 when there is none.
+        """Return the position in `part` of the last comma between two elements, or -1 if there is none.
 
-        The depth of brackets at the end of `part` is kept for the next part.
+        The depth of brackets at the end of `part` is remembered for the next part.
         """
         marks = part.replace(rb"\\", b"__").replace(rb"\"", b"__") if b"\\" in part else part
         pieces = marks.split(b'"')
-        first = int(self._in_string)  # the first piece outside of strings; every second one after it is outside, too
+        first = int(self._in_string)  # the first piece outside of strings; so is every second one after it
         outside = b"".join(pieces[first::2])
         opening = outside.count(b"{") + outside.count(b"[")
         self._depth += opening - outside.count(b"}") - outside.count(b"]")

@@ -1,4 +1,4 @@
-"""The OpenAPI document: FastAPI's, completed with what FastAPI does not know about endpoints and dialects."""
+"""Builds the OpenAPI document: FastAPI's document, completed with what only the endpoints and dialects know."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ from log10_server.web.http.problems import Problem
 
 
 def openapi(app: FastAPI, dialects: Sequence[Dialect]) -> dict[str, Any]:
-    """FastAPI's document, completed with the credentials and refusals of the dialects. It is made once."""
+    """Return FastAPI's document, completed with the credentials and refusals of the dialects. It is built only once."""
     if app.openapi_schema is None:
         document = get_openapi(
             title=app.title,
@@ -41,7 +41,7 @@ def openapi(app: FastAPI, dialects: Sequence[Dialect]) -> dict[str, Any]:
 
 
 def _remove_refusals_of_fastapi(document: dict[str, Any]) -> None:
-    """Remove the 422 that FastAPI adds to operations with parameters, because this server never answers it."""
+    """Remove the response 422 that FastAPI documents for operations with parameters: this server never sends it."""
     for path in document["paths"].values():
         for operation in path.values():
             if "application/json" in operation["responses"].get("422", {}).get("content", {}):
@@ -62,7 +62,7 @@ def _move_examples_of_parameters(document: dict[str, Any]) -> None:
                     parameter["example"] = examples[0]
 
 
-# A sentence ends with a full stop before white space, so not with the one in `log10.py`.
+# A sentence ends with a full stop before white space. The full stop in `log10.py` does not end one.
 _FIRST_SENTENCE = re.compile(r"(?P<first>.+?\.)(?:\s+(?P<rest>.+))?", re.DOTALL)
 
 
@@ -93,7 +93,10 @@ def _describe_dialect(document: dict[str, Any], dialect: Dialect) -> None:
 
 
 def _merged(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
-    """Both, with the members of objects that are in both. The members of the first one come first."""
+    """Merge two objects recursively. Objects that are in both are merged too.
+
+    The members of the first object come first.
+    """
     merged = {**first, **second}
     for name in first.keys() & second.keys():
         if isinstance(first[name], Mapping) and isinstance(second[name], Mapping):

@@ -47,7 +47,7 @@ STATUS: dict[type[Refusal], int] = {
     Unavailable: 503,
 }
 
-# All codes, one for each kind of error. A code never changes its meaning.
+# Every kind of error has one code. The meaning of a code never changes, because programs depend on it.
 TITLES = {
     "not_json": "The body is not JSON",
     "malformed_http": "The request is not valid HTTP",
@@ -121,7 +121,8 @@ class Problem(BaseModel):
     )
 
 
-# Which part of a request the example of a 422 blames: an endpoint shows the one that its callers meet most.
+# The part of the request that is wrong in the example of a 422. An endpoint shows the error that its callers meet most
+# often.
 InvalidPart = Literal["body", "query", "path"]
 
 _INVALID_EXAMPLES: dict[InvalidPart, Refusal] = {
@@ -130,7 +131,7 @@ _INVALID_EXAMPLES: dict[InvalidPart, Refusal] = {
     "path": Invalid.at("/id", "The id in the path must not hold control characters."),
 }
 
-# For each code that the OpenAPI document mentions, the refusal that it shows as an example.
+# The example that the OpenAPI document shows for each code that it mentions.
 _EXAMPLES: tuple[Refusal, ...] = (
     Malformed("Not JSON: Expecting a member's name in double quotes at line 1, column 2."),
     Unauthorized("The token is unknown or revoked."),
@@ -190,7 +191,10 @@ _USUAL_CODES: dict[int, tuple[str, ...]] = {
 
 
 def documented(*codes: str, invalid_part: InvalidPart = "body") -> dict[int | str, dict[str, Any]]:
-    """The responses with these codes for the OpenAPI document, as an endpoint declares them. Each code has an example."""
+    """Return the responses with these codes, for the OpenAPI document.
+
+    An endpoint declares them. Each code has an example.
+    """
     responses: dict[int | str, dict[str, Any]] = {}
     for code in codes:
         refusal = _INVALID_EXAMPLES[invalid_part] if code == "invalid" else _EXAMPLE_OF_CODE[code]
@@ -204,13 +208,17 @@ def documented(*codes: str, invalid_part: InvalidPart = "body") -> dict[int | st
 
 
 def describe_refusals(statuses: Collection[int], invalid_part: InvalidPart) -> Mapping[str, Any]:
-    """The responses with these statuses for the OpenAPI document, with the codes that every endpoint may answer."""
+    """Return the responses with these statuses, for the OpenAPI document. They show codes that any endpoint may send.
+    """
     codes = [code for status in sorted(statuses) for code in _USUAL_CODES[status]]
     return {str(status): response for status, response in documented(*codes, invalid_part=invalid_part).items()}
 
 
 def problem(refusal: Refusal) -> Response:
-    """The answer to a refused call. `error` repeats the detail because `log10-io` reads and shows that member."""
+    """Return the response to a refused call.
+
+    The member `error` repeats the detail, because `log10-io` reads and shows that member.
+    """
     status = status_of(refusal)
     body: dict[str, Any] = {
         "type": f"urn:log10-server:problem:{refusal.code}",
@@ -226,7 +234,7 @@ def problem(refusal: Refusal) -> Response:
 
 
 def status_of(refusal: Refusal) -> int:
-    """The HTTP status of a refusal: that of its class, or of the nearest base class that has one."""
+    """Return the HTTP status for the class of a refusal. If the class has none, the nearest base class decides."""
     return next(STATUS[kind] for kind in type(refusal).__mro__ if kind in STATUS)
 
 

@@ -16,16 +16,17 @@ _MAX_NAME_SHOWN = 100
 
 
 def refuse_unknown_parameters(endpoint: Endpoint) -> Endpoint:
-    """Mark an endpoint that refuses unknown query parameters with 422, as every GET does that Log10 did not have.
+    """Mark an endpoint that refuses unknown query parameters with 422.
 
-    If a misspelt filter were ignored, the caller would get everything and could take it for the filtered result.
+    Every GET endpoint that is not part of the original Log10 API does this. If a misspelt filter were ignored, the
+    caller would get everything, and could take it for the filtered result.
     """
     endpoint.__dict__[_MARK] = True
     return endpoint
 
 
 def refuses_unknown_parameters(endpoint: Callable[..., Any]) -> bool:
-    """Whether the endpoint has the mark of `refuse_unknown_parameters`."""
+    """Return whether the endpoint was marked with `refuse_unknown_parameters`."""
     return _MARK in endpoint.__dict__
 
 
@@ -33,7 +34,7 @@ _MARK = "log10_refuses_unknown_parameters"
 
 
 def check_names(query: Iterable[tuple[str, str]], model: type[BaseModel] | None, others: Iterable[str]) -> None:
-    """Raises Invalid for the names in `query` that are neither fields of `model` nor among `others`."""
+    """Raises Invalid if `query` has names that are neither fields of `model` nor in `others`."""
     known = [*(model.model_fields if model else ()), *others]
     unknown = [name for name in dict.fromkeys(name for name, _ in query) if name not in known]
     if unknown:
@@ -57,11 +58,11 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 def read_query(model: type[Model], query: Iterable[tuple[str, str]], limits: Limits) -> Model:
-    """The parameters of a query as an instance of `model`. Unknown names are ignored.
+    """Validate the parameters of a query and return an instance of `model`. Unknown names are ignored.
 
-    A blank value and the word `None` count as left out. If a parameter that is not a list occurs several times, the last
-    value is used. The earlier ones are validated too, so that an invalid value is not hidden by a later one. Raises
-    Invalid with all errors.
+    A blank value and the word `None` count as left out. If a parameter that is not a list occurs several times, its
+    last value is used. The earlier values are validated too, so that a valid last value can't hide an invalid earlier
+    one. Raises Invalid with all errors.
     """
     occurrences: dict[str, list[str]] = {}
     for name, content in query:
@@ -92,7 +93,7 @@ def _is_list(model: type[BaseModel], name: str) -> bool:
 def _field_errors_of_parameter(
     model: type[BaseModel], values: dict[str, Any], name: str, limits: Limits
 ) -> list[FieldError]:
-    """The errors of the parameter `name`."""
+    """Return the errors of the parameter `name`."""
     try:
         model.model_validate(values, context=limits)
     except ValidationError as error:
@@ -106,7 +107,7 @@ def _field_errors_of_parameter(
 
 
 def _field_errors(error: ValidationError) -> Iterator[FieldError]:
-    """The errors of a validation by pydantic.
+    """Return the errors of a pydantic validation.
 
     The items of a list are occurrences of one parameter, so their index is left out of the path.
     """

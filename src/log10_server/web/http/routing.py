@@ -12,7 +12,7 @@ from log10_server.web.http.fields import RESERVED_IDS, has_control_characters
 
 
 class _IdConvertor(Convertor[str]):
-    """An id in a path. It does not match reserved words, which have routes of their own."""
+    """An id in a path. Reserved words do not match, because they have routes of their own."""
 
     regex = rf"(?!(?:{'|'.join(word.replace('.', '[.]') for word in sorted(RESERVED_IDS))})(?:/|\Z))[^/]+"
 
@@ -24,7 +24,7 @@ class _IdConvertor(Convertor[str]):
 
 
 class _TextConvertor(_IdConvertor):
-    """Any text to the end of a path, including line breaks, which Starlette's own `path` does not match."""
+    """Any text to the end of a path. Unlike Starlette's convertor `path`, it also matches line breaks."""
 
     regex = r"[\s\S]+"
 
@@ -34,7 +34,10 @@ register_url_convertor("text", _TextConvertor())
 
 
 class RouteIndex:
-    """Finds routes by the beginning of their paths, before the first parameter. Starlette would try all routes in turn."""
+    """Finds the route of a request by the part of its path before the first parameter.
+
+    This is faster than Starlette's router, which tries all routes in turn.
+    """
 
     def __init__(self, routes: Sequence[BaseRoute]) -> None:
         """Raises TypeError for a route that is not a plain `Route`, such as a mount."""
@@ -45,10 +48,10 @@ class RouteIndex:
             self._by_beginning.setdefault(route.path.partition("/{")[0], []).append(route)
 
     def find(self, scope: Scope, method: str) -> Route:
-        """The route of a request, whose path parameters are put into `scope`. Longer beginnings are tried first.
+        """Return the route of a request, and put its path parameters into `scope`. The longest match is tried first.
 
-        `method` is the one that the caller sent; HEAD is routed as GET. Raises NotAllowed when the path only has routes
-        for other methods, and NotFound when it has none.
+        `method` is the one that the caller sent, while the method in `scope` is GET for a HEAD request. Raises
+        NotAllowed if the path only has routes for other methods, and NotFound if it has none.
         """
         methods: set[str] = set()
         beginning: str = scope["path"]
@@ -69,7 +72,7 @@ class RouteIndex:
 
 
 def path_text(scope: Scope, name: str) -> str:
-    """A parameter of the path. Raises NotFound when the path is not UTF-8."""
+    """Return the text of a path parameter. Raises NotFound if the path is not UTF-8."""
     parameter: str = scope["path_params"][name]
     try:
         unquote_to_bytes(scope["raw_path"]).decode()
@@ -79,9 +82,9 @@ def path_text(scope: Scope, name: str) -> str:
 
 
 def path_id(scope: Scope, name: str, convertor: Convertor[str]) -> str:
-    """An id in the path. Raises NotFound when the path is not UTF-8, and Invalid for control characters.
+    """Return the id in a path. Raises NotFound if the path is not UTF-8, and Invalid for control characters.
 
-    The id of a session may be any text, so in it only the character NUL is refused, which the databases can't store.
+    The id of a session may be any text. Only NUL is refused in it, because the databases can't store that character.
     """
     text = path_text(scope, name)
     if "\0" in text or (has_control_characters(text) and not isinstance(convertor, _TextConvertor)):
@@ -90,5 +93,5 @@ def path_id(scope: Scope, name: str, convertor: Convertor[str]) -> str:
 
 
 def route_pattern(scope: Scope) -> str:
-    """The path pattern of the request's route. Unlike the path it has no ids in it, so it may be logged."""
+    """Return the path pattern of the request's route. Unlike the path it contains no ids, so it may be logged."""
     return getattr(scope.get("route"), "path", "a path without a route")

@@ -1,4 +1,4 @@
-"""What `log10-io` calls besides the versioned API (docs/api.md, "The calls of log10-io")."""
+"""The calls of `log10-io` that are not part of the versioned API (docs/api.md, "The calls of log10-io")."""
 
 from log10_server.web.legacy import autoprompt, completions, metrics, pages, sessions, tags
 

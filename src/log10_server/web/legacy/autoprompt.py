@@ -1,4 +1,7 @@
-"""`/api/experimental/autoprompt`: Log10's prompt improvement. It needs an LLM, so this server refuses these calls."""
+"""`/api/experimental/autoprompt`: Log10's improvement of prompts.
+
+It needs an LLM, which this server does not have, so these calls are refused.
+"""
 
 from typing import NoReturn
 

@@ -1,6 +1,6 @@
-"""`/api/completions` as `log10-io` calls it: new ids, log rows, and the list for its command line.
+"""`/api/completions` for `log10-io`: create ids, log rows, and list the rows for its command line.
 
-They are described in docs/api.md, "The calls of log10-io".
+docs/api.md, "The calls of log10-io", describes these calls.
 """
 
 import json
@@ -79,7 +79,7 @@ class LogRow(Answer, kw_only=True):
 
     @classmethod
     def of(cls, row: CompletionRow, keys: Mapping[str, int]) -> "LogRow":
-        """`keys` has, for the name of each tag of the row, the id of that tag."""
+        """Build a log row. `keys` has the id of each tag of the row, by the name of the tag."""
         completion = Completion.of(row)
         return cls(
             id=completion.id,
@@ -112,7 +112,7 @@ class LogRows(Answer, kw_only=True):
 
 
 def _unwrap(kind: type[JsonObject]) -> BeforeValidator:
-    """Accepts JSON text in a JSON string, as `log10-io` sends payloads, besides the value itself.
+    """Parse JSON text in a JSON string, which is how `log10-io` sends payloads. Any other value is also accepted.
 
     A blank text and the text `null` count as left out.
     """
@@ -133,8 +133,8 @@ def _unwrap(kind: type[JsonObject]) -> BeforeValidator:
             ) from None
         except Invalid as error:
             raise PydanticCustomError("json", "{reason}", {"reason": error.detail}) from None
-        # Half of a surrogate pair can't be encoded in UTF-8, so it is stored as its escape, such as `\ud83d`. In JSON
-        # the escape means the same character.
+        # Half of a surrogate pair can't be encoded in UTF-8. So it is stored as its escape, such as `\ud83d`, which
+        # means the same character in JSON.
         return kind(text.encode("utf-8", "backslashreplace").decode().strip())
 
     return BeforeValidator(unwrap)
@@ -155,7 +155,7 @@ class LogEntry(RequestModel):
     failure_reason: LongText | None = None
 
     def to_fields(self) -> CompletionFields:
-        """The members of the row as fields of the services; members that are left out or null are absent."""
+        """Return the members of the row for the services. Members that are left out or null are absent."""
         members = {
             "status": self.status,
             "kind": "prompt" if self.kind == "completion" else self.kind,
@@ -184,7 +184,7 @@ class CreatedFilter(BaseModel):
 
 
 def _created_filter(text: Any) -> Any:
-    """The members of the JSON object in a query parameter. A member that is null or blank counts as left out."""
+    """Parse the JSON object in a query parameter. A member that is null or blank counts as left out."""
     try:
         members = value(text)
     except Malformed as error:
@@ -242,7 +242,7 @@ async def list_rows(query: Annotated[RowsQuery, Query()], context: RequestContex
 
 
 def _filters(query: RowsQuery) -> Filters:
-    """The filters of the query. If one of the tag ids is not a number, no row matches."""
+    """Return the filters of the query. If one of the tag ids is not a number, no row matches."""
     tag_ids = [part.strip() for part in (query.tagFilter or "").split(",") if part.strip()]
     numbers = [int(tag_id) for tag_id in tag_ids if tag_id.isascii() and tag_id.isdigit() and len(tag_id) < 19]
     if not tag_ids:

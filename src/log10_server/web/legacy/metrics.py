@@ -1,6 +1,6 @@
 """`GET /api/metrics/modelStats`: the tokens of each model on each day (docs/api.md, "The calls of log10-io").
 
-`/api/v1/usage` answers the same and more.
+`/api/v1/usage` answers the same, and also calls, durations and success.
 """
 
 import re
@@ -37,7 +37,7 @@ class ModelDay(Answer, kw_only=True):
 
     @classmethod
     def of(cls, row: DailyTokens) -> "ModelDay":
-        """A row of token counts under the names that Log10 gave its members."""
+        """Build a row of token counts, with the names that Log10 gave its members."""
         return cls(
             metric="tokens_per_model_per_day",
             timestamp=f"{_EPOCH + timedelta(row.day)}T00:00:00.000Z",
@@ -56,9 +56,9 @@ class ModelStats(Answer, kw_only=True):
 
 
 def _day(text: Any) -> Any:
-    """Days since 1970.
+    """Convert a date to the number of days since 1970.
 
-    Only `YYYY-MM-DD` is accepted; `date.fromisoformat` would also accept other formats, such as a week with its day.
+    Only `YYYY-MM-DD` is accepted. `date.fromisoformat` would also accept other formats, such as a week and a day of it.
     """
     if isinstance(text, str):
         try:

@@ -1,4 +1,4 @@
-"""The lists of feedback and of tasks in the envelope that `log10-io` expects (docs/api.md, "Envelopes")."""
+"""Lists feedback and tasks in the format that `log10-io` expects (docs/api.md, "Envelopes")."""
 
 from typing import Annotated
 
@@ -26,13 +26,13 @@ from log10_server.web.v1.feedback_tasks import Task
 
 
 class EnvelopeEndpoint(Endpoint):
-    """An endpoint for the calls of `log10-io` only. The versioned API has endpoints of its own at the same paths.
+    """An endpoint for calls of `log10-io` only. The versioned API has endpoints of its own at the same paths.
 
-    Calls of `log10-io` have `organization_id` in the query, even if it is blank. Other clients do not send it.
+    `log10-io` always sends `organization_id` in the query, even if it is blank, and other clients do not send it.
     """
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        """As Starlette's own, but for calls without `organization_id` there is no match."""
+        """Match a request like its base class, but only if the query has `organization_id`."""
         match, child_scope = super().matches(scope)
         if match is Match.FULL and any(name == "organization_id" for name, _ in call_of(scope).query):
             return match, child_scope
@@ -49,7 +49,7 @@ class FeedbackWithTaskName(Feedback, kw_only=True):
 
     @classmethod
     def with_task(cls, matched: StoredFeedback, task_name: str) -> "FeedbackWithTaskName":
-        """The feedback as the versioned API answers it, and the name of its task."""
+        """Build the answer of the versioned API, and add the name of the task."""
         return cls(**asdict(Feedback.of(matched)), task_name=task_name)
 
 
@@ -60,7 +60,7 @@ class TaskWithTime(Task, kw_only=True):
 
     @classmethod
     def of_row(cls, row: FeedbackTaskRow) -> "TaskWithTime":
-        """The task as the versioned API answers it, and the time."""
+        """Build the answer of the versioned API, and add the creation time."""
         members = {**asdict(Task.of(row)), "json_schema": with_required(row.json_schema)}
         return cls(**members, created_at=utc(row.created_at).isoformat(timespec="microseconds"))
 
@@ -123,7 +123,10 @@ async def list_tasks(query: Annotated[TaskPageQuery, Query()], context: RequestC
 
 
 def with_required(json_schema: str) -> Raw:
-    """The schema with `required`: the `log10` command line reads it from every task, and fails where it is missing."""
+    """Return the schema with a member `required`.
+
+    The `log10` command line reads this member of every task, and fails if it is missing.
+    """
     if "required" in value(json_schema):
         return Raw(json_schema)
     inside = json_schema.rstrip().removesuffix("}").rstrip()

@@ -1,7 +1,7 @@
 """The upload of a test run's report by `pytest --log10` (docs/api.md, "The calls of log10-io").
 
-It needs no token: a secret in the path authorizes one upload. So the path must not appear in any log, and
-`SecretMaskingFilter` masks it in that of uvicorn.
+The upload needs no token, because a secret in the path authorizes it. So the path must not appear in any log, and
+`SecretMaskingFilter` masks the secret in uvicorn's log.
 """
 
 import logging
@@ -27,7 +27,7 @@ class SecretMaskingFilter(logging.Filter):
     """Masks the secret in the path of a report wherever it occurs in the arguments of a log record."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Mask secrets in the record. It is always logged."""
+        """Mask secrets in the record. Returns True, because every record is logged."""
         if isinstance(record.args, tuple):
             record.args = tuple(_SECRET.sub(r"\1…", arg) if isinstance(arg, str) else arg for arg in record.args)
         return True

@@ -1,4 +1,4 @@
-"""`GET /api/tags/search`: finds the ids of tags, for `log10 completions --tags`."""
+"""`GET /api/tags/search` finds the ids of tags, for `log10 completions --tags`."""
 
 from typing import Annotated
 

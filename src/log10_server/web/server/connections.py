@@ -39,7 +39,10 @@ class Bounds:
 
     @classmethod
     def of(cls, settings: Settings, connections: int) -> "Bounds":
-        """The bounds that an operator has set, with as many connections as there are descriptors for."""
+        """Return the limits from the settings.
+
+        The caller passes the number of connections, because it also depends on the number of descriptors.
+        """
         return cls(
             target_bytes=settings.limits.target_bytes,
             header_bytes=settings.limits.header_bytes,
@@ -54,7 +57,10 @@ class Connection(Protocol):
     """The methods of a connection that `Connections` calls."""
 
     def check_deadlines(self, now: float, passed: float) -> None:
-        """Close it when its client was overdue at `now`, `passed` seconds ago, when it was checked before."""
+        """End this connection if its client was already overdue at the time `now`, which is that of the previous check.
+
+        `passed` is the number of seconds since then.
+        """
 
     def is_stalled(self) -> bool:
         """Return whether the client does not read the answer that was written for it."""
@@ -103,7 +109,10 @@ class Connections:
         self.waiting.pop(connection, None)
 
     def _make_room(self) -> bool:
-        """Close the connection that has waited longest for its client, if one waits."""
+        """Close the connection that has waited longest for its client.
+
+        If none waits, a connection whose client does not read its answer is closed. Returns whether one was closed.
+        """
         if self.waiting:
             longest, _ = self.waiting.popitem(last=False)
         else:

@@ -12,7 +12,10 @@ def size_of(headers: list[tuple[bytes, bytes]]) -> int:
 
 
 def with_a_path(target: bytes) -> bytes:
-    """A target in absolute form, with the path `/` where it has none. Other targets than paths are left as they are."""
+    """Return a target in absolute form with the path `/` if it has no path.
+
+    A target that has a path, or that is not in absolute form, is returned unchanged.
+    """
     match = _SCHEME_AND_AUTHORITY.match(target)
     if match is None or target[match.end() : match.end() + 1] == b"/":
         return target

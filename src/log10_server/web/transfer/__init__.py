@@ -1,1 +1,1 @@
-"""JSON Lines in and out, over HTTP and for the command line: `docs/transfer.md` describes the format."""
+"""Reads and writes JSON Lines, over HTTP and for the command line. `docs/transfer.md` describes the format."""

@@ -1,4 +1,7 @@
-"""What `log10-server export` and `log10-server import` do: read and write files, show progress, and print a summary."""
+"""Implements `log10-server export` and `log10-server import`.
+
+The functions read and write files, show progress, and print a summary.
+"""
 
 import gzip
 import os
@@ -38,8 +41,8 @@ def export_training(
 ) -> None:
     """Write fine-tuning rows to a file or to standard output, and a summary to standard error.
 
-    The summary says how many rows there are, and how many completions were left out for which reason. Raises NotFound
-    for an unknown task, and ClickException for a filter that can't be parsed.
+    The summary has the number of rows, and the number of completions that were left out for each reason. Raises
+    NotFound for an unknown task, and ClickException for a filter that can't be parsed.
     """
     try:
         selection = TrainingSelection(
@@ -133,9 +136,11 @@ def _open_output(output: str | None) -> Iterator[BinaryIO]:
 
 @contextmanager
 def _progress_bar(size: int | None) -> Iterator[Callable[[int | None], None]]:
-    """Show a progress bar of `size` bytes; with None, because standard error is no terminal, nothing is shown.
+    """Show a progress bar for `size` bytes.
 
-    Yields a function to call with the position in the current file, and with None at the end of each file.
+    If `size` is None, nothing is shown, because standard error is not a terminal.
+
+    Yields a function that must be called with the position in the current file, and with None at the end of each file.
     """
     if size is None:
         yield lambda _position: None

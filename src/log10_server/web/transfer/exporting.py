@@ -1,4 +1,7 @@
-"""Exports in chunks of bounded size. Each chunk is read in a transaction of its own, so none stays open for long."""
+"""Exports in chunks of bounded size.
+
+Each chunk is read in a transaction of its own, so that no transaction stays open for long.
+"""
 
 from typing import NamedTuple
 
@@ -12,20 +15,20 @@ from log10_server.web.transfer.lines import encode_header, encode_line
 
 
 class ExportChunk(NamedTuple):
-    """Some lines, and the progress from which the next chunk is read; `progress` is None after the last chunk."""
+    """Some lines, and the progress with which the next chunk is read. The progress is None after the last chunk."""
 
     lines: bytes
     progress: ExportProgress | None
 
 
 def first_chunk(tx: Tx) -> ExportChunk:
-    """The header line, and the progress from which the first rows are read."""
+    """Return the header line, and the progress with which the first rows are read."""
     progress = transfer.begin(tx)
     return ExportChunk(encode_header(tx.organization_id, tx.now()).encode(), progress)
 
 
 def next_chunk(tx: Tx, progress: ExportProgress) -> ExportChunk:
-    """The lines of the next page of rows. There may be none although the export goes on."""
+    """Return the lines of the next page of rows. A chunk may have no lines although the export continues."""
     rows, progress_after = transfer.page(tx, progress)
     return ExportChunk("".join(map(encode_line, rows)).encode(), progress_after)
 
@@ -38,7 +41,7 @@ class TrainingSelection(NamedTuple):
 
 
 class TrainingChunk(NamedTuple):
-    """Some lines, the counts of this chunk, and the cursor after which the next one begins; None after the last."""
+    """Some lines, the counts of this chunk, and the cursor of the next chunk, which is None after the last one."""
 
     lines: bytes
     summary: TrainingSummary
@@ -46,7 +49,7 @@ class TrainingChunk(NamedTuple):
 
 
 def training_chunk(tx: Tx, selection: TrainingSelection, after: Cursor | None, until: int) -> TrainingChunk:
-    """Fine-tuning rows as JSON Lines, from the completions after the cursor that were created by `until`."""
+    """Return fine-tuning rows as JSON Lines, for completions after the cursor that were created by `until`."""
     page = training.page(tx, selection.task_id, selection.satisfied, after, until)
     lines = "".join(row + "\n" for row in page.rows).encode()
     return TrainingChunk(lines, page.summary, page.next_cursor)

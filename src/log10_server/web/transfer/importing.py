@@ -1,4 +1,4 @@
-"""Imports files: collects lines into batches of rows of one kind, and stores each batch in one transaction."""
+"""Imports files. Lines are collected into batches of rows of one kind, and each batch is stored in one transaction."""
 
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -16,16 +16,16 @@ from log10_server.web.transfer.reading import ImportedRow, UnsupportedFormat, pa
 
 BATCH_ROWS = 500
 BATCH_BYTES = 8 << 20
-# Storing a task checks it against up to a thousand completions, and no other writer can work meanwhile. So a
-# transaction stores few tasks.
+# When a task is stored, up to a thousand completions are checked against it, and no other writer can work meanwhile. So
+# a transaction stores only a few tasks.
 _BATCH_TASKS = 20
-# The line of a completion holds three payloads, and each of them may be as large as the body of a request.
+# A line may hold a completion with three payloads, and each of them may be as large as the body of a request.
 _PAYLOADS_PER_LINE = 3
 _READ_BYTES = 1 << 18
 
 
 class RefusedLine(NamedTuple):
-    """A line that was not imported: the name of its file, its number (the first line is 1), and the reason."""
+    """A line that was not imported: the name of its file, the number of the line (from 1), and the reason."""
 
     file: str
     number: int
@@ -34,7 +34,10 @@ class RefusedLine(NamedTuple):
 
 @dataclass
 class Tally:
-    """How many lines were stored, were stored already, or were refused. Blank lines and headers do not count."""
+    """The number of lines that were stored, that were stored already, and that were refused.
+
+    Blank lines and headers do not count.
+    """
 
     stored: int = 0
     unchanged: int = 0
@@ -42,7 +45,7 @@ class Tally:
 
     @property
     def read(self) -> int:
-        """How many lines were read in all."""
+        """Return the number of all lines that count."""
         return self.stored + self.unchanged + self.refused
 
 
@@ -72,7 +75,7 @@ class Import:
             try:
                 row = parse_line(line, self.limits)
                 if isinstance(row, ImportedTask):
-                    # A schema may take long to check, so it is checked here, where no transaction is open.
+                    # Checking a schema may take long, so it is done here, while no transaction is open.
                     json_schemas.check(row.task.json_schema)
             except (Malformed, Invalid) as refusal:
                 self._refuse(file, number, refusal)
@@ -95,7 +98,10 @@ class Import:
         return len(batch) >= rows or size > BATCH_BYTES
 
     def _lines(self, file: str, lines: BinaryIO) -> Iterator[tuple[int, bytes]]:
-        """The lines that are not blank, with their numbers. A line that is too long is refused without being buffered."""
+        """Yield the lines that are not blank, with their numbers.
+
+        A line that is too long is refused without being buffered.
+        """
         max_bytes = self.limits.body_bytes * _PAYLOADS_PER_LINE
         splitter = LineSplitter(max_bytes)
         for rows in self._rows(file, lines, splitter):
@@ -108,7 +114,8 @@ class Import:
     def _rows(self, file: str, lines: BinaryIO, splitter: LineSplitter) -> Iterator[Iterator[Row]]:
         while True:
             try:
-                # `read` would raise without the bytes before a damaged place; `read1` returns them first.
+                # If a compressed file is damaged, `read` raises without returning the bytes before the damage; `read1`
+                # returns them first.
                 part = cast(BufferedIOBase, lines).read1(_READ_BYTES)
             except (OSError, EOFError, zlib.error) as error:
                 self._refuse(file, splitter.line, Malformed(f"The file can't be read from here on: {error}."))

@@ -1,4 +1,7 @@
-"""Encodes rows as the lines of an export: one JSON object each. Unset members are left out, payloads stay unchanged."""
+"""Encodes rows as the lines of an export. Each line is one JSON object.
+
+Members that are not set are left out, and payloads stay unchanged.
+"""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -17,14 +20,14 @@ VERSION = 1
 
 
 def encode_header(organization_id: str, exported_at: int) -> str:
-    """The first line of an export. `exported_at` is in microseconds."""
+    """Return the first line of an export. `exported_at` is in microseconds."""
     return _line(
         "header", format=FORMAT, version=VERSION, organization_id=organization_id, exported_at=_iso_time(exported_at)
     )
 
 
 def encode_line(row: Any) -> str:
-    """One line, with its line break, for a row of any kind that is exported. Raises KeyError for other types."""
+    """Return one line, with its line break, for a row of any exported kind. Raises KeyError for other types."""
     return _ENCODERS[type(row)](row)
 
 
@@ -116,7 +119,10 @@ def _line(type_: str, /, **members: Any) -> str:
 
 
 def _payload(text: str | None) -> JsonText | None:
-    """The payload on one line: a line break between its members, which JSON allows, becomes a space."""
+    """Return the payload on one line.
+
+    JSON allows line breaks between members. Each of them is replaced by a space.
+    """
     if text is None:
         return None
     if "\n" in text or "\r" in text:

@@ -1,4 +1,8 @@
-"""Parses the lines of an import: those of our export, and those of `log10 completions download` and its like."""
+"""Parses the lines of an import.
+
+They come from an export of this server, or from a download of the `log10` command, such as `log10 completions
+download`.
+"""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -44,9 +48,9 @@ class UnsupportedFormat(Invalid):
 
 
 def parse_line(line: bytes, limits: Limits) -> ImportedRow | None:
-    """The row that a line holds, ready for the services; None for a header.
+    """Return the row that a line holds, as an argument for the services, or None if the line is a header.
 
-    Raises Malformed when the line is not JSON, Invalid when it is no valid row, and UnsupportedFormat for a header of
+    Raises Malformed if the line is not JSON, Invalid if it is not a valid row, and UnsupportedFormat for a header of
     another format.
     """
     fields = members(line, _PAYLOADS, limits.nesting)
@@ -69,7 +73,10 @@ def _check_header(fields: Mapping[str, Any]) -> None:
 
 
 def _model_of_download(fields: Mapping[str, Any]) -> type["Line"]:
-    """The model of a line without `type`: the downloads of `log10` have none. Raises Invalid for other lines."""
+    """Return the model for a line without `type`, which is how the `log10` command writes its downloads.
+
+    Raises Invalid for other lines.
+    """
     if "json_values" in fields:
         return FeedbackLine
     if fields.keys() & {"request", "response", "tagResolved", "status"}:
@@ -78,7 +85,7 @@ def _model_of_download(fields: Mapping[str, Any]) -> type["Line"]:
 
 
 def _instant(value: Any) -> Any:
-    """Microseconds since 1970 from a time in ISO 8601. A time without a zone is in UTC."""
+    """Convert a time in ISO 8601 to microseconds since 1970. A time without a zone is in UTC."""
     try:
         if isinstance(value, str):
             return microseconds(datetime.fromisoformat(value.strip()))
@@ -115,10 +122,10 @@ Count = Annotated[int, Field(ge=0, lt=2**63)]
 
 
 class Line(RequestModel):
-    """The base of the lines that hold a row."""
+    """The base class of all lines that hold a row."""
 
     def to_row(self) -> ImportedRow:
-        """The row that the services store."""
+        """Return the row that the services store."""
         raise NotImplementedError
 
 
@@ -129,7 +136,7 @@ class SessionLine(Line):
     created_at: Instant | None = None
 
     def to_row(self) -> ImportedSession:
-        """The session. Without a time it is created now."""
+        """Return the session. If the line has no time, the session is created with the current time."""
         return ImportedSession(self.id, self.created_at)
 
 
@@ -142,7 +149,7 @@ class TaskLine(TaskUpload, Line):
     content_digest: Digest | None = None
 
     def to_row(self) -> ImportedTask:
-        """The task, with the digest of the upload that created it."""
+        """Return the task, with the digest of the upload that created it."""
         return ImportedTask(self.to_new_task(), self.created_at, bool(self.archived), self.content_digest)
 
 
@@ -156,7 +163,7 @@ class CompletionLine(CompletionUpload, Line):
     output_tokens: Count | None = None
 
     def to_row(self) -> Entry:
-        """The completion. Where it is stored already, the line only fills in what is missing there."""
+        """Return the completion. If it is stored already, the line only sets fields that are not set there."""
         derived: DerivedFields = {}
         if self.model is not None:
             derived["model"] = self.model
@@ -168,7 +175,11 @@ class CompletionLine(CompletionUpload, Line):
 
 
 class DownloadedCompletion(LogEntry, Line):
-    """A row of `log10 completions download`. If it has `tagResolved`, the tags' names stand there and `tags` has ids."""
+    """A line of `log10 completions download`.
+
+    If the line has `tagResolved`, the names of the tags are in it, and `tags` has their ids. Otherwise `tags` has the
+    names.
+    """
 
     id: Id
     created_at: Instant | None = None
@@ -177,7 +188,7 @@ class DownloadedCompletion(LogEntry, Line):
     tagResolved: Annotated[Tags | None, BeforeValidator(_tag_names)] = None
 
     def to_row(self) -> Entry:
-        """The completion. Where it is stored already, the line only fills in what is missing there."""
+        """Return the completion. If it is stored already, the line only sets fields that are not set there."""
         fields = self.to_fields()
         tags = self.tags if self.tagResolved is None else self.tagResolved
         if tags:
@@ -208,7 +219,7 @@ class FeedbackLine(Line):
     author_kind: AuthorKind | None = None
 
     def to_row(self) -> ImportedFeedback:
-        """The feedback, on the completions that the line lists."""
+        """Return the feedback, with the completions that the line lists."""
         new = NewFeedback(
             id=self.id,
             task_id=self.task_id,
@@ -240,7 +251,7 @@ class TestRunLine(Line):
     report: JsonObject | None = None
 
     def to_row(self) -> ImportedTestRun:
-        """The test run, with its report if it has one."""
+        """Return the test run, with its report if it has one."""
         summary, report = (None if text is None else str(text) for text in (self.summary, self.report))
         return ImportedTestRun(self.id, self.created_at, self.name, self.uploaded_at, summary, report)
 

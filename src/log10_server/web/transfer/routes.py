@@ -60,13 +60,13 @@ class TrainingQuery(BaseModel):
 
 
 def _lines(*rows: dict[str, Any]) -> dict[int | str, dict[str, Any]]:
-    """The `responses` of an endpoint that answers JSON Lines such as these."""
+    """Return the `responses` of an endpoint that answers with JSON Lines like these."""
     example = "".join(f"{dumps(row)}\n" for row in rows)
     content = {"schema": {"type": "string"}, "example": example}
     return {200: {"description": "JSON Lines.", "content": {JsonLines.media_type: content}}}
 
 
-# What a new organization answers after its first session was created.
+# This is the export of a new organization after its first session was created.
 _EXPORT_EXAMPLE: tuple[dict[str, Any], ...] = (
     {
         "type": "header",
@@ -141,5 +141,5 @@ async def _training_lines(
 
 
 def _download_headers(file_name: str) -> dict[str, str]:
-    """Headers that make a browser save the response under this name."""
+    """Return headers that make a browser save the response under this name."""
     return {"Content-Disposition": f'attachment; filename="{file_name}"'}

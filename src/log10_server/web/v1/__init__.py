@@ -1,4 +1,4 @@
-"""The versioned API, `/api/v1`. Each module has one noun: its request models, its answers and its endpoints."""
+"""The versioned API, `/api/v1`. Each module has the request models, answers and endpoints of one kind of resource."""
 
 from log10_server.web.v1 import batches, completions, feedback, feedback_tasks, sessions, test_runs, usage
 

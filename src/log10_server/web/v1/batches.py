@@ -1,4 +1,7 @@
-"""`POST /api/v1/completions/batch`: many rows in one request, read while they arrive and stored in one transaction."""
+"""`POST /api/v1/completions/batch` logs many rows in one request.
+
+The rows are parsed while they arrive, and stored in one transaction.
+"""
 
 import asyncio
 from collections.abc import Mapping
@@ -24,12 +27,12 @@ router = APIRouter(prefix="/api/v1/completions", tags=["Completions"], route_cla
 JSON_LINES = "application/x-ndjson"
 _LINES_MEDIA_TYPES = frozenset({JSON_LINES, "application/ndjson", "application/jsonl", "application/x-jsonlines"})
 _MAX_FIELD_ERRORS = 100
-# Parsing blocks the event loop. So a body is parsed in a thread, this many bytes at a time; only a short one is parsed
-# in place, because a thread would take longer than the parsing.
+# Parsing blocks the event loop. So a body is parsed in a thread, this many bytes at a time. A short body is parsed on
+# the event loop, because handing it to a thread would take longer than parsing it.
 _PIECE_BYTES = 1 << 18
 _SHORT_BODY_BYTES = 1 << 12
 
-# No other example uses these ids or tags, so the answer is the same whatever was executed before.
+# No other example uses these ids or tags, so the answer is the same whichever examples were executed before.
 _CHOICE = {"index": 0, "message": {"role": "assistant", "content": "Goodbye!"}, "finish_reason": "stop"}
 _REQUEST = {"model": "gpt-4o", "messages": [{"role": "user", "content": "Say goodbye."}]}
 _EXAMPLES: list[dict[str, Any]] = [
@@ -84,7 +87,7 @@ async def create_batch(body: EndpointBody, context: RequestContext) -> StoredRow
                 await asyncio.to_thread(reader.read, bytes(piece))
                 piece.clear()
         if not context.size:
-            # A body that a client or a proxy has lost on its way must not be answered as if it had been stored.
+            # A client or proxy may have lost the body on its way. Then the answer must not say that it was stored.
             raise Malformed("The body is empty: a batch without rows is the array [].")
         if context.size <= _SHORT_BODY_BYTES:
             reader.read(bytes(piece))
@@ -96,9 +99,9 @@ async def create_batch(body: EndpointBody, context: RequestContext) -> StoredRow
 
 
 def _splitter(media_type: str | None, max_bytes: int) -> Splitter:
-    """A splitter for rows of at most `max_bytes` bytes.
+    """Return a splitter for rows of at most `max_bytes` bytes.
 
-    Raises WrongMediaType when the Content-Type names neither JSON nor JSON Lines.
+    Raises WrongMediaType if the Content-Type is neither JSON nor JSON Lines.
     """
     main, _, parameters = (media_type or "").partition(";")
     # JSON Lines may have the same `charset` as JSON, so `is_json` judges the parameters.
@@ -112,7 +115,10 @@ def _splitter(media_type: str | None, max_bytes: int) -> Splitter:
 
 
 class _BatchReader:
-    """Turns the parts of a body into entries. After the first refused row it collects field errors only, and no entries."""
+    """Turns the parts of a body into entries.
+
+    Once a row is refused, nothing can be stored any more, so only the field errors of the remaining rows are collected.
+    """
 
     def __init__(self, context: Context, splitter: Splitter) -> None:
         self._organization = context.organization
@@ -126,19 +132,20 @@ class _BatchReader:
     def read(self, piece: bytes) -> None:
         """Read the rows that end in this piece.
 
-        Raises Malformed and TooLarge at once. Forbidden and Invalid are raised by `finish`, because a later row may be
-        malformed, and that is reported first.
+        Malformed and TooLarge are raised at once. Forbidden and Invalid are raised by `finish`, because a later row may
+        be malformed, and that error has precedence.
         """
         for row in self._splitter.split(piece):
             self._read_row(row)
 
     def read_last(self, piece: bytes) -> list[Entry]:
-        """`read` and `finish` in one call, for one hop to a thread instead of two."""
+        """Call `read` and then `finish`, so that both need only one call in a thread."""
         self.read(piece)
         return self.finish()
 
     def finish(self) -> list[Entry]:
-        """All entries, in the order of the rows. Raises Forbidden, and Invalid with the field errors of all rows."""
+        """Return all entries in the order of the rows. Raises Forbidden, and Invalid with the field errors of all rows.
+        """
         for row in self._splitter.finish():
             self._read_row(row)
         if self._forbidden is not None:

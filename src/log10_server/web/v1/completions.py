@@ -111,7 +111,10 @@ class Completion(Answer, kw_only=True):
 
     @classmethod
     def of(cls, row: CompletionRow) -> "Completion":
-        """Kind and status have defaults where no row has set them (docs/api.md, "Completions")."""
+        """Build the answer from a row.
+
+        If no row has set the kind or the status, they have defaults (docs/api.md, "Completions").
+        """
         return cls(
             id=row.id,
             organization_id=row.organization_id,
@@ -159,7 +162,7 @@ class CompletionUpload(RequestModel):
     failure_reason: LongText | None = Field(None, description=_FAILURE_REASON)
 
     def to_fields(self) -> CompletionFields:
-        """The members of the row as fields of the services; members that are left out or null are absent."""
+        """Return the members of the row for the services. Members that are left out or null are absent."""
         members = {**self.__dict__, "session_id": self.session_id or None}
         if members["stacktrace"] is None:
             members["stacktrace"] = members["stack_trace"]
@@ -198,7 +201,7 @@ class UngradedPage(Answer, kw_only=True):
 
 
 def encode_cursor(next_cursor: Cursor | None) -> str | None:
-    """The position after which the next page begins, as a text that is opaque to clients; None on the last page."""
+    """Return the cursor as a text whose format clients must not rely on, or None on the last page."""
     if next_cursor is None:
         return None
     return base64.urlsafe_b64encode(f"{next_cursor.created_at}:{next_cursor.id}".encode()).decode().rstrip("=")

@@ -110,7 +110,7 @@ class Feedback(Answer, kw_only=True):
 
     @classmethod
     def of(cls, matched: StoredFeedback) -> "Feedback":
-        """`matched` is a row with the ids of its completions."""
+        """Build the answer. `matched` is a row and the ids of its completions."""
         row = matched.feedback
         return cls(
             id=row.id,
@@ -159,7 +159,10 @@ class FeedbackUpload(RequestModel):
     )
 
     def to_new_feedback(self, most: int) -> NewFeedback:
-        """The upload in the words of the services. Raises Invalid for neither or both of a selector and ids."""
+        """Return the upload as an argument for the services.
+
+        Raises Invalid unless the upload has either a selector or ids.
+        """
         return NewFeedback(
             id=self.id,
             task_id=self.task_id,
@@ -256,7 +259,7 @@ class FeedbackPageRequest(NamedTuple):
 def read_page_request(
     query: FeedbackPageQuery, body: FeedbackQueryBody | None, state: State | None, max_limit: int
 ) -> FeedbackPageRequest:
-    """The page that the query and the body request. A parameter in the query has precedence over one in the body."""
+    """Return the page that the request asks for. A parameter in the query has precedence over one in the body."""
     body = body or FeedbackQueryBody()
     return FeedbackPageRequest(
         Filters(

@@ -1,4 +1,4 @@
-"""Feedback tasks: what feedback is wanted, and on which completions."""
+"""Feedback tasks say what feedback is wanted, and on which completions."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
@@ -38,7 +38,7 @@ from log10_server.web.http.problems import documented
 
 router = APIRouter(prefix="/api/v1/feedback_task", tags=["FeedbackTasks"], route_class=Endpoint)
 
-# Clients do not page through tasks but expect all of them in one page (docs/api.md, "Lists").
+# Clients expect all tasks on one page and do not read further pages (docs/api.md, "Lists").
 DEFAULT_PAGE = 1000
 
 _SCHEMA_EXAMPLE: JsonDict = {
@@ -92,7 +92,7 @@ class Task(Answer, kw_only=True):
 
     @classmethod
     def of(cls, row: FeedbackTaskRow) -> "Task":
-        """The selector and the schema are answered as their stored text."""
+        """Build the answer from a row. The selector and the schema are answered as the text that is stored."""
         return cls(
             id=row.id,
             organization_id=row.organization_id,
@@ -109,8 +109,8 @@ def _empty_object_as_no_tags(selector: Any) -> Any:
     return [] if isinstance(selector, dict) and not selector else selector
 
 
-# The published document declares the selector as an object by mistake, so some clients send an empty object for no tags
-# (docs/api.md, "The versioned API").
+# By mistake Log10's published document declares the selector as an object, so some clients send an empty object instead
+# of an empty list (docs/api.md, "The versioned API").
 SelectorOrNone = Annotated[SelectorTags | None, BeforeValidator(_empty_object_as_no_tags)]
 
 
@@ -130,7 +130,7 @@ class TaskUpload(RequestModel):
     completion_tags_selector: SelectorOrNone = Field(None, description=_SELECTOR)
 
     def to_new_task(self) -> NewFeedbackTask:
-        """The task in the words of the services."""
+        """Return the task as an argument for the services."""
         return NewFeedbackTask(
             id=self.id,
             name=self.name,
@@ -155,7 +155,7 @@ class TaskChanges(RequestModel):
     )
 
     def to_changes(self) -> FeedbackTaskChanges:
-        """The changes as a command of the services; None stands for no change."""
+        """Return the changes as an argument for the services. A member that is None means no change."""
         selector = self.completion_tags_selector
         return FeedbackTaskChanges(
             name=self.name,

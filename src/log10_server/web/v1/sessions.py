@@ -1,4 +1,4 @@
-"""Sessions: a session is created, and read with its completions."""
+"""Creates sessions, and reads a session with its completions."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar

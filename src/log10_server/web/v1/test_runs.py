@@ -29,7 +29,7 @@ REPORT_PATH = "/test_runs/{organization_id:id}/{run_id:id}/{secret:id}/report"
 
 
 def report_path(row: TestRunRow, secret: str) -> str:
-    """The path to which the report of this run is uploaded."""
+    """Return the path to which the report of this run is uploaded."""
     return f"/test_runs/{quote(row.organization_id, safe='')}/{row.id}/{secret}/report"
 
 
@@ -82,7 +82,7 @@ class TestRun(Answer, kw_only=True):
 
     @classmethod
     def of(cls, row: TestRunRow) -> "TestRun":
-        """The run as lists answer it, without its report."""
+        """Build the answer for a list. It does not contain the report."""
         return cls(
             id=row.id,
             organization_id=row.organization_id,
@@ -116,7 +116,7 @@ class TestOfRun(Answer, kw_only=True):
 
     @classmethod
     def of(cls, test: TestOutcome) -> "TestOfRun":
-        """A test that the report describes, with the completions that were found for it."""
+        """Build the answer for a test of the report, with the completions that were found for it."""
         return cls(
             nodeid=test.nodeid,
             outcome=test.outcome,
@@ -138,7 +138,7 @@ class TestRunWithTests(TestRun, kw_only=True):
 
     @classmethod
     def with_tests(cls, row: TestRunRow, tests: list[TestOutcome]) -> "TestRunWithTests":
-        """The run as it is answered when it is fetched by its id."""
+        """Build the answer for a run that is fetched by its id."""
         run = TestRun.of(row)
         return cls(
             id=run.id,

@@ -70,7 +70,7 @@ class Figures(Answer, kw_only=True):
 
     @classmethod
     def of(cls, sums: UsageSums) -> "Figures":
-        """The figures of all completions together."""
+        """Build the figures of all completions together."""
         return cls(
             calls=sums.calls,
             input_tokens=sums.input_tokens,
@@ -97,7 +97,7 @@ class UsageGroup(Figures, kw_only=True):
 
     @classmethod
     def of_group(cls, sums: UsageSums) -> "UsageGroup":
-        """The figures of one group, with its name."""
+        """Build the figures of one group, with its name."""
         figures = Figures.of(sums)
         return cls(
             group=_group_name(sums),
@@ -156,7 +156,7 @@ async def get(query: Annotated[UsageQuery, Query()], context: RequestContext) ->
 
 
 def _group_name(sums: UsageSums) -> str | None:
-    """The group's name; that of a day, which is stored as days since 1970, is its date."""
+    """Return the name of a group. A day is stored as the number of days since 1970, and its name is the date."""
     if isinstance(sums.group, int):
         return str(date(1970, 1, 1) + timedelta(sums.group))
     return sums.group
