@@ -1,5 +1,7 @@
-"""What differs between SQLite and Postgres, as one interface. `sqlite.py` and `postgres.py` implement it, and no code
-outside of these two asks which database it has."""
+"""The interface to everything that differs between SQLite and Postgres.
+
+`sqlite.py` and `postgres.py` implement it, so other code need not ask which database it uses.
+"""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -20,12 +22,13 @@ class Backend(ABC):
     """One database of one kind: its engines, how transactions begin and end, its SQL and its errors."""
 
     name: ClassVar[str]
-    # A server may be away, and stores in a process of its own while this one works. A file is always there, and is
-    # written by this process.
+    # True for Postgres: it may be unreachable, and it stores data in its own process while this process works on.
+    # False for SQLite: its file is always reachable, and this process itself writes to it.
     is_server: ClassVar[bool]
-    # Whether one statement fetches for all values of `QueryBuilder.each_value`, or the caller loops over them.
+    # Whether one statement returns the rows for all values of a `QueryBuilder.each_value` parameter. If not, the
+    # caller runs the statement once for each value.
     fetches_each_at_once: ClassVar[bool]
-    # Whether inserts are kept back to go in one statement. It saves round trips, so only to a server.
+    # Whether several inserts are buffered and sent as one statement. That saves round trips, which only a server has.
     buffers_inserts: ClassVar[bool]
     query_builder: ClassVar[type[QueryBuilder]]
 
@@ -40,20 +43,27 @@ class Backend(ABC):
 
     @abstractmethod
     def describe(self) -> str:
-        """Which database this is, for an operator; without a password."""
+        """A description of the database for the operator, without its password."""
 
     @abstractmethod
     def exists(self) -> bool:
-        """Whether SQLite's file is there, which SQLite would create as soon as it is opened; a server always is."""
+        """Whether the SQLite file exists; always true for a server.
+
+        This check does not open the file, because opening it would create it.
+        """
 
     # Transactions
 
     @abstractmethod
     def begin_read(self, connection: Connection, deadline: float | None) -> None:
-        """Begin to read. After `deadline` (of `time.monotonic`) a statement of SQLite ends with an error."""
+        """Begin a read transaction. On SQLite a statement that still runs at `deadline` (a `time.monotonic`) fails."""
 
     def end_read(self, connection: Connection) -> None:
-        """End what was read. SQLAlchemy knows of a transaction only when a statement was run through it."""
+        """End the read transaction.
+
+        SQLAlchemy does not know about the transaction if all its statements went directly to the driver. In that case
+        the driver rolls back.
+        """
         if connection.invalidated:
             return
         if connection.in_transaction():
@@ -63,48 +73,48 @@ class Backend(ABC):
 
     @abstractmethod
     def begin_write(self, connection: Connection, organization_ids: Sequence[str]) -> Iterable[str]:
-        """Begin the transaction, and lock as many of these organizations as nobody else has locked; returns those.
+        """Begin the transaction, and lock those of these organizations that no other transaction has locked.
 
-        SQLAlchemy's transaction has been begun: on SQLite that has taken the write lock.
+        Returns the locked ones. SQLAlchemy's own transaction has already begun; on SQLite that took the write lock.
         """
 
     @abstractmethod
     def commit(self, connection: Connection) -> None:
-        """Commit what SQLAlchemy does not commit by itself when its transaction ends."""
+        """Commit the transaction, on a database where SQLAlchemy does not do so when its own transaction ends."""
 
     @abstractmethod
     def is_in_transaction(self, connection: Connection) -> bool:
-        """Whether what was written is still to be committed: SQLite may have rolled it back when a disk is full."""
+        """Whether the transaction is still open. SQLite may have rolled it back by itself, as on a full disk."""
 
     @abstractmethod
     def lock_organization(self, connection: Connection, organization_id: str) -> None:
-        """Wait until no other transaction writes for this organization, and keep others out until the end."""
+        """Wait until no other transaction writes for this organization, and hold its lock until this one ends."""
 
     @abstractmethod
     def lock_exclusively(self, connection: Connection, purpose: str) -> None:
-        """Wait until no other process holds the lock of this name, and keep others out until the end."""
+        """Wait for the lock that is named `purpose`, and hold it until the transaction ends."""
 
     @abstractmethod
     def migrating(self) -> AbstractContextManager[Connection]:
-        """A transaction for migrations, which no other program's migration shares."""
+        """A transaction for migrations. Only one process at a time can have one."""
 
     # Statements
 
     @abstractmethod
     def in_list(self, column: Column[Any], values: Sequence[Any]) -> ColumnElement[bool]:
-        """Whether `column` is one of `values`: the same SQL for any number of them."""
+        """A condition: `column` is one of `values`. Its SQL is the same for any number of values."""
 
     @abstractmethod
     def driver_sql(self, sql: str) -> str:
-        """SQL that SQLAlchemy has compiled, as the driver runs it fastest."""
+        """Rewrite SQL that SQLAlchemy has compiled into the form that the driver runs fastest."""
 
     @abstractmethod
     def insert(self, table: Table, rows: Sequence[Row], on_conflict: str) -> Iterator[BulkStatement]:
-        """Statements that insert `rows` (one at least)."""
+        """Statements that insert `rows`, of which there must be at least one."""
 
     @abstractmethod
     def replace(self, table: Table, rows: Sequence[Row]) -> BulkStatement:
-        """A statement that puts `rows` in the place of those with the same organization and id."""
+        """A statement that replaces the stored rows that have the same organization and id as `rows`."""
 
     @abstractmethod
     def remove(self, table: Table, rows: Sequence[Row]) -> BulkStatement:
@@ -118,14 +128,14 @@ class Backend(ABC):
 
     @abstractmethod
     def is_unavailable(self, error: Exception) -> bool:
-        """Whether an error says that the database is away, busy or out of room, so that a later try may succeed."""
+        """Whether the error means that the database is unreachable, busy or out of space, so a retry may succeed."""
 
     @abstractmethod
     def is_conflict(self, error: Exception) -> bool:
-        """Whether another transaction was in the way, so that the same work may succeed when it is done again."""
+        """Whether the error was caused by a concurrent transaction, so a retry of the same work may succeed."""
 
     def refusal(self, error: Exception, *, is_committing: bool) -> Unavailable | None:
-        """The refusal that a caller gets for an error of the database; None when the error is a defect of this program."""
+        """The refusal that a client gets for a database error, or None if the error is a bug in this program."""
         if not self.is_unavailable(error):
             return None
         if lost_connection(error):
@@ -133,16 +143,16 @@ class Backend(ABC):
         return Unavailable("The database can't be reached or is busy. Try again.")
 
     def drive(self, connection: Connection, action: Callable[[Any], Any]) -> Any:
-        """Let the driver's own connection do something. Raises as SQLAlchemy does."""
+        """Call `action` with the driver's own connection. Errors are raised as SQLAlchemy's exceptions."""
         try:
             return action(connection.connection.driver_connection)
         except self.driver_error as error:
             raise self.translate(error, connection) from error
 
     def translate(self, error: Exception, connection: Connection) -> DBAPIError:
-        """The exception that SQLAlchemy would raise for an error of the driver.
+        """The exception that SQLAlchemy would raise for this driver error.
 
-        A lost connection is removed from the pool, as SQLAlchemy itself would do.
+        If the error means that the connection is lost, the connection is also invalidated, as SQLAlchemy would do.
         """
         dialect: Any = self.dialect
         lost = dialect.is_disconnect(error, connection.connection.driver_connection, None)
@@ -152,5 +162,5 @@ class Backend(ABC):
         return cast(DBAPIError, translated)
 
     def sqlstate(self, error: Exception) -> str | None:
-        """The code of five characters that the SQL standard gives errors; None where the driver gave none."""
+        """The five-character SQLSTATE code of the error; None if the driver gave none."""
         return getattr(driver_error_of(error), "sqlstate", None)

@@ -1,4 +1,4 @@
-"""Writes that share a transaction: what is done together, what is done again alone, and what each caller is told."""
+"""Runs several writes in one transaction, repeats them one by one if that fails, and sets the outcome of each."""
 
 import logging
 from collections.abc import Iterable
@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 
 class Group:
-    """Writes that run as one step of a transaction: entries for one recorder of one organization, or one write."""
+    """Writes that run as one step of a transaction: one write, or all entries for one recorder and organization."""
 
     __slots__ = ("writes",)
 
@@ -26,11 +26,11 @@ class Group:
 
     @property
     def organization_id(self) -> str:
-        """The organization of all its writes."""
+        """The organization that all writes of the group belong to."""
         return self.writes[0].organization_id
 
     def run(self, tx: Tx) -> None:
-        """Do the writes, and keep the outcome of each. Raises what the work raises, which then is of all of them."""
+        """Run the writes, and set the outcome of each. An exception that this raises concerns the whole group."""
         first = self.writes[0]
         if first.entry is NO_ENTRY:
             first.outcome = first.run(tx)
@@ -41,24 +41,25 @@ class Group:
 
 
 class Batch:
-    """One transaction of several groups, and what follows when some or all of them fail.
+    """Runs several groups of writes in one transaction, and handles the failure of some or all of them.
 
-    - A group that fails undoes only itself, by a savepoint. A refusal of one write is its answer; where several
-      writes were one group, each is done again alone, because the refusal belongs to some of them.
-    - When the transaction as a whole fails before its commit, each write is done again alone.
-    - When the database is away, or the commit fails, every write fails with it.
+    - When one group fails, only that group is rolled back, to a savepoint. If the group is a single write that was
+      refused, the refusal is its outcome. Otherwise each write of the group runs again alone, because the error may
+      concern only some of them.
+    - When the transaction as a whole fails before its commit, each write runs again in a transaction of its own.
+    - When the database is unavailable, or the commit fails, every write fails.
     """
 
     def __init__(self, database: Database, writes: list[Write]) -> None:
         self._database = database
         self._writes = writes
         self._to_run_alone: list[Write] = []
-        # Writes of organizations that another process writes for just now. They wait in the queue again, so that no
-        # organization waits for another, and a transaction that has locked one never waits for a second.
+        # Writes of organizations that another process has locked. They go back to the queue, so that the writes of one
+        # organization never wait for the lock of another one.
         self.deferred: list[Write] = []
 
     def run(self) -> None:
-        """Do all writes but the `deferred` ones, and set the outcome of each. Raises nothing."""
+        """Run all writes except the `deferred` ones, and set the outcome of each. Raises nothing."""
         try:
             self._run_together()
         except Exception as error:
@@ -77,7 +78,7 @@ class Batch:
                     raise _RolledBack
 
     def _run_group(self, group: Group, connection: Connection, tx: Tx, *, is_lone: bool) -> None:
-        """Run a group in a savepoint. A lone one has the transaction to itself, and is undone with it."""
+        """Run a group in a savepoint. The only group of a transaction needs none, as rolling back undoes only it."""
         try:
             with nullcontext() if is_lone else connection.begin_nested():
                 group.run(tx)
@@ -108,19 +109,20 @@ class Batch:
             except Exception as error:
                 log.error("write: %s at %s", type(error).__name__, source_of(error))
                 write.outcome = InternalError("The write failed.")
-            if isinstance(write.outcome, Unavailable):  # it would be so for the others too: answer them soon
-                # Those were not tried, so nothing of them is stored, whatever became of this one.
+            if isinstance(write.outcome, Unavailable):  # the others would fail in the same way
+                # The remaining writes were not attempted, so nothing of them is stored, even if the outcome of this one
+                # is unknown.
                 is_unknown = isinstance(write.outcome, OutcomeUnknown)
                 _fail(self._to_run_alone[number + 1 :], ConnectionLost() if is_unknown else write.outcome)
                 return
 
 
 class _RolledBack(Exception):
-    """The database has undone by itself what was done before: SQLite does so when the disk is full, for example."""
+    """The database has rolled the transaction back by itself. SQLite does so when the disk is full, for example."""
 
 
 def _grouped(writes: Iterable[Write]) -> list[Group]:
-    """The groups, in the order of their first writes."""
+    """Put the writes into groups, which are ordered by their first write."""
     groups: dict[Any, list[Write]] = {}
     for write in writes:
         key = id(write) if write.entry is NO_ENTRY else (write.organization_id, write.run)

@@ -11,10 +11,10 @@ from log10_server.errors import Refusal
 
 
 class Connections:
-    """Readers' and writers' connections of one database, each lent to one thread at a time.
+    """The connections to one database, for reading and for writing, each lent to one thread at a time.
 
-    They do not go back to SQLAlchemy's pool: it would look after each whenever it is lent, which takes longer than a
-    short transaction.
+    After use they are kept here and do not go back to SQLAlchemy's pool, because the pool's work for each checkout
+    takes longer than a short transaction.
     """
 
     def __init__(self, read_engine: Engine, write_engine: Engine, outage: Outage) -> None:
@@ -22,7 +22,8 @@ class Connections:
         self._write_engine = write_engine
         self._outage = outage
         for pool in {read_engine.pool, write_engine.pool}:
-            # Registered after the backend's listeners: a connection that this one sees has already answered.
+            # Listeners run in the order in which they were added. This one comes after the backend's, which has run
+            # statements, so a connection that reaches it has already answered.
             event.listen(pool, "connect", lambda *_: outage.connection_opened())
         self._idle_readers: list[Connection] = []
         self._idle_writers: list[Connection] = []
@@ -35,14 +36,17 @@ class Connections:
 
     @contextmanager
     def lend_writer(self) -> Iterator[Connection]:
-        """A connection to write with. It keeps one cursor of the driver, which costs more than a short statement."""
+        """A connection to write with.
+
+        It keeps a driver cursor, because creating one costs more than a short statement.
+        """
         with self._lend(self._write_engine, self._idle_writers) as connection:
             if "log10_cursor" not in connection.info:
                 connection.info["log10_cursor"] = connection.connection.cursor()
             yield connection
 
     def close(self) -> None:
-        """Close those that are not lent, and the engines."""
+        """Close the connections that are not in use, and dispose of the engines."""
         self._close_idle()
         self._read_engine.dispose()
         self._write_engine.dispose()
@@ -51,7 +55,7 @@ class Connections:
     def _lend(self, engine: Engine, idle: list[Connection]) -> Iterator[Connection]:
         try:
             connection = idle.pop()
-        except IndexError:  # another thread may have taken the last one
+        except IndexError:  # no connection is idle, or another thread has just taken the last one
             connection = self._open(engine)
         try:
             yield connection
@@ -59,7 +63,7 @@ class Connections:
             idle.append(connection)
             raise
         except BaseException:
-            if connection.invalidated:  # the others were opened to the same server, and are lost with it
+            if connection.invalidated:  # the idle connections to the same server are lost too
                 self._close_idle()
             connection.close()
             raise
@@ -79,5 +83,5 @@ class Connections:
             with suppress(IndexError):
                 while True:
                     connection = idle.pop()
-                    connection.invalidate()  # else its pool would lend it again
+                    connection.invalidate()  # otherwise `close` would return it to the pool, which would lend it again
                     connection.close()

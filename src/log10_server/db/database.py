@@ -1,4 +1,4 @@
-"""The database: how a transaction begins and ends on one of its connections, whichever kind of database it is."""
+"""The class `Database`, which begins and ends transactions on SQLite or Postgres."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,22 +20,21 @@ from log10_server.db.transaction import Tx
 from log10_server.errors import Unavailable
 from log10_server.settings import SettingsError
 
-# Code above the store imports this name from here: it passes connections on, and looks into none.
+# Layers above the store import `Connection` from here and not from SQLAlchemy. They only pass connections on.
 __all__ = ["Connection", "Database", "database_url"]
 
 T = TypeVar("T")
 
 
 class Database:
-    """One database, SQLite or Postgres, for all organizations. Opening it opens no connection yet."""
+    """One database, SQLite or Postgres, for all organizations. Creating the object opens no connection."""
 
     def __init__(self, url: str, readers: int = 4, clock: Clock | None = None) -> None:
-        """Raises SettingsError for a URL of another kind. Without a `clock`, the system's clock is used."""
+        """Raises SettingsError for a URL that can't be used. The default `clock` is the system's."""
         self.url = database_url(url)
         self.backend = _backend(self.url, readers)
         self.clock = clock or Clock()
         self.thresholds = Thresholds()
-        # Readers and writers keep connections of their own: they differ in what each is told when it opens.
         self.outage = Outage(self.backend.describe())
         self._connections = Connections(self.backend.read_engine, self.backend.write_engine, self.outage)
 
@@ -45,23 +44,24 @@ class Database:
         return self.backend.name
 
     def describe(self) -> str:
-        """Which database this is, for an operator; without a password."""
+        """A description of the database for the operator, without its password."""
         return self.backend.describe()
 
     def exists(self) -> bool:
-        """Whether the database is there. SQLite would create a file that is not as soon as it is opened."""
+        """Whether the database exists. This does not open a SQLite file, because opening it would create it."""
         return self.backend.exists()
 
     def close(self) -> None:
-        """Close all connections that nobody uses."""
+        """Close all connections that are not in use."""
         self._connections.close()
 
     @contextmanager
     def reading(self, deadline: float | None = None) -> Iterator[Connection]:
         """A connection to read with.
 
-        After `deadline` (of `time.monotonic`) SQLite ends its statement, and `Tx.check_deadline` raises; Postgres has
-        a timeout of its own. Raises Unavailable then, and while the database can't be reached.
+        After `deadline` (a value of `time.monotonic`) a running SQLite statement fails, and `Tx.check_deadline` raises.
+        Postgres ignores the deadline and has its own statement timeout. Raises Unavailable when time is up or the
+        database can't be reached.
         """
         try:
             with self._connections.lend_reader() as connection:
@@ -86,32 +86,33 @@ class Database:
 
     @contextmanager
     def writing_for(self, organization_ids: Sequence[str]) -> Iterator[tuple[Connection, dict[str, Tx]]]:
-        """As `writing`, with a `Tx` for each of these organizations, all locked when the transaction begins.
+        """The same as `writing`, with a `Tx` for each of these organizations, which are locked at the beginning.
 
-        An organization that another transaction has locked just now is left out.
+        An organization that another transaction has already locked is left out.
         """
         with self._transaction(organization_ids) as (connection, locked):
             yield connection, {organization_id: self._tx(connection, organization_id) for organization_id in locked}
 
     def tx(self, connection: Connection, organization_id: str) -> Tx:
-        """The transaction on `connection` as that organization sees it.
+        """A `Tx` for the organization, in the transaction on `connection`.
 
-        On a connection to write with, the organization is locked until the transaction ends: what was looked up stays
-        so, no two transactions lock rows in different orders, and a new task and a completion that are written at the
-        same moment can't miss each other. Different organizations are written at the same time.
+        On a connection to write with, the organization is locked until the transaction ends. So no other transaction
+        changes what this one has read, two transactions can't deadlock by locking rows in different orders, and a new
+        task and a new completion that matches it can't be written at once without seeing each other. Transactions of
+        different organizations can still write at the same time.
         """
         if connection.get_execution_options().get("log10_writes"):
             self.backend.lock_organization(connection, organization_id)
         return self._tx(connection, organization_id)
 
     def lock_exclusively(self, connection: Connection, purpose: str) -> None:
-        """Until the transaction ends, no other process holds the lock of this name."""
+        """Wait for the lock that is named `purpose`, and hold it until the transaction ends."""
         self.backend.lock_exclusively(connection, purpose)
 
     def read(self, work: Callable[[Connection], T], deadline: float | None = None) -> T:
-        """Run `work` on a connection to read with; again on a new one when the first turns out to be lost.
+        """Run `work` on a connection to read with, and once more on a new connection if the first one was lost.
 
-        Raises Unavailable, after `deadline` (of `time.monotonic`) too.
+        Raises Unavailable when the database can't be reached, or at `deadline` (a value of `time.monotonic`).
         """
 
         def attempt() -> T:
@@ -121,10 +122,10 @@ class Database:
         return retries.READ.run(attempt, lambda error: isinstance(error, ConnectionLost))
 
     def write(self, organization_id: str, work: Callable[[Tx], T]) -> T:
-        """Run `work` in a transaction of its own, and commit; again when another transaction was in the way, or when
-        the connection was lost before the commit.
+        """Run `work` in a transaction of its own, and commit it. Both are repeated after a conflict with another
+        transaction, and after the connection was lost before the commit.
 
-        Raises Unavailable when that keeps happening, and OutcomeUnknown when the connection was lost in the commit.
+        Raises Unavailable when that keeps happening, and OutcomeUnknown when the connection was lost during the commit.
         """
 
         def attempt() -> T:
@@ -140,7 +141,7 @@ class Database:
 
     @contextmanager
     def migrating(self) -> Iterator[Connection]:
-        """A transaction for migrations, which no other program's migration shares. SQLite's file is made first."""
+        """A transaction for migrations; only one process at a time has one. A missing SQLite file is created first."""
         try:
             with self.backend.migrating() as connection:
                 yield connection
@@ -153,9 +154,9 @@ class Database:
         connection.execute(text("SELECT 1")).close()
 
     def wait_until_reachable(self, seconds: float) -> None:
-        """Raises Unavailable when a server does not answer within `seconds`; asks at least once.
+        """Wait for a server to answer, and try at least once. Raises Unavailable if none comes within `seconds`.
 
-        A file is not waited for: it is there or can be made, and to look into it would make it.
+        For a SQLite file this does nothing: opening the file would create it, and there is no server to wait for.
         """
         if self.backend.is_server:
             policy = retries.START._replace(seconds=seconds)
@@ -163,7 +164,7 @@ class Database:
 
     @contextmanager
     def _transaction(self, organization_ids: Sequence[str]) -> Iterator[tuple[Connection, list[str]]]:
-        """A connection in a transaction, and those of these organizations that are locked for it."""
+        """A connection in a transaction, and the ids of those organizations that could be locked for it."""
         is_committing = False
         try:
             with self._connections.lend_writer() as connection, connection.begin():
@@ -181,14 +182,14 @@ class Database:
         return isinstance(error, ConnectionLost) or self.backend.is_conflict(error)
 
     def _raise_refusal(self, error: Exception, *, is_committing: bool) -> None:
-        """Raise what an error means to a caller; nothing where it is a defect of ours."""
+        """Raise the refusal that the client gets for this error. Returns if the error is a bug in this program."""
         refusal = self.backend.refusal(error, is_committing=is_committing)
         if refusal is not None:
             raise refusal from error
 
 
 def database_url(url: str) -> URL:
-    """The URL with the driver that is used here. Raises SettingsError for another kind of database."""
+    """The parsed URL, with the name of the driver to use. Raises SettingsError for a URL that can't be used."""
     try:
         parsed = make_url(url.replace("postgres://", "postgresql://", 1))
     except (ArgumentError, ValueError):
@@ -210,6 +211,6 @@ def database_url(url: str) -> URL:
 def _backend(url: URL, readers: int) -> Backend:
     if url.get_backend_name() == "sqlite":
         return Sqlite(url, readers)
-    from log10_server.db.postgres import Postgres  # its driver takes a while to load, and SQLite needs none of it
+    from log10_server.db.postgres import Postgres  # imported only when needed: psycopg is slow to load
 
     return Postgres(url, readers)

@@ -1,4 +1,4 @@
-"""Errors that the database machinery raises, and the drivers' errors that it turns into them."""
+"""The exceptions that `log10_server.db` raises, and helpers for the errors of SQLAlchemy and the drivers."""
 
 import sqlite3
 
@@ -6,23 +6,24 @@ from sqlalchemy.exc import DBAPIError
 
 from log10_server.errors import Unavailable
 
-# What a statement may raise: SQLAlchemy wraps its drivers' errors, and a few statements go to SQLite's driver itself.
+# The exceptions that a statement may raise. SQLAlchemy wraps driver errors in DBAPIError, but a few statements go
+# directly to SQLite's driver.
 DRIVER_ERRORS = (DBAPIError, sqlite3.Error)
 
 
 class WrongSchema(Exception):
-    """The database can't be brought to this program's schema; the text says why."""
+    """The database can't be migrated to the schema of this program. The text says why."""
 
 
 class ConnectionLost(Unavailable):
-    """An open connection was lost before the commit began: on a new one the same work may succeed."""
+    """An open connection was lost before the commit began, so the same work may succeed on a new connection."""
 
     def __init__(self) -> None:
         super().__init__("The database can't be reached or is busy. Try again.")
 
 
 class OutcomeUnknown(Unavailable):
-    """The connection was lost during the commit: the work may be stored, whole, or not at all."""
+    """The connection was lost during the commit, so the work is stored either completely or not at all."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -32,7 +33,7 @@ class OutcomeUnknown(Unavailable):
 
 
 def driver_error_of(error: Exception) -> BaseException | None:
-    """The driver's own error, of which SQLAlchemy's tells."""
+    """The driver's own error, which SQLAlchemy may have wrapped in a DBAPIError."""
     return error.orig if isinstance(error, DBAPIError) else error
 
 

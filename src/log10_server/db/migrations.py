@@ -1,4 +1,4 @@
-"""Bring a database to the schema of this program, one program at a time."""
+"""Migrates the schema of a database with Alembic. Only one process at a time can migrate."""
 
 import logging
 from pathlib import Path
@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 
 def config(connection: Connection | None = None) -> Config:
-    """Alembic's settings; the migrations lie beside the package when installed, at the top of a checkout."""
+    """Alembic's settings. The folder `migrations` is in the installed package, or at the root of a source checkout."""
     here = Path(__file__).resolve()
     beside, checkout = here.parents[1] / "migrations", here.parents[3] / "migrations"
     settings = Config(attributes={"connection": connection})
@@ -31,14 +31,15 @@ def head() -> str:
 
 
 def current(connection: Connection) -> str | None:
-    """The revision that the database has; None for an empty one."""
+    """The revision of the database's schema; None for an empty database."""
     return MigrationContext.configure(connection).get_current_revision()
 
 
 def migrate(database: Database, revision: str = "head") -> None:
-    """Migrate up to `revision`. Several programs may call this at once: one migrates, the others find it done.
+    """Migrate up to `revision`. When several processes call this at once, one migrates while the others wait.
 
-    Raises WrongSchema for a database of a newer program, Unavailable when it can't be reached.
+    Raises WrongSchema if a newer version of this program has migrated the database, and Unavailable if the database
+    can't be reached.
     """
     with database.migrating() as connection:
         settings = config(connection)
@@ -46,7 +47,7 @@ def migrate(database: Database, revision: str = "head") -> None:
         if stored is not None:
             require_known(stored)
         if stored != head():
-            # Logged before it begins, because it may take minutes.
+            # Log this before the migration begins, because a migration may take minutes.
             log.info("migrating the database from %s to %s", stored or "base", head())
         command.upgrade(settings, revision)
 
@@ -61,7 +62,7 @@ def require_known(revision: str) -> None:
 
 
 def downgrade(database: Database, revision: str) -> None:
-    """Migrate down to `revision` (`base`: an empty database). Raises WrongSchema for one that is not known."""
+    """Migrate down to `revision`; `base` is an empty database. Raises WrongSchema for an unknown revision."""
     with database.migrating() as connection:
         try:
             command.downgrade(config(connection), revision)

@@ -1,4 +1,4 @@
-"""Notices when the database is lost and when it is back, and logs one line for each."""
+"""Detects when the database becomes unreachable and when it is reachable again, and logs one line each time."""
 
 import logging
 import threading
@@ -10,24 +10,24 @@ _SECONDS_TO_TRUST_OLD_CONNECTIONS = 5.0
 
 
 class Outage:
-    """Whether the database can be reached, as far as the connections of this process have shown.
+    """Whether the database can be reached, judged by the connections of this process.
 
-    An outage begins when no new connection can be opened, not when an open one breaks: after a quick restart of
-    Postgres the next call opens a new connection and succeeds, and nobody was refused. It ends when a new connection
-    was opened, or when an old one still works some seconds after the last one that failed to open (a Postgres that
-    was frozen goes on with the connections it has). A database that was never reached is not lost: whoever starts the
-    server is told then.
+    An outage begins when opening a new connection fails. A broken connection alone does not begin one: after a quick
+    restart of Postgres the next call opens a new connection and succeeds, so no client notices. An outage ends when a
+    new connection is opened. It also ends when an old connection still works some seconds after the last failure to
+    open one, because a Postgres that was frozen continues with its open connections. While the database has never
+    been reached there is no outage: the start of the server reports that case itself.
     """
 
     def __init__(self, database: str) -> None:
-        self.is_on = False  # read after every transaction, so without taking the lock
+        self.is_on = False  # read without the lock, because it is read after every transaction
         self._database = database
         self._was_reached = False
         self._began = self._last_failure = 0.0  # seconds of `time.monotonic`
         self._lock = threading.Lock()
 
     def connection_failed(self, error: BaseException) -> None:
-        """A new connection could not be opened."""
+        """Report that a new connection could not be opened."""
         with self._lock:
             self._last_failure = time.monotonic()
             if self.is_on or not self._was_reached:
@@ -37,13 +37,13 @@ class Outage:
             log.error("database lost: %s (%s)", _first_line(error), self._database)
 
     def connection_opened(self) -> None:
-        """A new connection was opened and has answered."""
+        """Report that a new connection was opened and has answered."""
         with self._lock:
             self._was_reached = True
             self._end()
 
     def transaction_succeeded(self) -> None:
-        """A transaction succeeded while `is_on`, perhaps on a connection from before the outage."""
+        """Report that a transaction succeeded while `is_on`, perhaps on a connection from before the outage."""
         with self._lock:
             if time.monotonic() - self._last_failure > _SECONDS_TO_TRUST_OLD_CONNECTIONS:
                 self._end()

@@ -1,4 +1,7 @@
-"""Postgres 14 or newer, by psycopg 3: READ COMMITTED, and one writer at a time for each organization."""
+"""The backend for Postgres 14 or newer, which uses psycopg 3.
+
+Transactions are READ COMMITTED, and for each organization only one transaction at a time writes.
+"""
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -47,7 +50,8 @@ from log10_server.db.query_builder import QueryBuilder
 
 _CONNECT_TIMEOUT = 3  # seconds until a Postgres that doesn't answer counts as away
 _MARK = "%s"
-# Whatever isolation the server has as its default: a lock is asked for, and what it protects is looked up after it.
+# READ COMMITTED is needed, whatever the server's default is: a statement after the lock must see what the previous
+# holder of the lock committed. At a higher level it could see only what was committed before the transaction began.
 _BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
 _LOCK_KEY = "hashtextextended({}, 10)"
 _LOCK_ORGANIZATION = text(f"SELECT pg_advisory_xact_lock({_LOCK_KEY.format('CAST(:organization_id AS text)')})")
@@ -55,25 +59,28 @@ _LOCK_EXCLUSIVELY = text(f"SELECT pg_advisory_xact_lock({_LOCK_KEY.format(':purp
 
 
 class PostgresQueryBuilder(QueryBuilder):
-    """Lists are arrays, or JSON where each value is looked up by itself."""
+    """Passes lists as arrays; in `rows_by_key` as JSON, so that each value is looked up separately."""
 
     begins_joins_at_keys = True
 
     def __init__(self) -> None:
         super().__init__()
-        self._values: Any = None  # the rows of all values of an `each_value`
+        self._values: Any = None  # the table of the values of an `each_value` parameter, if there is one
 
     def in_list(self, column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
         return column == any_(bindparam(name, type_=_array_type(column)))
 
     def rows_by_key(self, rows: Select[Any], column: ColumnElement[Any], name: str) -> Select[Any]:
-        """Postgres looks for each value by itself, however few rows it believes there are: for `ANY` it would read all
-        rows of an organization while these are few or not yet counted, or plan anew each time that few are passed."""
+        """Make Postgres look up each value separately (LATERAL), whatever its statistics say about the table.
+
+        With `ANY` the planner would read all rows of an organization while it has few or no statistics, or would make a
+        new plan each time that few values are passed.
+        """
         self.json_lists.add(name)
         texts = func.json_array_elements_text(cast(bindparam(name, type_=Text()), JSON))
         values = texts.table_valued("value", name=f"values_of_{name}").render_derived()
         value = cast(values.c.value, BigInteger) if isinstance(column.type, BigInteger) else values.c.value
-        # An offset keeps the planner from making one join of all.
+        # OFFSET 0 keeps the planner from turning the lookups into an ordinary join.
         matches = rows.where(column == value).offset(literal_column("0")).correlate(values).lateral(f"rows_of_{name}")
         return select(matches).select_from(values.join(matches, true()))
 
@@ -93,8 +100,10 @@ class PostgresQueryBuilder(QueryBuilder):
 
 
 class Postgres(Backend):
-    """A Postgres database. Round trips cost most, so statements are few, and locks are taken in the message that
-    begins a transaction."""
+    """A Postgres database.
+
+    Round trips cost most, so there are few statements, and one message begins a transaction and takes its locks.
+    """
 
     name = "postgresql"
     is_server = True
@@ -103,13 +112,13 @@ class Postgres(Backend):
     query_builder = PostgresQueryBuilder
 
     def __init__(self, url: URL, readers: int) -> None:
-        """Opens no connection yet."""
+        """Create the engines. No connection is opened yet."""
         self.url = url
         self.read_engine = _engine(url, readers + 2)
         engine = _engine(url, 2)
         event.listen(engine, "before_cursor_execute", _flush_buffered_inserts)
         self.write_engine = engine.execution_options(log10_writes=True)
-        self._inserted: dict[str, int] = {}  # rows by table
+        self._inserted: dict[str, int] = {}  # the number of rows inserted into each table, by its name
         self._times_grown = 0
         super().__init__()
 
@@ -123,11 +132,12 @@ class Postgres(Backend):
     # Transactions
 
     def begin_read(self, connection: Connection, _deadline: float | None) -> None:
-        """A statement that takes too long ends at Postgres's own timeout."""
+        """Prepare to read. The deadline is ignored, because Postgres's statement timeout ends slow statements."""
         self._discard_old_plans(connection)
 
     def begin_write(self, connection: Connection, organization_ids: Sequence[str]) -> Iterable[str]:
-        """One message begins and locks; `pg_try…`, so that no organization waits for another one's writer."""
+        """Begin and lock in one message. `pg_try_advisory_xact_lock` returns at once when an organization is locked, so
+        the writes of the other organizations don't wait for it."""
         self._discard_old_plans(connection)
         locks = ", ".join(f"pg_try_advisory_xact_lock({_lock_key(each)})" for each in organization_ids)
         is_locked = self._execute(connection, f"{_BEGIN}; SELECT {locks}" if locks else _BEGIN)
@@ -137,7 +147,7 @@ class Postgres(Backend):
         self._execute(connection, "COMMIT")
 
     def is_in_transaction(self, _connection: Connection) -> bool:
-        return True  # Postgres never ends one by itself, and a COMMIT of one that failed is an error here
+        return True  # Postgres never ends a transaction by itself, and `commit` raises if the transaction failed
 
     def lock_organization(self, connection: Connection, organization_id: str) -> None:
         connection.execute(_LOCK_ORGANIZATION, {"organization_id": organization_id})
@@ -157,26 +167,26 @@ class Postgres(Backend):
             self.commit(connection)
 
     def _execute(self, connection: Connection, statements: str) -> list[bytes | None]:
-        """The values of the row that the last of these statements returns.
+        """Run these statements, and return the values of the row that the last one returns.
 
-        They have no parameters, so they go to libpq itself: a cursor would take twice as long.
+        They have no parameters, so they go directly to libpq. With a cursor they would take twice as long.
         """
         result = self.drive(connection, lambda driver: _execute(driver.pgconn, statements.encode()))
         return [result.get_value(0, column) for column in range(result.nfields)]
 
     def _discard_old_plans(self, connection: Connection) -> None:
-        """Discard plans that were made when the tables were much smaller.
+        """Discard the query plans of a connection that were made when the tables were much smaller.
 
-        A connection keeps the plans of its statements, and of the checks of foreign keys. Those made for a table that
-        was as good as empty read all of it, for as long as it takes Postgres to count again: a minute in which a busy
-        program stores a hundred thousand rows.
+        Postgres keeps the plans of statements and of foreign key checks for each connection. A plan that was made for a
+        nearly empty table reads the whole table. It stays in use until Postgres updates its statistics, which may take
+        a minute, and in that time a busy program stores a hundred thousand rows.
         """
         if connection.info.get("log10_times_grown") != self._times_grown:
             self.drive(connection, lambda driver: driver.execute("DISCARD PLANS"))
             connection.info["log10_times_grown"] = self._times_grown
 
     def count_inserted(self, table: Table, rows: int) -> None:
-        """Count rows; whenever those of a table have become four times as many, connections discard their plans."""
+        """Count inserted rows. When the count of a table has grown fourfold, all connections discard their plans."""
         inserted = self._inserted.get(table.name, 0)
         self._inserted[table.name] = inserted + rows
         if (inserted + rows).bit_length() // 2 > max(inserted.bit_length() // 2, 2):
@@ -192,7 +202,7 @@ class Postgres(Backend):
 
     def insert(self, table: Table, rows: Sequence[Row], on_conflict: str) -> Iterator[BulkStatement]:
         self.count_inserted(table, len(rows))
-        if len(rows) == 1:  # without arrays, which psycopg is slow to build
+        if len(rows) == 1:  # a single row is passed without arrays, because psycopg builds arrays slowly
             yield BulkStatement(bulk.insert_values(table, _MARK) + on_conflict, rows[0])
         else:
             yield BulkStatement(_insert_arrays(table) + on_conflict, [rows[0][0], *_arrays(table, rows)])
@@ -210,7 +220,7 @@ class Postgres(Backend):
     # Errors
 
     def is_unavailable(self, error: Exception) -> bool:
-        # An error without a code is that of a lost connection.
+        # An error without a code means that the connection is lost (class 08).
         state = self.sqlstate(error) or "08000"
         return isinstance(error, OperationalError | InterfaceError) and state[:2] in _UNAVAILABLE
 
@@ -218,17 +228,18 @@ class Postgres(Backend):
         return self.sqlstate(error) in _CONFLICTS
 
 
-# Classes of error codes. 57: stopped or cancelled, 53: out of disk or memory, 08: connection, 55: a lock was waited
-# for too long, 25: the server is read-only or ended an idle transaction, 58: an error of its system.
+# Classes of error codes. 57: the server is stopping or the statement was cancelled, 53: out of disk or memory,
+# 08: connection lost, 55: timeout while waiting for a lock, 25: the server is read-only or ended an idle transaction,
+# 58: error of the operating system.
 _UNAVAILABLE = {"57", "53", "08", "55", "25", "58"}
-# A foreign key or a unique key that another transaction has changed, a serialization failure, a deadlock.
+# A violated foreign key or unique key (a concurrent transaction changed the row), a serialization failure, a deadlock.
 _CONFLICTS = {"23503", "23505", "40001", "40P01"}
-# Arrays go to Postgres in binary: as text, psycopg looks through each of their texts for what must be escaped.
+# Arrays are sent in binary, because for the text format psycopg searches every string for characters to escape.
 _ARRAY_PARAMETER = re.compile(r"%\((\w+)\)s::(?=\w+\[\])")
 
 
 def _engine(url: URL, connections: int) -> Engine:
-    """Connections in autocommit mode: `Postgres` says itself when a transaction begins and ends."""
+    """An engine with connections in autocommit mode, because `Postgres` sends BEGIN and COMMIT itself."""
     engine = create_engine(
         url,
         isolation_level="AUTOCOMMIT",
@@ -247,7 +258,8 @@ def _engine(url: URL, connections: int) -> Engine:
 
     @event.listens_for(engine, "connect")
     def prepare(connection: Any, _record: object) -> None:
-        # A server that is set to answer before it has written would break the promise of an answer.
+        # A client may rely on an answered write being on disk. With `synchronous_commit` off, Postgres would confirm a
+        # commit before that.
         autocommit, connection.autocommit = connection.autocommit, True
         connection.execute(
             "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
@@ -260,25 +272,28 @@ def _engine(url: URL, connections: int) -> Engine:
 
 
 def _flush_buffered_inserts(connection: Connection, *_: object) -> None:
-    """Before SQLAlchemy runs a statement, insert what `Tx.buffered_inserts` holds back: the statement must see it."""
+    """Send the inserts that `Tx.buffered_inserts` has buffered, before SQLAlchemy runs a statement that must see them."""
     if flush := connection.info.get("log10_flush"):
         flush()
 
 
 def _execute(connection: PGconn, statements: bytes) -> PGresult:
-    """The result of the last statement. Raises an error of the driver, also for a COMMIT of what had failed before."""
+    """The result of the last statement. Raises a driver error, also for a COMMIT of a transaction that had failed."""
     result = connection.exec_(statements)
     if not result.error_message and result.command_status != b"ROLLBACK":
         return result
     if not result.error_message:
         raise psycopg.errors.InFailedSqlTransaction("A statement failed, so there was nothing to commit.")
-    if connection.status != ConnStatus.OK:  # the error of a lost connection has no code that says so
+    if connection.status != ConnStatus.OK:  # the error of a lost connection has no SQLSTATE code
         raise psycopg.OperationalError(result.error_message.decode(errors="replace"))
     raise psycopg.errors.error_from_result(result)
 
 
 def _lock_key(organization_id: str) -> str:
-    """As `_LOCK_ORGANIZATION` has it, for a statement without parameters: in hexadecimal any id is only a text."""
+    """SQL for the same lock key as in `_LOCK_ORGANIZATION`, but without a parameter.
+
+    The id is written in hexadecimal, so no id can change the meaning of the SQL.
+    """
     return _LOCK_KEY.format(f"convert_from(decode('{organization_id.encode().hex()}', 'hex'), 'UTF8')")
 
 
@@ -286,7 +301,7 @@ def _array_type(column: ColumnElement[Any]) -> ARRAY[Any]:
     return ARRAY(BigInteger() if isinstance(column.type, BigInteger) else Text())
 
 
-# Bulk statements take an array for each column but the organization, which is the same in each row.
+# Bulk statements take one array for each column, except the organization, which is the same in all rows.
 _ARRAY_CASTS: dict[type, str] = {BigInteger: "bigint[]", Integer: "integer[]", Boolean: "boolean[]", Double: "float8[]"}
 _TEXT_ARRAY = "text[]"
 
@@ -325,7 +340,11 @@ def _arrays(table: Table, rows: Sequence[Row]) -> list[list[Any] | None]:
 
 
 def _array(column: Column[Any], values: Sequence[Any]) -> list[Any] | None:
-    """psycopg takes no list that mixes whole numbers with others, and takes long for nulls, which `unnest` adds."""
+    """The values of a column as psycopg can send them.
+
+    psycopg refuses a list that mixes ints and floats, so these become floats. It is slow for a list of nulls, so a
+    column of nulls only is passed as one null, which `unnest` extends to all rows.
+    """
     if values.count(None) == len(values):
         return None
     if isinstance(column.type, Double):

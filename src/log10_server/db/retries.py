@@ -1,13 +1,13 @@
-"""When work is tried again, how often, and how long the pause between is: one policy for each reason.
+"""Retry policies: how often work is repeated, and how long the pauses are, for each reason to repeat it.
 
-Work is tried again in these cases and in no others:
+Work is repeated in these cases and in no others:
 
-- An open connection turned out to be lost while reading: once more, on a new connection.
-- A connection was lost before the commit began, or another transaction was in the way of a write: up to five times.
+- A connection was lost while reading: once more, on a new connection.
+- A write lost its connection before the commit began, or conflicted with another transaction: five attempts in all.
 - Another process holds the write lock of a SQLite file: for as long as a write may wait.
-- Postgres does not answer yet while a program starts: for as long as the operator has set.
+- Postgres does not answer while the server starts: for as long as the operator has set.
 
-A commit whose outcome is unknown is never repeated here: the caller is told, and repeats the request if it wants to.
+A commit whose outcome is unknown is never repeated here. The client gets an error, and can send the request again.
 """
 
 import random
@@ -19,10 +19,10 @@ T = TypeVar("T")
 
 
 class RetryPolicy(NamedTuple):
-    """How often work is tried, and how long: no more than `attempts` times, and no longer than `seconds` in all.
+    """How often and for how long work is tried: at most `attempts` times, and for at most `seconds` in all.
 
-    The pause before each further attempt is a random one between the two bounds, in seconds, so that two programs
-    that were in each other's way do not meet again.
+    Before each further attempt there is a pause of random length, in seconds, between the two bounds. It is random so
+    that two conflicting programs do not conflict again.
     """
 
     attempts: int | None = None
@@ -31,7 +31,8 @@ class RetryPolicy(NamedTuple):
     longest_pause: float = 0.0
 
     def run(self, work: Callable[[], T], is_transient: Callable[[Exception], bool]) -> T:
-        """Return what `work` returns. Raises its last error: a lasting one at once, a transient one at the end."""
+        """Return the result of `work`. An error that is not transient is raised at once, a transient one after the last
+        attempt."""
         started = time.monotonic()
         attempt = 1
         while True:
@@ -51,6 +52,7 @@ class RetryPolicy(NamedTuple):
 
 READ = RetryPolicy(attempts=2)
 WRITE = RetryPolicy(attempts=5, longest_pause=0.02)
-# SQLite itself would wait in steps of up to 100 ms, and another busy process would take every free moment.
+# SQLite's own busy handler sleeps for up to 100 ms at a time, so another busy process would nearly always get the lock
+# first. Short pauses give this process a fair chance.
 SQLITE_WRITE_LOCK = RetryPolicy(seconds=8.0, shortest_pause=0.0005, longest_pause=0.002)
 START = RetryPolicy(seconds=0.0, shortest_pause=0.5, longest_pause=0.5)

@@ -1,4 +1,4 @@
-"""What all tables share: names of constraints, types of columns, and the organization that owns the rows."""
+"""The parts that all tables share: naming of constraints, column types, and the column of the owning organization."""
 
 from typing import Any
 
@@ -26,9 +26,10 @@ metadata = MetaData(
     }
 )
 
-# Keys sort by code point on both databases; SQLite does so by itself.
+# Keys sort by code point on both databases. That is the default of SQLite; Postgres needs the collation "C".
 Key = Text().with_variant(Text(collation="C"), "postgresql")
-# JSON as the text that came: jsonb reorders keys, respells numbers and refuses \u0000.
+# JSON is stored as the text that was sent, because jsonb reorders keys, changes how numbers are written and refuses
+# \u0000.
 Payload = Text()
 # Microseconds since 1970 in UTC, see `clock`.
 Instant = BigInteger
@@ -39,8 +40,8 @@ Digest = Key
 def owned_table(name: str, key: tuple[str, ...], *items: SchemaItem, links_only: bool = False) -> Table:
     """A table whose rows belong to an organization: `organization_id` comes first in its primary key, before `key`.
 
-    `links_only` tables are nothing but keys: SQLite stores them once, inside the index of the primary key, and what
-    they link belongs to the organization already.
+    With `links_only` the table only links rows of other tables. SQLite then stores it without a rowid, inside the index
+    of the primary key. It has no foreign key to the organization, because the linked rows have one.
     """
     return Table(
         name,
@@ -53,14 +54,14 @@ def owned_table(name: str, key: tuple[str, ...], *items: SchemaItem, links_only:
 
 
 def foreign_key(column: str, table: str) -> ForeignKeyConstraint:
-    """A reference to an owned row of the same organization; the database refuses one across organizations."""
+    """A foreign key to an owned row of the same organization, so no row can refer to another organization's row."""
     return ForeignKeyConstraint(["organization_id", column], [f"{table}.organization_id", f"{table}.id"])
 
 
 def ordered_index(table: Table, *columns: str, unique: bool = False, only: ColumnElement[bool] | None = None) -> Index:
-    """An index of an owned table, the organization first. Newest-first lists read it backwards.
+    """An index of an owned table on the organization and then `columns`. Newest-first lists read it backwards.
 
-    With `only` it is a partial index, of the rows for which that is true.
+    With `only` it is a partial index, which holds just the rows that meet that condition.
     """
     name = f"ix_{table.name}_{'_'.join(columns)}"
     indexed = [table.c.organization_id, *(table.c[column] for column in columns)]
@@ -68,6 +69,6 @@ def ordered_index(table: Table, *columns: str, unique: bool = False, only: Colum
 
 
 def check_columns(row: Any, table: Table) -> None:
-    """Fail at import when a row type and its table have drifted apart."""
+    """Raise TypeError, at import, if the fields of a row type are not the columns of its table."""
     if tuple(table.columns.keys()) != row._fields:
         raise TypeError(f"{row.__name__} and the table {table.name} differ")

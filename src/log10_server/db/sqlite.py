@@ -1,4 +1,7 @@
-"""SQLite: one file in WAL mode, `synchronous=FULL`, foreign keys on; a write takes the write lock when it begins."""
+"""The backend for SQLite: one file in WAL mode, with `synchronous=FULL` and foreign keys on.
+
+A write transaction takes the write lock when it begins.
+"""
 
 import json
 import os
@@ -38,15 +41,15 @@ from log10_server.db.failures import WrongSchema, driver_error_of
 from log10_server.db.query_builder import QueryBuilder
 
 _LOCK_TIMEOUT = 8.0  # seconds that a statement waits for another process's lock on the same file
-_STEPS_BETWEEN_CHECKS = 100_000  # steps of SQLite's machine between two looks at the clock; some milliseconds
+_STEPS_BETWEEN_CHECKS = 100_000  # SQLite VM instructions between two checks of the deadline; some milliseconds
 _MARK = "?"
-# Parameters of one INSERT, of which any version of SQLite allows 999. To begin and end a statement for each row costs
-# a third of the row; with more than these nothing more is saved.
+# The most parameters of one INSERT; every version of SQLite allows 999. One statement for several rows saves a third of
+# the cost of each row, and more than 250 parameters save nothing further.
 _INSERT_PARAMETERS = 250
 
 
 class SqliteQueryBuilder(QueryBuilder):
-    """Lists are parameters of JSON text, which `json_each` takes apart."""
+    """Passes a list as JSON text, which `json_each` turns into rows."""
 
     begins_joins_at_keys = False
 
@@ -74,7 +77,7 @@ class Sqlite(Backend):
     query_builder = SqliteQueryBuilder
 
     def __init__(self, url: URL, readers: int) -> None:
-        """Opens no connection yet."""
+        """Create the engines. No connection is opened yet."""
         self.url = url
         self.read_engine = _engine(url, readers + 2)
         self.write_engine = _engine(url, 2).execution_options(log10_writes=True)
@@ -90,7 +93,7 @@ class Sqlite(Backend):
 
     def begin_read(self, connection: Connection, deadline: float | None) -> None:
         driver = _driver(connection)
-        driver.execute("BEGIN")  # so that all that is read is of one moment
+        driver.execute("BEGIN")  # in a transaction, all statements read the same state of the database
         if deadline is not None:
             driver.set_progress_handler(lambda: int(time.monotonic() > deadline), _STEPS_BETWEEN_CHECKS)
 
@@ -99,19 +102,19 @@ class Sqlite(Backend):
         super().end_read(connection)
 
     def begin_write(self, _connection: Connection, organization_ids: Sequence[str]) -> Iterable[str]:
-        return organization_ids  # whoever has the write lock has it for all organizations
+        return organization_ids  # the write lock covers all organizations
 
     def commit(self, connection: Connection) -> None:
-        pass  # SQLAlchemy does it
+        pass  # SQLAlchemy commits when its own transaction ends
 
     def is_in_transaction(self, connection: Connection) -> bool:
         return _driver(connection).in_transaction
 
     def lock_organization(self, connection: Connection, organization_id: str) -> None:
-        pass  # the write lock is taken
+        pass  # the transaction already holds the write lock
 
     def lock_exclusively(self, connection: Connection, purpose: str) -> None:
-        pass  # the write lock is taken
+        pass  # the transaction already holds the write lock
 
     @contextmanager
     def migrating(self) -> Iterator[Connection]:
@@ -119,7 +122,7 @@ class Sqlite(Backend):
         with self.write_engine.connect() as connection:
             driver = _driver(connection)
             driver.execute("PRAGMA journal_mode=WAL")
-            driver.execute("PRAGMA foreign_keys=OFF")  # a batch migration drops and renames tables
+            driver.execute("PRAGMA foreign_keys=OFF")  # because an Alembic batch migration drops and renames tables
             try:
                 with connection.begin():
                     yield connection
@@ -185,7 +188,7 @@ def _engine(url: URL, connections: int) -> Engine:
 
     @event.listens_for(engine, "connect")
     def prepare(connection: sqlite3.Connection, _record: object) -> None:
-        # FULL: a commit in WAL mode is on disk before it is answered; NORMAL may lose it in a power cut.
+        # With FULL, a commit in WAL mode is on disk before it returns. With NORMAL, a power failure may lose it.
         for pragma in ("foreign_keys=ON", "synchronous=FULL", "temp_store=MEMORY", "cache_size=-16000"):
             connection.execute(f"PRAGMA {pragma}")
 
@@ -203,8 +206,11 @@ def _engine(url: URL, connections: int) -> Engine:
 
 
 def _begin_immediate(driver: sqlite3.Connection) -> None:
-    """Take the write lock first: a deferred transaction that reads and then writes fails at once when another one
-    wrote between, and no timeout helps."""
+    """Begin a transaction that takes the write lock first.
+
+    A deferred transaction that reads and then writes would fail at once if another transaction wrote in between, and no
+    timeout would help.
+    """
     driver.execute("PRAGMA busy_timeout=0")
     try:
         retries.SQLITE_WRITE_LOCK.run(lambda: driver.execute("BEGIN IMMEDIATE"), _is_busy)
@@ -217,14 +223,14 @@ def _is_busy(error: Exception) -> bool:
 
 
 def _create_file(path: Path) -> None:
-    """Make the file where there is none, readable by its owner alone: it holds what people asked their models."""
+    """Create the file if it does not exist. Only its owner may read it, because it will hold prompts and answers."""
     try:
         if path.is_dir():
             raise WrongSchema(f"The database file {path} is a folder.")
         if not path.exists():
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
     except FileExistsError:
-        pass  # another program has just made it
+        pass  # another process has just created it
     except OSError as error:
         raise WrongSchema(f"The database file {path.resolve()} can't be made: {error.strerror}.") from None
 

@@ -1,8 +1,7 @@
-"""Statements that are built once: SQLAlchemy compiles them, and the driver itself runs them.
+"""Statements that SQLAlchemy builds and compiles only once, and that then run directly on the driver.
 
-To build a statement and to run it through SQLAlchemy takes ten times as long as a short look into an index, so what
-the hot paths run is a `Statement`, made when its module is imported. It is compiled for a database the first time it
-is run there.
+Building a statement and running it through SQLAlchemy takes ten times as long as an index lookup. So each frequent
+statement is a `Statement`, which is created when its module is imported and compiled when it first runs.
 """
 
 from collections.abc import Callable
@@ -15,20 +14,20 @@ from log10_server.db.query_builder import QueryBuilder
 
 
 class CompiledStatement(NamedTuple):
-    """A statement as the driver of one kind of database takes it."""
+    """A statement in the form that the driver of one kind of database runs."""
 
     sql: str
-    positions: tuple[str, ...] | None  # the parameters in their order; None where the driver takes them by name
+    positions: tuple[str, ...] | None  # names of the parameters in order; None if the driver takes them by name
     constants: dict[str, Any]
-    json_lists: frozenset[str]  # parameters that are lists and go to the driver as JSON
+    json_lists: frozenset[str]  # parameters that are lists and are passed to the driver as JSON
 
     def parameters(self, values: dict[str, Any]) -> Any:
-        """`values`, the constants of the statement among them, as the driver takes them."""
+        """Convert `values`, which include the constants of the statement, to the form that the driver takes."""
         return values if self.positions is None else [values[name] for name in self.positions]
 
 
 class Statement:
-    """A statement about one organization. Its parameters are named where it is built, and passed when it is run."""
+    """A statement on the rows of one organization. The values of its parameters are passed when it runs."""
 
     __slots__ = ("_build", "_compiled")
 
@@ -37,7 +36,7 @@ class Statement:
         self._compiled: dict[str, CompiledStatement] = {}
 
     def compile(self, backend: Backend) -> CompiledStatement:
-        """The statement for this kind of database."""
+        """The statement, compiled for this kind of database. Later calls return the same object."""
         known = self._compiled.get(backend.name)
         if known is None:
             query = backend.query_builder()

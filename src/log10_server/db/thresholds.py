@@ -1,4 +1,4 @@
-"""Sizes at which the store changes how it works. They change what a call costs, never what it answers."""
+"""Sizes at which the store uses another method. They affect the cost of a call, never its result."""
 
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -8,13 +8,13 @@ class CommonTags(NamedTuple):
     """When a tag counts as common, and how often that is checked (`store/completion_tags`)."""
 
     min_completions: int = 1000  # a tag on more completions than this is common
-    sample_one_in: int = 256  # the check runs for one completion in so many
-    max_tags_for_pairs: int = 24  # a completion with more tags than this keeps no pairs of them
+    sample_one_in: int = 256  # the check runs for one in this many completions
+    max_tags_for_pairs: int = 24  # for a completion with more tags no pairs are stored
 
 
 @dataclass
 class Thresholds:
-    """The sizes that one `Database` works with. Tests lower them, so that a few rows reach them."""
+    """The sizes that one `Database` uses. Tests lower them, so that a few rows are enough to reach them."""
 
     common_tags: CommonTags = field(default_factory=CommonTags)
     backfill_batch_size: int = 1000  # completions that one step of a backfill looks at (`store/ungraded`)

@@ -1,4 +1,4 @@
-"""A transaction of one organization: every statement begins from rows that are its own."""
+"""The class `Tx`: a transaction in which every statement is limited to the rows of one organization."""
 
 import json
 import time
@@ -18,10 +18,11 @@ from log10_server.errors import Unavailable
 
 
 class Tx:
-    """A transaction as one organization sees it.
+    """A transaction on the rows of one organization.
 
-    Short statements of the hot paths are a `Statement` and run on the driver (`fetch`, `run`); rows are inserted,
-    replaced and removed in bulk; all else is built with SQLAlchemy and runs on `connection`.
+    There are three ways to run SQL. Short, frequent statements are a `Statement` and run directly on the driver
+    (`fetch`, `run`). Whole rows are inserted, replaced and removed in bulk. Everything else is built with SQLAlchemy
+    and runs on `connection`.
     """
 
     __slots__ = ("_buffer", "_cursor", "backend", "clock", "connection", "organization_id", "thresholds")
@@ -42,47 +43,53 @@ class Tx:
         return self.clock.now()
 
     def new_key(self) -> int:
-        """A number that no other call of this process gets, ever."""
+        """A number that no other call of this process ever gets."""
         return self.clock.new_key()
 
     def check_deadline(self) -> None:
-        """Raises Unavailable when the caller no longer waits: for work that goes on outside of statements."""
+        """Raise Unavailable after the deadline of the read. Long work calls this in between its statements."""
         deadline = self.connection.info.get("log10_deadline")
         if deadline is not None and time.monotonic() > deadline:
             raise Unavailable("Reading took too long.", code="no_answer")
 
-    # Statements of SQLAlchemy
+    # Statements that are built with SQLAlchemy
 
     def rows(self, table: Table, *columns: str) -> Select[Any]:
-        """The organization's rows of `table`: all columns in their order, or those named."""
+        """Select the organization's rows of `table`: the named columns, or all columns in their order."""
         selected = [table.c[name] for name in columns] if columns else [table]
         return select(*selected).where(table.c.organization_id == self.organization_id)
 
     def delete(self, table: Table) -> Delete:
-        """A statement that deletes the organization's rows of `table`; the caller says which of them."""
+        """A statement that deletes rows of `table` of the organization.
+
+        The caller adds the condition that selects them.
+        """
         return delete(table).where(table.c.organization_id == self.organization_id)
 
     def update(self, table: Table) -> Update:
-        """A statement that changes the organization's rows of `table`; the caller says which of them, and how."""
+        """A statement that updates rows of `table` of the organization.
+
+        The caller adds the condition and the values.
+        """
         return update(table).where(table.c.organization_id == self.organization_id)
 
     def in_list(self, column: Column[Any], values: Sequence[Any]) -> ColumnElement[bool]:
-        """Whether `column` is one of `values`: the same SQL for any number of them."""
+        """A condition: `column` is one of `values`. Its SQL is the same for any number of values."""
         return self.backend.in_list(column, values)
 
     def not_in_list(self, column: Column[Any], values: Sequence[Any]) -> ColumnElement[bool]:
-        """Whether `column` is none of `values`."""
+        """A condition: `column` is none of `values`."""
         return not_(self.in_list(column, values))
 
     # Statements that are built once
 
     def fetch(self, statement: Statement, **values: Any) -> list[Any]:
-        """The rows of `statement`, as the driver's tuples; a parameter that is one of several values is a list."""
+        """Run `statement` and return its rows as plain tuples. The parameter of an `in_list` is passed as a list."""
         rows: list[Any] = self._run(statement, values).fetchall()
         return rows
 
     def fetch_each(self, statement: Statement, name: str, each: Sequence[Any], **values: Any) -> list[Any]:
-        """The rows of `statement` for each value of the parameter `name` (`QueryBuilder.each_value`)."""
+        """The rows of `statement` for each of the values `each` of its parameter `name` (`QueryBuilder.each_value`)."""
         if not self.backend.fetches_each_at_once:
             return [row for value in each for row in self.fetch(statement, **values, **{name: value})]
         return self.fetch(statement, **values, **{name: list(each)}) if each else []
@@ -94,36 +101,36 @@ class Tx:
     # Whole rows
 
     def insert_many(self, table: Table, rows: Sequence[Row]) -> None:
-        """Insert `rows`, values in the order of the columns."""
+        """Insert `rows`, whose values are in the order of the columns."""
         self._insert(table, rows, "")
 
     def insert_missing(self, table: Table, rows: Sequence[Row]) -> None:
-        """As `insert_many`, without the rows whose key is taken."""
+        """Insert `rows`, except those whose key already exists in the table."""
         self._insert(table, rows, bulk.SKIP_TAKEN_KEYS)
 
     def replace_many(self, table: Table, rows: Sequence[Row]) -> None:
-        """Store `rows` in the place of those with the same organization and id."""
+        """Replace the stored rows that have the same organization and id as `rows`."""
         if rows:
             self._execute(self.backend.replace(table, rows))
 
     def remove_many(self, table: Table, rows: Sequence[Row]) -> None:
-        """Delete these whole rows, values in the order of the columns and none of them null."""
+        """Delete these rows. All their values must be given, in the order of the columns, and none may be null."""
         if rows:
             self._execute(self.backend.remove(table, rows))
 
     @contextmanager
     def buffered_inserts(self) -> Iterator[None]:
-        """Rows that are inserted inside go to Postgres in one statement: at the end, or before the next statement.
+        """Within this block, inserts are collected and sent to Postgres as one statement.
 
-        Each statement sees them, those that SQLAlchemy runs on the connection too. What can't be stored is raised
-        when they are sent.
+        They are sent before the next other statement, also one that runs through SQLAlchemy, so every statement sees
+        them; the remaining ones are sent at the end of the block. If a row can't be stored, the error is raised then.
         """
         assert self._buffer is None, "one inside another would send too late what the outer one holds"
         if not self.backend.buffers_inserts:
             yield
             return
         self._buffer = []
-        info = self.connection.info  # a lost connection would not give it any more
+        info = self.connection.info  # read now, because `info` of a lost connection can't be read any more
         info["log10_flush"] = self._flush
         try:
             yield
@@ -143,7 +150,7 @@ class Tx:
             self._execute(statement)
 
     def _flush(self) -> None:
-        """Insert what is held back."""
+        """Send the buffered inserts."""
         if self._buffer:
             combined = self.backend.combine(self._buffer)
             self._buffer.clear()
@@ -160,10 +167,10 @@ class Tx:
         self._drive("executemany" if statement.runs_many else "execute", statement.sql, statement.parameters)
 
     def _drive(self, method: str, sql: str, parameters: Any) -> Any:
-        """Run `sql` on the driver. Raises as SQLAlchemy does, and drops a lost connection as it does."""
+        """Run `sql` on the driver. As in SQLAlchemy, errors are DBAPIErrors, and a lost connection is invalidated."""
         if self._buffer:
             self._flush()
-        if self._cursor is None:  # a connection to write with keeps one
+        if self._cursor is None:  # connections to write with keep a cursor, others need a new one
             self._cursor = self.connection.info.get("log10_cursor") or self.connection.connection.cursor()
         try:
             getattr(self._cursor, method)(sql, parameters)

@@ -1,4 +1,4 @@
-"""The queue of waiting writes: bounded by count and bytes, and taken from in batches that share a commit."""
+"""The queue of waiting writes. It is bounded by count and bytes, and the writer takes batches that share a commit."""
 
 import asyncio
 import threading
@@ -12,28 +12,28 @@ from log10_server.errors import Unavailable
 
 BATCH_COUNT = 256
 BATCH_BYTES = 32 << 20
-_LONGEST_WAIT = 0.005  # seconds that a batch is held open for callers that are expected to come back
-_FEWEST_CALLERS_TO_SPLIT = 16  # with fewer, the whole batch is stored at once
+_LONGEST_WAIT = 0.005  # seconds to wait for the expected further writes of a batch
+_FEWEST_CALLERS_TO_SPLIT = 16  # with fewer writes a batch is not split in two
 
 NO_ENTRY = object()
 
 
 @dataclass(slots=True, eq=False)
 class Write:
-    """One write, and the future of the call that waits for it."""
+    """One write, and the future that its caller waits for."""
 
     organization_id: str
     run: Callable[..., Any]
-    entry: Any  # what the recorder `run` records together with other entries; NO_ENTRY: `run` needs only a `Tx`
+    entry: Any  # the entry to pass to `run`, in a list with others; NO_ENTRY if `run` takes only a `Tx`
     alone: bool
     size: int
     loop: asyncio.AbstractEventLoop
     future: asyncio.Future[Any]
-    outcome: Any = None  # an exception is raised to the caller
+    outcome: Any = None  # the result, or an exception to raise in the caller
 
 
 class WriteQueue:
-    """Writes in the order in which they came. Any thread adds to it; one thread, the writer's, takes from it."""
+    """Writes in the order of their arrival. Any thread may add writes; only the writer's thread takes them."""
 
     def __init__(self, max_count: int, max_bytes: int, *, splits_batches: bool) -> None:
         """`splits_batches`: whether the database stores one batch while this process prepares the next one."""
@@ -45,8 +45,8 @@ class WriteQueue:
         self._is_open = True
         self._changed = threading.Condition()
         self._wake_at = 1  # the writer's thread is woken when this many writes wait
-        # The writer waits for this many writes to arrive, so that they share a commit, but only until this time, which is
-        # a value of `time.monotonic`.
+        # The writer waits until this many writes are in the queue, so that they share a commit, but not after
+        # `_expected_until` (a value of `time.monotonic`).
         self._expected = 1
         self._expected_until = 0.0
 
@@ -63,19 +63,22 @@ class WriteQueue:
                 self._changed.notify()
 
     def add_again(self, writes: list[Write]) -> None:
-        """Put writes that could not be done yet at the end of the queue, however full it is."""
+        """Put writes that could not be done yet at the end of the queue, even if the queue is full."""
         with self._changed:
             self._writes.extend(writes)
             self._bytes += sum(write.size for write in writes)
 
     def close(self) -> None:
-        """Refuse what comes from now on. What waits is still taken."""
+        """Refuse new writes from now on. The waiting writes can still be taken."""
         with self._changed:
             self._is_open = False
             self._changed.notify()
 
     def take_batch(self) -> list[Write]:
-        """Wait for writes, and take those that go into one transaction; none when the queue is closed and empty."""
+        """Wait for writes, and take those for one transaction.
+
+        Returns an empty list when the queue is closed and empty.
+        """
         batch: list[Write] = []
         size = 0
         with self._changed:
@@ -96,12 +99,13 @@ class WriteQueue:
         return batch
 
     def expect(self, count: int, seconds: float) -> None:
-        """Say, before `count` callers are answered, how long their transaction took: they may all write again at once.
+        """Set how long the next batch waits for writes; called before the `count` callers of the last one are answered.
 
-        A few are all waited for, because a transaction costs more than they do. With 16 or more waiting writes the
-        batch is split in two, so parsing one half overlaps with Postgres storing the other; SQLite stores in this
-        process, so nothing overlaps. A caller that came alone is not waited for, and nobody for much longer than the
-        transaction took, because no more than that is saved.
+        Callers often write again as soon as they are answered, and it saves transactions to wait for all of them. On
+        Postgres, with 16 or more writes, the batch is split in two, so parsing one half overlaps with storing the
+        other; SQLite stores in this process, so nothing would overlap. After a batch of one write there is no wait. A
+        wait takes at most twice the `seconds` of the last transaction, and at most 5 ms, because waiting saves one
+        transaction.
         """
         self._expected = count
         if self._splits_batches and count > 1:

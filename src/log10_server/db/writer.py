@@ -1,12 +1,12 @@
-"""The writer: many waiting writes, one commit.
+"""The writer, which stores many waiting writes with one commit.
 
-A durable commit costs the same for one row as for fifty, so a thread with its own connection takes all writes that
-wait, does them in one transaction, and each caller is answered when that transaction is on disk. A lone write does not
-wait for others; after a transaction of several, those who come next have a moment to come together (`write_queue`).
-A refused write undoes only itself; a failed commit fails every write in it (`batch`).
+A durable commit costs the same for one row as for fifty. So one thread takes all waiting writes, runs them in one
+transaction, and answers each caller when that transaction is on disk. A single write does not wait for others. After a
+transaction of several writes, the next one waits a few milliseconds for more writes to arrive (`write_queue`). A
+refused write is rolled back alone; a failed commit fails every write in it (`batch`).
 
-A write may run twice (another one in its transaction failed, a connection was lost): it is a function of `tx` and of
-values, with no effect elsewhere.
+A write may run twice, because another write in its transaction failed or the connection was lost. So it must be a
+function of `tx` and of values that has no effect outside the transaction.
 """
 
 import asyncio
@@ -28,11 +28,11 @@ R = TypeVar("R")
 
 log = logging.getLogger(__name__)
 
-_PAUSE = 0.005  # seconds, while another process writes for all organizations whose writes wait here
+_PAUSE = 0.005  # seconds to pause when other processes have locked the organizations of all waiting writes
 
 
 class Writer:
-    """The queue of writes, and the thread that does them."""
+    """The queue of writes, and the thread that runs them."""
 
     def __init__(self, database: Database, max_waiting: int, max_bytes: int) -> None:
         self._database = database
@@ -40,11 +40,14 @@ class Writer:
         self._thread = threading.Thread(target=self._serve, name="writer", daemon=True)
 
     def start(self) -> None:
-        """Begin to write."""
+        """Start the thread."""
         self._thread.start()
 
     def close(self, seconds: float | None = None) -> None:
-        """Do what waits, then end; what comes later is refused. After `seconds` the thread is left to itself."""
+        """Refuse new writes, and wait until the waiting ones are done, for at most `seconds`.
+
+        The thread is never killed.
+        """
         self._queue.close()
         if self.is_alive:
             self._thread.join(seconds)
@@ -63,10 +66,11 @@ class Writer:
         alone: bool = False,
         timeout: float | None = None,
     ) -> T:
-        """Run `work` and return what it returns, once that is on disk.
+        """Run `work` and return its result, once its transaction is on disk.
 
-        `size` is about its bytes; `alone` keeps it out of others' transactions. Raises the work's own refusal, and
-        Unavailable when too much waits, nothing could be stored, or no answer has come after `timeout` seconds.
+        `size` is about how many bytes the work holds in memory; `alone` gives it a transaction of its own. Raises the
+        refusal that `work` raises. Raises Unavailable when too many writes are waiting, when the database is
+        unavailable, or when there is no result after `timeout` seconds.
         """
         result: T = await wait_for_result(self._add(organization_id, work, NO_ENTRY, size, alone), timeout)
         return result
@@ -79,10 +83,10 @@ class Writer:
         size: int,
         timeout: float | None = None,
     ) -> R:
-        """Return what `recorder` returns for `entry`, once that is on disk.
+        """Return what `recorder` returns for `entry`, once its transaction is on disk.
 
-        Waiting entries of one organization go to `recorder` together. It returns a result or a refusal for each, in
-        their order, and leaves nothing behind of those that it refuses.
+        All waiting entries of one organization are passed to `recorder` in one call. It must return a result or a
+        refusal for each, in their order, and store nothing of the entries that it refuses.
         """
         result: R = await wait_for_result(self._add(organization_id, recorder, entry, size, False), timeout)
         return result
@@ -101,7 +105,7 @@ class Writer:
             batch = Batch(self._database, writes)
             try:
                 batch.run()
-            except BaseException as error:  # a defect here must not end the thread and leave all callers waiting
+            except BaseException as error:  # a bug must not end the thread, because all callers would wait forever
                 log.error("writer: %s at %s", type(error).__name__, source_of(error))
                 for write in writes:
                     write.outcome = InternalError("The write failed.")
@@ -114,7 +118,10 @@ class Writer:
 
 
 async def wait_for_result(future: asyncio.Future[T], timeout: float | None) -> T:
-    """The future's result. Raises Unavailable after `timeout` seconds. A timer costs less than `asyncio.timeout`."""
+    """The future's result. Raises Unavailable after `timeout` seconds.
+
+    This uses a timer because that costs less than `asyncio.timeout`.
+    """
     if timeout is None:
         return await future
     timer = future.get_loop().call_later(timeout, _time_out, future)
@@ -135,14 +142,14 @@ def _time_out(future: asyncio.Future[Any]) -> None:
 
 
 def _answer(writes: list[Write]) -> None:
-    """Give the callers their outcomes, each in its own event loop."""
+    """Pass each outcome to its caller, in the event loop of that caller."""
     by_loop: dict[asyncio.AbstractEventLoop, list[Write]] = {}
     for write in writes:
         by_loop.setdefault(write.loop, []).append(write)
     for loop, its_writes in by_loop.items():
         try:
             loop.call_soon_threadsafe(_resolve, its_writes)
-        except RuntimeError:  # the loop is closed: nobody waits any more
+        except RuntimeError:  # the event loop is closed, so no caller waits any more
             log.warning("%d writes were done after their callers had gone", len(its_writes))
 
 
