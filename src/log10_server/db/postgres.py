@@ -272,7 +272,7 @@ def _engine(url: URL, connections: int) -> Engine:
 
 
 def _flush_buffered_inserts(connection: Connection, *_: object) -> None:
-    """Send the inserts that `Tx.buffered_inserts` has buffered, before SQLAlchemy runs a statement that must see them."""
+    """Send the inserts that `Tx.buffered_inserts` has buffered, so that the next SQLAlchemy statement sees them."""
     if flush := connection.info.get("log10_flush"):
         flush()
 

@@ -39,7 +39,7 @@ class Tx:
         self._buffer: list[BulkStatement] | None = None
 
     def now(self) -> int:
-        """An instant that no other call of this process gets, unless the system clock steps back by more than a second."""
+        """An instant that no other call of this process gets, unless the system clock steps back by over a second."""
         return self.clock.now()
 
     def new_key(self) -> int:

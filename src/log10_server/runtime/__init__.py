@@ -1,1 +1,1 @@
-"""What runs beside the requests: reader and writer lanes, the background fill of the ungraded index, CPU affinity."""
+"""Threads and background work of the server: reading, writing, the backfill of the ungraded index, CPU affinity."""

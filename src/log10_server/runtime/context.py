@@ -1,4 +1,4 @@
-"""What a use case gets from a dialect: the organization and the actor of a call, and ways to read, write and compute."""
+"""The class `Context`, with which a request handler calls the services: who calls, and how to read and write."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -15,12 +15,12 @@ T = TypeVar("T")
 E = TypeVar("E")
 R = TypeVar("R")
 
-# Parsing a body of more bytes than this would hold up the event loop, so it is done in a thread.
+# A body of more bytes than this is parsed in a thread, because parsing it in the event loop would delay other calls.
 LARGE_BODY = 1 << 18
 
 
 class Actor(NamedTuple):
-    """Who makes a call, and so the author of new feedback. `name` is the name to show, `kind` says what kind of author it is."""
+    """Who makes a call, and is the author of the feedback that the call adds. `name` is the name to show."""
 
     id: str
     name: str
@@ -35,7 +35,7 @@ class Caller(NamedTuple):
 
 
 class Context:
-    """One call of a known organization and actor. `size` is about how many bytes the call holds in memory."""
+    """One authenticated call of the API. `size` is about how many bytes the call holds in memory."""
 
     __slots__ = ("actor", "organization", "runtime", "size")
 
@@ -50,9 +50,9 @@ class Context:
         return self.runtime.settings.limits
 
     async def read(self, work: Callable[[Tx], T], *, timeout: float = TIMEOUT_SECONDS) -> T:
-        """Run `work` on a consistent view of what is committed now, and return its result. `timeout` is in seconds.
+        """Run `work` in a read transaction, and return its result. `timeout` is in seconds.
 
-        Raises Unavailable when the database is away, too many reads wait, or no result has come in time.
+        Raises Unavailable when the database is unavailable, too many reads are waiting, or there is no result in time.
         """
         database, organization_id = self.runtime.database, self.organization.id
         return await self.runtime.read(lambda connection: work(database.tx(connection, organization_id)), timeout)
@@ -60,17 +60,21 @@ class Context:
     async def write(self, work: Callable[[Tx], T], *, alone: bool = False) -> T:
         """Run `work` in a transaction and return its result, once it is committed.
 
-        `alone` gives work that may take long a transaction of its own, so that no other write waits for it to commit.
+        `alone` gives the work a transaction of its own. Use it for slow work, so that no other write shares its commit.
         """
         return await self.runtime.write(self.organization.id, work, size=self.size, alone=alone)
 
     async def record(self, recorder: Callable[[Tx, Sequence[E]], Sequence[R | Refusal]], entry: E) -> R:
-        """Record `entry` and return what `recorder` answers for it, once it is committed.
+        """Record `entry`, and return the result of `recorder` for it, once it is committed.
 
-        Waiting entries of the same organization and recorder are recorded in one call. Raises the Refusal of this entry.
+        Waiting entries of the same organization and recorder are recorded in one call. Raises the Refusal that
+        `recorder` returns for this entry.
         """
         return await self.runtime.writer.record(self.organization.id, recorder, entry, self.size, TIMEOUT_SECONDS)
 
     async def compute(self, work: Callable[[], T]) -> T:
-        """Return what `work` computes from the body. For a large body it runs in a thread, so that other calls go on."""
+        """Run `work`, which parses the body, and return its result.
+
+        For a large body it runs in a thread, so that it does not delay other calls.
+        """
         return await asyncio.to_thread(work) if self.size > LARGE_BODY else work()

@@ -20,12 +20,13 @@ from log10_server.validation.worker import ALL_CORES
 log = logging.getLogger(__name__)
 
 _SECONDS_BETWEEN_CHECKS = 1.0
-# Move only when other processes use this much more of our core than of the best other one (1.0 is a whole core).
+# Move only if other processes use at least this much more of the current core than of the best other core (1.0 is a
+# whole core).
 _LEAST_GAIN = 0.2
 
 
 class OneCore(threading.Thread):
-    """The thread that moves the process. If the system refuses something, it allows all cores again and ends."""
+    """The thread that moves the process from core to core. On any error it allows all cores again, and ends."""
 
     def __init__(self) -> None:
         super().__init__(name="one core", daemon=True)
@@ -46,7 +47,7 @@ class OneCore(threading.Thread):
             time.sleep(_SECONDS_BETWEEN_CHECKS)
 
     def _check(self, before: "CoreTimes | None") -> "CoreTimes":
-        """Move to the core that others have used least since the check before."""
+        """Move to the core that other processes have used least since the last check, `before`; returns this check."""
         now = CoreTimes(_busy_seconds(self._cores), time.process_time(), time.monotonic())
         if before is not None:
             seconds = now.at - before.at
@@ -54,7 +55,8 @@ class OneCore(threading.Thread):
                 core: (now.cores[core] - before.cores[core]) / seconds for core in now.cores.keys() & before.cores
             }
             best = idlest(shares, self._mine, (now.own - before.own) / seconds)
-            # Two processes that share a core must not both leave it for the same other one.
+            # Move only half of the times, at random. Otherwise two servers that share a core would both move to the
+            # same other core, and share that.
             if best is not None and best != self._mine and (self._mine is None or random.random() < 0.5):
                 _keep_to([best])
                 self._mine = best
@@ -62,7 +64,7 @@ class OneCore(threading.Thread):
 
 
 class CoreTimes(NamedTuple):
-    """For how many seconds each core has been busy and this process has run, up to `at` (seconds of a monotonic clock)."""
+    """The busy seconds of each core, and the CPU seconds of this process, at the time `at` (of `time.monotonic`)."""
 
     cores: dict[int, float]
     own: float
@@ -70,9 +72,10 @@ class CoreTimes(NamedTuple):
 
 
 def idlest(shares: Mapping[int, float], mine: int | None, own: float) -> int | None:
-    """The core to run on: `shares` says how busy each core is (1.0: always), `own` how busy this process keeps `mine`.
+    """The core to run on. `shares` is how busy each core is (1.0: always); `own` is the share of this process.
 
-    It is `mine`, unless other processes use clearly less of another core. None when nothing is known.
+    The result is `mine`, the current core, unless other processes use clearly less of another one. If `shares` is
+    empty, it is `mine` too, which may be None.
     """
     if not shares:
         return mine
@@ -84,7 +87,7 @@ def idlest(shares: Mapping[int, float], mine: int | None, own: float) -> int | N
 def start() -> None:
     """Start the thread, on Linux with more than one core.
 
-    Child processes may still use all cores: an environment variable tells them which there are.
+    An environment variable lists all cores, so that child processes can use them.
     """
     if sys.platform == "linux" and len(os.sched_getaffinity(0)) > 1:
         os.environ[ALL_CORES] = ",".join(map(str, sorted(os.sched_getaffinity(0))))
@@ -92,9 +95,9 @@ def start() -> None:
 
 
 def _keep_to(cores: Iterable[int]) -> None:
-    """Keep all threads of this process to `cores`. A thread that is started later inherits them from its parent."""
+    """Restrict all threads of this process to `cores`. Threads that start later inherit the restriction."""
     for thread in os.listdir("/proc/self/task"):
-        with contextlib.suppress(ProcessLookupError):  # it has ended
+        with contextlib.suppress(ProcessLookupError):  # the thread has ended in the meantime
             os.sched_setaffinity(int(thread), cores)
 
 

@@ -1,4 +1,7 @@
-"""How many bytes of request bodies the process holds before they wait for the writer, which bounds those itself."""
+"""Limits how many bytes of request bodies the process holds in memory.
+
+The writer has a limit of its own for the writes in its queue.
+"""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -7,7 +10,10 @@ from log10_server.errors import Unavailable
 
 
 class HeldBytes:
-    """Counts the bytes that all calls hold, up to `limit`. A call alone may hold more: its body's limit bounds that."""
+    """Counts the bytes that all calls hold, and refuses more than `limit`.
+
+    While no other call holds any, a call may exceed it; the limit on the size of a body still applies.
+    """
 
     def __init__(self, limit: int) -> None:
         self.total = 0
@@ -15,9 +21,10 @@ class HeldBytes:
 
     @contextmanager
     def count_for_a_call(self) -> Iterator[Callable[[int], None]]:
-        """Gives a function that the call tells of each number of bytes it adds; all are let go of at the end.
+        """A block for one call. It yields a function, which the call must call with the size of each part of its body.
 
-        That function raises Unavailable when other calls hold so much that there is no room for these.
+        That function raises Unavailable when other calls hold so much that the limit would be exceeded. At the end of
+        the block, all bytes of the call are subtracted.
         """
         of_this_call = 0
 

@@ -1,4 +1,4 @@
-"""A lane of reads: some threads that read the database, and a limit of how many reads may wait for them."""
+"""A read lane: a pool of threads that read the database, with a limit on how many reads may wait for a thread."""
 
 import asyncio
 import concurrent.futures
@@ -15,12 +15,12 @@ from log10_server.errors import Unavailable
 
 T = TypeVar("T")
 
-# Reads of one lane that may wait or run. More than these would only wait until their time is over.
+# The most reads of one lane that may wait or run. Any further reads would probably time out before they began.
 _MOST_WAITING_READS = 1000
 
 
 class ReadLane:
-    """Reads that share threads and a limit. Lanes share nothing, so a flood of reads in one delays none in another."""
+    """A pool of threads for reads, with a limit. Lanes share nothing, so many reads in one lane don't delay another."""
 
     def __init__(self, database: Database, name: str, threads: int) -> None:
         self._database = database
@@ -29,13 +29,14 @@ class ReadLane:
 
     @property
     def is_stuck(self) -> bool:
-        """Whether a thread still waits for the database after `close`."""
+        """Whether a read is still unfinished. After `close` this means that a thread waits for the database."""
         return self._unfinished > 0
 
     async def read(self, work: Callable[[Connection], T], timeout: float) -> T:
         """Run `work` in a thread of this lane and return its result.
 
-        Raises Unavailable when the database is away, too many reads wait, or no result has come after `timeout` seconds.
+        Raises Unavailable when the database is unavailable, too many reads are waiting, or there is no result after
+        `timeout` seconds.
         """
         if self._unfinished >= _MOST_WAITING_READS:
             raise Unavailable("Too many reads are waiting. Try again in a moment.", code="overloaded")
@@ -50,14 +51,14 @@ class ReadLane:
                 outcome = self._database.read(work, deadline)
             except BaseException as error:
                 outcome = error
-            with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            with suppress(RuntimeError):  # the event loop is closed, so no caller waits any more
                 loop.call_soon_threadsafe(self._finish, result, outcome)
 
         self._threads.submit(run).add_done_callback(partial(self._refuse_if_cancelled, loop, result))
         return await wait_for_result(result, timeout)
 
     def close(self) -> None:
-        """Start no more reads, and refuse those that wait for a thread. Does not wait for those that run."""
+        """Refuse the reads that wait for a thread, and start no more. This does not wait for reads that are running."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _refuse_if_cancelled(
@@ -70,7 +71,7 @@ class ReadLane:
 
     def _finish(self, result: asyncio.Future[Any], outcome: Any) -> None:
         self._unfinished -= 1
-        if result.done():  # the caller has gone
+        if result.done():  # the caller has timed out or disconnected
             return
         if isinstance(outcome, BaseException):
             result.set_exception(outcome)

@@ -1,7 +1,7 @@
 """The backfill of the ungraded index: adds older completions for new and changed tasks, in pieces between other writes.
 
-The database keeps how far each task has come. So a process continues where another one stopped, and two processes that
-fill the same task only take turns.
+The database stores the progress of each task. So a process can continue where another one stopped, and two processes
+can work on the same task without doing any part twice.
 """
 
 import asyncio
@@ -30,11 +30,11 @@ class FillNext(Protocol):
 Read = Callable[[Callable[[Connection], list[tuple[str, str]]]], Awaitable[list[tuple[str, str]]]]
 
 _TASKS_PER_ROUND = 100
-_SECONDS_BETWEEN_CHECKS = 30.0  # after which a backfill that another process left unfinished is noticed
+_SECONDS_BETWEEN_CHECKS = 30.0  # how often to look for backfills that other processes have left unfinished
 
 
 class Backfill:
-    """The loop that runs in each process, for the unfinished tasks of all organizations."""
+    """The background loop of each server process. It backfills the unfinished tasks of all organizations."""
 
     def __init__(self, read: Read, writer: Writer, fill_next: FillNext) -> None:
         self._read = read
@@ -44,7 +44,7 @@ class Backfill:
         self._running: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begin in the running event loop, with what is unfinished from before."""
+        """Start the loop in the running event loop. It first continues the backfills that are unfinished."""
         self._running = asyncio.create_task(self._run())
 
     def wake(self) -> None:
@@ -52,7 +52,7 @@ class Backfill:
         self._woken.set()
 
     async def close(self) -> None:
-        """Stop. A piece that the writer has begun is still finished by it."""
+        """Stop the loop. The writer still finishes a piece that it has begun."""
         if self._running is not None:
             self._running.cancel()
             await asyncio.wait([self._running])
@@ -88,7 +88,7 @@ class Backfill:
 
 
 def _log_error(error: Exception) -> None:
-    if isinstance(error, Refusal):  # the database is away, or too much is waiting to be written
+    if isinstance(error, Refusal):  # the database is unavailable, or too many writes are waiting
         log.info("backfill: %s", error.detail)
     else:
         log.error("backfill: %s at %s", type(error).__name__, source_of(error))

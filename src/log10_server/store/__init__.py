@@ -1,4 +1,7 @@
-"""Tables and every statement on them, a file for each noun. No rules, no HTTP."""
+"""All tables, and all SQL statements on them, with one module for each kind of data.
+
+Business rules are in the services, and HTTP is in `web`.
+"""
 
 from log10_server.store import (
     completion_tags,

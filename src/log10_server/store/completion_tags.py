@@ -1,14 +1,14 @@
-"""Which completions have which tags: an index from each tag to them, and one from each pair of common tags.
+"""Which completions have which tags: an index from each tag to its completions, and one from each pair of common tags.
 
-A query for several tags begins at the rarest of them, and each other tag is one look into an index. Two tags that are
-each on half of a million completions, and together on ten, would cost half a million looks that way. So a tag that is
-on more than a thousand completions is marked as common, for good, and for each completion a row is kept for every pair
-of its common tags. For two tags that are both marked these rows are complete.
+A query for several tags reads the completions of the rarest tag, and checks each other tag with one index lookup. If
+two tags are each on half a million completions but together on ten, that takes half a million lookups. So a tag on more
+than a thousand completions is marked as common, permanently, and for every pair of common tags of a completion there is
+a row. For any two tags that are marked as common, these rows are complete.
 
-A completion may have a thousand tags, and half a million pairs. A completion with more than
-`CommonTags.max_tags_for_pairs` tags has no pairs but one row for each of its common tags, with NO_SECOND_TAG in the
-place of the second. So the completions of a pair are its own rows, and those rows without a second tag whose completion
-turns out to have the second tag too.
+A completion may have a thousand tags, which would make half a million pairs. So a completion with more than
+`CommonTags.max_tags_for_pairs` tags has no rows for pairs. It has one row for each of its common tags, with
+NO_SECOND_TAG as the second tag. A query for a pair therefore reads the rows of that pair, and also the rows of the
+first tag with NO_SECOND_TAG, and checks for these whether the completion has the second tag.
 """
 
 import zlib
@@ -51,7 +51,8 @@ completion_tag = owned_table(
 )
 ordered_index(completion_tag, "tag_id", "created_at", "completion_id")
 
-# No link to the completion: the database would look through the whole table for each completion that is deleted.
+# There is no foreign key to the completion, because no index begins with it: each deletion of a completion would scan
+# the whole table.
 completion_tag_pair = owned_table(
     "completion_tag_pair",
     ("first_tag_id", "second_tag_id", "created_at", "completion_id"),
@@ -65,7 +66,7 @@ completion_tag_pair = owned_table(
 
 
 class CompletionTagRow(NamedTuple):
-    """`created_at` is the completion's: the index gives its completions newest first."""
+    """A tag of a completion. `created_at` is that of the completion, so that the index lists completions by time."""
 
     organization_id: str
     completion_id: str
@@ -76,7 +77,7 @@ class CompletionTagRow(NamedTuple):
 class CompletionTagPairRow(NamedTuple):
     """A completion and two of its common tags, the smaller key first.
 
-    Where the completion has too many tags for pairs, `second_tag_id` is NO_SECOND_TAG.
+    If the completion has too many tags for pairs, `second_tag_id` is NO_SECOND_TAG.
     """
 
     organization_id: str
@@ -95,8 +96,9 @@ NO_SECOND_TAG = 0
 class TaggedCompletions(NamedTuple):
     """A query for the completions that have all of some tags; `tag_index` has their `created_at` and `completion_id`.
 
-    A list in that order must select these two columns: only then SQLite can read two indexes as one. `candidates` are
-    the rows of `tag_index` that are read to find them, of which there may be many more.
+    A list that is ordered by these two columns must also select them, because only then can SQLite merge two ranges of
+    an index without sorting. `candidates` selects the rows of `tag_index` that the query has to check; there may be
+    many more of them than matches.
     """
 
     rows: Select[Any]
@@ -105,7 +107,7 @@ class TaggedCompletions(NamedTuple):
 
 
 def add_tags(tx: Tx, rows: Iterable[CompletionTagRow], common: Collection[int] = ()) -> None:
-    """Add all tags of some completions to the index; `common` are those of the tags that are marked as common."""
+    """Add all tags of some new completions to the index. `common` has the ids of the tags that are marked as common."""
     ordered = sorted(rows)
     tx.insert_many(completion_tag, ordered)
     tx.insert_many(completion_tag_pair, sorted(_pairs(ordered, common, tx.thresholds.common_tags.max_tags_for_pairs)))
@@ -120,7 +122,10 @@ def remove_tags(tx: Tx, completion_ids: Iterable[str]) -> None:
 
 
 def list_with_all_tags(tx: Tx, tag_ids: Sequence[int], limit: int) -> list[str]:
-    """Ids of the completions that have every one of `tag_ids`, newest first, `limit` at most. No tags: none."""
+    """Ids of the completions that have every one of `tag_ids`, newest first, `limit` at most.
+
+    Empty if `tag_ids` is empty.
+    """
     if len(tag_ids) < 2:
         by_tag = list_with_each_tag(tx, tag_ids, limit)
         return [completion_id for completion_ids in by_tag.values() for completion_id in completion_ids]
@@ -139,17 +144,18 @@ def list_with_each_tag(tx: Tx, tag_ids: Sequence[int], limit: int) -> dict[int, 
 
 
 def select_with_all_tags(tx: Tx, tag_ids: Sequence[int]) -> TaggedCompletions:
-    """A row for each completion that has every one of `tag_ids` (one at least).
+    """A query for the completions that have every one of `tag_ids`, of which there must be at least one.
 
-    It begins at the rarest tag or pair: its rows are few, and each other tag is one look into an index. A scalar
-    subquery keeps that order; Postgres turns `EXISTS` into a join that may start at the commonest tag.
+    It starts at the rarest tag or pair, because that has the fewest rows, and checks each other tag with an index
+    lookup. The check is a scalar subquery, because Postgres would turn `EXISTS` into a join that may start at the
+    commonest tag.
     """
     index, candidates, other_tag_ids = _choose_start(tx, tag_ids)
     rows = candidates
     for number, tag_id in enumerate(other_tag_ids[:_CHECKED_ONE_BY_ONE]):
         other = completion_tag.alias(f"other_{number}")
         rows = rows.where(_count_tags(index, other, other.c.tag_id == tag_id) == 1)
-    if remaining := other_tag_ids[_CHECKED_ONE_BY_ONE:]:  # SQLite limits how deep an expression may be
+    if remaining := other_tag_ids[_CHECKED_ONE_BY_ONE:]:  # in one condition, as SQLite limits the depth of expressions
         other = completion_tag.alias("others")
         rows = rows.where(_count_tags(index, other, tx.in_list(other.c.tag_id, remaining)) == len(remaining))
     return TaggedCompletions(rows, index, candidates)
@@ -158,9 +164,10 @@ def select_with_all_tags(tx: Tx, tag_ids: Sequence[int]) -> TaggedCompletions:
 def list_with_all_tags_and_each(
     tx: Tx, tag_ids: Sequence[int], shared_tag_ids: Sequence[int], limit: int
 ) -> dict[int, list[str]]:
-    """For each of `tag_ids` the ids of those completions that have it and all of `shared_tag_ids` (one at least).
+    """For each of `tag_ids`, the ids of the completions that have it and also all of `shared_tag_ids` (at least one).
 
-    Newest first, `limit` at most for each tag; a tag that none has is left out. One statement for any number of tags.
+    They are newest first, `limit` at most for each tag. A tag without completions is left out. One statement finds them
+    for any number of tags.
     """
     rows, index, _ = select_with_all_tags(tx, shared_tag_ids)
     shared = rows.with_only_columns(index.c.organization_id, index.c.completion_id).subquery()
@@ -190,10 +197,10 @@ _MAX_COUNTED = 1001
 
 
 def _choose_start(tx: Tx, tag_ids: Sequence[int]) -> tuple[FromClause, Select[Any], list[int]]:
-    """Where the query begins: an index, its rows of one tag or of a pair, and the tags that are still to be checked.
+    """Choose where the query starts. Returns an index, its rows for one tag or pair, and the tags still to be checked.
 
-    Of many tags the first few are enough to choose from. A tag that isn't common, or common only since this query
-    began, is a good one to begin at, whatever the others are.
+    Of many tags only the first few are considered. If any of them isn't marked as common, the query starts at the
+    rarest of those, and otherwise at the rarest pair.
     """
     distinct = list(dict.fromkeys(tag_ids))
     first_few = distinct[:_CHECKED_ONE_BY_ONE]
@@ -220,7 +227,7 @@ def _select_pair(tx: Tx, first: int, second: int) -> FromClause:
         unpaired.c.second_tag_id == NO_SECOND_TAG,
         _count_tags(unpaired, other, other.c.tag_id == second) == 1,
     )
-    # Postgres merges two ranges in their order only where each has an ORDER BY of its own.
+    # Postgres merges the two ranges without sorting only if each has its own ORDER BY.
     ordered = (
         rows.order_by(table.c.created_at.desc(), table.c.completion_id.desc()).subquery()
         for rows, table in ((of_pair, pair), (of_unpaired, unpaired))
@@ -229,7 +236,7 @@ def _select_pair(tx: Tx, first: int, second: int) -> FromClause:
 
 
 def _count_tags(index: FromClause, tags: Any, is_counted: ColumnElement[bool]) -> ScalarSelect[int]:
-    """How many of the rows of `tags` that are counted belong to the completion of a row of `index`."""
+    """A subquery for each row of `index`: how many rows of `tags` its completion has that meet `is_counted`."""
     is_same = (tags.c.organization_id == index.c.organization_id) & (tags.c.completion_id == index.c.completion_id)
     return select(func.count()).select_from(tags).where(is_same, is_counted).correlate(index).scalar_subquery()
 
@@ -239,7 +246,7 @@ def _find_common(tx: Tx, tag_ids: Sequence[int]) -> set[int]:
 
 
 def _find_rarest(tx: Tx, count: Statement, choices: Sequence[dict[str, int]]) -> dict[str, int]:
-    """Of `choices`, each the parameters of `count`, that with the lowest count; a lone one isn't counted."""
+    """The choice with the lowest count. Each choice has the parameters of `count`. A single choice is not counted."""
     if len(choices) == 1:
         return choices[0]
     return min(choices, key=lambda choice: int(tx.fetch(count, **choice)[0][0]))
@@ -248,7 +255,7 @@ def _find_rarest(tx: Tx, count: Statement, choices: Sequence[dict[str, int]]) ->
 def _pairs(
     rows: Iterable[CompletionTagRow], common: Collection[int], max_tags_for_pairs: int
 ) -> Iterator[CompletionTagPairRow]:
-    """The pairs that are kept of these completions: `rows` hold all tags of each."""
+    """The rows of pairs for these completions. `rows` must have all tags of each completion."""
     if not common:
         return
     by_completion: dict[str, list[CompletionTagRow]] = {}
@@ -267,10 +274,11 @@ def _pairs(
 
 
 def _mark_common(tx: Tx, rows: Sequence[CompletionTagRow], common: Collection[int]) -> None:
-    """Mark the tags that have become common with these rows, or before.
+    """Mark those tags of `rows` that are now on enough completions to be common.
 
-    To count for each row would cost too much, and it is not urgent: a sample of the completions is looked at, chosen
-    by their ids. Which tags are marked, and when, changes what a query costs and never what it finds.
+    Counting for each row would cost too much, and marking is not urgent. So only the tags of a sample of the
+    completions are counted; the sample is chosen by a hash of the id. When a tag is marked affects the cost of a query,
+    never its result.
     """
     sample_one_in = tx.thresholds.common_tags.sample_one_in
     unmarked = {
@@ -285,13 +293,13 @@ def _mark_common(tx: Tx, rows: Sequence[CompletionTagRow], common: Collection[in
         _make_common(tx, tag_id)
 
 
-_COMPLETIONS_AT_ONCE = 200  # each with a few tags
+_COMPLETIONS_AT_ONCE = 200  # each has at most `max_tags_for_pairs` tags
 
 
 def _make_common(tx: Tx, tag_id: int) -> None:
-    """Mark the tag, and keep its pairs with the other common tags.
+    """Mark the tag as common, and add the rows for its pairs with the other common tags.
 
-    It is on few completions more than `CommonTags.min_completions`, so this does not take long.
+    This is quick, because the tag is then on only slightly more completions than `CommonTags.min_completions`.
     """
     max_tags = tx.thresholds.common_tags.max_tags_for_pairs
     tx.run(_MARK, tag_id=tag_id)
@@ -324,7 +332,7 @@ def _tags_of(tx: Tx, completion_ids: Sequence[str]) -> tuple[list[CompletionTagR
 
 
 def _count_of(query: QueryBuilder, table: Table, **parameters: str) -> Select[Any]:
-    """How many rows have these parameters in these columns, counted up to a bound."""
+    """A query that counts the rows that have the values of these parameters in these columns, up to `_MAX_COUNTED`."""
     bounded = query.rows(table, "organization_id").where(
         *(table.c[column] == bindparam(name, type_=BigInteger()) for column, name in parameters.items())
     )
@@ -332,7 +340,7 @@ def _count_of(query: QueryBuilder, table: Table, **parameters: str) -> Select[An
 
 
 def _above_minimum(query: QueryBuilder) -> Select[Any]:
-    """Those of some tags that are on more completions than a minimum."""
+    """A query for those of the tags `ids` that are on more than `min_completions` completions."""
     next_completion = (
         query.rows(completion_tag, "tag_id")
         .where(completion_tag.c.tag_id == tag.c.id)

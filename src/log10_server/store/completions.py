@@ -1,4 +1,4 @@
-"""Completions, and lists of them."""
+"""The table of completions, and the statements that store, find, filter and list them."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
@@ -51,7 +51,8 @@ completion = owned_table(
     Column("stacktrace", Payload),
     foreign_key("session_id", "session"),
 )
-# Postgres would compress large payloads, at ten times the cost of all else. Rows of up to 4 KB stay in one piece.
+# By default Postgres compresses large payloads, which costs ten times as much as everything else in a write. The higher
+# `toast_tuple_target` keeps rows of up to 4 KB in one piece.
 _STORE_UNCOMPRESSED: ExecutableDDLElement = DDL(  # type: ignore[no-untyped-call]
     "ALTER TABLE completion ALTER COLUMN request SET STORAGE EXTERNAL, ALTER COLUMN response SET STORAGE EXTERNAL, "
     "ALTER COLUMN stacktrace SET STORAGE EXTERNAL, SET (toast_tuple_target = 4080)"
@@ -66,7 +67,7 @@ Status = Literal["started", "finished", "failed"]
 
 
 class CompletionRow(NamedTuple):
-    """One LLM request and response; None is what no row has said yet.
+    """One LLM request and response. A field is None until a client has sent it.
 
     `tags` is a JSON list in the order given (`completion_tag` is the index over it), `duration` is in seconds.
     """
@@ -91,7 +92,7 @@ class CompletionRow(NamedTuple):
 
 check_columns(CompletionRow, completion)
 
-# What is shown where no row has said it (docs/api.md, "Completions").
+# The defaults that are shown for a kind or status that no client has sent (docs/api.md, "Completions").
 shown_kind = func.coalesce(completion.c.kind, "chat")
 shown_status = func.coalesce(completion.c.status, case((completion.c.response.is_(None), "started"), else_="finished"))
 
@@ -102,12 +103,12 @@ _MODELS = Statement(lambda query: query.rows_by_key(query.rows(completion, "id",
 
 
 def find(tx: Tx, completion_id: str) -> CompletionRow | None:
-    """The completion of that id; None when there is none."""
+    """The completion with this id, or None."""
     return find_many(tx, [completion_id]).get(completion_id)
 
 
 def find_many(tx: Tx, ids: Iterable[str]) -> dict[str, CompletionRow]:
-    """The completions of these ids, by id; unknown ids are left out."""
+    """The completions with these ids, by id. Unknown ids are left out."""
     distinct = sorted(set(ids))
     if not distinct:
         return {}
@@ -120,7 +121,7 @@ def add(tx: Tx, rows: Sequence[CompletionRow]) -> None:
 
 
 def replace(tx: Tx, rows: Sequence[CompletionRow]) -> None:
-    """Store other rows for completions that are there."""
+    """Replace the rows of existing completions."""
     tx.replace_many(completion, rows)
 
 
@@ -131,7 +132,7 @@ def remove(tx: Tx, completion_id: str) -> None:
 
 
 def find_existing_ids(tx: Tx, ids: Iterable[str]) -> set[str]:
-    """Those of `ids` that are the id of a completion."""
+    """Those of `ids` for which a completion exists."""
     distinct = sorted(set(ids))
     return {completion_id for (completion_id,) in tx.fetch(_EXISTING_IDS, ids=distinct)} if distinct else set()
 
@@ -149,12 +150,12 @@ _SHORT_REQUESTS = Statement(
 
 
 def find_short_requests(tx: Tx, ids: Iterable[str]) -> dict[str, str]:
-    """The requests of these completions; those that take long to read are left out."""
+    """The requests of these completions, by id. Requests of more than 65 536 characters are left out."""
     return dict(tx.fetch(_SHORT_REQUESTS, ids=sorted(ids)))
 
 
 class Filters(NamedTuple):
-    """What a list of completions is narrowed to; None narrows nothing. Both ends of a range of times are inclusive."""
+    """The filters of a list of completions; None means no filter. `created_from` and `created_to` are inclusive."""
 
     ids: Sequence[str] | None = None
     tag_ids: Sequence[int] | None = None
@@ -174,7 +175,7 @@ class Cursor(NamedTuple):
 
 
 def list_after(tx: Tx, filters: Filters, after: Cursor | None, limit: int) -> list[CompletionRow]:
-    """Completions that pass the filters, newest first, those behind `after`."""
+    """A page of the completions that pass the filters, newest first. It begins after the cursor `after`."""
     if filters.ids is None and filters.tag_ids is None:
         return _list_by_statement(
             tx, filters, {} if after is None else {"last_at": after.created_at, "last_id": after.id}, limit
@@ -186,7 +187,7 @@ def list_after(tx: Tx, filters: Filters, after: Cursor | None, limit: int) -> li
 
 
 def _list_by_statement(tx: Tx, filters: Filters, after: dict[str, Any], limit: int) -> list[CompletionRow]:
-    """As `list_after`, without a filter of ids or tags: by statements that are built once."""
+    """The same as `list_after`, for filters without ids and tags. This is faster, as its statements are built once."""
     values = {name: value for name, value in filters._asdict().items() if value is not None} | after
     return list(map(CompletionRow._make, tx.fetch(_list_statement(*values), **values, limit=limit)))
 
@@ -220,7 +221,7 @@ _FILTER_TYPES: dict[str, TypeEngine[Any]] = {
 
 
 def _conditions(filters: Mapping[str, Any], created_at: ColumnElement[int]) -> Iterator[ColumnElement[bool]]:
-    """The conditions of these filters, except `ids` and `tag_ids`. Each filter is a value, or a parameter that gets one later."""
+    """The conditions of these filters, except `ids` and `tag_ids`. Each filter is a value or a bind parameter."""
     for name, column in _FILTERED_COLUMNS.items():
         if name in filters:
             yield column == filters[name]
@@ -231,7 +232,7 @@ def _conditions(filters: Mapping[str, Any], created_at: ColumnElement[int]) -> I
 
 
 def list_page(tx: Tx, filters: Filters, offset: int, limit: int) -> list[CompletionRow]:
-    """Completions that pass the filters, newest first, behind the first `offset`."""
+    """A page of the completions that pass the filters, newest first. The first `offset` are skipped."""
     return _list(tx, *filtered(tx, filters), offset, limit)
 
 
@@ -243,7 +244,7 @@ def _list(
     offset: int,
     limit: int,
 ) -> list[CompletionRow]:
-    # With the columns of the order among those selected SQLite reads two indexes as one (`TaggedCompletions`).
+    # The columns of the ORDER BY are selected too, because otherwise SQLite would have to sort (`TaggedCompletions`).
     with_order = rows.add_columns(created_at.label("order_created_at"), completion_id.label("order_id"))
     newest = with_order.order_by(created_at.desc(), completion_id.desc()).offset(offset).limit(limit)
     return [CompletionRow._make(row[:-2]) for row in tx.connection.execute(newest)]
@@ -261,14 +262,14 @@ def filtered(tx: Tx, filters: Filters) -> tuple[Select[Any], ColumnElement[int],
     created_at: ColumnElement[int]
     completion_id: ColumnElement[str]
     if filters.tag_ids:
-        # The index over tags has the order of the list, so the page ends as soon as it is full.
+        # The index of tags has the order of the list, so the database stops reading when the page is full.
         tagged, index, _ = select_with_all_tags(tx, filters.tag_ids)
         created_at, completion_id = index.c.created_at, index.c.completion_id
         is_same = (completion.c.organization_id == index.c.organization_id) & (completion.c.id == completion_id)
         rows = tagged.join(completion, is_same).with_only_columns(*completion.c)
     else:
         rows, created_at, completion_id = tx.rows(completion), completion.c.created_at, completion.c.id
-        if filters.tag_ids is not None:  # none of the tags exists
+        if filters.tag_ids is not None:  # the list is empty, because one of the tags does not exist
             rows = rows.where(false())
     if filters.ids is not None:
         rows = rows.where(tx.in_list(completion.c.id, filters.ids))
@@ -277,7 +278,7 @@ def filtered(tx: Tx, filters: Filters) -> tuple[Select[Any], ColumnElement[int],
 
 
 def list_in_session(tx: Tx, session_id: str, after: Cursor | None, limit: int) -> list[CompletionRow]:
-    """The completions of a session in the order in which they began, those behind `after`."""
+    """A page of the completions of a session, oldest first. It begins after the cursor `after`."""
     rows = tx.rows(completion).where(completion.c.session_id == session_id)
     if after is not None:
         rows = rows.where(tuple_(completion.c.created_at, completion.c.id) > tuple_(*map(literal, after)))

@@ -1,4 +1,4 @@
-"""Feedback, and the completions that it is about."""
+"""The table of feedback, the table that links it to completions, and the statements on both."""
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import cache
@@ -48,7 +48,7 @@ feedback = owned_table(
 )
 ordered_index(feedback, "created_at", "id")
 ordered_index(feedback, "task_id", "created_at", "id")
-# Nearly all feedback is accepted: what isn't is found by indexes of its own.
+# Nearly all feedback is accepted, so small partial indexes are enough to find proposed and rejected feedback.
 _not_accepted = feedback.c.state != literal_column(f"'{ACCEPTED}'")
 ordered_index(feedback, "state", "created_at", "id", only=_not_accepted)
 ordered_index(feedback, "task_id", "state", "created_at", "id", only=_not_accepted)
@@ -74,10 +74,11 @@ is_linked = (feedback.c.organization_id == feedback_completion.c.organization_id
 
 
 class FeedbackRow(NamedTuple):
-    """`content_digest` is of what was uploaded: a repeat under the same id must have the same.
+    """Feedback for a task. `content_digest` is that of the upload; a repeated upload with the same id must match it.
 
-    `state` is proposed, accepted or rejected; only accepted feedback grades. `author` is the name of who gave it, as it
-    was then; `author_kind` is person, program or model. Feedback from before there were authors has none.
+    `state` is proposed, accepted or rejected; only accepted feedback grades. `author` is the name of the
+    author at the time of the upload; `author_kind` is person, program or model. Old feedback, which was stored before
+    authors were recorded, has none of the three.
     """
 
     organization_id: str
@@ -95,7 +96,10 @@ class FeedbackRow(NamedTuple):
 
 
 class FeedbackCompletionRow(NamedTuple):
-    """`position` is the completion's place in the answer; `task_id`, the feedback's, tells what is graded by one index."""
+    """A link from feedback to a completion. `position` orders the completions of one feedback.
+
+    `task_id` is copied from the feedback, so that one index tells which tasks have graded a completion.
+    """
 
     organization_id: str
     feedback_id: str
@@ -132,12 +136,12 @@ def add(tx: Tx, rows: Sequence[FeedbackRow]) -> None:
 
 
 def link_completions(tx: Tx, rows: Iterable[FeedbackCompletionRow]) -> None:
-    """Store which completions feedback is about."""
+    """Insert links from feedback to completions."""
     tx.insert_many(feedback_completion, list(rows))
 
 
 def find_many(tx: Tx, ids: Iterable[str]) -> dict[str, FeedbackRow]:
-    """The feedback of these ids, by id; unknown ids are left out."""
+    """The feedback with these ids, by id. Unknown ids are left out."""
     distinct = sorted(set(ids))
     if not distinct:
         return {}
@@ -145,7 +149,10 @@ def find_many(tx: Tx, ids: Iterable[str]) -> dict[str, FeedbackRow]:
 
 
 def list_completion_ids(tx: Tx, ids: Sequence[str]) -> dict[str, list[str]]:
-    """The completions, in their order, of each feedback in `ids`; those with none are left out."""
+    """For each feedback in `ids`, the ids of its completions in their order.
+
+    Feedback without completions is left out.
+    """
     if not ids:
         return {}
     by_feedback: dict[str, list[str]] = {}
@@ -155,7 +162,7 @@ def list_completion_ids(tx: Tx, ids: Sequence[str]) -> dict[str, list[str]]:
 
 
 def remove(tx: Tx, feedback_id: str) -> bool:
-    """Delete feedback; returns whether there was any of that id."""
+    """Delete the feedback with this id. Returns whether it existed."""
     tx.connection.execute(tx.delete(feedback_completion).where(feedback_completion.c.feedback_id == feedback_id))
     return tx.connection.execute(tx.delete(feedback).where(feedback.c.id == feedback_id)).rowcount > 0
 
@@ -166,20 +173,20 @@ def unlink_completion(tx: Tx, completion_id: str) -> None:
 
 
 def find_graded_pairs(tx: Tx, completion_ids: Sequence[str]) -> set[tuple[str, str]]:
-    """The pairs (task, completion) of these completions that have accepted feedback."""
+    """The pairs (task id, completion id) of these completions for which there is accepted feedback."""
     if not completion_ids:
         return set()
     return set(tx.fetch(_GRADED, ids=list(completion_ids)))
 
 
 def replace(tx: Tx, row: FeedbackRow) -> None:
-    """Store another state, and the values that go with it."""
+    """Update the state, the values and the digest of feedback."""
     changed = {"state": row.state, "json_values": row.json_values, "content_digest": row.content_digest}
     tx.connection.execute(tx.update(feedback).where(feedback.c.id == row.id).values(changed))
 
 
 class Filters(NamedTuple):
-    """What a list of feedback is narrowed to; None narrows nothing. Both ends of a range of times are inclusive."""
+    """The filters of a list of feedback; None means no filter. `created_from` and `created_to` are inclusive."""
 
     task_id: str | None = None
     completion_id: str | None = None
@@ -192,7 +199,7 @@ _VALUES_AT_ONCE = 200
 
 
 def list_page(tx: Tx, filters: Filters, offset: int, limit: int) -> list[FeedbackRow]:
-    """Feedback that passes the filters, newest first."""
+    """A page of the feedback that passes the filters, newest first."""
     values = _parameters(filters)
     return list(map(FeedbackRow._make, tx.fetch(_page(*values), **values, offset=offset, limit=limit)))
 
@@ -218,7 +225,7 @@ def count(tx: Tx, filters: Filters) -> int:
 
 
 def _parameters(filters: Filters) -> dict[str, Any]:
-    """The filters that narrow, by the names of the parameters that their statements have."""
+    """The filters that are set, as values of the parameters of the statements below."""
     values = {name: value for name, value in filters._asdict().items() if value is not None}
     # A database uses a partial index only for a statement that repeats the condition of the index.
     return values | ({"is_open": True} if filters.state not in (None, ACCEPTED) else {})
@@ -258,14 +265,14 @@ def _count(*parameters: str) -> Statement:
 
 
 def _filtered(query: QueryBuilder, parameters: Collection[str]) -> Select[Any]:
-    """Feedback that passes the filters of these names; their values are passed when the statement is run."""
+    """A query for the feedback that passes these filters. `parameters` has their names; the values are bound later."""
     rows = query.rows(feedback)
     created_at, feedback_id = _order(parameters)
     task_id: ColumnElement[str] = feedback.c.task_id
     state: ColumnElement[str] = feedback.c.state
     if "completion_id" in parameters:
-        # One completion has little feedback. No index fits these expressions, so SQLite has to begin at the completion
-        # instead of reading all feedback in its order.
+        # One completion has little feedback, so the database should start at the completion. No index fits the two
+        # expressions below, which keeps SQLite from reading all feedback of the task or state instead.
         task_id, state = feedback_completion.c.task_id, feedback.c.state.concat(literal_column("''"))
         rows = rows.join(feedback_completion, is_linked).where(
             query.is_owned(feedback_completion),

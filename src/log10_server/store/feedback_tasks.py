@@ -1,4 +1,4 @@
-"""Feedback tasks, and the index from tags to those whose selector names them."""
+"""The table of feedback tasks, and the index from each tag to the tasks whose selector names it."""
 
 from collections.abc import Iterable
 from typing import Any, NamedTuple
@@ -51,7 +51,10 @@ ordered_index(feedback_task_tag, "tag_id", "task_id")
 
 
 class FeedbackTaskRow(NamedTuple):
-    """`selector` is a JSON list of tags in the order given; `content_digest` is of what the task was made with."""
+    """A task. `content_digest` is that of the content with which the task was created.
+
+    `selector` is a JSON list of tags in the order that the client sent.
+    """
 
     organization_id: str
     id: str
@@ -84,7 +87,7 @@ def add(tx: Tx, row: FeedbackTaskRow) -> None:
 
 
 def replace(tx: Tx, row: FeedbackTaskRow) -> None:
-    """Store another row for a task that is there."""
+    """Replace the row of an existing task."""
     values = {name: value for name, value in row._asdict().items() if name not in ("organization_id", "id")}
     tx.connection.execute(tx.update(feedback_task).where(feedback_task.c.id == row.id).values(values))
 
@@ -98,18 +101,18 @@ def replace_selector_tags(tx: Tx, task_id: str, tag_ids: Iterable[int]) -> None:
 
 
 def find(tx: Tx, task_id: str) -> FeedbackTaskRow | None:
-    """The task of that id; None when there is none."""
+    """The task with this id, or None."""
     return find_many(tx, [task_id]).get(task_id)
 
 
 def find_many(tx: Tx, task_ids: Iterable[str]) -> dict[str, FeedbackTaskRow]:
-    """The tasks of these ids, by id; unknown ids are left out."""
+    """The tasks with these ids, by id. Unknown ids are left out."""
     rows = map(FeedbackTaskRow._make, tx.fetch(_BY_ID, ids=sorted(set(task_ids))))
     return {row.id: row._replace(archived=bool(row.archived)) for row in rows}
 
 
 def list_page(tx: Tx, archived: bool | None, offset: int, limit: int) -> list[FeedbackTaskRow]:
-    """Tasks, newest first; `archived` narrows to those that are or are not."""
+    """A page of tasks, newest first. `archived` limits it to tasks that are archived, or that are not; None is all."""
     newest = _filtered(tx.rows(feedback_task), archived).order_by(
         feedback_task.c.created_at.desc(), feedback_task.c.id.desc()
     )
@@ -117,7 +120,7 @@ def list_page(tx: Tx, archived: bool | None, offset: int, limit: int) -> list[Fe
 
 
 def count(tx: Tx, archived: bool | None) -> int:
-    """How many tasks there are; `archived` narrows to those that are or are not."""
+    """How many tasks there are. `archived` limits them to tasks that are archived, or that are not; None is all."""
     rows = _filtered(tx.rows(feedback_task, "id"), archived).subquery()
     return tx.connection.scalar(select(func.count()).select_from(rows)) or 0
 
@@ -127,10 +130,10 @@ def _filtered(rows: Select[Any], archived: bool | None) -> Select[Any]:
 
 
 class ExistingTags(NamedTuple):
-    """Which of some names are tags already, and the selectors of tasks that name at least one of them.
+    """Which of some names exist as tags, and the selectors of the tasks that name at least one of them.
 
-    `keys` are the tags' keys by name, `common` those of the common ones. `selectors` holds the keys of all tags of each
-    such selector by task, without archived tasks.
+    `keys` has the key of each tag by name, and `common` the keys of the common tags. `selectors` has, by task id, the
+    keys of all tags of each of these selectors. Archived tasks are left out.
     """
 
     keys: dict[str, int]
@@ -139,7 +142,7 @@ class ExistingTags(NamedTuple):
 
 
 def find_existing_tags(tx: Tx, names: Iterable[str]) -> ExistingTags:
-    """The tags of these names and the selectors that name them, by one statement."""
+    """Find the tags with these names and the selectors that name them, with one statement."""
     by_name = digests(names)
     existing = ExistingTags({}, set(), {})
     for digest, tag_id, is_common, task_id in tx.fetch(_EXISTING_TAGS, digests=sorted(by_name)) if by_name else ():
@@ -153,7 +156,7 @@ def find_existing_tags(tx: Tx, names: Iterable[str]) -> ExistingTags:
 
 
 def _existing_tags(query: QueryBuilder) -> CompoundSelect[Any]:
-    """Rows of tags, and after them rows of selectors, so that one statement answers both questions."""
+    """A query that returns rows of tags and rows of selectors together, so that one statement is enough."""
     tags = query.rows(tag, "name_digest", "id", "is_common").add_columns(cast(null(), Text).label("task_id"))
     matching, selector = feedback_task_tag.alias("matching"), feedback_task_tag.alias("selector")
     is_its_task = (feedback_task.c.organization_id == selector.c.organization_id) & (
@@ -173,7 +176,7 @@ def _existing_tags(query: QueryBuilder) -> CompoundSelect[Any]:
         selectors = query.rows_by_key(
             selectors.join(matching, of_task).join(tag, of_tag).where(query.is_owned(tag)), tag.c.name_digest, "digests"
         )
-    else:  # SQLite would begin a join with all selectors of the organization
+    else:  # SQLite would start such a join with all selectors of the organization
         ids = query.rows_by_key(query.rows(tag, "id"), tag.c.name_digest, "digests")
         tasks = select(matching.c.task_id).where(query.is_owned(matching), matching.c.tag_id.in_(ids))
         selectors = selectors.where(query.is_owned(selector), selector.c.task_id.in_(tasks))

@@ -1,4 +1,7 @@
-"""Organizations and the tokens that reach them: the directory, which belongs to no organization's transaction."""
+"""The tables of organizations and of their access tokens.
+
+These functions take a connection and not a `Tx`, because they run before the organization of a call is known.
+"""
 
 from typing import NamedTuple
 
@@ -39,7 +42,10 @@ class OrganizationRow(NamedTuple):
 
 
 class TokenRow(NamedTuple):
-    """A token without its value: only a digest is kept. Of the good tokens of an organization no two share a name."""
+    """A token.
+
+    Its value is not stored, only a digest of it. Unrevoked tokens of an organization have different names.
+    """
 
     organization_id: str
     id: str
@@ -59,9 +65,9 @@ def add(connection: Connection, row: OrganizationRow) -> None:
 
 
 def find(connection: Connection, id_or_slug: str) -> OrganizationRow | None:
-    """The organization of that id or slug; None when there is none.
+    """The organization with this id or slug, or None.
 
-    An id is looked for before a slug, so that nobody's slug can hide another's id.
+    Ids are searched before slugs, so that the slug of one organization can't hide the id of another.
     """
     for column in (organization.c.id, organization.c.slug):
         row = connection.execute(select(organization).where(column == id_or_slug)).first()
@@ -71,7 +77,7 @@ def find(connection: Connection, id_or_slug: str) -> OrganizationRow | None:
 
 
 def list_all(connection: Connection) -> list[OrganizationRow]:
-    """All organizations, the oldest first."""
+    """All organizations, oldest first."""
     oldest_first = select(organization).order_by(organization.c.created_at, organization.c.id)
     return [OrganizationRow(*row) for row in connection.execute(oldest_first)]
 
@@ -82,19 +88,19 @@ def add_token(connection: Connection, row: TokenRow) -> None:
 
 
 def find_token(connection: Connection, digest: str) -> TokenRow | None:
-    """The token with this digest, revoked or not; None when there is none."""
+    """The token with this digest, or None. It may be revoked."""
     row = connection.execute(select(token).where(token.c.digest == digest)).first()
     return TokenRow(*row) if row is not None else None
 
 
 def list_tokens(connection: Connection, organization_id: str) -> list[TokenRow]:
-    """The tokens of an organization, the oldest first."""
+    """The tokens of an organization, oldest first."""
     tokens = select(token).where(token.c.organization_id == organization_id)
     return [TokenRow(*row) for row in connection.execute(tokens.order_by(token.c.created_at, token.c.id))]
 
 
 def revoke_token(connection: Connection, token_id: str, at: int) -> bool:
-    """Revoke a token; returns whether there was one of that id that was still good."""
+    """Revoke a token at the instant `at`. Returns False if there is no such token, or it was revoked before."""
     is_still_good = (token.c.id == token_id) & token.c.revoked_at.is_(None)
     return connection.execute(update(token).where(is_still_good).values(revoked_at=at)).rowcount > 0
 
@@ -107,12 +113,12 @@ _owner = (
 
 
 def find_owner(connection: Connection, digest: str) -> tuple[OrganizationRow, str, str | None] | None:
-    """The organization of the token with this digest, the token's id and its name; None if it is unknown or revoked."""
+    """The organization, the id and the name of the token with this digest; None if it is unknown or revoked."""
     row = connection.execute(_owner.where(token.c.digest == digest)).first()
     return None if row is None else (OrganizationRow(*row[:-2]), row[-2], row[-1])
 
 
 def has_token_named(connection: Connection, organization_id: str, name: str) -> bool:
-    """Whether a good token of the organization has this name."""
+    """Whether a token of the organization that is not revoked has this name."""
     same = (token.c.organization_id == organization_id) & (token.c.name == name) & token.c.revoked_at.is_(None)
     return connection.execute(select(token.c.id).where(same)).first() is not None

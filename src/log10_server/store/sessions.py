@@ -1,4 +1,4 @@
-"""Sessions: what a program did in one go."""
+"""The table of sessions. A session groups the completions of one run of a client program."""
 
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
@@ -13,7 +13,7 @@ session = owned_table("session", ("id",), Column("id", Key), Column("created_at"
 
 
 class SessionRow(NamedTuple):
-    """A session; it has only an id and the instant at which it was made."""
+    """A session, which has only an id and the instant at which it was created."""
 
     organization_id: str
     id: str
@@ -26,12 +26,12 @@ _EXISTING_IDS = Statement(lambda query: query.rows_by_key(query.rows(session, "i
 
 
 def ensure(tx: Tx, session_ids: Iterable[str]) -> None:
-    """Add those sessions that are not there yet, made now."""
+    """Add those sessions that don't exist yet, with the current time."""
     add_missing(tx, {session_id: tx.now() for session_id in session_ids})
 
 
 def add_missing(tx: Tx, sessions: Mapping[str, int]) -> set[str]:
-    """Add those sessions that are not there yet, each made at the instant it comes with; returns their ids."""
+    """Add those sessions that don't exist yet. `sessions` maps ids to instants of creation. Returns the added ids."""
     if not sessions:
         return set()
     ids = sorted(sessions)
@@ -42,6 +42,6 @@ def add_missing(tx: Tx, sessions: Mapping[str, int]) -> set[str]:
 
 
 def find(tx: Tx, session_id: str) -> SessionRow | None:
-    """The session of that id; None when there is none."""
+    """The session with this id, or None."""
     row = tx.connection.execute(tx.rows(session).where(session.c.id == session_id)).first()
     return SessionRow(*row) if row is not None else None

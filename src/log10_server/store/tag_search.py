@@ -1,4 +1,4 @@
-"""Statements that list tags for a person who looks for one: by a part of the name, or by when they were used last."""
+"""Statements for searching tags in the user interface: by a part of the name, or by their last use."""
 
 from sqlalchemy import case, func
 

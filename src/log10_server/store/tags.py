@@ -1,4 +1,4 @@
-"""Tags: a row and a short key for each name, so that no index has to hold the name itself."""
+"""The table of tags. Each name has a short numeric key, so that no index has to contain the name itself."""
 
 from collections.abc import Iterable, Mapping
 from hashlib import sha256
@@ -23,7 +23,10 @@ ordered_index(tag, "name_digest", unique=True)
 
 
 class TagRow(NamedTuple):
-    """`is_common` stays once it is set: pairs of tags are kept for it, see `store/completion_tags`."""
+    """A tag.
+
+    Once `is_common` is set it is never reset, because pairs of tags are stored then (`store/completion_tags`).
+    """
 
     organization_id: str
     id: int
@@ -39,14 +42,14 @@ _KEYS = Statement(lambda query: query.rows_by_key(query.rows(tag, "name_digest",
 
 
 def find_keys(tx: Tx, names: Iterable[str]) -> dict[str, int]:
-    """The keys of those names that are tags already."""
+    """The keys of those names that exist as tags, by name."""
     by_digest = digests(names)
     rows = tx.fetch(_KEYS, digests=sorted(by_digest)) if by_digest else []
     return {by_digest[digest]: tag_id for digest, tag_id in rows}
 
 
 def ensure(tx: Tx, names: Iterable[str]) -> dict[str, int]:
-    """The keys of all `names`; those that are not tags yet become tags."""
+    """The keys of all `names`, by name. Missing tags are created."""
     distinct = set(names)
     return add_missing(tx, distinct, find_keys(tx, distinct))
 
@@ -54,8 +57,8 @@ def ensure(tx: Tx, names: Iterable[str]) -> dict[str, int]:
 def add_missing(tx: Tx, names: Iterable[str], known: Mapping[str, int]) -> dict[str, int]:
     """The same as `ensure`, when the caller has looked up the tags that exist: `known` has their keys.
 
-    A new key is about the microsecond at which the tag is made. When another process has made a tag with the same key,
-    the database refuses it, and the write is done again (`db/retries`).
+    A new key is about the time of creation in microseconds. If another process has created a tag with the same key, the
+    database refuses the row, and the write runs again (`db/retries`).
     """
     missing = sorted(digests(set(names) - known.keys()).items())
     rows = [TagRow(tx.organization_id, tx.new_key(), digest, name, tx.now(), False) for digest, name in missing]
@@ -64,5 +67,5 @@ def add_missing(tx: Tx, names: Iterable[str], known: Mapping[str, int]) -> dict[
 
 
 def digests(names: Iterable[str]) -> dict[str, str]:
-    """The names by their digests, by which they are looked up."""
+    """Maps the digest of each name to the name. Tags are looked up by digest."""
     return {sha256(name.encode()).hexdigest(): name for name in names}

@@ -1,4 +1,4 @@
-"""Test runs: what `pytest --log10` makes, and the report that it uploads."""
+"""The table of test runs. `pytest --log10` creates a run, and later uploads its report."""
 
 from typing import Any, NamedTuple
 
@@ -22,9 +22,12 @@ ordered_index(test_run, "created_at", "id")
 
 
 class TestRunRow(NamedTuple):
-    """`upload_digest` is of the secret that may upload the report, once; None when nobody may (an imported run).
+    """A test run, with or without its report.
 
-    `summary` is a JSON object of numbers; like `report` and `uploaded_at` it is None until the report has come.
+    `upload_digest` is the digest of a secret, with which the report can be uploaded once. It is None for an imported
+    run, to which no report can be uploaded.
+
+    `summary` is a JSON object of numbers. `summary`, `report` and `uploaded_at` are None until the report is uploaded.
     """
 
     organization_id: str
@@ -46,25 +49,25 @@ def add(tx: Tx, row: TestRunRow) -> None:
 
 
 def find(tx: Tx, run_id: str) -> TestRunRow | None:
-    """The run of that id, with its report; None when there is none."""
+    """The run with this id, including its report, or None."""
     row = tx.connection.execute(tx.rows(test_run).where(test_run.c.id == run_id)).first()
     return TestRunRow(*row) if row is not None else None
 
 
 def find_without_report(tx: Tx, run_id: str) -> TestRunRow | None:
-    """As `find`, without reading the report."""
+    """The run with this id, or None. Its report is not read, and is None in the result."""
     row = tx.connection.execute(_without_reports(tx).where(test_run.c.id == run_id)).first()
     return TestRunRow._make((*row, None)) if row is not None else None
 
 
 def store_report(tx: Tx, run_id: str, uploaded_at: int, summary: str, report: str) -> None:
-    """Store the report that a run has uploaded."""
+    """Store the uploaded report of a run."""
     values = {"uploaded_at": uploaded_at, "summary": summary, "report": report}
     tx.connection.execute(tx.update(test_run).where(test_run.c.id == run_id).values(values))
 
 
 def list_page(tx: Tx, offset: int, limit: int) -> list[TestRunRow]:
-    """Newest first, without their reports."""
+    """A page of runs, newest first, without their reports."""
     newest = _without_reports(tx).order_by(test_run.c.created_at.desc(), test_run.c.id.desc())
     return [TestRunRow._make((*row, None)) for row in tx.connection.execute(newest.offset(offset).limit(limit))]
 
@@ -75,5 +78,5 @@ def count(tx: Tx) -> int:
 
 
 def _without_reports(tx: Tx) -> Select[Any]:
-    """All columns but the last, the report, which may have megabytes."""
+    """A query for all columns except the last one, the report, which may have megabytes."""
     return tx.rows(test_run, *test_run.c.keys()[:-1])

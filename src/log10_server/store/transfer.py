@@ -1,4 +1,4 @@
-"""Reading whole tables in the order in which their rows were made, a page of bounded size at a time."""
+"""Statements for export: they read whole tables, oldest rows first, in pages of bounded size."""
 
 from collections.abc import Iterable
 from typing import Any, NamedTuple
@@ -18,14 +18,14 @@ _LINK_BYTES = 64
 
 
 class Window(NamedTuple):
-    """The rows behind `after` that were made at the instant `until` or earlier."""
+    """The rows after the cursor `after` (None: from the start) that were created at the instant `until` or before."""
 
     after: Cursor | None
     until: int
 
 
 def newest_instant(tx: Tx) -> int:
-    """The instant of the newest row of all tables that are read here; 0 when there is none."""
+    """When the newest row in any of the tables was created; 0 if all are empty."""
     return max(
         tx.connection.scalar(tx.rows(table, "created_at").order_by(table.c.created_at.desc()).limit(1)) or 0
         for table in (session, feedback_task, completion, feedback, test_run)
@@ -87,7 +87,7 @@ def list_test_runs(tx: Tx, window: Window) -> list[TestRunRow]:
 
 
 def list_accepted_feedback(tx: Tx, task_id: str, completion_ids: Iterable[str]) -> dict[str, list[str]]:
-    """For each accepted feedback of the task on these completions, by its id, those of them that it is about."""
+    """The accepted feedback of the task on these completions: for each feedback id, the ids of its completions."""
     links = (
         tx.rows(feedback_completion, "feedback_id", "completion_id")
         .join(feedback, is_linked)
@@ -106,7 +106,11 @@ def list_accepted_feedback(tx: Tx, task_id: str, completion_ids: Iterable[str]) 
 def _page(
     tx: Tx, table: Table, window: Window, weight: ColumnElement[Any], *conditions: ColumnElement[bool]
 ) -> list[Any]:
-    """Rows in the window, the oldest first: as many as fit into a page by count and by `weight`, one at least."""
+    """A page of the rows in the window, oldest first.
+
+    It ends at PAGE_ROWS rows, or when the sum of their `weight` (about their bytes) reaches PAGE_BYTES. It has at least
+    one row, if there are any.
+    """
     created_at, row_id = table.c.created_at, table.c.id
     keys = tx.rows(table, "created_at", "id").add_columns(weight.label("weight"))
     keys = keys.where(created_at <= window.until, *conditions)

@@ -1,11 +1,12 @@
-"""The index of ungraded completions: a row for each pair of a completion and a task that still wants feedback on it.
+"""The index of ungraded completions: a row for each pair of a completion and a task that still needs feedback on it.
 
-A list could query completions, tasks and feedback each time, but then a million graded completions take seconds.
-`services/ungraded_index` keeps these rows true in the transaction of whatever changes them.
+A list of ungraded completions could instead query completions, tasks and feedback each time, but with a million graded
+completions that takes seconds.
+`services/ungraded_index` updates the index in the same transaction as the completions, tasks and feedback.
 
-One thing is done later: a new or changed task may match hundreds of thousands of older completions. Their rows are added
-step by step, newest first. A row of `ungraded_backfill` says how far the index of a task is complete, and for older
-completions lists use the query itself.
+There is one exception: a new or changed task may match hundreds of thousands of older completions. Their rows are added
+later, step by step, newest first (the backfill). A row of `ungraded_backfill` says how far the index of a task is
+complete, and for older completions lists use the slow query.
 """
 
 import heapq
@@ -64,7 +65,10 @@ ungraded_backfill = owned_table(
 
 
 class UngradedRow(NamedTuple):
-    """`created_at` is the completion's, so that the index gives the newest first."""
+    """An ungraded completion of a task.
+
+    `created_at` is that of the completion, so that the index is in order of time.
+    """
 
     organization_id: str
     completion_id: str
@@ -73,9 +77,10 @@ class UngradedRow(NamedTuple):
 
 
 class BackfillRow(NamedTuple):
-    """A task whose index is complete down to this completion, itself included. Older rows are still to be made.
+    """A task whose index is complete only from the newest completion back to this one, inclusive.
 
-    Until then older rows mean nothing: they may be left from another selector, or from before the task was archived.
+    Rows in the index for older completions must be ignored: they may be left over from another selector, or from the
+    time before the task was archived.
     """
 
     organization_id: str
@@ -89,16 +94,16 @@ check_columns(BackfillRow, ungraded_backfill)
 
 
 def add(tx: Tx, rows: Iterable[UngradedRow]) -> None:
-    """Add rows to the index; those that are there stay."""
-    # Below the point that a backfill has reached, a row may be there already.
+    """Add rows to the index, except those that exist already."""
+    # A row may exist already for completions that the backfill has not reached (see `BackfillRow`).
     tx.insert_missing(ungraded, sorted(rows))
 
 
 def backfill(tx: Tx, task_id: str, tag_ids: Sequence[int], after: Cursor | None, limit: int) -> Cursor | None:
-    """Replace rows of a task's index after `after` (None: from the newest on) by what the query finds.
+    """Rebuild a part of a task's index: the rows after `after`, in the order newest first (None: from the newest on).
 
-    `limit` bounds the rows that are looked at, and so the cost. Returns how far the index is complete now; None when
-    all of it is. With no tags no completion matches.
+    `limit` bounds the rows that are read, and so the cost. Returns the position down to which the index is complete
+    now, or None when all of it is. If `tag_ids` is empty, no completion matches.
     """
     indexed = tx.rows(ungraded).where(ungraded.c.task_id == task_id)
     ends = [_find_end(tx, indexed, ungraded, after, limit)]
@@ -117,14 +122,14 @@ def backfill(tx: Tx, task_id: str, tag_ids: Sequence[int], after: Cursor | None,
 
 
 def store_backfill_progress(tx: Tx, task_id: str, end: Cursor | None) -> None:
-    """Store how far a task's index is complete; None when all of it is."""
+    """Store the position down to which a task's index is complete; None when all of it is."""
     tx.connection.execute(tx.delete(ungraded_backfill).where(ungraded_backfill.c.task_id == task_id))
     if end is not None:
         tx.insert_many(ungraded_backfill, [BackfillRow(tx.organization_id, task_id, *end)])
 
 
 def list_backfill_progress(tx: Tx, task_id: str | None = None) -> dict[str, Cursor]:
-    """How far the index is complete for each task whose index is incomplete, or for one task."""
+    """For each task with an incomplete index, or only for `task_id`, the position down to which it is complete."""
     rows = tx.rows(ungraded_backfill, "task_id", "created_at", "completion_id")
     if task_id is not None:
         rows = rows.where(ungraded_backfill.c.task_id == task_id)
@@ -132,7 +137,7 @@ def list_backfill_progress(tx: Tx, task_id: str | None = None) -> dict[str, Curs
 
 
 def list_unfinished_backfills(connection: Connection, limit: int) -> list[tuple[str, str]]:
-    """Pairs (organization, task) of tasks whose index is incomplete, of any organization."""
+    """Pairs (organization id, task id) of the tasks of all organizations whose index is incomplete."""
     table = ungraded_backfill
     tasks = select(table.c.organization_id, table.c.task_id).order_by(table.c.organization_id, table.c.task_id)
     return [(row.organization_id, row.task_id) for row in connection.execute(tasks.limit(limit))]
@@ -141,7 +146,7 @@ def list_unfinished_backfills(connection: Connection, limit: int) -> list[tuple[
 def list_indexed(tx: Tx, task_id: str | None, progress: Mapping[str, Cursor], limit: int) -> list[Cursor]:
     """Ungraded completions that are in the index, newest first, each once.
 
-    `progress` has the tasks whose index is incomplete: of these only rows down to that point count.
+    `progress` has the tasks whose index is incomplete. For these, only rows down to the stored position are used.
     """
     rows = tx.rows(ungraded, "created_at", "completion_id")
     newest: set[Cursor] = set()
@@ -155,7 +160,10 @@ def list_indexed(tx: Tx, task_id: str | None, progress: Mapping[str, Cursor], li
 
 
 def list_by_query(tx: Tx, task_id: str, tag_ids: Sequence[int], after: Cursor, limit: int) -> set[Cursor]:
-    """The newest completions after `after` that have all of `tag_ids` and no feedback of the task, without the index."""
+    """The newest completions after `after` that have all of `tag_ids` and no feedback of the task.
+
+    This does not use the index of ungraded completions.
+    """
     if not tag_ids:
         return set()
     tagged, index, _ = select_with_all_tags(tx, tag_ids)
@@ -176,20 +184,23 @@ def remove_graded(tx: Tx, task_id: str, completion_ids: Sequence[str]) -> None:
 def list_page(tx: Tx, task_id: str | None, offset: int, limit: int) -> list[CompletionRow] | None:
     """Ungraded completions of any task, or of one, newest first, each once.
 
-    None when the index of such a task is incomplete. One statement tells both, because a task may become so any
-    moment.
+    Returns None when the index of such a task is incomplete. The same statement checks that, because an index may
+    become incomplete between two statements.
     """
     if task_id is None:
         rows = tx.fetch(_PAGE, offset=offset, limit=limit)
     else:
         rows = tx.fetch(_PAGE_OF_TASK, task_id=task_id, offset=offset, limit=limit)
-    if rows[0][-1]:  # there is an incomplete task
+    if rows[0][-1]:  # the index of a task is incomplete
         return None
     return [CompletionRow._make(row[:-1]) for row in rows if row[1] is not None]
 
 
 def _page(query: QueryBuilder, of_task: bool) -> Select[Any]:
-    """Rows of completions, each followed by whether the index is incomplete; one empty row when there are none."""
+    """A query for rows of completions, each followed by whether the index is incomplete.
+
+    Without any completion it returns one row of nulls with that flag.
+    """
     rows = query.rows(ungraded, "created_at", "completion_id")
     backfills = query.rows(ungraded_backfill, "task_id")
     if of_task:
@@ -228,8 +239,10 @@ _REMOVE_PAIRS = Statement(
 
 
 def _has_no_feedback(index: FromClause, task_id: str) -> ColumnElement[bool]:
-    """Whether a completion has no accepted feedback of the task. A count is looked up for each row and never becomes a
-    join."""
+    """A condition: a completion has no accepted feedback of the task.
+
+    It counts the feedback of each row, because a planner can't turn a count into a join.
+    """
     number_of_feedback = (
         select(func.count())
         .select_from(feedback_completion)
@@ -250,7 +263,7 @@ Filtered = TypeVar("Filtered", Select[Any], Delete)
 
 
 def _between(statement: Filtered, index: FromClause, after: Cursor | None, end: Cursor | None) -> Filtered:
-    """Only rows after the one point, in the order newest first, down to the other; None is no bound."""
+    """Limit a statement to the rows after `after` and down to `end`, in the order newest first. None means no bound."""
     position = tuple_(index.c.created_at, index.c.completion_id)
     if after is not None:
         statement = statement.where(position < tuple_(*map(literal, after)))
@@ -260,7 +273,7 @@ def _between(statement: Filtered, index: FromClause, after: Cursor | None, end: 
 
 
 def _find_end(tx: Tx, rows: Select[Any], index: FromClause, after: Cursor | None, limit: int) -> Cursor | None:
-    """The position of the row that is the `limit`-th after `after`; None when there are fewer rows."""
+    """The position of the `limit`-th row after `after`; None when there are fewer rows."""
     position = (index.c.created_at, index.c.completion_id)
     remaining = _between(rows, index, after, None).with_only_columns(*position)
     newest_first = remaining.order_by(*(column.desc() for column in position))
