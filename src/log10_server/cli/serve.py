@@ -104,7 +104,7 @@ def _free_port_near(host: str, port: int) -> int:
 
 
 def _address(settings: Settings, listening: socket.socket) -> str:
-    """The URL at which programs reach the server."""
+    """Return the URL at which programs can reach the server."""
     if settings.public_url:
         return settings.public_url.rstrip("/")
     host, port = listening.getsockname()[:2]
@@ -126,7 +126,9 @@ def _create_first(settings: Settings, database: Database, connection: Connection
 
 
 def _how_to_call(settings: Settings, address: str, first: IssuedToken | None, oldest: OrganizationRow) -> list[str]:
-    """Return the lines that tell a person how to call the server, either with the first token or by issuing a new one.
+    """Return the lines that tell a person how to call the server.
+
+    They name the first token or, if there was one before, say how to issue a new one.
     """
     if first is None:
         return [f"To get a new token: {_program()} token issue {oldest.slug}"]

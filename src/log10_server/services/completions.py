@@ -112,7 +112,9 @@ _SLICE_CHARACTERS = 4 << 20
 
 
 def _slices(entries: Sequence[Entry]) -> Iterator[Sequence[Entry]]:
-    """Split the entries into slices within the bounds above. An entry that exceeds them by itself gets its own slice.
+    """Split the entries into slices within the bounds above.
+
+    An entry that exceeds them by itself gets its own slice.
     """
     start = size = 0
     for number, entry in enumerate(entries):

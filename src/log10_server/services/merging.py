@@ -1,6 +1,6 @@
 """Defines the fields of a completion, and how a row is merged into a stored completion (docs/api.md, "Completions").
 
-No I/O.
+Nothing here reads or writes the database.
 """
 
 from typing import TypedDict
@@ -28,8 +28,7 @@ class CompletionFields(TypedDict, total=False):
 
 
 class DerivedFields(TypedDict, total=False):
-    """The model and the token counts, which are derived from the payloads of a completion. An absent key means unknown.
-    """
+    """The model and the token counts, which are derived from the payloads. An absent key means unknown."""
 
     model: str
     input_tokens: int

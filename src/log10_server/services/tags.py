@@ -5,7 +5,7 @@ from log10_server.db.transaction import Tx
 from log10_server.store.tags import TagRow
 
 _MAX_RESULTS = 100
-_MAX_QUERY_CHARACTERS = 8192  # tags are shorter, and SQLite refuses patterns above 50 000 bytes
+_MAX_QUERY_CHARACTERS = 8192  # no tag is longer; SQLite refuses patterns above 50 000 bytes
 
 
 def search(tx: Tx, query: str) -> list[TagRow]:

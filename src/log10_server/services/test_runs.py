@@ -66,7 +66,10 @@ class TestOutcome(NamedTuple):
 
 
 def create(tx: Tx, name: str) -> tuple[TestRunRow, str]:
-    """Create a run, and return it with the secret that allows its report to be uploaded once. Only a digest is stored."""
+    """Create a run. Returns it with the secret that authorizes one upload of its report.
+
+    Only a digest of the secret is stored.
+    """
     at, secret = tx.now(), secrets.token_urlsafe(32)
     row = TestRunRow(tx.organization_id, uuid7(at), at, name, digest(secret), None, None, None)
     store.test_runs.add(tx, row)

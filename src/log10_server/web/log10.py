@@ -1,4 +1,7 @@
-"""The Log10 API as dialects: `/api` with the header `X-Log10-Token`, and `/graphql`, where `log10-io` uses another name."""
+"""The Log10 API, as two dialects: `/api` and `/graphql`.
+
+Both read the token from the header `X-Log10-Token`. `/graphql` also reads `X-API-Token`, which `log10-io` sends there.
+"""
 
 from dataclasses import dataclass
 

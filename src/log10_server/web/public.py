@@ -1,4 +1,6 @@
-"""The dialect for everything that needs no token: the front page, the documentation, the health check, report uploads.
+"""The dialect for everything that needs no token.
+
+It has the front page, the documentation, the health check and the upload of reports.
 """
 
 from log10_server.web import docs, health

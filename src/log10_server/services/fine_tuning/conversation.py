@@ -1,4 +1,6 @@
-"""Builds the messages of a fine-tuning row. `Conversation` takes messages of any provider and returns OpenAI's format.
+"""Builds the messages of a fine-tuning row.
+
+`Conversation` takes messages that were read from any provider's format, and keeps them in OpenAI's format.
 """
 
 import enum

@@ -22,8 +22,8 @@ from log10_server.services.fine_tuning.conversation import (
     UntranslatableError,
 )
 
-# Types of items in the Responses API. Some refer to messages that only OpenAI stores, and others belong to tools that
-# OpenAI runs.
+# Types of items in the Responses API. The first refer to messages that only OpenAI stores, and the others belong to
+# tools that OpenAI runs.
 _STORED_ITEMS = ("item_reference", "compaction")
 _PROVIDER_ITEMS = ("web_search_", "file_search_", "code_interpreter_", "image_generation_", "mcp_")
 _SYSTEM_ROLES = frozenset({"system", "developer"})
@@ -148,7 +148,7 @@ def _add_user_blocks(conversation: Conversation, content: str | list[Block], nam
         else:
             parts.append(block)
     if parts or not has_results:
-        # OpenAI refuses an empty text beside other parts.
+        # OpenAI refuses a message with an empty text and other parts.
         conversation.add_user([part for part in parts if part.get("text") != ""] or ("" if parts else []), name)
 
 

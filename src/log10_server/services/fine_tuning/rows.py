@@ -21,7 +21,7 @@ class Row(NamedTuple):
 
 
 class JsonRow(NamedTuple):
-    """The same as `Row`, with the row as JSON text."""
+    """A row like `Row`, but as JSON text."""
 
     text: str
     lacks_tools: bool

@@ -85,7 +85,10 @@ def call_of(scope: Scope) -> Call:
 
 
 def _never_called() -> Any:
-    """Declares an argument that `Endpoint` passes itself. Without a dependency FastAPI would take it for a parameter."""
+    """Declares an argument that `Endpoint` passes itself.
+
+    FastAPI would take an argument without a dependency for a parameter of the request.
+    """
     raise NotImplementedError
 
 

@@ -1,7 +1,7 @@
-"""A dialect is one API that this server speaks, declared as an object. `web/app.py` lists all dialects.
+"""A dialect is one API that this server speaks. `web/app.py` lists all dialects.
 
-A dialect owns paths, knows how callers prove who they are, and answers refusals in its own format. A path that no dialect
-owns is refused by the first dialect: with 401 without a valid token, and with 404 otherwise.
+A dialect owns paths, finds the token in a request, and answers refusals in its own format. A path that no dialect owns
+is refused by the first dialect: with 401 if the request has no valid token, and with 404 otherwise.
 """
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence

@@ -138,14 +138,17 @@ _NEVER_IN_IDS = frozenset("/,?#\\")
 
 
 def fits_id(text: str) -> bool:
-    """Whether a client may choose `text` as an id (docs/api.md, "Limits"). The length is not checked here."""
+    """Return whether a client may choose `text` as an id (docs/api.md, "Limits"). The length is not checked here."""
     return (
         bool(text) and text not in RESERVED_IDS and _NEVER_IN_IDS.isdisjoint(text) and not has_control_characters(text)
     )
 
 
 def has_control_characters(text: str) -> bool:
-    """Whether a character of `text` is in the Unicode category of control characters (U+0000 to U+001F, U+007F to U+009F)."""
+    """Return whether `text` contains a control character.
+
+    These are the characters U+0000 to U+001F and U+007F to U+009F.
+    """
     return not text.isprintable() and any(ord(letter) < 32 or 127 <= ord(letter) < 160 for letter in text)
 
 
@@ -265,7 +268,9 @@ def _value_filter(text: Any) -> Predicate:
 
 
 def in_query(type_name: str, **keywords: Any) -> WithJsonSchema:
-    """Return the schema of a query parameter for the OpenAPI document, which would otherwise describe the Python type.
+    """Return the schema of a query parameter for the OpenAPI document.
+
+    Without it the document would describe the Python type.
     """
     return WithJsonSchema({"type": type_name, **keywords})
 

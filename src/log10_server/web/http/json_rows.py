@@ -182,7 +182,7 @@ class ArraySplitter:
         """An element may have at most `max_bytes` bytes."""
         self._max_bytes = max_bytes
         self._pieces: list[bytes] = []  # the bytes after the last comma
-        self._size = 0  # how many bytes the pieces have
+        self._size = 0  # the number of bytes in the pieces
         self._at = 0  # the position of the first of these bytes in the body
         self._number = 0
         self._is_open = False
@@ -312,7 +312,10 @@ class ArraySplitter:
         return -1
 
     def _split_piece(self, piece: bytes, is_last: bool = False) -> Iterator[Row]:
-        """The elements in a piece that ends before a comma, or, as the last one, with the closing bracket."""
+        """Yield the elements in a piece of the array.
+
+        A piece ends before a comma. The last piece ends with the closing bracket.
+        """
         elements = _decode_elements(piece, b"" if is_last else b"]")
         return self._rows(piece, elements) if elements else self._split_by_tokens(piece, is_last)
 
@@ -328,7 +331,10 @@ class ArraySplitter:
             end = position + len(content)
 
     def _split_by_tokens(self, piece: bytes, is_last: bool) -> Iterator[Row]:
-        """The elements in a piece that `msgspec` can't decode, such as one with an invalid element. Raises Malformed."""
+        """Yield the elements in a piece that `msgspec` can't decode, for example because one of them is invalid.
+
+        Raises Malformed.
+        """
         start = depth = 0
         for token in _TOKEN.finditer(piece):
             mark = piece[token.start()]

@@ -1,4 +1,7 @@
-"""Turns refusals into HTTP: `application/problem+json` by RFC 9457 (docs/api.md, "Errors"). All dialects of ours use it."""
+"""Turns refusals into HTTP responses: `application/problem+json` by RFC 9457 (docs/api.md, "Errors").
+
+All dialects of this server use this format.
+"""
 
 import json
 from collections.abc import Collection, Mapping
@@ -208,7 +211,9 @@ def documented(*codes: str, invalid_part: InvalidPart = "body") -> dict[int | st
 
 
 def describe_refusals(statuses: Collection[int], invalid_part: InvalidPart) -> Mapping[str, Any]:
-    """Return the responses with these statuses, for the OpenAPI document. They show codes that any endpoint may send.
+    """Return the responses with these statuses, for the OpenAPI document.
+
+    They show the codes that any endpoint may send.
     """
     codes = [code for status in sorted(statuses) for code in _USUAL_CODES[status]]
     return {str(status): response for status, response in documented(*codes, invalid_part=invalid_part).items()}

@@ -119,7 +119,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._reading = CLOSED
         self._unparsed = b""
         self.pipeline.clear()
-        if self._running is not None and self._running is not self.cycle:  # uvicorn tells only the newest one
+        if self._running is not None and self._running is not self.cycle:  # uvicorn tells only the newest request
             self._disconnect(self._running)
         super().connection_lost(exc)
 
@@ -263,7 +263,9 @@ class HttpProtocol(HttpToolsProtocol):
             self.pipeline.appendleft((self.cycle, self.app))
 
     def on_body(self, body: bytes) -> None:
-        """Pass a part of the body to the endpoint. If the endpoint reads too slowly, reading from the client is paused.
+        """Pass a part of the body to the endpoint.
+
+        If the endpoint reads too slowly, reading from the client is paused.
         """
         self._body_bytes += len(body)
         self._quiet_bytes = -1
@@ -388,7 +390,7 @@ class HttpProtocol(HttpToolsProtocol):
         elif self._linger_deadline:
             if now > self._linger_deadline:
                 self._end()
-        elif self.flow.read_paused:  # the server does not let the client send
+        elif self.flow.read_paused:  # reading is paused, so the client cannot send
             self._received_at = self._open_connections.now
             self._began_at += passed
         elif self._reading is HEAD:

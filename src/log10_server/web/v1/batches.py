@@ -144,7 +144,9 @@ class _BatchReader:
         return self.finish()
 
     def finish(self) -> list[Entry]:
-        """Return all entries in the order of the rows. Raises Forbidden, and Invalid with the field errors of all rows.
+        """Return all entries in the order of the rows.
+
+        Raises Forbidden, and Invalid with the field errors of all rows.
         """
         for row in self._splitter.finish():
             self._read_row(row)
