@@ -1,4 +1,4 @@
-"""Instants in microseconds, the clock that gives them to new rows, and the version 7 ids made from them.
+"""Times of creation in microseconds, the clock that new rows get them from, and version 7 UUIDs made from them.
 
 An instant is stored as whole microseconds since 1970 in UTC on both databases. A number sorts, compares and groups by
 day in the same way everywhere, and it has no time zone that could be lost.
@@ -31,7 +31,7 @@ class Clock:
         self._nanoseconds = nanoseconds
         self._lock = threading.Lock()
         self._last = 0  # the last instant that was returned
-        self._latest_reading = 0  # of the system clock, since its last step back
+        self._latest_reading = 0  # the latest reading of the system clock since its last step back
         self._last_key = 0
 
     def now(self) -> int:
@@ -46,7 +46,7 @@ class Clock:
             return range(first, first + count)
 
     def new_key(self) -> int:
-        """A number that this process has never given before, for keys that must stay unique when the clock steps back.
+        """A number that this process has never returned before. Keys stay unique even when the clock steps back.
 
         It is the current instant, or the number after the last one where that is greater.
         """
@@ -55,10 +55,10 @@ class Clock:
             return self._last_key
 
     def _take(self, count: int) -> int:
-        """Take the next `count` instants and give the first of them. The caller holds the lock.
+        """Reserve the next `count` instants, and return the first of them. The caller must hold the lock.
 
-        A step is recognized by comparing two readings. Comparing a reading with the last instant would be wrong, since
-        taking many instants at once can put that ahead of the system clock.
+        A step back is detected by comparing two readings. Comparing a reading with the last instant would be wrong,
+        since taking many instants at once can put that ahead of the system clock.
         """
         reading = self._nanoseconds() // 1000
         if reading > self._latest_reading:

@@ -1,22 +1,22 @@
-"""The errors that a caller is told about. `web/http/problems.py` turns them into HTTP answers.
+"""The errors that are reported to clients. `web/http/problems.py` turns them into HTTP responses.
 
 Refusal
 ├── Malformed          the body is not JSON
-├── Unauthorized       no token, or one that is unknown
-├── Forbidden          the call names an organization that is not the token's
+├── Unauthorized       no token, or one that is unknown or revoked
+├── Forbidden          the call names an organization that the token does not belong to
 ├── NotFound           no such path, or nothing with this id in the organization
-├── NotAllowed         the path has no such method
-├── Conflict           the id is taken, or what is stored can't change
+├── NotAllowed         the path exists, but not for this method
+├── Conflict           the id is already in use, or the stored content can't be changed
 ├── TooLarge           the body is larger than the limit
-├── WrongMediaType     the body is not of a media type that the path takes
-├── Invalid            JSON, but not what is wanted; carries `field_errors`
-├── NotOffered         the hosted service had it, this server does not
-├── Unavailable        the database is away, or too much is waiting
+├── WrongMediaType     the path does not accept this media type
+├── Invalid            the body is JSON, but fields are wrong; has `field_errors`
+├── NotOffered         the hosted Log10 service had this, and this server does not
+├── Unavailable        the database is unavailable, or too many calls are waiting
 ├── MalformedHttp      the request is not valid HTTP/1.1
-├── TargetTooLong      its path and query are longer than the limit
-├── HeadersTooLarge    its headers are larger than the limit
-├── TimedOut           its head or its body did not come in time
-└── InternalError      a defect of this program
+├── TargetTooLong      the path and query of the request are longer than the limit
+├── HeadersTooLarge    the headers of the request are larger than the limit
+├── TimedOut           the headers or the body of the request did not arrive in time
+└── InternalError      a bug in this program
 """
 
 from collections.abc import Iterable
@@ -31,7 +31,7 @@ class FieldError(NamedTuple):
 
 
 class Refusal(Exception):
-    """An error that the caller is told about: `detail` is for people, `code` is for programs and never changes."""
+    """An error that is reported to the client. `detail` is for people; `code` is for programs, and never changes."""
 
     code = "internal"
 
@@ -44,8 +44,8 @@ class Refusal(Exception):
 class Malformed(Refusal):
     """The body is not JSON in UTF-8.
 
-    `syntax_error` is the JSON parser's message and the number of characters before the error; None where the parser does
-    not tell them.
+    `syntax_error` is the JSON parser's message and the number of characters before the error, or None if the
+    parser does not provide them.
     """
 
     code = "not_json"
@@ -84,7 +84,7 @@ class NotAllowed(Refusal):
 
 
 class Conflict(Refusal):
-    """The id is taken by other content, or what is stored can't change in this way."""
+    """The id is already used for other content, or the stored content can't be changed in this way."""
 
     code = "id_taken"
 
@@ -96,26 +96,29 @@ class TooLarge(Refusal):
 
 
 class WrongMediaType(Refusal):
-    """The `Content-Type` of the body is not one that the path takes."""
+    """The path does not accept the `Content-Type` of the body."""
 
     code = "wrong_media_type"
 
 
 class Invalid(Refusal):
-    """The body is JSON but not what is wanted. `field_errors` says for each wrong field what is wrong with it."""
+    """The body is JSON, but it has wrong fields. `field_errors` says what is wrong with each of them."""
 
     code = "invalid"
 
     def __init__(
         self, field_errors: Iterable[FieldError], *, code: str | None = None, detail: str | None = None, more: int = 0
     ) -> None:
-        """`more` is how many errors there are beyond these. Without a `detail` the errors are its text."""
+        """`more` is the number of errors that `field_errors` leaves out.
+
+        The default `detail` lists the first errors.
+        """
         self.field_errors = list(field_errors)
         super().__init__(detail or _join(self.field_errors, more), code=code)
 
     @classmethod
     def at(cls, path: str, message: str, *, code: str | None = None) -> "Invalid":
-        """One error of the field at `path`."""
+        """An Invalid with one error, for the field at `path`."""
         return cls([FieldError(path, message)], code=code)
 
 
@@ -132,7 +135,7 @@ class Unavailable(Refusal):
 
 
 class MalformedHttp(Refusal):
-    """The request is not valid HTTP/1.1, so that nobody knows where it ends."""
+    """The request is not valid HTTP/1.1, so the server can't know where it ends."""
 
     code = "malformed_http"
 
@@ -150,13 +153,13 @@ class HeadersTooLarge(Refusal):
 
 
 class TimedOut(Refusal):
-    """The head or the body of the request did not come in time."""
+    """The headers or the body of the request did not arrive in time."""
 
     code = "request_timeout"
 
 
 class InternalError(Refusal):
-    """A defect of this program."""
+    """A bug in this program."""
 
     code = "internal"
 
@@ -169,7 +172,8 @@ def pointer(*parts: str | int) -> str:
 def source_of(error: BaseException) -> str:
     """Where an unexpected error was raised, as `module:line` of the innermost frame in this package.
 
-    A log may hold this, because it tells nothing about the machine or the data. "outside" when no frame is ours.
+    It is safe to log, because it reveals nothing about the machine or the data. It is "outside" when no frame is in
+    this package.
     """
     source = "outside"
     trace = error.__traceback__
@@ -185,7 +189,7 @@ _MAX_ERRORS_IN_DETAIL = 3
 
 
 def _join(errors: list[FieldError], more: int) -> str:
-    """The first errors as one text, and how many there are beyond these."""
+    """Join the first few errors to one text, which also says how many more there are."""
     texts = [f"{error.path}: {error.message}" if error.path else error.message for error in errors]
     shown = texts[:_MAX_ERRORS_IN_DETAIL]
     if len(texts) + more > len(shown):

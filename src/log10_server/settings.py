@@ -1,4 +1,4 @@
-"""What an operator can set, read once from the environment and handed down as an argument."""
+"""The settings of the server. They are read once from environment variables, and then passed on as an argument."""
 
 import re
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ class SettingsError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """How a setting is read: its variable, what it is for, and, of a number, the lowest and highest value."""
+    """The definition of a setting: its variable, its meaning and, for a number, the lowest and highest value."""
 
     variable: str
     meaning: str
@@ -31,9 +31,10 @@ def setting(variable: str, meaning: str, default: Any, *, minimum: int = 0, maxi
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How large what clients send may be (docs/api.md, "Limits"). Lengths are in bytes of UTF-8.
+    """Limits on the size of what clients send (docs/api.md, "Limits"). Lengths are in bytes of UTF-8.
 
-    Limits on what stands in a database key can be lowered but not raised: an index entry of Postgres holds 2 704 bytes.
+    A limit on a value that is part of a database key can be lowered but not raised, because an index entry of Postgres
+    can hold at most 2 704 bytes.
     """
 
     body_bytes: int = setting("LOG10_SERVER_MAX_BODY_BYTES", "size of a request's body", 32 << 20, minimum=1024)
@@ -136,9 +137,9 @@ class Settings:
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> "Settings":
-        """Read the settings; variables that Kubernetes adds for a Service called `log10-server` are ignored.
+        """Read the settings from `environ`. Variables that Kubernetes adds for a Service `log10-server` are ignored.
 
-        Raises SettingsError naming the variable whose value can't be used, or that is not a setting.
+        Raises SettingsError for a variable whose value can't be used, or whose name has the prefix but is no setting.
         """
         environ = {name: value for name, value in environ.items() if not is_service_link(name, value)}
         known = [about.variable for about, _ in described()]
@@ -153,8 +154,9 @@ class Settings:
         return cls(**_read(cls, environ), limits=Limits(**_read(Limits, environ)))
 
 
-# Kubernetes describes each Service of a namespace to its pods, in variables whose names begin with the Service's name:
-# those of a Service called `log10-server` begin as our settings do, and one of them is LOG10_SERVER_PORT.
+# Kubernetes gives each pod variables that describe the Services of its namespace. Their names begin with the name of
+# the Service. For a Service named `log10-server` they begin with the prefix of our settings, and one is
+# LOG10_SERVER_PORT.
 _SERVICE_LINK = re.compile(
     rf"{PREFIX}(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT_[0-9]{{1,5}}_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)"
 )

@@ -1,8 +1,8 @@
-"""Reads and writes JSON as RFC 8259 defines it: what is not JSON is refused, and payloads keep the text that was sent.
+"""Reads and writes JSON by RFC 8259. Text that is not JSON is refused, and payloads are kept exactly as they were sent.
 
-`msgspec` splits a body into its members and checks their syntax without building the values in them; a payload is then
-kept as its text (`JsonText`). What `msgspec` refuses is read again by the standard library, and that decides: it accepts
-lone surrogates (`"\\ud83d"`), and its errors say where they are.
+`msgspec` splits a body into its members, and checks their syntax without building the values in them. A payload is then
+kept as its text (`JsonText`). If `msgspec` refuses a body, the standard library reads it again and decides whether it
+is valid, because it accepts lone surrogates (`"\\ud83d"`), and its errors include the position.
 """
 
 import json
@@ -22,16 +22,16 @@ MAX_DIGITS = 4_000
 
 
 class JsonText(str):
-    """The text of one JSON value, known to be well-formed. It is stored and answered unchanged."""
+    """The text of one JSON value that is known to be well-formed. It is stored and returned unchanged."""
 
     __slots__ = ()
 
 
 def members(body: bytes, payloads: Collection[str], max_nesting: int) -> dict[str, Any]:
-    """The members of the object in `body`; those named in `payloads` as `JsonText` (`null` as None), others as values.
+    """The members of the JSON object in `body`. Those in `payloads` are `JsonText` (None for `null`).
 
-    A number of more than 4 000 digits reads as infinity. Raises Malformed for what is not JSON in UTF-8, Invalid for
-    another value than an object and for nesting deeper than `max_nesting`.
+    An integer of more than 4 000 digits becomes infinity. Raises Malformed if `body` is not JSON in UTF-8, and Invalid
+    if it is not an object or is nested deeper than `max_nesting`.
     """
     text = decoded(body)
     check_nesting(text, max_nesting)
@@ -47,7 +47,7 @@ def members(body: bytes, payloads: Collection[str], max_nesting: int) -> dict[st
 
 
 def decoded(body: bytes) -> str:
-    """`body` as text, without its byte-order mark."""
+    """Decode `body` from UTF-8, without a byte-order mark. Raises Malformed if it is not UTF-8."""
     try:
         return body.removeprefix(_BOM).decode()
     except UnicodeDecodeError as error:
@@ -55,7 +55,10 @@ def decoded(body: bytes) -> str:
 
 
 def value(text: str) -> Any:
-    """The value of `text`. A number beyond a double, or of more than 4 000 digits, reads as infinity."""
+    """Parse `text`. A number that is too large for a double, or an integer of more than 4 000 digits, becomes infinity.
+
+    Raises Malformed if it is not JSON.
+    """
     # msgspec is faster for short texts, and for JSON that is a string or a list of strings, however long.
     if (len(text) <= _SHORT or text[:1] in _TEXTS_BEGIN_WITH) and type(text) is str:
         try:
@@ -71,12 +74,12 @@ def value(text: str) -> Any:
 
 
 def exact(text: str, at: str) -> Any:
-    """The value of `text`, with every number held exactly as large as it is written.
+    """Parse `text`, and refuse numbers that are too large to be represented.
 
-    Raises Invalid, with a pointer below `at`, for a number that can't be held (beyond a double, too many digits).
+    Raises Invalid for a number that `value` would read as infinity. `at` is the JSON Pointer of `text` in the body.
     """
     parsed = value(text)
-    if "e" in text or "E" in text or len(text) > 300:  # a shorter text holds no number that large
+    if "e" in text or "E" in text or len(text) > 300:  # a shorter text without an exponent has no number that large
         field_errors = [
             FieldError(at + path, "The number is too large: it is beyond a double.") for path in _infinities(parsed)
         ]
@@ -86,25 +89,28 @@ def exact(text: str, at: str) -> Any:
 
 
 def canonical(text: str) -> str:
-    """A spelling that two JSON texts share exactly when they are equal as JSON values (1, 1.0 and 1e0 are one value)."""
+    """The canonical form of a JSON text. Two texts with equal values have the same form: 1, 1.0 and 1e0 are equal."""
     return _canonical(_EXACT_READER.decode(text))
 
 
 def written(value: Any) -> str:
-    """`value` as JSON in ASCII, so any string that came in can go out."""
+    """Write `value` as JSON in ASCII, so that any string can be written, even one with lone surrogates."""
     return _write(value)
 
 
 def written_texts(texts: Iterable[str]) -> str:
-    """As `written`, of a list of texts, in a third of the time."""
+    """Write a list of strings as JSON. The result is that of `written`, in a third of the time."""
     return f"[{','.join(map(encode_basestring_ascii, texts))}]"
 
 
 def check_nesting(text: str, limit: int) -> None:
-    """Raise Invalid when `text` nests deeper than `limit`. What is not JSON may pass; the reader will refuse it."""
+    """Raise Invalid if `text` is nested deeper than `limit`.
+
+    Text that is not JSON may pass; the parser will refuse it.
+    """
     if text.count("[") + text.count("{") <= limit:
         return
-    # Remove escapes, then all but quotes and brackets, then strings: three passes, each in C.
+    # Remove first escapes, then everything except quotes and brackets, then strings. Each of these passes runs in C.
     marks = text.encode("utf-8", "surrogatepass").replace(rb"\\", b"").replace(rb"\"", b"")
     brackets = b"".join(marks.translate(_ROUND, _UNMARKED).split(b'"')[::2])
     # Each round removes the innermost level. For nearly every document a few rounds are enough.
@@ -138,7 +144,7 @@ _SPACE = re.compile(r"[ \t\n\r]*")
 _split = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _TEXTS_BEGIN_WITH = frozenset('"[')
 _simple = msgspec.json.Decoder(str | list[str] | float | int | bool | None).decode
-_SHORT = 15  # characters, in which no number has more digits than a double or an integer of 64 bits keeps
+_SHORT = 15  # characters; a number this short has no more digits than a double can represent
 _write = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
 
@@ -153,7 +159,7 @@ def _integer(digits: str) -> int | float:
 
 
 class _Spelled(str):
-    """A number, in the one spelling of its value."""
+    """A number in canonical form, so that equal numbers have equal texts."""
 
     __slots__ = ()
 
@@ -165,7 +171,7 @@ def _spelled(number: str) -> _Spelled:
     kept = digits.rstrip("0")
     if not kept:
         return _Spelled("0")
-    if len(power) > MAX_DIGITS:  # `int` refuses so many digits; such numbers are compared as text
+    if len(power) > MAX_DIGITS:  # `int` refuses so many digits, so such numbers are compared as text
         return _Spelled(number)
     exponent = int(power or 0) - len(fraction) + len(digits) - len(kept)
     return _Spelled(f"{'-' if number[0] == '-' else ''}{kept}e{exponent}")
@@ -177,10 +183,10 @@ _SCANNER = JSONDecoder(parse_constant=_not_a_number, parse_int=len, parse_float=
 
 
 def _split_with_care(text: str) -> dict[str, str]:
-    """As `_split`, with the standard library: slower, but it decides what is JSON."""
+    """The same as `_split`, but with the standard library. It is slower, and decides whether the text is JSON."""
     position = _after_space(text, 0)
     if text[position : position + 1] != "{":
-        value(text)  # raises Malformed for what is not JSON, before Invalid for what is no object
+        value(text)  # raises Malformed if the text is not JSON; if it is, it is not an object
         raise Invalid.at("", "Must be a JSON object.")
     parts: dict[str, str] = {}
     try:

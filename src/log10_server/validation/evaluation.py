@@ -1,8 +1,8 @@
-"""`unevaluatedProperties` and `unevaluatedItems`: what no other keyword has evaluated (drafts 2019-09 and 2020-12).
+"""The keywords `unevaluatedProperties` and `unevaluatedItems` of the drafts 2019-09 and 2020-12.
 
 A member or an item is evaluated when a keyword applied a subschema to it: beside the unevaluated… keyword, or in a
 schema that is applied to the same value and holds for it (`allOf`, `$ref`, the branches of `anyOf` that fit, …). The
-library's own keywords compare names instead of asking what was applied.
+library's own checks are replaced, because they compare names and don't consider which subschemas were applied.
 
 Two differences between the drafts: 2019-09 has `items` and `additionalItems` where 2020-12 has `prefixItems` and
 `items`, and only in 2020-12 does `contains` evaluate the items that it matches.
@@ -45,9 +45,9 @@ def unevaluated_items(validator: Any, rest: Any, instance: Any, _schema: Any) ->
 
 
 def _evaluated_properties(validator: Any, instance: dict[str, Any], *, is_adjacent: bool = False) -> set[str]:
-    """The names of the members that the validator's schema evaluates, which holds for `instance`.
+    """The names of the members that the validator's schema evaluates. `instance` must be valid for that schema.
 
-    `is_adjacent`: the schema is the one with the `unevaluatedProperties` in question, which doesn't count itself.
+    `is_adjacent`: the schema is the one whose `unevaluatedProperties` is being checked, so that keyword is ignored.
     """
     schema = validator.schema
     if not isinstance(schema, dict):
@@ -63,9 +63,9 @@ def _evaluated_properties(validator: Any, instance: dict[str, Any], *, is_adjace
 
 
 def _evaluated_items(validator: Any, instance: list[Any], *, is_adjacent: bool = False) -> set[int]:
-    """The indexes of the items that the validator's schema evaluates, which holds for `instance`.
+    """The indexes of the items that the validator's schema evaluates. `instance` must be valid for that schema.
 
-    `is_adjacent`: the schema is the one with the `unevaluatedItems` in question, which doesn't count itself.
+    `is_adjacent`: the schema is the one whose `unevaluatedItems` is being checked, so that keyword is ignored.
     """
     schema = validator.schema
     if not isinstance(schema, dict):
@@ -86,10 +86,10 @@ def _evaluated_items(validator: Any, instance: list[Any], *, is_adjacent: bool =
 
 
 def _applied_in_place(validator: Any, instance: Any) -> Iterator[Any]:
-    """The validators of the subschemas that are applied to `instance` itself and hold for it.
+    """The validators of the subschemas that are applied to `instance` itself and that it is valid for.
 
-    Those in `allOf`, `$ref`, `dependentSchemas`, `then` and `else` need not be tried: where one of them fails, that
-    alone makes the value invalid, whatever was evaluated. `not` never evaluates anything.
+    Those in `allOf`, `$ref`, `dependentSchemas`, `then` and `else` are not checked here: if one of them fails, the
+    value is invalid anyway, whatever was evaluated. `not` never evaluates anything.
     """
     schema = validator.schema
     for keyword in ("$ref", "$dynamicRef", "$recursiveRef"):
@@ -110,5 +110,5 @@ def _applied_in_place(validator: Any, instance: Any) -> Iterator[Any]:
         if consequence in schema:
             yield validator.evolve(schema=schema[consequence])
     for name, dependent in schema.get("dependentSchemas", {}).items():
-        if isinstance(instance, dict) and name in instance:  # an array may hold the name as an item
+        if isinstance(instance, dict) and name in instance:  # in an array, `in` would find an equal item
             yield validator.evolve(schema=dependent)

@@ -1,8 +1,8 @@
-"""The values of `format` that are asserted (docs/api.md, "Task schemas"). Any other one is an annotation.
+"""Checks for the values of `format` that are enforced (docs/api.md, "Task schemas"). Other formats are not checked.
 
 These checks replace the library's, because it checks half of the formats only with further packages, and some of those
-use patterns that backtrack. Each check here takes time linear in the text, and only ASCII digits are digits. A value that
-is not a string passes.
+use patterns that backtrack. Each check here takes time linear in the text, and only ASCII digits are digits. A value
+that is not a string passes.
 """
 
 import re
@@ -16,7 +16,7 @@ ASSERTED = FormatChecker(formats=())
 
 
 def _asserted(name: str) -> Callable[[Callable[[str], bool]], Callable[[str], bool]]:
-    """Decorator: assert the format `name` with this check."""
+    """A decorator that registers a function as the check of the format `name`."""
 
     def register(holds: Callable[[str], bool]) -> Callable[[str], bool]:
         ASSERTED.checks(name)(lambda value: not isinstance(value, str) or holds(value))
@@ -62,7 +62,8 @@ def is_date_time(text: str) -> bool:
     return text[10:11] in ("T", "t") and is_date(text[:10]) and is_time(text[11:])
 
 
-# RFC 3339, appendix A: no unit between the largest and the smallest may be left out, and weeks stand alone.
+# RFC 3339, appendix A: no unit between the largest and the smallest may be left out, and weeks can't be combined with
+# other units.
 _DAY = r"[0-9]++D"
 _DAYS_AND_MORE = rf"(?:[0-9]++Y(?:[0-9]++M(?:{_DAY})?)?|[0-9]++M(?:{_DAY})?|{_DAY})"
 _SECOND = r"[0-9]++S"
@@ -84,7 +85,10 @@ _IPV4 = re.compile(rf"{_OCTET}(?:\.{_OCTET}){{3}}")
 
 @_asserted("hostname")
 def is_hostname(text: str) -> bool:
-    """RFC 1123: labels of up to 63 letters, digits and inner hyphens; up to 253 characters in all. Punycode is not decoded."""
+    """RFC 1123: labels of up to 63 letters, digits and inner hyphens; up to 253 characters in all.
+
+    Punycode is not decoded.
+    """
     return len(text) <= 253 and _HOSTNAME.fullmatch(text) is not None
 
 
@@ -112,7 +116,11 @@ _LOCAL = re.compile(rf'{_ATOM}(?:\.{_ATOM})*+|"(?:[ !#-\[\]-~]|\\[ -~])*+"')
 
 @_asserted("email")
 def is_email(text: str) -> bool:
-    """RFC 5321 `Mailbox`: up to 64 characters (a dot-string or a quoted string), then a host name or an address in brackets."""
+    """RFC 5321 `Mailbox`.
+
+    The local part has up to 64 characters, as a dot-string or a quoted string. Then comes a host name, or an IP address
+    in brackets.
+    """
     local, _, domain = text.rpartition("@")
     if len(local) > 64 or _LOCAL.fullmatch(local) is None:
         return False
@@ -123,7 +131,7 @@ def is_email(text: str) -> bool:
 
 
 def _component(extra: str) -> re.Pattern[str]:
-    """A part of a URI (RFC 3986): unreserved characters, sub-delims, percent-encoded octets, and the `extra` characters."""
+    """A pattern for a part of a URI (RFC 3986): unreserved characters, sub-delims, percent-encoded octets, and `extra`."""
     plain = rf"[A-Za-z0-9\-._~!$&'()*+,;={extra}]*+"
     return re.compile(rf"{plain}(?:%[0-9A-Fa-f]{{2}}{plain})*+")
 
@@ -188,12 +196,13 @@ def is_json_pointer(text: str) -> bool:
 
 @_asserted("regex")
 def is_regex(text: str) -> bool:
-    """A regular expression of Python's `re`, whose syntax `pattern` has, too."""
+    """A regular expression in the syntax of Python's `re`, which the keyword `pattern` uses too."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             re.compile(text)
     except Exception:
-        # Besides `re.error` there are others, such as OverflowError for a large repeat or RecursionError for deep groups.
+        # Besides `re.error` there are others, such as OverflowError for a large repeat or RecursionError for deep
+        # groups.
         return False
     return True

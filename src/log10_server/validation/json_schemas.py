@@ -1,6 +1,7 @@
 """Checks a task's `json_schema`, and validates values against it (docs/api.md, "Task schemas", "Uploading feedback").
 
-Nothing here does I/O, and nothing can be interrupted: `validators` decides whether it runs in place or in a process.
+These functions do no I/O and can't be interrupted. `validators` decides whether they run in the server itself or in a
+separate process.
 """
 
 import json
@@ -65,9 +66,9 @@ class Schema:
     _validator: Any
 
     def faults(self, values_text: str) -> list[FieldError]:
-        """What is wrong with the values, sorted by path (below `/json_values`); none if they are valid.
+        """The errors of the values, sorted by path (below `/json_values`). The list is empty if they are valid.
 
-        There are at most 100, and one more that counts the rest.
+        It has at most 100 errors, and then one more entry with the number of the others.
         """
         try:
             values = exact(values_text, VALUES)
@@ -88,7 +89,7 @@ def check(text: str) -> None:
 
 
 def compiled(text: str) -> Schema:
-    """A schema that `check` has passed, ready to validate. Raises Invalid if `check` can't have passed it."""
+    """Compile a schema that `check` has accepted. Raises Invalid if its draft is unknown, which `check` refuses."""
     schema = value(text)
     dialect = _dialect(schema)
     if dialect is None:
@@ -98,9 +99,9 @@ def compiled(text: str) -> Schema:
 
 
 def compiled_if_plain(text: str) -> Schema | None:
-    """The schema, ready to validate, if its shape bounds the cost of validating; else None.
+    """Compile a schema if its shape bounds the cost of validating values; otherwise return None.
 
-    If so, validating takes at most as many steps as the schema has parts, times the parts of the values. A step takes
+    The cost is then at most the parts of the schema times the parts of the values, in steps. A step takes
     half a microsecond on average, and four at worst.
     """
     if not _is_shallow(text):
@@ -136,11 +137,11 @@ def _schema_faults(text: str) -> list[FieldError]:
     draft, locations = DRAFTS[dialect], Locations(schema)
     faults = _faults_of(_meta_validator(dialect), schema, SCHEMA)
     draft_faults = _draft_faults(draft.schemas_in(schema), dialect, locations)
-    if draft_faults:  # the references can be resolved only by the rules of a single draft
+    if draft_faults:  # references can be resolved only if the whole schema uses one draft
         return faults + draft_faults
     try:
         references = References(schema, draft, locations)
-    except Exception as error:  # the libraries fail in many ways on a value that is no schema
+    except Exception as error:  # the libraries raise many kinds of exceptions for a value that is not a schema
         return faults or [_failure(error, SCHEMA)]
     for referred in references.referred:
         faults += _faults_of(_meta_validator(dialect), referred, SCHEMA + locations.pointer_to(referred))
@@ -255,8 +256,10 @@ def _faults_of(validator: Any, instance: Any, path: str) -> list[FieldError]:
 
 
 def _is_end_of_stack(error: BaseException) -> bool:
-    """Whether Python's stack was not enough. When it ends inside a map of `referencing`, which is written in Rust, that
-    panics, and the panic is no Exception. Its class can't be imported.
+    """Whether the error is a stack overflow.
+
+    When the stack ends inside a map of `referencing`, which is written in Rust, that code panics. The panic is not an
+    Exception, and its class can't be imported, so it is recognized by its name.
     """
     return isinstance(error, RecursionError) or type(error).__name__ == "PanicException"
 
@@ -268,7 +271,10 @@ def _failure(error: BaseException, path: str) -> FieldError:
 
 
 def _sorted_and_cut(faults: Iterable[FieldError], path: str) -> list[FieldError]:
-    """Each error once, sorted by its path; if there are many, the first 100 and one at `path` that counts the rest."""
+    """Sort the errors by path, without duplicates.
+
+    More than 100 are cut, and one at `path` gives the number of the rest.
+    """
     ordered = sorted(dict.fromkeys(faults), key=lambda fault: [_sort_key(part) for part in fault.path.split("/")])
     more = len(ordered) - MAX_FAULTS
     if more <= 0:

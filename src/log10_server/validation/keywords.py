@@ -1,8 +1,8 @@
-"""What each keyword of JSON Schema asserts.
+"""The checks of the keywords of JSON Schema, which replace those of the library `jsonschema`.
 
-The library words every error at once and puts the whole value into it, even in a branch of `anyOf` whose errors are
-discarded. So a keyword here yields an error without a message where it can, and `messages.message_of` words the few
-errors that are answered.
+The library formats the message of every error at once, with the whole value in it, even in a branch of `anyOf` whose
+errors are discarded. So the checks here yield errors without a message where possible, and `messages.message_of`
+formats the messages of the few errors that are returned.
 """
 
 import re
@@ -20,7 +20,7 @@ from log10_server.validation.references import Draft, resolve
 
 Keyword = Callable[[Any, Any, Any, Any], Iterator[ValidationError]]
 
-_ERRORS_KEPT_PER_BRANCH = 3  # of `anyOf` and `oneOf`: enough to tell which branch was meant
+_ERRORS_KEPT_PER_BRANCH = 3  # for each branch of `anyOf` and `oneOf`: enough to tell which branch was meant
 
 
 def validator_class(library_class: Any, draft: Draft) -> Any:
@@ -126,7 +126,7 @@ def _comparison(types: type | tuple[type, ...], holds: Callable[[Any, Any], bool
 
 
 def _reference(keyword: str) -> Keyword:
-    """`$ref`, `$dynamicRef` or `$recursiveRef`: the value must be valid for the schema that it leads to."""
+    """`$ref`, `$dynamicRef` or `$recursiveRef`: the value must be valid for the schema that it refers to."""
 
     def reference(validator: Any, address: Any, instance: Any, _schema: Any) -> Iterator[ValidationError]:
         target = resolve(validator._resolver, keyword, address)
@@ -159,7 +159,7 @@ def _required(_validator: Any, names: Any, instance: Any, _schema: Any) -> Itera
 
 
 def _dependencies(validator: Any, dependencies: Any, instance: Any, _schema: Any) -> Iterator[ValidationError]:
-    """`dependentRequired`, `dependentSchemas`, and `dependencies` of the early drafts, which is both in one."""
+    """`dependentRequired`, `dependentSchemas`, and `dependencies` of the early drafts, which combines the two."""
     for name, dependency in dependencies.items() if isinstance(instance, dict) else ():
         if name not in instance:
             continue
@@ -189,7 +189,10 @@ def _additional_properties(validator: Any, rest: Any, instance: Any, schema: Any
 
 
 def _additional_items(validator: Any, rest: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
-    """It means something only beside an array in `items`. The library fails on a boolean there."""
+    """`additionalItems`, which applies only if `items` is an array.
+
+    The library's check fails if `items` is a boolean.
+    """
     first = schema.get("items")
     if not isinstance(instance, list) or not isinstance(first, list):
         return

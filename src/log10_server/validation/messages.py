@@ -1,4 +1,4 @@
-"""The sentences that tell a user what is wrong with a schema or a value. Whatever they quote is shortened."""
+"""Error messages for schemas and values that are invalid. Values that are quoted in a message are shortened."""
 
 import json
 from typing import Any
@@ -46,7 +46,7 @@ _TYPES = {
 
 
 def message_of(error: ValidationError) -> str:
-    """A sentence that names the rule and the value that breaks it."""
+    """The message of an error: a sentence with the violated rule and, for most keywords, the value."""
     keyword: Any = error.validator
     limit: Any = error.validator_value
     value: Any = error.instance
@@ -67,7 +67,7 @@ def message_of(error: ValidationError) -> str:
 
 
 def wrong_type(types: list[str], value: Any) -> str:
-    """The sentence for a value that has none of these types."""
+    """The message for a value that has none of these types."""
     return f"Must be {' or '.join(_TYPES.get(name, name) for name in types)}; it is {_type_of(value)}."
 
 

@@ -1,4 +1,4 @@
-"""A validation process as the server sees it: it is started, given one job at a time, and killed at its deadline."""
+"""The server's side of a validation process: it starts the process, sends it one job at a time, and ends it."""
 
 import asyncio
 import contextlib
@@ -24,10 +24,10 @@ class ProcessEnded(Exception):
 
 
 class Process(asyncio.SubprocessProtocol):
-    """A process that does one job at a time. `when_ended` is called once, when it has ended for whatever reason.
+    """A process that does one job at a time. `when_ended` is called once, when it ends for any reason.
 
-    The process sets an alarm that ends it at the deadline, even in the middle of a regular expression. The time of a job
-    counts from when the process has read it, so a slow transfer or a busy server does not shorten it.
+    The process sets an alarm that ends it at the deadline, even in the middle of a regular expression. The time of a
+    job counts from when the process has read it, so a slow transfer or a busy server does not shorten it.
     """
 
     def __init__(self, budget_seconds: float, when_ended: Callable[[], object]) -> None:
@@ -129,7 +129,7 @@ class Process(asyncio.SubprocessProtocol):
 
 
 def _environment() -> dict[str, str]:
-    """The variables that the process needs to find the same modules. It gets no others, so it knows no secret."""
+    """The environment variables that the process needs. It gets no others, so that it has no access to secrets."""
     names = (
         "PATH",
         "LANG",

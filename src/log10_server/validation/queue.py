@@ -1,6 +1,7 @@
-"""A queue of jobs for a few processes, in which nobody waits long for another's slow schema (docs/api.md, "Task schemas").
+"""A queue of validation jobs for a few processes (docs/api.md, "Task schemas"). Slow schemas don't block other schemas.
 
-Schemas take turns with one job each at a time, and some processes are kept for schemas that are known to be fast.
+Schemas take turns, and of each schema only one job runs at a time. Some processes are reserved for schemas that are
+known to be fast.
 """
 
 import asyncio
@@ -23,7 +24,7 @@ _MAX_DIGESTS = 4096
 
 
 class RecentDigests:
-    """A set of the digests that were added last, of bounded size."""
+    """A set of digests of bounded size, which keeps those that were added last."""
 
     def __init__(self) -> None:
         self._digests: OrderedDict[bytes, None] = OrderedDict()
@@ -44,19 +45,19 @@ class Job:
     """A schema to check or values to validate, for all callers that wait for the answer."""
 
     schema_digest: bytes
-    message: bytes  # what the process is sent
+    message: bytes  # the bytes that are sent to the process
     outcome: "asyncio.Future[list[FieldError]]"
     callers: int = 0
-    lost_processes: int = 0  # how many have ended while they worked on it
+    lost_processes: int = 0  # how many processes have ended while they worked on this job
     has_begun: bool = False
 
     def answer(self, faults: list[FieldError]) -> None:
-        """Give all callers the faults, unless they have gone away."""
+        """Return the errors to all callers, unless they have been refused or cancelled."""
         if not self.outcome.done():
             self.outcome.set_result(faults)
 
     def refuse(self, refusal: Refusal) -> None:
-        """Raise `refusal` in all callers, unless they have gone away."""
+        """Raise `refusal` in all callers, unless they already have an answer or have been cancelled."""
         if not self.outcome.done():
             self.outcome.set_exception(refusal)
 
@@ -76,10 +77,10 @@ class Lane:
         self._budget_seconds = budget_seconds
         self._fast_schemas = RecentDigests()
         self._when_overrun = when_overrun
-        self._queue: OrderedDict[bytes, deque[Job]] = OrderedDict()  # by schema; the first is next
+        self._queue: OrderedDict[bytes, deque[Job]] = OrderedDict()  # by schema; the first schema is next
         self._waiting_jobs = 0
         self._waiting_bytes = 0
-        self._busy_schemas: set[bytes] = set()  # a process works on a job of theirs
+        self._busy_schemas: set[bytes] = set()  # the schemas of which a job is running
         self._tasks: set[asyncio.Task[None]] = set()  # one for each process
         self._running: set[Process] = set()
         self._idle_processes = 0
@@ -87,13 +88,16 @@ class Lane:
         self._is_open = True
 
     def put(self, job: Job) -> None:
-        """Queue a job, for five seconds at most. Raises Unavailable when too much waits or the lane is closed."""
+        """Queue a job, which is refused if it has not begun after five seconds.
+
+        Raises Unavailable when too many bytes are waiting or the lane is closed.
+        """
         self._enqueue(job)
         timer = asyncio.get_running_loop().call_later(_WAIT_SECONDS, self._expire, job)
         job.outcome.add_done_callback(lambda _: timer.cancel())
 
     def move(self, schema_digest: bytes, other: "Lane") -> None:
-        """Move all jobs of a schema that wait to another lane."""
+        """Move all waiting jobs of a schema to another lane."""
         for job in self._dequeue_all(schema_digest):
             try:
                 other._enqueue(job)
@@ -140,7 +144,7 @@ class Lane:
             job.refuse(_overloaded())
 
     async def _run_process(self) -> None:
-        """Give a process its jobs, one after the other, and start another one when it has ended."""
+        """Run jobs in a process, one after the other, and start a new process when it has ended."""
         process: Process | None = None
         try:
             while self._is_open:
@@ -244,7 +248,10 @@ class Lane:
             self._changed.set()
 
     def _after_lost_process(self, job: Job) -> None:
-        """Try a job again whose process has ended. If that happens twice, the job is the likely cause: refuse it."""
+        """Put the job back into the queue after its process has ended.
+
+        After the second time, refuse it as the likely cause.
+        """
         job.lost_processes += 1
         if not self._is_open:
             job.refuse(_stopping())

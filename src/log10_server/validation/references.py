@@ -1,8 +1,8 @@
 """How the references of a schema are resolved, and which of them are refused (docs/api.md, "Task schemas").
 
-No reference may leave the document, lead nowhere, or lead back to itself without end. An object is a schema where its
-draft has a schema. In `const`, `default` or an unknown keyword the same object is data, unless a reference leads there.
-Every walk here is a loop, because a chain of references may be longer than Python's stack.
+No reference may leave the document, point to nothing, or lead back to itself without end. An object counts as a schema
+where the draft expects a schema. In `const`, `default` or an unknown keyword it is only data, unless a reference points
+to it. All traversals are loops and not recursive, because a chain of references may be longer than Python's stack.
 """
 
 from collections.abc import Iterable, Iterator
@@ -60,7 +60,7 @@ _IN_PLACE = frozenset({"allOf", "anyOf", "dependencies", "dependentSchemas", "el
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """How one draft of JSON Schema is read."""
+    """The differences of one draft of JSON Schema that matter for finding schemas and references."""
 
     shapes: dict[str, int]  # by keyword: where its schemas are
     references: tuple[str, ...]  # the keywords whose value is a reference
@@ -69,7 +69,10 @@ class Draft:
     specification: Specification[Any]
 
     def subschemas(self, schema: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-        """The schemas directly below `schema` that count, each with its keyword. Values of a wrong shape are skipped."""
+        """The schemas directly below `schema` that are not ignored, each with its keyword.
+
+        Values of a wrong shape are skipped.
+        """
         if not (self.ref_hides_siblings and schema.get("$ref") is not None):
             yield from _subschemas(schema, self.shapes)
 
@@ -234,7 +237,7 @@ class Locations:
 
 
 class References:
-    """The schemas of a document, and what is wrong with its references."""
+    """The schemas of a document, and the errors of its references."""
 
     def __init__(self, schema: dict[str, Any], draft: Draft, locations: Locations) -> None:
         self.faults: list[FieldError] = []
@@ -275,7 +278,7 @@ class References:
         return references
 
     def _follow(self, schema: dict[str, Any], keyword: str, resolver: Any) -> tuple[dict[str, Any], Any] | None:
-        """The schema that a reference leads to, with its resolver; None if it has been visited, or is none."""
+        """The schema that a reference leads to, with its resolver; None if it is no schema, or was visited before."""
         reference = schema[keyword]
         if not isinstance(reference, str):
             self._add_fault(schema, keyword, "Must be a string.")
@@ -312,7 +315,7 @@ class References:
         return not fragment.startswith("/") or self._locations.pointer_to(target).endswith(fragment)
 
     def _find_circles(self) -> None:
-        """Find schemas that come back to themselves with the same value: validating them would never end."""
+        """Find schemas that refer back to themselves for the same value: validating with them would never end."""
         finished: set[int] = set()
         for start in self.schemas:
             trail: dict[int, Iterator[dict[str, Any]]] = {}

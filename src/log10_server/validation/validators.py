@@ -1,9 +1,9 @@
-"""Decides where schemas are checked and values validated: in place if that is cheap, else in a process.
+"""Decides where a validation runs: in the server itself if that is cheap, and otherwise in a separate process.
 
-A regular expression can't be interrupted, and no other thread runs meanwhile. So a schema whose shape does not bound
-its cost is validated in a process, within a budget (docs/api.md, "Task schemas"). At the deadline the process is killed
-and another one started. A schema that has overrun its budget once goes to a slow lane from then on, where only uploads
-for such schemas wait for it.
+A regular expression can't be interrupted, and no other thread can run until it ends. So a schema whose shape does not
+bound its cost runs in a separate process, with a time limit (docs/api.md, "Task schemas"). At the deadline the process
+is killed and another one started. A schema that has overrun its budget once goes to a slow lane from then on, where
+only uploads for such schemas wait for it.
 """
 
 import asyncio
@@ -15,8 +15,8 @@ from log10_server.validation.json_schemas import Schema, compiled_if_plain, part
 from log10_server.validation.queue import Job, Lane, RecentDigests
 from log10_server.validation.worker import CHECK, VALIDATE, message
 
-# Limits for validating in place. The cost is the parts of the schema times the parts of the values; this one takes 2 ms
-# on average and 16 at worst.
+# Limits for validating in the server itself. The cost is the number of parts of the schema times that of the values. A
+# validation of the highest cost takes 2 ms on average, and 16 ms at worst.
 _MAX_COST_IN_PLACE = 4_000
 _MAX_SCHEMA_LENGTH_IN_PLACE = 32 << 10
 _MAX_VALUES_LENGTH_IN_PLACE = 256 << 10
@@ -30,7 +30,7 @@ class Validators:
     """
 
     def __init__(self, processes: int, budget_seconds: float) -> None:
-        self._jobs: dict[bytes, Job] = {}  # those that are not done, by their message
+        self._jobs: dict[bytes, Job] = {}  # the jobs that are not done, by their message
         self._slow_schemas = RecentDigests()
         self._lane = Lane(processes, 1, budget_seconds, self._after_overrun)
         self._slow_lane = Lane(1, 0, budget_seconds, self._after_overrun)
@@ -38,7 +38,7 @@ class Validators:
     async def check(self, schema_text: str) -> None:
         """Check that a task may have this schema.
 
-        Raises Invalid (`invalid_schema` with all its faults, or `validation_timeout`), or Unavailable when too much
+        Raises Invalid (`invalid_schema` with all its errors, or `validation_timeout`), or Unavailable when too much
         waits or the server is stopping.
         """
         faults = await self._faults_from_process(CHECK, schema_text)
@@ -48,7 +48,7 @@ class Validators:
     async def validate(self, schema_text: str, values_text: str) -> None:
         """Check that values are valid for a schema that `check` has passed.
 
-        Raises Invalid (`values_refused` with all their faults, or `validation_timeout`), or Unavailable when too much
+        Raises Invalid (`values_refused` with all their errors, or `validation_timeout`), or Unavailable when too much
         waits or the server is stopping.
         """
         schema = None
@@ -66,7 +66,10 @@ class Validators:
         await asyncio.gather(self._lane.close(), self._slow_lane.close())
 
     async def _faults_from_process(self, kind: bytes, schema_text: str, values_text: str = "") -> list[FieldError]:
-        """The faults that a process finds. Callers that ask for the same thing at the same time share one job."""
+        """Run a job in a process, and return the errors that it finds.
+
+        Simultaneous identical requests share one job.
+        """
         job_message = message(kind, schema_text, values_text)
         job = self._jobs.get(job_message)
         if job is None or job.outcome.done():
@@ -76,7 +79,7 @@ class Validators:
             return await asyncio.shield(job.outcome)
         finally:
             job.callers -= 1
-            if not job.callers and not job.has_begun:  # all callers have gone away, so nobody needs the answer
+            if not job.callers and not job.has_begun:  # all callers have been cancelled, so nobody needs the answer
                 job.outcome.cancel()
 
     def _put(self, job_message: bytes, schema_digest: bytes) -> Job:
@@ -98,5 +101,5 @@ class Validators:
 
 @lru_cache(maxsize=256)
 def _plain_schema(schema_text: str) -> Schema | None:
-    """The schema, if values may be validated in place; else None. Kept for the schemas used last."""
+    """The compiled schema if it is plain, else None. The results for the last 256 schemas are cached."""
     return compiled_if_plain(schema_text)

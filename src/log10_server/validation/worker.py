@@ -1,8 +1,9 @@
-"""The program of a validation process: it checks schemas and validates values, one job after the other.
+"""The program that runs in a validation process: it checks schemas and validates values, one job after the other.
 
-It reads jobs from its standard input and writes the faults of each to its standard output, both in frames: four bytes
-of length, then that many bytes. Its first frame is empty and means that it is ready. An alarm ends the process when a
-job takes too long. It also ends when its input ends, so that no process is left when the server is killed.
+It reads jobs from its standard input, and writes the errors of each job to its standard output. Both are in frames:
+four bytes with the length, and then that many bytes. Its first frame is empty and means that it is ready. An alarm ends
+the process when a job takes too long. It also ends when its input ends, so that no process is left when the server is
+killed.
 """
 
 import contextlib
@@ -36,7 +37,7 @@ def message(kind: bytes, schema_text: str, values_text: str = "") -> bytes:
 
 
 def faults_in(answer: bytes) -> list[FieldError]:
-    """The faults in the answer of a process."""
+    """Decode the errors that a process has answered."""
     return [FieldError(path, text) for path, text in json.loads(answer)]
 
 
@@ -63,10 +64,10 @@ def _take_stdout() -> BinaryIO:
 
 def _limit_itself(memory_bytes: int) -> None:
     """Ignore the signals that are meant for the server, and take a low priority and a bounded amount of memory."""
-    if sys.platform == "linux" and ALL_CORES in os.environ:  # the server itself runs on only one of them
+    if sys.platform == "linux" and ALL_CORES in os.environ:  # the process has inherited the server's one core
         with contextlib.suppress(OSError):
             os.sched_setaffinity(0, map(int, os.environ[ALL_CORES].split(",")))
-    for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # sent to the whole process group; the server ends this process itself
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # because the server ends this process itself
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
     if hasattr(signal, "SIGALRM"):
@@ -125,14 +126,14 @@ def _path(job: bytes) -> str:
 
 
 class _Schemas:
-    """The compiled schemas that were used last, by their text."""
+    """A cache of the compiled schemas that were used last, by their text."""
 
     def __init__(self) -> None:
         self._schemas: OrderedDict[bytes, Schema] = OrderedDict()
         self._bytes = 0
 
     def get(self, text: bytes) -> Schema:
-        """The compiled schema. Raises Invalid if it is none."""
+        """The compiled schema of this text. Raises Invalid if the text is not a schema."""
         schema = self._schemas.get(text)
         if schema is not None:
             self._schemas.move_to_end(text)
@@ -146,7 +147,7 @@ class _Schemas:
 
 
 def _alarm(seconds: float) -> None:
-    """Let the system end this process after `seconds`, whatever it is doing then. 0 cancels the alarm."""
+    """Let the operating system kill this process after `seconds`, whatever it is doing. 0 cancels the alarm."""
     if hasattr(signal, "setitimer"):
         signal.setitimer(signal.ITIMER_REAL, seconds)
 
