@@ -108,8 +108,8 @@ class AuthenticationMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request.
 
-        An exception of the endpoint is turned into an answer. Only an exception of `send` while that answer is sent is
-        raised, because nothing can be sent any more.
+        If the endpoint raises before it has started to answer, the exception becomes the answer; after that it is only
+        logged. This method itself only raises when sending that answer fails, because nothing can be sent then.
         """
         scope["app"] = self._server
         if scope["type"] != "http":
