@@ -110,7 +110,8 @@ class Endpoint(APIRoute):
         refusals |= {400, 413, 415} if reads_body else set()
         refusals |= {422} if self.plan.body or self.plan.query or self.plan.paths else set()
         refusals |= {422} if self.plan.refuses_unknown_parameters else set()
-        refusals |= set() if "GET" in (options.get("methods") or ()) else {400, 413, 422}  # for the organization in the body
+        # Every other method may have a body, and the organization that is named in it is checked.
+        refusals |= set() if "GET" in (options.get("methods") or ()) else {400, 413, 422}
         refusals |= {404} if self.plan.paths else set()
         self.refusals = refusals
         self.invalid_part: InvalidPart = "body" if reads_body else "query" if self.plan.query else "path"
