@@ -79,7 +79,8 @@ def exact(text: str, at: str) -> Any:
     Raises Invalid for a number that `value` would read as infinity. `at` is the JSON Pointer of `text` in the body.
     """
     parsed = value(text)
-    if "e" in text or "E" in text or len(text) > 300:  # a shorter text without an exponent has no number that large
+    # Without an exponent, a text of up to 300 characters can't contain a number beyond a double.
+    if "e" in text or "E" in text or len(text) > 300:
         field_errors = [
             FieldError(at + path, "The number is too large: it is beyond a double.") for path in _infinities(parsed)
         ]

@@ -48,7 +48,7 @@ from log10_server.db.backend import Backend
 from log10_server.db.bulk import BulkStatement, Row
 from log10_server.db.query_builder import QueryBuilder
 
-_CONNECT_TIMEOUT = 3  # seconds until a Postgres that doesn't answer counts as away
+_CONNECT_TIMEOUT = 3  # seconds after which a connection attempt fails if Postgres does not answer
 _MARK = "%s"
 # READ COMMITTED is needed, whatever the server's default is: a statement after the lock must see what the previous
 # holder of the lock committed. At a higher level it could see only what was committed before the transaction began.

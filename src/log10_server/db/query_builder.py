@@ -41,7 +41,7 @@ class QueryBuilder(ABC):
 
     @abstractmethod
     def each_value(self, name: str, kind: TypeEngine[Any]) -> ColumnElement[Any]:
-        """The parameter `name`. `Tx.fetch_each` takes several values for it, and returns the rows for each of them."""
+        """A parameter for which `Tx.fetch_each` takes several values. It returns the rows of the query for each value."""
 
     @abstractmethod
     def finish(self, statement: ClauseElement) -> ClauseElement:

@@ -131,7 +131,7 @@ def is_email(text: str) -> bool:
 
 
 def _component(extra: str) -> re.Pattern[str]:
-    """A pattern for a part of a URI (RFC 3986): unreserved characters, sub-delims, percent-encoded octets, and `extra`."""
+    """The pattern of a part of a URI (RFC 3986): unreserved, sub-delims, percent-encoded octets, and `extra`."""
     plain = rf"[A-Za-z0-9\-._~!$&'()*+,;={extra}]*+"
     return re.compile(rf"{plain}(?:%[0-9A-Fa-f]{{2}}{plain})*+")
 
