@@ -41,7 +41,7 @@ class QueryBuilder(ABC):
 
     @abstractmethod
     def each_value(self, name: str, kind: TypeEngine[Any]) -> ColumnElement[Any]:
-        """A parameter for which `Tx.fetch_each` takes several values. It returns the rows of the query for each value."""
+        """A parameter for which `Tx.fetch_each` takes several values, and returns the rows for each value."""
 
     @abstractmethod
     def finish(self, statement: ClauseElement) -> ClauseElement:
