@@ -78,7 +78,7 @@ class Batch:
                     raise _RolledBack
 
     def _run_group(self, group: Group, connection: Connection, tx: Tx, *, is_lone: bool) -> None:
-        """Run a group in a savepoint. The only group of a transaction needs none, as rolling back undoes only it."""
+        """Run a group in a savepoint. A transaction with one group needs none: its rollback undoes nothing else."""
         try:
             with nullcontext() if is_lone else connection.begin_nested():
                 group.run(tx)

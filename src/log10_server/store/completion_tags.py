@@ -107,7 +107,7 @@ class TaggedCompletions(NamedTuple):
 
 
 def add_tags(tx: Tx, rows: Iterable[CompletionTagRow], common: Collection[int] = ()) -> None:
-    """Add all tags of some new completions to the index. `common` has the ids of the tags that are marked as common."""
+    """Add all tags of some completions to the index. `common` has the ids of the tags that are marked as common."""
     ordered = sorted(rows)
     tx.insert_many(completion_tag, ordered)
     tx.insert_many(completion_tag_pair, sorted(_pairs(ordered, common, tx.thresholds.common_tags.max_tags_for_pairs)))
