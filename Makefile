@@ -36,7 +36,7 @@ help:
 	@echo
 	@echo "The first run creates .venv with the first of \$$PYTHON, python3, python3.14 … python3.11 that is 3.11 or newer."
 
-# `exec` replaces the shell, so Ctrl-C reaches only the server and make reports no error.
+# `exec` replaces the shell, so that no shell stands between make and the server when Ctrl-C ends both.
 serve: .venv/.runtime
 	@exec $(bin)/log10-server serve
 
