@@ -129,7 +129,7 @@ def test_an_import_that_is_killed_goes_on_where_it_stopped(program: Program, num
     assert 0 < before < 15_000
     assert before % 500 == 0
     assert stopped.returncode != 0
-    assert ("the same command goes on" in said) == (number == signal.SIGINT)
+    assert ("Run the same command again to continue" in said) == (number == signal.SIGINT)
     assert ran.returncode == 0, ran.stderr
     assert summary(ran) == (15_000, 15_000 - before, before, 0)
     assert stored_completions(program) == 15_000
