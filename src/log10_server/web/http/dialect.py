@@ -4,7 +4,7 @@ A dialect owns paths, finds the token in a request, and answers refusals in its 
 is refused by the first dialect: with 401 if the request has no valid token, and with 404 otherwise.
 """
 
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -103,6 +103,3 @@ class Dialect:
     def is_public(self) -> bool:
         """Return whether the paths of this dialect need no token."""
         return self.credential is None
-
-
-Answer = Callable[..., Awaitable[None]]
