@@ -73,6 +73,14 @@ def value(text: str) -> Any:
         raise Malformed("The JSON is nested too deeply to be read.") from None
 
 
+def check(text: str) -> None:
+    """Check that `text` is JSON, without building its value. Raises Malformed if it is not."""
+    try:
+        _syntax(text)
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
+        value(text)
+
+
 def exact(text: str, at: str) -> Any:
     """Parse `text`, and refuse numbers that are too large to be represented.
 
@@ -143,6 +151,7 @@ _SLICE = 1 << 16
 _BOM = b"\xef\xbb\xbf"
 _SPACE = re.compile(r"[ \t\n\r]*")
 _split = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_syntax = msgspec.json.Decoder(msgspec.Raw).decode
 _TEXTS_BEGIN_WITH = frozenset('"[')
 _simple = msgspec.json.Decoder(str | list[str] | float | int | bool | None).decode
 _SHORT = 15  # characters; a number this short has no more digits than a double can represent

@@ -11,7 +11,17 @@ from hypothesis import strategies as st
 
 from log10_server import strict_json
 from log10_server.errors import Invalid, Malformed
-from log10_server.strict_json import JsonText, canonical, check_nesting, exact, members, value, written, written_texts
+from log10_server.strict_json import (
+    JsonText,
+    canonical,
+    check,
+    check_nesting,
+    exact,
+    members,
+    value,
+    written,
+    written_texts,
+)
 
 scalars = (
     st.none()
@@ -47,6 +57,24 @@ def split(text: str, max_nesting: int = 200) -> dict[str, Any]:
 def test_what_is_not_json_is_malformed_as_a_value(text: str) -> None:
     with pytest.raises(Malformed):
         value(text)
+    with pytest.raises(Malformed):
+        check(text)
+
+
+@pytest.mark.parametrize("text", [*JSON, '"\ud83d"', " 1 "])
+def test_json_passes_the_check_that_builds_no_value(text: str) -> None:
+    check(text)
+
+
+@given(st.text('{}[]":,\\u0ae1-. tn', max_size=24))
+def test_what_the_check_accepts_can_be_parsed(text: str) -> None:
+    try:
+        value(text)
+    except Malformed:
+        with pytest.raises(Malformed):
+            check(text)
+    else:
+        check(text)
 
 
 @pytest.mark.parametrize("text", NOT_JSON)

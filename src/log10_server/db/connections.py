@@ -1,7 +1,7 @@
 """Connections that are kept open between transactions."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 
 from sqlalchemy import Connection, Engine, event
 
@@ -28,22 +28,13 @@ class Connections:
         self._idle_readers: list[Connection] = []
         self._idle_writers: list[Connection] = []
 
-    @contextmanager
-    def lend_reader(self) -> Iterator[Connection]:
+    def lend_reader(self) -> AbstractContextManager[Connection]:
         """A connection to read with."""
-        with self._lend(self._read_engine, self._idle_readers) as connection:
-            yield connection
+        return self._lend(self._read_engine, self._idle_readers)
 
-    @contextmanager
-    def lend_writer(self) -> Iterator[Connection]:
-        """A connection to write with.
-
-        It keeps a driver cursor, because creating one costs more than a short statement.
-        """
-        with self._lend(self._write_engine, self._idle_writers) as connection:
-            if "log10_cursor" not in connection.info:
-                connection.info["log10_cursor"] = connection.connection.cursor()
-            yield connection
+    def lend_writer(self) -> AbstractContextManager[Connection]:
+        """A connection to write with."""
+        return self._lend(self._write_engine, self._idle_writers)
 
     def close(self) -> None:
         """Close the connections that are not in use, and dispose of the engines."""
@@ -73,10 +64,14 @@ class Connections:
 
     def _open(self, engine: Engine) -> Connection:
         try:
-            return engine.connect()
+            connection = engine.connect()
         except DRIVER_ERRORS as error:
             self._outage.connection_failed(error)
             raise
+        if engine is self._write_engine:
+            # Creating a driver cursor costs more than a short statement, so connections to write with keep one.
+            connection.info["log10_cursor"] = connection.connection.cursor()
+        return connection
 
     def _close_idle(self) -> None:
         for idle in (self._idle_readers, self._idle_writers):

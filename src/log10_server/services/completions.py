@@ -234,10 +234,15 @@ def _updated_row(row: CompletionRow, entry: Entry) -> CompletionRow:
     updated = row._replace(**columns)  # type: ignore[arg-type]
     if (row.request is None and row.response is None) or _of_payloads(updated) == _of_payloads(row):
         return updated
-    # The entry's model and token counts come from its own payloads only. A request and its response may arrive in
-    # different rows, so these fields must be derived from the merged payloads.
-    underived: dict[str, Any] = dict.fromkeys(("model", "input_tokens", "output_tokens"))
-    return updated._replace(**{**underived, **derive(updated.request, updated.response)})
+    # A request and its response may arrive in different rows, so these fields must fit the merged payloads.
+    derived: Mapping[str, Any] = entry.fields
+    if (updated.request, updated.response) != (entry.fields.get("request"), entry.fields.get("response")):
+        derived = derive(updated.request, updated.response)
+    return updated._replace(
+        model=derived.get("model"),
+        input_tokens=derived.get("input_tokens"),
+        output_tokens=derived.get("output_tokens"),
+    )
 
 
 def _fields_of(row: CompletionRow) -> AllFields:

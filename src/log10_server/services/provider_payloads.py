@@ -101,6 +101,8 @@ def derive(request: str | None, response: str | None) -> DerivedFields:
     received = _NO_RESPONSE if response is None else _read_response(response)
     if (model := _usable(sent.model) or _other_model(sent, received)) is not None:
         fields["model"] = model
+    if response is None:
+        return fields
     usage = received.usage
     count = usage.get("prompt_tokens") if type(usage) is dict else None
     if type(count) is int and 0 < count <= _MAX_TOKENS or (count := _total(received, _INPUT)) is not None:
@@ -212,6 +214,8 @@ def _inner_response(received: _Response) -> _Response | None:
 def _decoded(member: Any) -> Any:
     if type(member) is not msgspec.Raw:
         return member
+    if member is _ABSENT:
+        return None
     try:
         return _decode_any(member)
     except (msgspec.MsgspecError, RecursionError):

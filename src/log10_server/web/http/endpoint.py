@@ -209,9 +209,11 @@ class Endpoint(APIRoute):
 
 
 def _is_long(answer: Any) -> bool:
+    if isinstance(answer, list):
+        return len(answer) > _MANY_ROWS
     if isinstance(answer, msgspec.Struct):
         return any(len(getattr(answer, name)) > _MANY_ROWS for name in _list_members(type(answer)))
-    return isinstance(answer, list) and len(answer) > _MANY_ROWS
+    return False
 
 
 @cache

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from difflib import get_close_matches
+from functools import cache
 from typing import Any, TypeVar, get_origin
 
 from pydantic import BaseModel, ValidationError
@@ -64,11 +65,12 @@ def read_query(model: type[Model], query: Iterable[tuple[str, str]], limits: Lim
     last value is used. The earlier values are validated too, so that a valid last value can't hide an invalid earlier
     one. Raises Invalid with all errors.
     """
+    is_list = _is_list_by_name(model)
     occurrences: dict[str, list[str]] = {}
     for name, content in query:
-        if name in model.model_fields and content.strip() not in {"", "None"}:
+        if name in is_list and content.strip() not in {"", "None"}:
             occurrences.setdefault(name, []).append(content)
-    values = {name: texts if _is_list(model, name) else texts[-1] for name, texts in occurrences.items()}
+    values = {name: texts if is_list[name] else texts[-1] for name, texts in occurrences.items()}
     field_errors: dict[FieldError, None] = {}
     read: Model | None = None
     try:
@@ -76,7 +78,7 @@ def read_query(model: type[Model], query: Iterable[tuple[str, str]], limits: Lim
     except ValidationError as error:
         field_errors.update(dict.fromkeys(_field_errors(error)))
     for name, texts in occurrences.items():
-        if len(texts) > 1 and not _is_list(model, name):
+        if len(texts) > 1 and not is_list[name]:
             for text in dict.fromkeys(texts[:-1]):
                 field_errors.update(
                     dict.fromkeys(_field_errors_of_parameter(model, {**values, name: text}, name, limits))
@@ -86,8 +88,13 @@ def read_query(model: type[Model], query: Iterable[tuple[str, str]], limits: Lim
     return read
 
 
-def _is_list(model: type[BaseModel], name: str) -> bool:
-    return get_origin(model.model_fields[name].annotation) is list
+@cache
+def _is_list_by_name(model: type[BaseModel]) -> dict[str, bool]:
+    """Return, for the name of each parameter, whether it is a list.
+
+    The result is cached for each class, because looking at annotations is slow.
+    """
+    return {name: get_origin(field.annotation) is list for name, field in model.model_fields.items()}
 
 
 def _field_errors_of_parameter(

@@ -3,7 +3,6 @@
 docs/api.md, "The calls of log10-io", describes these calls.
 """
 
-import json
 import uuid
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, cast
@@ -19,7 +18,7 @@ from log10_server.services import completions, durations, tags, ungraded_index
 from log10_server.services.merging import CompletionFields
 from log10_server.settings import Limits
 from log10_server.store.completions import CompletionRow, Filters, Status
-from log10_server.strict_json import JsonText, check_nesting, value
+from log10_server.strict_json import JsonText, check, check_nesting, value
 from log10_server.web.http.answers import Answer, ObjectsText, ObjectText
 from log10_server.web.http.call import RequestContext
 from log10_server.web.http.endpoint import Endpoint, NoBody
@@ -120,13 +119,13 @@ def _unwrap(kind: type[JsonObject]) -> BeforeValidator:
     def unwrap(payload: Any, info: ValidationInfo) -> Any:
         if not (isinstance(payload, str) and payload.startswith('"')):
             return payload
-        text: str = json.loads(payload)
+        text: str = value(str(payload))
         if text.strip() in {"", "null"}:
             return None
         limits = info.context if isinstance(info.context, Limits) else Limits()
         try:
             check_nesting(text, limits.nesting)
-            value(text)
+            check(text)
         except Malformed as error:
             raise PydanticCustomError(
                 "json", "Holds text that is not JSON. {reason}", {"reason": error.detail}
