@@ -1,4 +1,4 @@
-"""What the tests of schemas share: the addresses of the drafts, and short ways to check and to validate."""
+"""The addresses of the drafts, and functions that check schemas and validate values, for all tests of schemas."""
 
 import json
 from typing import Any
@@ -22,26 +22,26 @@ def schema_text(draft: str, schema: dict[str, Any]) -> str:
     return json.dumps({"$schema": draft, **schema})
 
 
-def schema_faults(schema: Any) -> list[FieldError]:
-    """What `check` finds wrong with a schema (an object or its text). The test fails if that is nothing."""
+def schema_errors(schema: Any) -> list[FieldError]:
+    """The errors that `check` finds in a schema (an object or its text). The test fails if there are none."""
     with pytest.raises(Invalid) as refusal:
         check(schema if isinstance(schema, str) else json.dumps(schema))
     assert refusal.value.code == "invalid_schema"
     return refusal.value.field_errors
 
 
-def value_faults(schema: Any, values: Any) -> list[FieldError]:
-    """What is wrong with values, for a schema (an object or its text) that must be good."""
+def value_errors(schema: Any, values: Any) -> list[FieldError]:
+    """The errors of values for a schema (an object or its text), which must be valid itself."""
     text = schema if isinstance(schema, str) else json.dumps(schema)
     check(text)
-    return compiled(text).faults(values if isinstance(values, str) else json.dumps(values))
+    return compiled(text).field_errors(values if isinstance(values, str) else json.dumps(values))
 
 
 def is_valid(schema: dict[str, Any], value: Any, draft: str = DRAFT_2020) -> bool:
-    """Whether `value` is valid for `schema`: values are objects, so it is the property `x` of one."""
-    return not value_faults(schema_text(draft, {"properties": {"x": schema}}), {"x": value})
+    """Whether `value` is valid for `schema`. Values are objects, so it is validated as their property `x`."""
+    return not value_errors(schema_text(draft, {"properties": {"x": schema}}), {"x": value})
 
 
-def paths(faults: list[FieldError]) -> list[str]:
-    """The path of each fault."""
-    return [fault.path for fault in faults]
+def paths(field_errors: list[FieldError]) -> list[str]:
+    """The path of each error."""
+    return [error.path for error in field_errors]

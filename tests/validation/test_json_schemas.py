@@ -1,4 +1,4 @@
-"""What a task's schema may be, for every draft (docs/api.md, "Task schemas")."""
+"""The rules for the schema of a task, for every draft (docs/api.md, "Task schemas")."""
 
 import json
 import re
@@ -9,7 +9,7 @@ import jsonschema
 import pytest
 
 from log10_server.errors import FieldError, Invalid
-from log10_server.validation.json_schemas import MAX_FAULTS, check
+from log10_server.validation.json_schemas import MAX_ERRORS, check
 from tests.validation.schemas import (
     DRAFT_7,
     DRAFT_2019,
@@ -17,22 +17,22 @@ from tests.validation.schemas import (
     DRAFTS,
     is_valid,
     paths,
-    schema_faults,
+    schema_errors,
     schema_text,
-    value_faults,
+    value_errors,
 )
 
-# Which drafts
+# Drafts
 
 
 @pytest.mark.parametrize("draft", DRAFTS)
-def test_a_draft_is_known_by_each_of_its_spellings(draft: str) -> None:
+def test_every_spelling_of_the_address_of_a_draft_is_accepted(draft: str) -> None:
     address = re.sub("^https?://", "", draft).rstrip("#")
 
     for spelling in (f"http://{address}", f"https://{address}", f"http://{address}#", f"https://{address}#"):
         schema = schema_text(spelling, {"properties": {"x": {"type": "string"}}})
-        assert value_faults(schema, {"x": "a"}) == []
-        assert paths(value_faults(schema, {"x": 1})) == ["/json_values/x"]
+        assert value_errors(schema, {"x": "a"}) == []
+        assert paths(value_errors(schema, {"x": 1})) == ["/json_values/x"]
 
 
 def test_another_draft_is_refused() -> None:
@@ -52,18 +52,18 @@ def test_another_draft_is_refused() -> None:
         {"a": "b" * 5000},
     ]
     for other in others:
-        (fault,) = schema_faults({"$schema": other})
+        (error,) = schema_errors({"$schema": other})
 
-        assert fault.path == "/json_schema/$schema"
-        assert len(fault.message) < 500
+        assert error.path == "/json_schema/$schema"
+        assert len(error.message) < 500
 
 
-def test_without_schema_it_is_the_latest_draft() -> None:
+def test_without_schema_the_latest_draft_is_used() -> None:
     schema = {"properties": {"x": {"prefixItems": [{"type": "string"}], "items": False}}}
 
-    assert value_faults(schema, {"x": ["a"]}) == []
-    assert value_faults(schema, {"x": [1]})
-    assert value_faults(schema, {"x": ["a", 1]})
+    assert value_errors(schema, {"x": ["a"]}) == []
+    assert value_errors(schema, {"x": [1]})
+    assert value_errors(schema, {"x": ["a", 1]})
 
 
 def test_a_subschema_must_be_of_the_same_draft() -> None:
@@ -73,28 +73,28 @@ def test_a_subschema_must_be_of_the_same_draft() -> None:
     }
     other = {"$schema": DRAFT_7, "properties": {"x": {"$schema": DRAFT_2020, "$dynamicAnchor": {}}}}
 
-    assert paths(value_faults(same, {"x": 1})) == ["/json_values/x"]
-    assert paths(schema_faults(other)) == ["/json_schema/properties/x/$schema"]
+    assert paths(value_errors(same, {"x": 1})) == ["/json_values/x"]
+    assert paths(schema_errors(other)) == ["/json_schema/properties/x/$schema"]
     referred = {"$ref": "#/parts/a", "parts": {"a": {"$schema": DRAFT_7}}}
-    assert paths(schema_faults(referred)) == ["/json_schema/parts/a/$schema"]
+    assert paths(schema_errors(referred)) == ["/json_schema/parts/a/$schema"]
 
 
-def test_a_schema_that_names_its_draft_keeps_our_keywords_in_references_to_itself() -> None:
-    """The library follows `$schema` to its own class there, for which 0.3 is not a multiple of 0.1."""
+def test_a_schema_that_names_its_draft_keeps_our_checks_in_references_to_itself() -> None:
+    """The library follows `$schema` to its own class, for which 0.3 is not a multiple of 0.1."""
     schema = schema_text(DRAFT_2020, {"multipleOf": 0.1, "properties": {"x": {"$ref": "#"}}})
 
-    assert value_faults(schema, {"x": 0.3}) == []
+    assert value_errors(schema, {"x": 0.3}) == []
 
 
-# What is a schema
+# Valid and invalid schemas
 
 
 def test_a_schema_is_an_object() -> None:
     for text in ("true", "false", "[]", '"x"', "1", "null", "[{}]"):
-        assert schema_faults(text) == [FieldError("/json_schema", "Must be an object.")]
+        assert schema_errors(text) == [FieldError("/json_schema", "Must be an object.")]
 
 
-FAULTY: list[tuple[dict[str, Any], str]] = [
+BAD_SCHEMAS: list[tuple[dict[str, Any], str]] = [
     ({"properties": {"x": {"type": "strin"}}}, "/properties/x/type"),
     ({"properties": {"x": {"type": 5}}}, "/properties/x/type"),
     ({"properties": {"x": {"type": ["string", "strin"]}}}, "/properties/x/type/1"),
@@ -119,18 +119,18 @@ FAULTY: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize("draft", DRAFTS)
-def test_a_fault_has_its_path(draft: str) -> None:
-    for schema, path in FAULTY:
-        assert paths(schema_faults(schema_text(draft, schema))) == ["/json_schema" + path]
+def test_an_error_has_its_path(draft: str) -> None:
+    for schema, path in BAD_SCHEMAS:
+        assert paths(schema_errors(schema_text(draft, schema))) == ["/json_schema" + path]
 
 
-def test_every_fault_is_listed_once_and_in_order() -> None:
+def test_every_error_is_listed_once_and_in_order() -> None:
     schema = {
         "properties": {"b": {"type": "strin"}, "a": {"minLength": -1, "pattern": "("}, "c": {"$ref": "#/nowhere"}},
         "allOf": [{"minItems": 1.5} if number in (2, 10) else {} for number in range(11)],
     }
 
-    assert paths(schema_faults(schema)) == [
+    assert paths(schema_errors(schema)) == [
         "/json_schema/allOf/2/minItems",
         "/json_schema/allOf/10/minItems",
         "/json_schema/properties/a/minLength",
@@ -140,11 +140,11 @@ def test_every_fault_is_listed_once_and_in_order() -> None:
     ]
 
 
-def test_of_many_faults_the_first_hundred_are_listed_and_the_rest_is_counted() -> None:
-    few = schema_faults({"properties": {f"x{number}": {"type": 5} for number in range(150)}})
-    many = schema_faults({"properties": {f"x{number}": {"type": 5} for number in range(3000)}})
+def test_only_the_first_hundred_errors_are_listed_and_the_others_are_counted() -> None:
+    few = schema_errors({"properties": {f"x{number}": {"type": 5} for number in range(150)}})
+    many = schema_errors({"properties": {f"x{number}": {"type": 5} for number in range(3000)}})
 
-    assert len(few) == len(many) == MAX_FAULTS + 1
+    assert len(few) == len(many) == MAX_ERRORS + 1
     assert few[-1] == FieldError("/json_schema", "There are 50 more errors.")
     assert many[-1] == FieldError("/json_schema", "There are at least 900 more errors.")
 
@@ -158,9 +158,9 @@ def test_a_message_is_short_and_printable() -> None:
         "properties": {"\udfff": {"$ref": long + "\ud800"}, "y": {"enum": [long], "type": [long]}},
     }
 
-    for fault in schema_faults(schema):
-        assert len(fault.message) < 400
-        fault.message.encode()
+    for error in schema_errors(schema):
+        assert len(error.message) < 400
+        error.message.encode()
 
 
 def test_a_number_that_a_double_cannot_hold_is_refused_anywhere() -> None:
@@ -170,12 +170,12 @@ def test_a_number_that_a_double_cannot_hold_is_refused_anywhere() -> None:
             (f'{{"const": [{number}]}}', "/const/0"),
             (f'{{"unknown": {{"a": {number}}}}}', "/unknown/a"),
         ):
-            assert paths(schema_faults(text)) == ["/json_schema" + path]
+            assert paths(schema_errors(text)) == ["/json_schema" + path]
 
 
 def test_a_large_whole_number_is_kept() -> None:
-    assert value_faults({"properties": {"x": {"const": 10**400}}}, {"x": 10**400}) == []
-    assert value_faults({"properties": {"x": {"const": 10**400}}}, {"x": 10**400 + 1})
+    assert value_errors({"properties": {"x": {"const": 10**400}}}, {"x": 10**400}) == []
+    assert value_errors({"properties": {"x": {"const": 10**400}}}, {"x": 10**400 + 1})
 
 
 @pytest.mark.parametrize("draft", DRAFTS)
@@ -184,7 +184,7 @@ def test_unknown_keywords_are_annotations(draft: str) -> None:
         draft, {"properties": {"x": {"type": "string", "multi": True, "nullable": "no", "x-y": {"type": 5}}}}
     )
 
-    assert value_faults(schema, {"x": "a"}) == []
+    assert value_errors(schema, {"x": "a"}) == []
 
 
 # Patterns
@@ -196,10 +196,10 @@ def test_a_pattern_that_does_not_compile_is_refused() -> None:
         draft = DRAFTS[index % len(DRAFTS)]
         schema = schema_text(draft, {"properties": {"x": {"pattern": pattern}}, "patternProperties": {pattern: {}}})
 
-        faults = schema_faults(schema)
+        field_errors = schema_errors(schema)
 
-        assert paths(faults) == [f"/json_schema/patternProperties/{pattern}", "/json_schema/properties/x/pattern"]
-        assert all("does not compile" in fault.message for fault in faults)
+        assert paths(field_errors) == [f"/json_schema/patternProperties/{pattern}", "/json_schema/properties/x/pattern"]
+        assert all("does not compile" in error.message for error in field_errors)
 
 
 def test_a_pattern_is_in_the_syntax_of_python_and_gives_no_warning() -> None:
@@ -212,24 +212,24 @@ def test_a_pattern_is_in_the_syntax_of_python_and_gives_no_warning() -> None:
 def test_a_pattern_is_a_search() -> None:
     assert is_valid({"pattern": "b"}, "abc")
     assert not is_valid({"pattern": "^b"}, "abc")
-    assert is_valid({"pattern": "^a$"}, "a\n")  # as Python has it
+    assert is_valid({"pattern": "^a$"}, "a\n")  # as in Python
 
 
-def test_each_pattern_of_property_names_counts_by_itself() -> None:
-    """Joined to one, as the library does it, these no longer compile."""
+def test_each_pattern_of_property_names_is_matched_separately() -> None:
+    """The library joins the patterns to one, which does not compile in this case."""
     schema = {"patternProperties": {"^a": {}, "(?i)^b": {}, "^(c)\\1$": {}}, "additionalProperties": False}
 
-    assert value_faults(schema, {"a1": 1, "B1": 1, "cc": 1}) == []
-    assert "d" in value_faults(schema, {"d": 1})[0].message
+    assert value_errors(schema, {"a1": 1, "B1": 1, "cc": 1}) == []
+    assert "d" in value_errors(schema, {"d": 1})[0].message
 
 
 def test_a_value_that_only_looks_like_a_pattern_is_data() -> None:
-    named = {"properties": {"pattern": {"type": "string"}}}
+    properties = {"properties": {"pattern": {"type": "string"}}}
 
-    check(json.dumps({"const": {"pattern": "("}, **named, "note": {"pattern": "\\p{L}"}}))
+    check(json.dumps({"const": {"pattern": "("}, **properties, "note": {"pattern": "\\p{L}"}}))
 
 
-def test_the_joined_meta_schemas_find_what_the_librarys_find() -> None:
+def test_the_joined_meta_schemas_find_the_same_errors_as_those_of_the_library() -> None:
     schemas: list[dict[str, Any]] = [
         {},
         {"type": "object", "$defs": {"a": True, "b": {"type": "null"}}, "if": {}, "then": {}, "else": False},
@@ -262,11 +262,11 @@ def test_the_joined_meta_schemas_find_what_the_librarys_find() -> None:
         {"propertyNames": {"propertyNames": {"type": 5}}},
         {"format": "anything"},
     ]
-    library = {DRAFT_2019: jsonschema.Draft201909Validator, DRAFT_2020: jsonschema.Draft202012Validator}
+    library_classes = {DRAFT_2019: jsonschema.Draft201909Validator, DRAFT_2020: jsonschema.Draft202012Validator}
 
-    for draft, theirs in library.items():
+    for draft, library_class in library_classes.items():
         for schema in schemas:
-            is_good = list(theirs(theirs.META_SCHEMA).iter_errors(schema)) == []
+            is_good = list(library_class(library_class.META_SCHEMA).iter_errors(schema)) == []
             assert is_good == _passes_check(schema_text(draft, schema)), schema
 
 

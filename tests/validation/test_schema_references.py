@@ -18,9 +18,9 @@ from tests.validation.schemas import (
     OLD_DRAFTS,
     is_valid,
     paths,
-    schema_faults,
+    schema_errors,
     schema_text,
-    value_faults,
+    value_errors,
 )
 
 OUTSIDE = [
@@ -55,14 +55,14 @@ NOWHERE = [
 def test_a_reference_that_leaves_the_document_is_refused(draft: str) -> None:
     properties = {f"x{index:02}": {"$ref": reference} for index, reference in enumerate(OUTSIDE)}
 
-    faults = schema_faults(schema_text(draft, {"title": "abc", "properties": properties}))
+    field_errors = schema_errors(schema_text(draft, {"title": "abc", "properties": properties}))
 
-    assert paths(faults) == [f"/json_schema/properties/x{index:02}/$ref" for index in range(len(OUTSIDE))]
-    assert all("leaves the document" in fault.message for fault in faults)
+    assert paths(field_errors) == [f"/json_schema/properties/x{index:02}/$ref" for index in range(len(OUTSIDE))]
+    assert all("leaves the document" in error.message for error in field_errors)
 
 
 @pytest.mark.parametrize("draft", DRAFTS)
-def test_a_reference_is_found_wherever_a_schema_may_stand(draft: str) -> None:
+def test_a_reference_is_found_wherever_a_schema_is_allowed(draft: str) -> None:
     outside = {"$ref": "http://example.com/schema"}
     schema = {
         "additionalProperties": outside,
@@ -73,7 +73,7 @@ def test_a_reference_is_found_wherever_a_schema_may_stand(draft: str) -> None:
         "properties": {"$ref": outside, "enum": {"oneOf": [outside]}},
     }
 
-    assert paths(schema_faults(schema_text(draft, schema))) == [
+    assert paths(schema_errors(schema_text(draft, schema))) == [
         "/json_schema/additionalProperties/$ref",
         "/json_schema/anyOf/1/not/$ref",
         "/json_schema/definitions/unused/$ref",
@@ -82,7 +82,7 @@ def test_a_reference_is_found_wherever_a_schema_may_stand(draft: str) -> None:
         "/json_schema/properties/$ref/$ref",
         "/json_schema/properties/enum/oneOf/0/$ref",
     ]
-    assert paths(schema_faults(schema_text(draft, outside))) == ["/json_schema/$ref"]
+    assert paths(schema_errors(schema_text(draft, outside))) == ["/json_schema/$ref"]
 
 
 @pytest.mark.parametrize("draft", DRAFTS)
@@ -96,9 +96,9 @@ def test_a_reference_that_leads_nowhere_is_refused(draft: str) -> None:
         "properties": {f"x{index:02}": {"$ref": reference} for index, reference in enumerate(NOWHERE)},
     }
 
-    faults = schema_faults(schema_text(draft, schema))
+    field_errors = schema_errors(schema_text(draft, schema))
 
-    assert paths(faults) == [f"/json_schema/properties/x{index:02}/$ref" for index in range(len(NOWHERE))]
+    assert paths(field_errors) == [f"/json_schema/properties/x{index:02}/$ref" for index in range(len(NOWHERE))]
 
 
 @pytest.mark.parametrize(
@@ -140,7 +140,7 @@ def test_a_reference_that_leads_nowhere_is_refused(draft: str) -> None:
 def test_a_reference_is_found_in_the_keywords_that_a_draft_added(
     draft: str, pointers: list[str], schema: dict[str, Any]
 ) -> None:
-    assert paths(schema_faults(schema_text(draft, schema))) == [f"/json_schema/{each}/$ref" for each in pointers]
+    assert paths(schema_errors(schema_text(draft, schema))) == [f"/json_schema/{path}/$ref" for path in pointers]
 
 
 @pytest.mark.parametrize(
@@ -185,9 +185,9 @@ def test_a_dynamic_reference_and_a_value_that_is_no_address_are_refused_too(
     draft: str, keyword: str, references: list[Any]
 ) -> None:
     for reference in references:
-        faults = schema_faults(schema_text(draft, {"items": {keyword: reference}}))
+        field_errors = schema_errors(schema_text(draft, {"items": {keyword: reference}}))
 
-        assert set(paths(faults)) == {f"/json_schema/items/{keyword}"}, reference
+        assert set(paths(field_errors)) == {f"/json_schema/items/{keyword}"}, reference
 
 
 @pytest.mark.parametrize("draft", DRAFTS)
@@ -215,7 +215,7 @@ def test_an_object_that_only_looks_like_a_reference_is_data(draft: str) -> None:
 def test_a_reference_in_const_is_data_too() -> None:
     schema = schema_text(DRAFT_6, {"const": {"$schema": DRAFT_6, "$ref": "http://x"}})
 
-    assert value_faults(schema, {"$schema": DRAFT_6, "$ref": "http://x"}) == []
+    assert value_errors(schema, {"$schema": DRAFT_6, "$ref": "http://x"}) == []
 
 
 INSIDE: list[tuple[list[str], dict[str, Any], Any, Any]] = [
@@ -391,11 +391,11 @@ def test_a_reference_within_the_document_works(draft: str) -> None:
 
     assert len(cases) > 8
     for _, schema, good, bad in cases:
-        assert value_faults(schema_text(draft, schema), {"x": good}) == [], schema
-        assert value_faults(schema_text(draft, schema), {"x": bad}), schema
+        assert value_errors(schema_text(draft, schema), {"x": good}) == [], schema
+        assert value_errors(schema_text(draft, schema), {"x": bad}), schema
 
 
-# Dynamic references. A tree, which is closed or not, and a document around it that adds a property to each of its nodes.
+# Dynamic references: the schema of a tree, and an outer schema that adds a property to each node of the tree.
 
 DYNAMIC = pytest.mark.parametrize(
     ("draft", "anchor", "reference"),
@@ -417,7 +417,7 @@ def open_tree(anchor: Keywords, reference: Keywords) -> Keywords:
 def test_the_outermost_dynamic_anchor_counts(
     draft: str, anchor: Keywords, reference: Keywords, address: Keywords
 ) -> None:
-    """Also if it is that of a document without `$id`, which the library forgot."""
+    """This also holds if it is in a document without `$id`, which the library ignores."""
     schema = {
         **address,
         **anchor,
@@ -426,13 +426,13 @@ def test_the_outermost_dynamic_anchor_counts(
         "$defs": {"tree": open_tree(anchor, reference)},
     }
 
-    assert value_faults(schema_text(draft, schema), {"tree": {"children": [{"data": 1}]}}) == []
-    assert value_faults(schema_text(draft, schema), {"tree": {"children": [{"daat": 1}]}})
+    assert value_errors(schema_text(draft, schema), {"tree": {"children": [{"data": 1}]}}) == []
+    assert value_errors(schema_text(draft, schema), {"tree": {"children": [{"daat": 1}]}})
 
 
 @DYNAMIC
 def test_a_schema_around_another_one_is_in_its_dynamic_scope(draft: str, anchor: Keywords, reference: Keywords) -> None:
-    """The tree is reached without a reference: it simply stands in the document. The library forgot the outer schema."""
+    """The tree is a subschema that no reference leads to. The library leaves the outer schema out of the scope."""
     schema = {
         "$id": "http://e.com/strict",
         **anchor,
@@ -440,12 +440,12 @@ def test_a_schema_around_another_one_is_in_its_dynamic_scope(draft: str, anchor:
         "additionalProperties": False,
     }
 
-    assert value_faults(schema_text(draft, schema), {"tree": {"children": [{"data": 1}]}}) == []
-    assert value_faults(schema_text(draft, schema), {"tree": {"children": [{"daat": 1}]}})
+    assert value_errors(schema_text(draft, schema), {"tree": {"children": [{"data": 1}]}}) == []
+    assert value_errors(schema_text(draft, schema), {"tree": {"children": [{"daat": 1}]}})
 
 
 @DYNAMIC
-def test_a_document_without_the_anchor_may_stand_between(draft: str, anchor: Keywords, reference: Keywords) -> None:
+def test_a_document_without_the_anchor_may_be_in_between(draft: str, anchor: Keywords, reference: Keywords) -> None:
     schema = {
         "$id": "http://e.com/strict",
         **anchor,
@@ -457,8 +457,8 @@ def test_a_document_without_the_anchor_may_stand_between(draft: str, anchor: Key
         },
     }
 
-    assert value_faults(schema_text(draft, schema), {"forest": {"tree": {"children": [{"data": 1}]}}}) == []
-    assert value_faults(schema_text(draft, schema), {"forest": {"tree": {"children": [{"daat": 1}]}}})
+    assert value_errors(schema_text(draft, schema), {"forest": {"tree": {"children": [{"data": 1}]}}}) == []
+    assert value_errors(schema_text(draft, schema), {"forest": {"tree": {"children": [{"daat": 1}]}}})
 
 
 def test_without_a_recursive_anchor_the_reference_stays_in_its_document() -> None:
@@ -471,8 +471,8 @@ def test_without_a_recursive_anchor_the_reference_stays_in_its_document() -> Non
         "$defs": {"tree": tree},
     }
 
-    assert value_faults(schema_text(DRAFT_2019, schema), {"children": [{"data": 1}]}) == []
-    assert value_faults(schema_text(DRAFT_2019, schema), {"children": [1]})
+    assert value_errors(schema_text(DRAFT_2019, schema), {"children": [{"data": 1}]}) == []
+    assert value_errors(schema_text(DRAFT_2019, schema), {"children": [1]})
 
 
 TWO_DOCUMENTS = {
@@ -491,13 +491,13 @@ TWO_DOCUMENTS = {
 
 
 def test_a_plain_reference_to_a_dynamic_anchor_stays_in_its_document() -> None:
-    assert value_faults(TWO_DOCUMENTS, {"plain": 1}) == []
-    assert value_faults(TWO_DOCUMENTS, {"plain": "a"})
+    assert value_errors(TWO_DOCUMENTS, {"plain": 1}) == []
+    assert value_errors(TWO_DOCUMENTS, {"plain": "a"})
 
 
 def test_the_target_of_a_dynamic_reference_resolves_its_references_in_its_own_document() -> None:
-    assert value_faults(TWO_DOCUMENTS, {"dynamic": "a"}) == []
-    assert value_faults(TWO_DOCUMENTS, {"dynamic": None})
+    assert value_errors(TWO_DOCUMENTS, {"dynamic": "a"}) == []
+    assert value_errors(TWO_DOCUMENTS, {"dynamic": None})
 
 
 def test_a_dynamic_reference_to_a_plain_anchor_stays_in_its_document() -> None:
@@ -508,12 +508,12 @@ def test_a_dynamic_reference_to_a_plain_anchor_stays_in_its_document() -> None:
     }
     schema = {"$id": "http://e.com/outer", "$ref": "inner", "$defs": {"i": inner, "o": {"$dynamicAnchor": "a"}}}
 
-    assert value_faults(schema, {"x": None}) == []
-    assert value_faults(schema, {"x": 1})
+    assert value_errors(schema, {"x": None}) == []
+    assert value_errors(schema, {"x": 1})
 
 
 @pytest.mark.parametrize("draft", OLD_DRAFTS)
-def test_an_address_beside_a_reference_is_ignored_in_early_drafts(draft: str) -> None:
+def test_an_id_beside_a_reference_is_ignored_in_early_drafts(draft: str) -> None:
     keyword = "id" if draft == DRAFT_4 else "$id"
     schema = {
         keyword: "http://e.com/root",
@@ -521,13 +521,13 @@ def test_an_address_beside_a_reference_is_ignored_in_early_drafts(draft: str) ->
         "properties": {"x": {keyword: "http://e.com/other/", "$ref": "#/definitions/a"}},
     }
 
-    assert value_faults(schema_text(draft, schema), {"x": "a"}) == []
-    assert value_faults(schema_text(draft, schema), {"x": 1})
+    assert value_errors(schema_text(draft, schema), {"x": "a"}) == []
+    assert value_errors(schema_text(draft, schema), {"x": 1})
 
 
 @pytest.mark.parametrize("draft", [DRAFT_7, *NEW_DRAFTS])
-def test_a_condition_with_an_address_of_its_own_resolves_its_references_there(draft: str) -> None:
-    """The library looked in the document around it, and did not find them."""
+def test_references_in_a_condition_with_its_own_id_are_resolved_there(draft: str) -> None:
+    """The library resolves them in the outer document, where it does not find them."""
     part = {
         "$id": "http://e.com/part",
         "allOf": [{"$ref": "#/definitions/short"}],
@@ -543,7 +543,7 @@ def test_a_condition_with_an_address_of_its_own_resolves_its_references_there(dr
         assert not is_valid(schema, bad, draft), schema
 
 
-# What a reference leads to, and what stands beside it
+# The target of a reference, and the keywords beside it
 
 
 @pytest.mark.parametrize("draft", DRAFTS)
@@ -557,7 +557,7 @@ def test_an_object_that_a_reference_leads_to_is_a_schema_too(draft: str) -> None
         },
     }
 
-    assert paths(schema_faults(schema_text(draft, schema))) == [
+    assert paths(schema_errors(schema_text(draft, schema))) == [
         "/json_schema/parts/a/minLength",
         "/json_schema/parts/b/properties/y/$ref",
         "/json_schema/parts/b/properties/z/pattern",
@@ -571,19 +571,19 @@ def test_the_keywords_beside_a_reference_are_ignored_in_early_drafts(draft: str)
         "properties": {"x": {"$ref": "#/definitions/a", "maxLength": 1, "not": {}, "items": {"$ref": "http://x"}}},
     }
 
-    assert value_faults(schema_text(draft, schema), {"x": "abc"}) == []
-    assert value_faults(schema_text(draft, schema), {"x": 1})
+    assert value_errors(schema_text(draft, schema), {"x": "abc"}) == []
+    assert value_errors(schema_text(draft, schema), {"x": 1})
 
 
 @pytest.mark.parametrize("draft", NEW_DRAFTS)
 def test_the_keywords_beside_a_reference_count_in_later_drafts(draft: str) -> None:
     schema = {"$defs": {"a": {"type": "string"}}, "properties": {"x": {"$ref": "#/$defs/a", "maxLength": 1}}}
 
-    assert value_faults(schema_text(draft, schema), {"x": "abc"})
-    assert schema_faults(schema_text(draft, {"$ref": "#/$defs/a", "$defs": {"a": {}}, "items": {"$ref": "http://x"}}))
+    assert value_errors(schema_text(draft, schema), {"x": "abc"})
+    assert schema_errors(schema_text(draft, {"$ref": "#/$defs/a", "$defs": {"a": {}}, "items": {"$ref": "http://x"}}))
 
 
-# Circles
+# Circular references
 
 
 @pytest.mark.parametrize(
@@ -600,7 +600,7 @@ def test_the_keywords_beside_a_reference_count_in_later_drafts(draft: str) -> No
 )
 def test_a_schema_that_only_refers_to_itself_is_refused(schema: dict[str, Any]) -> None:
     for draft in (DRAFT_4, DRAFT_2020):
-        assert any("without end" in fault.message for fault in schema_faults(schema_text(draft, schema)))
+        assert any("without end" in error.message for error in schema_errors(schema_text(draft, schema)))
 
 
 @pytest.mark.parametrize(
@@ -613,8 +613,10 @@ def test_a_schema_that_only_refers_to_itself_is_refused(schema: dict[str, Any]) 
         (DRAFT_2020, "dependentSchemas", {"a": {"$ref": "#"}}),
     ],
 )
-def test_so_is_one_that_does_so_under_a_condition(draft: str, keyword: str, schema: dict[str, Any]) -> None:
-    assert any("without end" in fault.message for fault in schema_faults(schema_text(draft, {keyword: schema})))
+def test_a_schema_that_refers_to_itself_under_a_condition_is_refused(
+    draft: str, keyword: str, schema: dict[str, Any]
+) -> None:
+    assert any("without end" in error.message for error in schema_errors(schema_text(draft, {keyword: schema})))
 
 
 @pytest.mark.parametrize(
@@ -626,21 +628,21 @@ def test_so_is_one_that_does_so_under_a_condition(draft: str, keyword: str, sche
     ],
 )
 def test_a_schema_that_refers_to_itself_dynamically_refuses_all_values(draft: str, schema: dict[str, Any]) -> None:
-    (fault,) = value_faults(schema_text(draft, schema), '{"a": 1}')
+    (error,) = value_errors(schema_text(draft, schema), '{"a": 1}')
 
-    assert fault.path == "/json_values"
-    assert "without end" in fault.message
+    assert error.path == "/json_values"
+    assert "without end" in error.message
 
 
 def test_the_end_of_the_stack_is_reported_wherever_it_is_reached() -> None:
-    """The library's maps are written in Rust, and panic when the stack ends inside of them."""
+    """The library's maps are written in Rust, and they panic when the stack ends inside them."""
     schema = compiled(schema_text(DRAFT_2020, {"$dynamicAnchor": "a", "not": {"$dynamicRef": "#a"}}))
 
     def deeper(levels: int) -> bool:
         if levels:
             return deeper(levels - 1)
-        (fault,) = schema.faults("{}")
-        return "without end" in fault.message
+        (error,) = schema.field_errors("{}")
+        return "without end" in error.message
 
     assert all(deeper(levels) for levels in range(20))
 
@@ -650,8 +652,8 @@ def test_a_schema_may_be_recursive(draft: str) -> None:
     node = {"anyOf": [{"type": "null"}, {"type": "object", "properties": {"next": {"$ref": "#/definitions/node"}}}]}
     schema = schema_text(draft, {"definitions": {"node": node}, "properties": {"x": {"$ref": "#/definitions/node"}}})
 
-    assert value_faults(schema, {"x": {"next": {"next": {"next": None}}}}) == []
-    assert value_faults(schema, {"x": {"next": {"next": {"next": 1}}}})
+    assert value_errors(schema, {"x": {"next": {"next": {"next": None}}}}) == []
+    assert value_errors(schema, {"x": {"next": {"next": {"next": 1}}}})
 
 
 def test_nothing_is_ever_fetched() -> None:
@@ -659,11 +661,11 @@ def test_nothing_is_ever_fetched() -> None:
         server.settimeout(0.2)
         address = f"http://127.0.0.1:{server.getsockname()[1]}/schema"
 
-        assert paths(schema_faults({"$ref": address, "items": {"$dynamicRef": address}})) == [
+        assert paths(schema_errors({"$ref": address, "items": {"$dynamicRef": address}})) == [
             "/json_schema/$ref",
             "/json_schema/items/$dynamicRef",
         ]
-        assert compiled(json.dumps({"$ref": address})).faults("{}")  # had it come into the database otherwise
+        assert compiled(json.dumps({"$ref": address})).field_errors("{}")  # a schema that was stored without the check
         with pytest.raises(TimeoutError):
             server.accept()
 
@@ -679,4 +681,4 @@ def test_a_deep_schema_is_walked() -> None:
     for _ in range(20):
         schema = {"properties": {"x": schema}}
 
-    assert paths(schema_faults(schema)) == ["/json_schema" + "/properties/x" * 20 + "/$ref"]
+    assert paths(schema_errors(schema)) == ["/json_schema" + "/properties/x" * 20 + "/$ref"]

@@ -1,4 +1,4 @@
-"""What a task's schema finds wrong with values, and the messages (docs/api.md, "Uploading feedback", "Task schemas")."""
+"""The errors that a task's schema finds in values, and their messages (docs/api.md, "Uploading feedback", "Task schemas")."""
 
 import json
 from typing import Any
@@ -17,15 +17,15 @@ from tests.validation.schemas import (
     OLD_DRAFTS,
     is_valid,
     paths,
-    schema_faults,
+    schema_errors,
     schema_text,
-    value_faults,
+    value_errors,
 )
 
 
 def test_values_are_an_object() -> None:
     for text in ("[]", "null", '"x"', "1", "true"):
-        assert compiled("{}").faults(text) == [FieldError("/json_values", "Must be an object.")]
+        assert compiled("{}").field_errors(text) == [FieldError("/json_values", "Must be an object.")]
 
 
 def test_a_number_that_a_double_cannot_hold_is_refused() -> None:
@@ -34,11 +34,11 @@ def test_a_number_that_a_double_cannot_hold_is_refused() -> None:
         ('{"a": {"b": [0, -1E999]}}', "/a/b/1"),
         (f'{{"a": {"9" * 5000}}}', "/a"),
     ):
-        assert paths(compiled("{}").faults(text)) == ["/json_values" + path]
+        assert paths(compiled("{}").field_errors(text)) == ["/json_values" + path]
 
 
 @pytest.mark.parametrize("draft", DRAFTS)
-def test_every_fault_has_its_path(draft: str) -> None:
+def test_every_error_has_its_path(draft: str) -> None:
     schema = {
         "type": "object",
         "properties": {
@@ -51,19 +51,19 @@ def test_every_fault_has_its_path(draft: str) -> None:
     }
     values = {"grade": 9, "why": "a", "a/b~c": "z", "parts": [{"id": 1, "name": 1}, *({"id": 1} for _ in range(10))]}
 
-    faults = value_faults(schema_text(draft, schema), values)
+    field_errors = value_errors(schema_text(draft, schema), values)
 
-    assert paths(faults) == [
+    assert paths(field_errors) == [
         "/json_values",
         "/json_values/a~1b~0c",
         "/json_values/grade",
         *(f"/json_values/parts/{number}" for number in range(1, 11)),
         "/json_values/why",
     ]
-    assert faults[0].message == 'The required property "who" is missing.'
-    assert faults[1].message == 'Must be one of "x", "y"; it is "z".'
-    assert faults[2].message == "Must be at most 5; it is 9."
-    assert faults[-1].message == "Must have at least 3 characters; it has 1."
+    assert field_errors[0].message == 'The required property "who" is missing.'
+    assert field_errors[1].message == 'Must be one of "x", "y"; it is "z".'
+    assert field_errors[2].message == "Must be at most 5; it is 9."
+    assert field_errors[-1].message == "Must have at least 3 characters; it has 1."
 
 
 MESSAGES: list[tuple[dict[str, Any], Any, str]] = [
@@ -105,7 +105,7 @@ MESSAGES: list[tuple[dict[str, Any], Any, str]] = [
 
 def test_a_message_names_the_rule() -> None:
     for schema, value, message in MESSAGES:
-        assert value_faults({"properties": {"x": schema}}, {"x": value}) == [FieldError("/json_values/x", message)]
+        assert value_errors({"properties": {"x": schema}}, {"x": value}) == [FieldError("/json_values/x", message)]
 
 
 def test_a_message_names_the_rule_in_the_keywords_of_earlier_drafts() -> None:
@@ -115,27 +115,27 @@ def test_a_message_names_the_rule_in_the_keywords_of_earlier_drafts() -> None:
         (DRAFT_7, {"contains": {"type": "null"}}, [1], "Must have an item that fits the schema in `contains`."),
     ):
         text = schema_text(draft, {"properties": {"x": schema}})
-        assert value_faults(text, {"x": value}) == [FieldError("/json_values/x", message)]
+        assert value_errors(text, {"x": value}) == [FieldError("/json_values/x", message)]
 
 
 def test_an_empty_enum_is_explained() -> None:
     """Since draft 6 a schema may have it, and it allows nothing. Draft 4 forbids it."""
     for draft in DRAFTS[1:]:
-        assert value_faults(schema_text(draft, {"properties": {"x": {"enum": []}}}), {"x": 5}) == [
+        assert value_errors(schema_text(draft, {"properties": {"x": {"enum": []}}}), {"x": 5}) == [
             FieldError("/json_values/x", "No value is allowed here, because `enum` is empty.")
         ]
-    assert schema_faults(schema_text(DRAFT_4, {"properties": {"x": {"enum": []}}})) == [
+    assert schema_errors(schema_text(DRAFT_4, {"properties": {"x": {"enum": []}}})) == [
         FieldError("/json_schema/properties/x/enum", "Must have at least 1 item; it has 0.")
     ]
 
 
 def test_a_value_where_nothing_is_allowed_has_a_message_and_its_path() -> None:
-    assert value_faults({"properties": {"x": False}}, {"x": 1}) == [
+    assert value_errors({"properties": {"x": False}}, {"x": 1}) == [
         FieldError("/json_values/x", "Nothing is allowed here.")
     ]
 
 
-def test_the_branch_that_was_clearly_meant_has_its_faults_listed() -> None:
+def test_only_the_errors_of_the_branch_that_was_clearly_meant_are_listed() -> None:
     person = {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}
     schema = {
         "properties": {
@@ -144,29 +144,29 @@ def test_the_branch_that_was_clearly_meant_has_its_faults_listed() -> None:
         }
     }
 
-    assert paths(value_faults(schema, {"x": {"name": 1}})) == ["/json_values/x/name"]
-    assert paths(value_faults(schema, {"x": {}})) == ["/json_values/x"]
-    assert paths(value_faults(schema, {"y": [{"name": "a"}, {"name": 1}]})) == ["/json_values/y/1/name"]
-    assert paths(value_faults(schema, {"x": 1})) == ["/json_values/x"]
+    assert paths(value_errors(schema, {"x": {"name": 1}})) == ["/json_values/x/name"]
+    assert paths(value_errors(schema, {"x": {}})) == ["/json_values/x"]
+    assert paths(value_errors(schema, {"y": [{"name": "a"}, {"name": 1}]})) == ["/json_values/y/1/name"]
+    assert paths(value_errors(schema, {"x": 1})) == ["/json_values/x"]
 
 
-def test_a_thousand_branches_make_one_fault() -> None:
+def test_a_thousand_branches_make_one_error() -> None:
     branches = [{"properties": {f"p{number}": {"const": number}}, "required": [f"p{number}"]} for number in range(1000)]
 
-    assert len(value_faults({"properties": {"x": {"anyOf": branches}}}, {"x": {}})) == 1
+    assert len(value_errors({"properties": {"x": {"anyOf": branches}}}, {"x": {}})) == 1
 
 
-def test_of_many_faults_the_first_hundred_are_listed() -> None:
+def test_only_the_first_hundred_errors_are_listed() -> None:
     schema = {"properties": {"x": {"items": {"type": "null"}}}}
 
-    assert len(value_faults(schema, {"x": [1] * 100})) == 100
-    assert value_faults(schema, {"x": [1] * 101})[-1] == FieldError("/json_values", "There is 1 more error.")
-    assert value_faults(schema, {"x": [1] * 10**5})[-1] == FieldError(
+    assert len(value_errors(schema, {"x": [1] * 100})) == 100
+    assert value_errors(schema, {"x": [1] * 101})[-1] == FieldError("/json_values", "There is 1 more error.")
+    assert value_errors(schema, {"x": [1] * 10**5})[-1] == FieldError(
         "/json_values", "There are at least 900 more errors."
     )
 
 
-def test_a_message_shortens_what_it_shows() -> None:
+def test_a_message_shortens_the_values_in_it() -> None:
     schema = {
         "properties": {
             "long": {"maxLength": 1, "pattern": "b", "format": "date", "enum": ["y" * 10**5], "const": ["z" * 10**5]},
@@ -187,12 +187,12 @@ def test_a_message_shortens_what_it_shows() -> None:
         "e" * 10**5: 1,
     }
 
-    faults = value_faults(schema, values)
+    field_errors = value_errors(schema, values)
 
-    assert len(faults) >= 10
-    for fault in faults:
-        assert len(fault.message) < 400
-        fault.message.encode()
+    assert len(field_errors) >= 10
+    for error in field_errors:
+        assert len(error.message) < 400
+        error.message.encode()
 
 
 KEYWORDS: list[tuple[dict[str, Any], list[Any], list[Any]]] = [
@@ -238,8 +238,8 @@ def test_a_keyword_means_what_its_specification_says() -> None:
 
 
 @pytest.mark.parametrize("draft", [DRAFT_6, DRAFT_7, DRAFT_2019])
-def test_additional_items_count_only_beside_an_array_of_items(draft: str) -> None:
-    """The library failed on a boolean in `items`, and the upload was refused."""
+def test_additional_items_apply_only_beside_an_array_of_items(draft: str) -> None:
+    """The library fails on a boolean in `items`, so the upload was refused."""
     for schema, good, bad in (
         ({"items": [{}], "additionalItems": False}, [[], [1]], [[1, 2]]),
         ({"items": [{}], "additionalItems": {"type": "null"}}, [[1], [1, None]], [[1, 1]]),
@@ -257,30 +257,32 @@ def test_additional_items_count_only_beside_an_array_of_items(draft: str) -> Non
 def test_dependencies_are_names_or_a_schema(draft: str) -> None:
     schema = {"dependencies": {"a": ["b"], "c": {"minProperties": 2}}}
 
-    assert [v for v in ({}, 5, {"b": 1}, {"a": 1, "b": 1}, {"c": 1, "d": 1}) if not is_valid(schema, v, draft)] == []
-    assert [v for v in ({"a": 1}, {"c": 1}) if is_valid(schema, v, draft)] == []
+    assert [
+        value for value in ({}, 5, {"b": 1}, {"a": 1, "b": 1}, {"c": 1, "d": 1}) if not is_valid(schema, value, draft)
+    ] == []
+    assert [value for value in ({"a": 1}, {"c": 1}) if is_valid(schema, value, draft)] == []
 
 
 def test_draft_4_has_its_own_bounds_and_whole_numbers() -> None:
     bounds = {"minimum": 1, "exclusiveMinimum": True, "maximum": 5, "exclusiveMaximum": True}
 
-    assert value_faults(schema_text(DRAFT_4, {"properties": {"x": bounds}}), {"x": 5}) == [
+    assert value_errors(schema_text(DRAFT_4, {"properties": {"x": bounds}}), {"x": 5}) == [
         FieldError("/json_values/x", "Must be less than 5; it is 5.")
     ]
     assert (
-        value_faults(schema_text(DRAFT_4, {"properties": {"x": {"minimum": 1, "exclusiveMinimum": False}}}), {"x": 1})
+        value_errors(schema_text(DRAFT_4, {"properties": {"x": {"minimum": 1, "exclusiveMinimum": False}}}), {"x": 1})
         == []
     )
     assert is_valid({"minimum": 5}, True, DRAFT_4)
     assert not is_valid({"type": "integer"}, 1.0, DRAFT_4)
-    assert paths(schema_faults(schema_text(DRAFT_4, {"exclusiveMinimum": 1}))) == [
+    assert paths(schema_errors(schema_text(DRAFT_4, {"exclusiveMinimum": 1}))) == [
         "/json_schema",
         "/json_schema/exclusiveMinimum",
     ]
-    assert paths(schema_faults(schema_text(DRAFT_6, {"exclusiveMinimum": True}))) == ["/json_schema/exclusiveMinimum"]
+    assert paths(schema_errors(schema_text(DRAFT_6, {"exclusiveMinimum": True}))) == ["/json_schema/exclusiveMinimum"]
 
 
-def test_a_bad_schema_that_came_past_the_check_refuses_and_does_not_fail() -> None:
+def test_a_bad_schema_that_was_stored_without_the_check_refuses_all_values() -> None:
     schemas: list[dict[str, Any]] = [
         {"type": "strin"},
         {"minimum": "a"},
@@ -300,12 +302,12 @@ def test_a_bad_schema_that_came_past_the_check_refuses_and_does_not_fail() -> No
         {"unevaluatedProperties": 5},
     ]
     for schema in schemas:
-        faults = compiled(json.dumps(schema)).faults('{"a": 5, "b": "c", "d": [1]}')
+        field_errors = compiled(json.dumps(schema)).field_errors('{"a": 5, "b": "c", "d": [1]}')
 
-        assert all(fault.path.startswith("/json_values") for fault in faults), schema
+        assert all(error.path.startswith("/json_values") for error in field_errors), schema
 
 
-# What is validated in place
+# Validation in the server itself
 
 
 def test_a_schema_whose_shape_bounds_its_cost_is_plain() -> None:
@@ -357,16 +359,16 @@ def test_a_deep_schema_and_one_of_another_draft_are_not_plain() -> None:
     assert compiled_if_plain("[]") is None
 
 
-def test_a_plain_schema_finds_what_any_other_finds() -> None:
+def test_a_plain_schema_finds_the_same_errors_as_a_compiled_one() -> None:
     text = json.dumps({"properties": {"x": {"anyOf": [{"type": "string"}, {"minimum": 5}]}}, "required": ["y"]})
     plain = compiled_if_plain(text)
 
     assert plain is not None
     for values in ('{"x": 1}', '{"x": "a", "y": 1}', "[]", '{"x": 1e999}'):
-        assert plain.faults(values) == compiled(text).faults(values)
+        assert plain.field_errors(values) == compiled(text).field_errors(values)
 
 
-def test_the_parts_of_a_text_are_about_the_values_in_it() -> None:
+def test_the_number_of_parts_is_about_the_number_of_values() -> None:
     assert json_schemas.parts_of("{}") == 2
     assert json_schemas.parts_of('{"a": [1, 2, 3]}') == 5
     assert json_schemas.parts_of(json.dumps({"a": "x" * 1000})) == 12

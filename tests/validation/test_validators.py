@@ -1,4 +1,4 @@
-"""Where validation happens: in place, or in processes that are killed at their deadline (docs/api.md, "Task schemas")."""
+"""Validation in the server itself, or in a process that is killed at its deadline (docs/api.md, "Task schemas")."""
 
 import asyncio
 import json
@@ -30,24 +30,24 @@ CATASTROPHIC = json.dumps({"properties": {"word": {"pattern": "^(a+)+$"}}})
 ENDLESS = json.dumps({"word": "a" * 40 + "!"})
 ON_BOTH_LOOPS = pytest.mark.parametrize(
     "run", ["asyncio", "uvloop"], indirect=True
-)  # they handle processes differently
-SOON = 5.0  # a bound for what takes milliseconds, on a machine that may be busy; the promise is 1 s
+)  # the loops start and watch processes differently
+SOON_SECONDS = 5.0  # takes milliseconds on an idle machine; the documented limit is 1 s
 
 
 @pytest.fixture
-def run(request: pytest.FixtureRequest, bystanders: None) -> Run:
-    """Runs a scenario with validators, closes them, and asserts that no process is left."""
+def run(request: pytest.FixtureRequest, other_processes: None) -> Run:
+    """Run a scenario with validators, close them, and assert that no process is left."""
     runner: Run = uvloop.run if getattr(request, "param", "uvloop") == "uvloop" else asyncio.run
 
     def run(scenario: Scenario, processes: int = 2, budget_seconds: float = 1.0) -> Any:
-        async def whole() -> Any:
+        async def scenario_and_close() -> Any:
             validators = Validators(processes, budget_seconds)
             try:
                 return await scenario(validators)
             finally:
                 await validators.close()
 
-        outcome = runner(whole())
+        outcome = runner(scenario_and_close())
         assert workers() == []
         return outcome
 
@@ -59,16 +59,16 @@ def children() -> list[psutil.Process]:
 
 
 @pytest.fixture(autouse=True)
-def bystanders() -> None:
-    """Remembers the processes that other tests have started and not ended, such as a server that several of them share."""
-    _bystanders[:] = children()
+def other_processes() -> None:
+    """Note the processes that other tests have started and not ended, such as a server that several tests share."""
+    _other_processes[:] = children()
 
 
-_bystanders: list[psutil.Process] = []
+_other_processes: list[psutil.Process] = []
 
 
 def workers() -> list[psutil.Process]:
-    return [child for child in children() if child not in _bystanders]
+    return [child for child in children() if child not in _other_processes]
 
 
 async def refusal(call: Awaitable[None]) -> Invalid:
@@ -79,7 +79,7 @@ async def refusal(call: Awaitable[None]) -> Invalid:
 
 
 async def seconds_of(call: Awaitable[Any]) -> float:
-    """The seconds that a call takes, whatever its outcome."""
+    """The seconds that a call takes, even if it raises."""
     started = time.perf_counter()
     await asyncio.gather(call, return_exceptions=True)
     return time.perf_counter() - started
@@ -93,10 +93,10 @@ def catastrophic(number: int) -> str:
     return json.dumps({"title": str(number), "properties": {"word": {"pattern": "^(a+)+$"}}})
 
 
-# What is answered
+# Answers
 
 
-def test_a_schema_is_refused_with_all_its_faults(run: Run) -> None:
+def test_a_schema_is_refused_with_all_its_errors(run: Run) -> None:
     async def scenario(validators: Validators) -> Invalid:
         await validators.check(PATTERN)
         return await refusal(validators.check('{"$ref": "http://x", "properties": {"x": {"type": 5}}}'))
@@ -104,10 +104,10 @@ def test_a_schema_is_refused_with_all_its_faults(run: Run) -> None:
     refused = run(scenario)
 
     assert refused.code == "invalid_schema"
-    assert [fault.path for fault in refused.field_errors] == ["/json_schema/$ref", "/json_schema/properties/x/type"]
+    assert [error.path for error in refused.field_errors] == ["/json_schema/$ref", "/json_schema/properties/x/type"]
 
 
-IN_PLACE_OR_NOT: list[tuple[str, Any, Any, str]] = [
+VALIDATED_VALUES: list[tuple[str, Any, Any, str]] = [
     (PLAIN, {"grade": 5}, {"grade": 6}, "/json_values/grade"),
     (PATTERN, {"word": "abc"}, {"word": "ABC"}, "/json_values/word"),
     (PATTERN, {"word": "a", "\ud83d": "\ud83d"}, {"word": "\ud83d"}, "/json_values/word"),
@@ -125,12 +125,12 @@ IN_PLACE_OR_NOT: list[tuple[str, Any, Any, str]] = [
 @ON_BOTH_LOOPS
 def test_values_are_validated_in_place_or_in_a_process(run: Run) -> None:
     async def scenario(validators: Validators) -> None:
-        for schema, good, bad, path in IN_PLACE_OR_NOT:
+        for schema, good, bad, path in VALIDATED_VALUES:
             await validators.validate(schema, json.dumps(good))
             refused = await refusal(validators.validate(schema, json.dumps(bad)))
 
             assert refused.code == "values_refused"
-            assert [fault.path for fault in refused.field_errors] == [path]
+            assert [error.path for error in refused.field_errors] == [path]
 
     run(scenario)
 
@@ -242,7 +242,7 @@ def test_a_schema_that_refers_to_itself_without_end_refuses_its_values(run: Run)
 # The budget
 
 
-DOUBLING = {f"a{n}": {"anyOf": [{"$ref": f"#/$defs/a{n + 1}"}] * 2} for n in range(40)}
+DOUBLING = {f"a{number}": {"anyOf": [{"$ref": f"#/$defs/a{number + 1}"}] * 2} for number in range(40)}
 NESTED_UNEVALUATED: dict[str, Any] = {}
 for _ in range(40):
     NESTED_UNEVALUATED = {"anyOf": [NESTED_UNEVALUATED], "unevaluatedProperties": {}}
@@ -269,7 +269,7 @@ def test_a_validation_that_overruns_its_budget_is_refused(run: Run) -> None:
     for refused, seconds in run(scenario):
         assert refused.code == "validation_timeout"
         assert refused.field_errors == [FieldError("/json_values", "Validation takes longer than the limit of 1 s.")]
-        assert 0.9 < seconds < SOON
+        assert 0.9 < seconds < SOON_SECONDS
 
 
 def test_a_check_that_overruns_its_budget_is_refused(run: Run) -> None:
@@ -293,7 +293,7 @@ def test_other_calls_are_answered_while_one_is_slow(run: Run) -> None:
         assert not slow.done()
         slow.cancel()
 
-    run(scenario, budget_seconds=4 * SOON)
+    run(scenario, budget_seconds=4 * SOON_SECONDS)
 
 
 def test_many_uploads_to_one_slow_schema_leave_a_process_for_other_schemas(run: Run) -> None:
@@ -313,28 +313,32 @@ def test_many_uploads_to_one_slow_schema_leave_a_process_for_other_schemas(run: 
             task.cancel()
         return seconds
 
-    assert max(run(scenario, budget_seconds=2 * SOON)) < SOON
+    assert max(run(scenario, budget_seconds=2 * SOON_SECONDS)) < SOON_SECONDS
 
 
-def test_a_schema_known_to_be_fast_has_a_process_whatever_else_is_slow(run: Run) -> None:
+def test_a_schema_known_to_be_fast_has_a_process_even_if_all_other_schemas_are_slow(run: Run) -> None:
     async def scenario(validators: Validators) -> None:
         await validators.validate(PATTERN, '{"word": "a"}')
-        slow = [asyncio.create_task(seconds_of(validators.validate(catastrophic(n), ENDLESS))) for n in range(6)]
+        slow = [
+            asyncio.create_task(seconds_of(validators.validate(catastrophic(number), ENDLESS))) for number in range(6)
+        ]
         await asyncio.sleep(0.1)
         await validators.validate(PATTERN, '{"word": "b"}')
         assert not any(task.done() for task in slow)
         for task in slow:
             task.cancel()
 
-    run(scenario, budget_seconds=4 * SOON)
+    run(scenario, budget_seconds=4 * SOON_SECONDS)
 
 
 def test_a_schema_that_overran_its_budget_waits_in_the_slow_lane(run: Run) -> None:
     async def scenario(validators: Validators) -> None:
         await refusal(validators.validate(CATASTROPHIC, ENDLESS))
         slow = [
-            asyncio.create_task(seconds_of(validators.validate(CATASTROPHIC, json.dumps({"word": "a" * 40 + "!" * n}))))
-            for n in range(2, 5)
+            asyncio.create_task(
+                seconds_of(validators.validate(CATASTROPHIC, json.dumps({"word": "a" * 40 + "!" * number})))
+            )
+            for number in range(2, 5)
         ]
         await asyncio.sleep(0.3)
         await validators.validate(PATTERN, '{"word": "b"}')
@@ -362,8 +366,8 @@ def test_equal_concurrent_calls_share_one_job(run: Run) -> None:
 
     refused, seconds = run(scenario)
 
-    assert {each.code for each in refused} == {"validation_timeout"}
-    assert seconds < SOON
+    assert {error.code for error in refused} == {"validation_timeout"}
+    assert seconds < SOON_SECONDS
 
 
 def test_a_job_that_waits_too_long_is_refused(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -383,7 +387,7 @@ def test_a_job_that_waits_too_long_is_refused(run: Run, monkeypatch: pytest.Monk
     assert run(scenario, processes=1, budget_seconds=3.0).code == "overloaded"
 
 
-def test_a_job_is_refused_at_once_when_too_much_waits(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_job_is_refused_at_once_when_too_many_bytes_wait(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(queue, "_MAX_WAITING_BYTES", 10_000)
 
     async def scenario(validators: Validators) -> list[Any]:
@@ -417,7 +421,7 @@ def test_a_validation_that_needs_too_much_memory_is_refused(run: Run, monkeypatc
     assert used < 100 << 20  # a new process
 
 
-# What happens to processes
+# Processes
 
 
 @ON_BOTH_LOOPS
@@ -461,7 +465,7 @@ def test_a_job_whose_process_ends_twice_is_refused(run: Run) -> None:
         call = asyncio.create_task(refusal(validators.validate(CATASTROPHIC, ENDLESS)))
         while not call.done():
             for worker in workers():
-                if worker.cpu_times().user > 1.0:  # beyond its start
+                if worker.cpu_times().user > 1.0:  # more than it takes to start
                     worker.kill()
             await asyncio.sleep(0.05)
         return await call
@@ -470,7 +474,7 @@ def test_a_job_whose_process_ends_twice_is_refused(run: Run) -> None:
 
 
 @ON_BOTH_LOOPS
-def test_callers_that_go_away_leave_the_processes_usable(run: Run) -> None:
+def test_processes_stay_usable_after_callers_are_cancelled(run: Run) -> None:
     async def scenario(validators: Validators) -> list[Any]:
         await validators.validate(PATTERN, "{}")
         for number in range(200):
@@ -488,13 +492,13 @@ def test_callers_that_go_away_leave_the_processes_usable(run: Run) -> None:
     assert isinstance(bad, Invalid)
 
 
-def test_a_job_that_all_callers_have_left_is_not_begun(run: Run) -> None:
+def test_a_job_is_not_begun_when_all_its_callers_are_cancelled(run: Run) -> None:
     async def scenario(validators: Validators) -> float:
         slow = asyncio.create_task(seconds_of(validators.validate(catastrophic(0), ENDLESS)))
         await asyncio.sleep(0.2)
-        left = [asyncio.create_task(validators.validate(catastrophic(number), ENDLESS)) for number in range(1, 5)]
+        cancelled = [asyncio.create_task(validators.validate(catastrophic(number), ENDLESS)) for number in range(1, 5)]
         await asyncio.sleep(0.2)
-        for task in left:
+        for task in cancelled:
             task.cancel()
         await slow
         return await seconds_of(validators.validate(PATTERN, "{}"))
@@ -502,7 +506,7 @@ def test_a_job_that_all_callers_have_left_is_not_begun(run: Run) -> None:
     assert run(scenario, processes=1, budget_seconds=2.0) < 6  # it would take 8 s if all were begun
 
 
-def test_a_job_goes_on_for_the_other_caller_when_one_goes_away(run: Run) -> None:
+def test_a_job_continues_for_its_other_caller_when_one_is_cancelled(run: Run) -> None:
     async def scenario(validators: Validators) -> Invalid:
         first = asyncio.create_task(validators.validate(PATTERN, '{"word": "A"}'))
         second = asyncio.create_task(refusal(validators.validate(PATTERN, '{"word": "A"}')))
@@ -546,14 +550,14 @@ def test_an_idle_process_ends_and_is_started_again(run: Run, monkeypatch: pytest
     async def scenario(validators: Validators) -> int:
         await validators.validate(PATTERN, "{}")
         await asyncio.sleep(1.0)
-        left = len(workers())
+        remaining = len(workers())
         await validators.validate(PATTERN, "{}")
-        return left
+        return remaining
 
     assert run(scenario) == 0
 
 
-def test_a_process_has_a_low_priority_and_knows_no_secret(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_has_a_low_priority_and_no_secrets(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABASE_URL", "postgresql://user:secret@host/db")
     monkeypatch.setenv("LOG10_SERVER_FIRST_TOKEN", "secret")
 
@@ -585,7 +589,7 @@ def test_a_process_ignores_the_signals_that_are_meant_for_the_server(run: Run) -
 def test_a_process_imports_nothing_from_the_working_directory(
     run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """A module in the folder that is named like one of the library's must not be taken for it."""
+    """A module in that directory must not replace a module of the same name in a library."""
     (tmp_path / "json.py").write_text("raise SystemExit(1)")
     (tmp_path / "jsonschema.py").write_text("raise SystemExit(1)")
     monkeypatch.chdir(tmp_path)
@@ -595,7 +599,7 @@ def test_a_process_imports_nothing_from_the_working_directory(
     run(lambda validators: validators.validate(PATTERN, "{}"))
 
 
-LEFT_ALONE = """
+SERVER_PROGRAM = """
 import asyncio, os, signal, sys
 from log10_server.validation.validators import Validators
 
@@ -614,16 +618,16 @@ asyncio.run(main())
 
 @pytest.mark.parametrize("state", ["idle", "busy"])
 def test_a_killed_server_leaves_no_process_behind(state: str) -> None:
-    program = LEFT_ALONE.format(pattern=PATTERN, slow=CATASTROPHIC, values=ENDLESS)
+    program = SERVER_PROGRAM.format(pattern=PATTERN, slow=CATASTROPHIC, values=ENDLESS)
     environ = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     with subprocess.Popen([sys.executable, "-c", program, state], stdout=subprocess.PIPE, env=environ) as server:
         assert server.stdout is not None
         assert server.stdout.readline() == b"ready\n"
-        left = psutil.Process(server.pid).children()
-        assert left
+        workers_of_server = psutil.Process(server.pid).children()
+        assert workers_of_server
 
         server.kill()
         server.wait()
 
-        _, alive = psutil.wait_procs(left, timeout=15)
+        _, alive = psutil.wait_procs(workers_of_server, timeout=15)
         assert alive == []

@@ -28,7 +28,7 @@ from log10_server.validation.references import DRAFTS, Draft, Locations, Referen
 SCHEMA, VALUES = "/json_schema", "/json_values"
 LATEST = "https://json-schema.org/draft/2020-12/schema"
 
-MAX_FAULTS = 100
+MAX_ERRORS = 100
 _MAX_COUNTED = 1000  # the search for more errors ends here
 
 _LIBRARY_CLASSES: dict[str, Any] = {
@@ -55,7 +55,7 @@ _COSTLY = frozenset(
         "unevaluatedProperties",
     }
 )
-_PLAIN_NESTING = 50  # a deeper schema may need more stack than a request has left
+_PLAIN_NESTING = 50  # a deeper schema may need more stack than is left in a request
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ class Schema:
     parts: int  # about how many JSON values its text has
     _validator: Any
 
-    def faults(self, values_text: str) -> list[FieldError]:
+    def field_errors(self, values_text: str) -> list[FieldError]:
         """The errors of the values, sorted by path (below `/json_values`). The list is empty if they are valid.
 
         It has at most 100 errors, and then one more entry with the number of the others.
@@ -78,14 +78,14 @@ class Schema:
             return [FieldError(VALUES, refusal.detail)]
         if not isinstance(values, dict):
             return [FieldError(VALUES, "Must be an object.")]
-        return _sorted_and_cut(_faults_of(self._validator, values, VALUES), VALUES)
+        return _sorted_and_cut(_validation_errors(self._validator, values, VALUES), VALUES)
 
 
 def check(text: str) -> None:
     """Check that a task may have this schema. Raises Invalid (`invalid_schema`) with everything that is wrong."""
-    faults = _sorted_and_cut(_schema_faults(text), SCHEMA)
-    if faults:
-        raise Invalid(faults, code="invalid_schema")
+    field_errors = _sorted_and_cut(_schema_errors(text), SCHEMA)
+    if field_errors:
+        raise Invalid(field_errors, code="invalid_schema")
 
 
 def compiled(text: str) -> Schema:
@@ -93,7 +93,7 @@ def compiled(text: str) -> Schema:
     schema = value(text)
     dialect = _dialect(schema)
     if dialect is None:
-        raise Invalid(_schema_faults(text), code="invalid_schema")
+        raise Invalid(_schema_errors(text), code="invalid_schema")
     resolver = resolver_of(schema, DRAFTS[dialect])
     return Schema(parts_of(text), _validator(dialect, schema, resolver, formats.ASSERTED))
 
@@ -118,7 +118,7 @@ def parts_of(text: str) -> int:
     return 1 + text.count(",") + text.count("{") + text.count("[") + len(text) // 100
 
 
-def _schema_faults(text: str) -> list[FieldError]:
+def _schema_errors(text: str) -> list[FieldError]:
     try:
         schema = exact(text, SCHEMA)
     except Invalid as refusal:
@@ -135,24 +135,24 @@ def _schema_faults(text: str) -> list[FieldError]:
             )
         ]
     draft, locations = DRAFTS[dialect], Locations(schema)
-    faults = _faults_of(_meta_validator(dialect), schema, SCHEMA)
-    draft_faults = _draft_faults(draft.schemas_in(schema), dialect, locations)
-    if draft_faults:  # references can be resolved only if the whole schema uses one draft
-        return faults + draft_faults
+    field_errors = _validation_errors(_meta_validator(dialect), schema, SCHEMA)
+    draft_errors = _draft_errors(draft.schemas_in(schema), dialect, locations)
+    if draft_errors:  # references can be resolved only if the whole schema uses one draft
+        return field_errors + draft_errors
     try:
         references = References(schema, draft, locations)
     except Exception as error:  # the libraries raise many kinds of exceptions for a value that is not a schema
-        return faults or [_failure(error, SCHEMA)]
+        return field_errors or [_failure(error, SCHEMA)]
     for referred in references.referred:
-        faults += _faults_of(_meta_validator(dialect), referred, SCHEMA + locations.pointer_to(referred))
-    faults += [FieldError(SCHEMA + path, message) for path, message in references.faults]
-    faults += _draft_faults(references.schemas, dialect, locations)
+        field_errors += _validation_errors(_meta_validator(dialect), referred, SCHEMA + locations.pointer_to(referred))
+    field_errors += [FieldError(SCHEMA + path, message) for path, message in references.field_errors]
+    field_errors += _draft_errors(references.schemas, dialect, locations)
     for subschema in references.schemas:
-        faults += _pattern_faults(subschema, SCHEMA + locations.pointer_to(subschema))
-    return faults
+        field_errors += _pattern_errors(subschema, SCHEMA + locations.pointer_to(subschema))
+    return field_errors
 
 
-def _draft_faults(schemas: Iterable[dict[str, Any]], dialect: str, locations: Locations) -> list[FieldError]:
+def _draft_errors(schemas: Iterable[dict[str, Any]], dialect: str, locations: Locations) -> list[FieldError]:
     return [
         FieldError(
             f"{SCHEMA}{locations.pointer_to(schema)}/$schema", "Must name the same draft as the whole schema does."
@@ -163,7 +163,7 @@ def _draft_faults(schemas: Iterable[dict[str, Any]], dialect: str, locations: Lo
 
 
 def _dialect(schema: Any) -> str | None:
-    """The address of the draft that `$schema` names, without "#"; None if it names no draft that we know."""
+    """The address of the draft that `$schema` names, without "#"; None if it names no draft that is known here."""
     named = schema.get("$schema", LATEST) if isinstance(schema, dict) else None
     if not isinstance(named, str):
         return None
@@ -172,7 +172,7 @@ def _dialect(schema: Any) -> str | None:
     return next(drafts, None) if scheme in ("http", "https") else None
 
 
-def _pattern_faults(schema: dict[str, Any], path: str) -> Iterator[FieldError]:
+def _pattern_errors(schema: dict[str, Any], path: str) -> Iterator[FieldError]:
     pattern, properties = schema.get("pattern"), schema.get("patternProperties")
     if isinstance(pattern, str) and (message := _compile_error(pattern)):
         yield FieldError(f"{path}/pattern", message)
@@ -236,23 +236,23 @@ def _meta_validator(dialect: str) -> Any:
     return _validator(dialect, joined, resolver_of(joined, DRAFTS[dialect]), None)
 
 
-def _faults_of(validator: Any, instance: Any, path: str) -> list[FieldError]:
+def _validation_errors(validator: Any, instance: Any, path: str) -> list[FieldError]:
     """The errors of `instance`, which is at `path` of the document."""
-    faults = []
+    field_errors = []
     try:
         for error in islice(validator.iter_errors(instance), _MAX_COUNTED):
-            faults.append(FieldError(path + pointer(*error.absolute_path), message_of(error)))
+            field_errors.append(FieldError(path + pointer(*error.absolute_path), message_of(error)))
     except MemoryError:
         raise
     except (
         Exception
     ) as error:  # odd schemas and values lead to many: OverflowError, RecursionError, TypeError, re.error
-        faults.append(_failure(error, path))
+        field_errors.append(_failure(error, path))
     except BaseException as error:
         if not _is_end_of_stack(error):
             raise
-        faults.append(_failure(error, path))
-    return faults
+        field_errors.append(_failure(error, path))
+    return field_errors
 
 
 def _is_end_of_stack(error: BaseException) -> bool:
@@ -270,18 +270,18 @@ def _failure(error: BaseException, path: str) -> FieldError:
     return FieldError(path, "Can't be validated: the schema asks for something that can't be computed.")
 
 
-def _sorted_and_cut(faults: Iterable[FieldError], path: str) -> list[FieldError]:
+def _sorted_and_cut(field_errors: Iterable[FieldError], path: str) -> list[FieldError]:
     """Sort the errors by path, without duplicates.
 
     More than 100 are cut, and one at `path` gives the number of the rest.
     """
-    ordered = sorted(dict.fromkeys(faults), key=lambda fault: [_sort_key(part) for part in fault.path.split("/")])
-    more = len(ordered) - MAX_FAULTS
+    ordered = sorted(dict.fromkeys(field_errors), key=lambda error: [_sort_key(part) for part in error.path.split("/")])
+    more = len(ordered) - MAX_ERRORS
     if more <= 0:
         return ordered
     at_least = "at least " if len(ordered) >= _MAX_COUNTED else ""
     return [
-        *ordered[:MAX_FAULTS],
+        *ordered[:MAX_ERRORS],
         FieldError(path, f"There are {at_least}{more} more errors." if more > 1 else "There is 1 more error."),
     ]
 

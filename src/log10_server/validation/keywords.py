@@ -24,13 +24,15 @@ _ERRORS_KEPT_PER_BRANCH = 3  # for each branch of `anyOf` and `oneOf`: enough to
 
 
 def validator_class(library_class: Any, draft: Draft) -> Any:
-    """The library's validator class of a draft, with our keywords in place of its own.
+    """The library's validator class of a draft, with the checks of this module in place of the library's.
 
     It relies on private parts of jsonschema's validators, so pyproject.toml bounds the library's version from above.
     """
-    ours = {**_KEYWORDS, **(_KEYWORDS_OF_DRAFT_4 if library_class is validators.Draft4Validator else {})}
+    replacements = {**_KEYWORDS, **(_KEYWORDS_OF_DRAFT_4 if library_class is validators.Draft4Validator else {})}
     extend: Any = validators.extend
-    extended = extend(library_class, {name: ours[name] for name in ours if name in library_class.VALIDATORS})
+    extended = extend(
+        library_class, {name: check for name, check in replacements.items() if name in library_class.VALIDATORS}
+    )
     extended.evolve = _evolve(draft)
     extended.descend = _descend(draft, extended.descend)
     return extended
@@ -39,7 +41,7 @@ def validator_class(library_class: Any, draft: Draft) -> Any:
 def _evolve(draft: Draft) -> Callable[..., Any]:
     """The method that makes the validator of a subschema.
 
-    The library's own method follows `$schema` to the library's class, which has none of our keywords, and it resolves
+    The library's own method follows `$schema` to the library's class, which does not have these checks, and it resolves
     the references below `not`, `if` and `contains` without regard to an `$id` there.
     """
 

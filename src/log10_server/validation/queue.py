@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from log10_server.errors import FieldError, InternalError, Invalid, Refusal, Unavailable, source_of
 from log10_server.validation.json_schemas import SCHEMA, VALUES
 from log10_server.validation.process import Process, ProcessEnded
-from log10_server.validation.worker import CHECK, faults_in
+from log10_server.validation.worker import CHECK, decode_errors
 
 log = logging.getLogger(__name__)
 
@@ -51,10 +51,10 @@ class Job:
     lost_processes: int = 0  # how many processes have ended while they worked on this job
     has_begun: bool = False
 
-    def answer(self, faults: list[FieldError]) -> None:
+    def answer(self, field_errors: list[FieldError]) -> None:
         """Return the errors to all callers, unless they have been refused or cancelled."""
         if not self.outcome.done():
-            self.outcome.set_result(faults)
+            self.outcome.set_result(field_errors)
 
     def refuse(self, refusal: Refusal) -> None:
         """Raise `refusal` in all callers, unless they already have an answer or have been cancelled."""
@@ -199,7 +199,7 @@ class Lane:
     def _dequeue_next(self) -> Job | None:
         """Take the next job of the first schema whose turn it is; None if there is none.
 
-        A schema waits while a process works on another job of its own, and while schemas that are not known to be fast
+        A schema waits while a process works on another of its jobs, and while schemas that are not known to be fast
         occupy all processes but the reserve.
         """
         unknown = sum(schema_digest not in self._fast_schemas for schema_digest in self._busy_schemas)
@@ -230,7 +230,7 @@ class Lane:
 
     async def _do(self, process: Process, job: Job) -> None:
         try:
-            faults = faults_in(await process.answer(job.message))
+            field_errors = decode_errors(await process.answer(job.message))
         except TimeoutError:
             self._when_overrun(job)
             job.refuse(self._too_slow(job))
@@ -242,7 +242,7 @@ class Lane:
             job.refuse(InternalError("The validation failed."))
         else:
             self._fast_schemas.add(job.schema_digest)
-            job.answer(faults)
+            job.answer(field_errors)
         finally:
             self._busy_schemas.discard(job.schema_digest)
             self._changed.set()

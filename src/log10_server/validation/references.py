@@ -21,7 +21,7 @@ from log10_server.validation.messages import short
 _Specification: Any = Specification
 _Anchor: Any = Anchor
 
-# The address of a document that has none of its own. The library leaves a document with an empty address out of the
+# The address of a document without `$id`. The library leaves a document with an empty address out of the
 # dynamic scope. Relative addresses inside are not joined with it, because a "urn:" has no path.
 _NO_ADDRESS = "urn:log10-server:schema"
 
@@ -85,7 +85,7 @@ class Draft:
             pending += [subschema for _, subschema in _subschemas(current, self.shapes)]
 
     def enter(self, resolver: Any, schema: Any) -> Any:
-        """The resolver for the references in `schema`, a subschema that may have an address of its own.
+        """The resolver for the references in `schema`, a subschema that may have its own address.
 
         It is looked up by that address, so that the schema around it joins the dynamic scope.
         """
@@ -240,7 +240,7 @@ class References:
     """The schemas of a document, and the errors of its references."""
 
     def __init__(self, schema: dict[str, Any], draft: Draft, locations: Locations) -> None:
-        self.faults: list[FieldError] = []
+        self.field_errors: list[FieldError] = []
         self.schemas: list[dict[str, Any]] = []  # those where the draft has a schema, and those that are referred to
         self.referred: list[dict[str, Any]] = []  # those that are schemas only because a reference leads to them
         self._draft = draft
@@ -254,7 +254,7 @@ class References:
                 contents, resolver = target
                 self.referred.append(contents)
                 references += self._visit(contents, resolver)
-        self._find_circles()
+        self._find_circular_references()
 
     def _visit(self, start: dict[str, Any], resolver: Any) -> list[tuple[dict[str, Any], str, Any]]:
         """Collect `start` and the schemas below it. Returns their references, each with its keyword and resolver."""
@@ -270,7 +270,7 @@ class References:
             references += [(schema, keyword, resolver) for keyword in self._draft.references if keyword in schema]
             address = schema.get(self._draft.id_keyword)
             if isinstance(address, str) and not _is_address(address):
-                self._add_fault(schema, self._draft.id_keyword, f"{short(address)} is not a valid address.")
+                self._add_error(schema, self._draft.id_keyword, f"{short(address)} is not a valid address.")
             for keyword, subschema in self._draft.subschemas(schema):
                 if keyword in _IN_PLACE:
                     self._in_place[id(schema)].append(subschema)
@@ -281,29 +281,29 @@ class References:
         """The schema that a reference leads to, with its resolver; None if it is no schema, or was visited before."""
         reference = schema[keyword]
         if not isinstance(reference, str):
-            self._add_fault(schema, keyword, "Must be a string.")
+            self._add_error(schema, keyword, "Must be a string.")
             return None
         if keyword == "$recursiveRef" and reference != "#":
-            self._add_fault(schema, keyword, 'Must be "#".')
+            self._add_error(schema, keyword, 'Must be "#".')
             return None
         try:
             target = resolver.lookup(reference)
         except Unresolvable as error:
             is_outside = type(error) is Unresolvable  # its subclasses: the document is known, the place in it is not
             reason = "It leaves the document, and nothing is fetched" if is_outside else _NOWHERE
-            self._add_fault(schema, keyword, f"{reason}: {short(reference)}.")
+            self._add_error(schema, keyword, f"{reason}: {short(reference)}.")
             return None
         except (LookupError, TypeError, ValueError, AttributeError):  # "#/items/x" into an array, "http://["
-            self._add_fault(schema, keyword, f"{_NOWHERE}: {short(reference)}.")
+            self._add_error(schema, keyword, f"{_NOWHERE}: {short(reference)}.")
             return None
         contents = target.contents
         if isinstance(contents, bool) and self._draft.specification.name != DRAFT4.name:
             return None
         if not isinstance(contents, dict):
-            self._add_fault(schema, keyword, f"It leads to a value that is not a schema: {short(reference)}.")
+            self._add_error(schema, keyword, f"It leads to a value that is not a schema: {short(reference)}.")
             return None
         if not self._is_exact_pointer(contents, reference):
-            self._add_fault(schema, keyword, f"{_NOWHERE}: {short(reference)}.")
+            self._add_error(schema, keyword, f"{_NOWHERE}: {short(reference)}.")
             return None
         if keyword == "$ref" or not (contents.get("$dynamicAnchor") or contents.get("$recursiveAnchor")):
             self._in_place[id(schema)].append(contents)
@@ -314,7 +314,7 @@ class References:
         fragment = unquote(urldefrag(reference).fragment)
         return not fragment.startswith("/") or self._locations.pointer_to(target).endswith(fragment)
 
-    def _find_circles(self) -> None:
+    def _find_circular_references(self) -> None:
         """Find schemas that refer back to themselves for the same value: validating with them would never end."""
         finished: set[int] = set()
         for start in self.schemas:
@@ -329,14 +329,14 @@ class References:
                     trail.popitem()
                     finished.add(last)
                 elif id(current) in trail:
-                    self._add_fault(current, "", "It refers to itself without end.")
+                    self._add_error(current, "", "It refers to itself without end.")
                     current = None
                 elif id(current) in finished:
                     current = None
 
-    def _add_fault(self, schema: dict[str, Any], keyword: str, message: str) -> None:
+    def _add_error(self, schema: dict[str, Any], keyword: str, message: str) -> None:
         location = self._locations.pointer_to(schema)
-        self.faults.append(FieldError(location + (pointer(keyword) if keyword else ""), message))
+        self.field_errors.append(FieldError(location + (pointer(keyword) if keyword else ""), message))
 
 
 _NOWHERE = "It leads nowhere in the document"

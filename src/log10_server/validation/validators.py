@@ -41,9 +41,9 @@ class Validators:
         Raises Invalid (`invalid_schema` with all its errors, or `validation_timeout`), or Unavailable when too many
         jobs are waiting or the server is stopping.
         """
-        faults = await self._faults_from_process(CHECK, schema_text)
-        if faults:
-            raise Invalid(faults, code="invalid_schema")
+        field_errors = await self._errors_from_process(CHECK, schema_text)
+        if field_errors:
+            raise Invalid(field_errors, code="invalid_schema")
 
     async def validate(self, schema_text: str, values_text: str) -> None:
         """Check that values are valid for a schema that `check` has passed.
@@ -55,17 +55,17 @@ class Validators:
         if len(schema_text) <= _MAX_SCHEMA_LENGTH_IN_PLACE and len(values_text) <= _MAX_VALUES_LENGTH_IN_PLACE:
             schema = _plain_schema(schema_text)
         if schema is not None and schema.parts * parts_of(values_text) <= _MAX_COST_IN_PLACE:
-            faults = schema.faults(values_text)
+            field_errors = schema.field_errors(values_text)
         else:
-            faults = await self._faults_from_process(VALIDATE, schema_text, values_text)
-        if faults:
-            raise Invalid(faults, code="values_refused")
+            field_errors = await self._errors_from_process(VALIDATE, schema_text, values_text)
+        if field_errors:
+            raise Invalid(field_errors, code="values_refused")
 
     async def close(self) -> None:
         """Refuse all jobs that wait or run, and end all processes."""
         await asyncio.gather(self._lane.close(), self._slow_lane.close())
 
-    async def _faults_from_process(self, kind: bytes, schema_text: str, values_text: str = "") -> list[FieldError]:
+    async def _errors_from_process(self, kind: bytes, schema_text: str, values_text: str = "") -> list[FieldError]:
         """Run a job in a process, and return the errors that it finds.
 
         Simultaneous identical requests share one job.

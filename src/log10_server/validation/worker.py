@@ -36,7 +36,7 @@ def message(kind: bytes, schema_text: str, values_text: str = "") -> bytes:
     return b"".join((kind, LENGTH.pack(len(schema)), schema, values_text.encode("utf-8", "surrogatepass")))
 
 
-def faults_in(answer: bytes) -> list[FieldError]:
+def decode_errors(answer: bytes) -> list[FieldError]:
     """Decode the errors that a process has answered."""
     return [FieldError(path, text) for path, text in json.loads(answer)]
 
@@ -95,26 +95,26 @@ def _serve(jobs: BinaryIO, answers: BinaryIO, budget_seconds: float) -> None:
         _alarm(budget_seconds)
         is_out_of_memory = False
         try:
-            faults = _faults(job, schemas)
+            field_errors = _errors_of(job, schemas)
         except MemoryError:
             is_out_of_memory = True
         if is_out_of_memory:  # not inside `except`, because the traceback there keeps the memory in use
             schemas = _Schemas()
-            faults = [FieldError(_path(job), "Validation takes more memory than the limit.")]
+            field_errors = [FieldError(_path(job), "Validation takes more memory than the limit.")]
         _alarm(0)
-        _send(answers, json.dumps(faults).encode())
+        _send(answers, json.dumps(field_errors).encode())
         if is_out_of_memory:
             return  # the process that replaces this one has all its memory again
 
 
-def _faults(job: bytes, schemas: "_Schemas") -> list[FieldError]:
+def _errors_of(job: bytes, schemas: "_Schemas") -> list[FieldError]:
     start = 1 + LENGTH.size
     end = start + LENGTH.unpack_from(job, 1)[0]
     try:
         if job[:1] == CHECK:
             check(str(job[start:end], "utf-8", "surrogatepass"))
             return []
-        return schemas.get(job[start:end]).faults(str(memoryview(job)[end:], "utf-8", "surrogatepass"))
+        return schemas.get(job[start:end]).field_errors(str(memoryview(job)[end:], "utf-8", "surrogatepass"))
     except Invalid as refusal:
         return refusal.field_errors
     except Refusal as refusal:
