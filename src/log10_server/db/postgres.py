@@ -65,7 +65,7 @@ class PostgresQueryBuilder(QueryBuilder):
 
     def __init__(self) -> None:
         super().__init__()
-        self._values: Any = None  # the table of the values of an `each_value` parameter, if there is one
+        self._values: Any = None  # the rows that `each_value` makes of its parameter; None if it was not called
 
     def in_list(self, column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
         return column == any_(bindparam(name, type_=_array_type(column)))

@@ -1,4 +1,4 @@
-"""Sizes at which the store uses another method. They affect the cost of a call, never its result."""
+"""Sizes at which the store switches to another method. They affect the cost of a call, never its result."""
 
 from dataclasses import dataclass, field
 from typing import NamedTuple

@@ -89,7 +89,10 @@ class Tx:
         return rows
 
     def fetch_each(self, statement: Statement, name: str, each: Sequence[Any], **values: Any) -> list[Any]:
-        """The rows of `statement` for each of the values `each` of its parameter `name` (`QueryBuilder.each_value`)."""
+        """Return the rows of `statement` for all values in `each`, which are passed as its parameter `name`.
+
+        The statement must declare that parameter with `QueryBuilder.each_value`.
+        """
         if not self.backend.fetches_each_at_once:
             return [row for value in each for row in self.fetch(statement, **values, **{name: value})]
         return self.fetch(statement, **values, **{name: list(each)}) if each else []

@@ -234,7 +234,8 @@ def _updated_row(row: CompletionRow, entry: Entry) -> CompletionRow:
     updated = row._replace(**columns)  # type: ignore[arg-type]
     if (row.request is None and row.response is None) or _of_payloads(updated) == _of_payloads(row):
         return updated
-    # A request and its response may arrive in different rows, so these fields must fit the merged payloads.
+    # A request and its response may arrive in different rows, so the model and the token counts are derived from the
+    # merged payloads. If the entry has both payloads, that has already been done.
     derived: Mapping[str, Any] = entry.fields
     if (updated.request, updated.response) != (entry.fields.get("request"), entry.fields.get("response")):
         derived = derive(updated.request, updated.response)

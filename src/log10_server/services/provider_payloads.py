@@ -168,7 +168,7 @@ def _usable(model: Any) -> str | None:
 def _total(received: _Response, sums: _Sums) -> int | None:
     """Return the first count above 0 among the places where a provider may write it.
 
-    Returns 0 if there is none but a count of 0, and None if there is no count.
+    Returns 0 if all counts are 0, and None if there is no count.
     """
     zero = None
     for counts in _places_of_counts(received):

@@ -68,7 +68,7 @@ def _text(content: Any) -> str | None:
 
 
 def _texts(content: Any) -> Iterator[str]:
-    """Return the texts of a content. A content is a text, or a list of texts and of parts that have a `text`."""
+    """Return the texts in the content of a message, which is a text, or a list of texts and of parts with a `text`."""
     if isinstance(content, str):
         yield content
     elif isinstance(content, list):

@@ -153,7 +153,7 @@ def import_tasks(tx: Tx, batch: Sequence[ImportedTask]) -> list[Outcome]:
 
 
 def import_completions(tx: Tx, entries: Sequence[Entry]) -> list[Outcome]:
-    """Import entries. They must have ids, and must only fill gaps.
+    """Import entries. They must have ids and `fills_gaps`, so that they only set fields that are not set yet.
 
     What was logged here after the export is newer than the file, so an import must not overwrite it.
     """

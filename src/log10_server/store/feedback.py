@@ -77,8 +77,8 @@ class FeedbackRow(NamedTuple):
     """Feedback for a task. `content_digest` is that of the upload; a repeated upload with the same id must match it.
 
     `state` is proposed, accepted or rejected; only accepted feedback grades. `author` is the name of the
-    author at the time of the upload; `author_kind` is person, program or model. Old feedback, which was stored before
-    authors were recorded, has none of the three.
+    author at the time of the upload; `author_kind` is person, program or model. In feedback
+    that was stored before authors were recorded, `author`, `author_id` and `author_kind` are None.
     """
 
     organization_id: str

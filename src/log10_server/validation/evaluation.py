@@ -1,8 +1,9 @@
 """The keywords `unevaluatedProperties` and `unevaluatedItems` of the drafts 2019-09 and 2020-12.
 
-A member or an item is evaluated when a keyword applied a subschema to it: beside the unevaluated… keyword, or in a
-schema that is applied to the same value and holds for it (`allOf`, `$ref`, the branches of `anyOf` that fit, …). The
-library's own checks are replaced, because they compare names and don't consider which subschemas were applied.
+A member of an object, or an item of an array, is evaluated if a keyword such as `properties` or `items` applies a
+subschema to it. That keyword stands beside the unevaluated… keyword, or in a schema that is applied to the same object
+or array and for which it is valid (through `allOf`, `$ref`, a branch of `anyOf`, …). The library's own checks are
+replaced, because they compare names and don't consider which subschemas were applied.
 
 Two differences between the drafts: 2019-09 has `items` and `additionalItems` where 2020-12 has `prefixItems` and
 `items`, and only in 2020-12 does `contains` evaluate the items that it matches.

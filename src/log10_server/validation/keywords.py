@@ -107,7 +107,7 @@ def are_unique(items: list[Any]) -> bool:
 
 
 def _hashable(value: Any) -> Any:
-    """Something hashable that is equal for equal JSON values, and for no others."""
+    """A hashable object for a JSON value. Two of these objects are equal exactly if the JSON values are equal."""
     if isinstance(value, bool):
         return (bool, value)
     if isinstance(value, list):

@@ -94,7 +94,10 @@ def printable(text: str) -> str:
 
 
 def as_list(value: Any) -> list[Any]:
-    """The value itself when it is a list, else a list of it alone: `type` takes one name or several."""
+    """The value itself if it is a list, otherwise a list with only this value.
+
+    The keyword `type`, for example, may have one name or a list of names.
+    """
     return value if isinstance(value, list) else [value]
 
 

@@ -25,7 +25,7 @@ _Anchor: Any = Anchor
 # dynamic scope. Relative addresses inside are not joined with it, because a "urn:" has no path.
 _NO_ADDRESS = "urn:log10-server:schema"
 
-# A keyword's value is a schema, an object whose members are schemas, or an array of schemas.
+# Whether the value of a keyword is a schema, an object whose members are schemas, or an array of schemas.
 SCHEMA, OBJECT_OF_SCHEMAS, ARRAY_OF_SCHEMAS = 1, 2, 4
 
 _SHAPES_4 = {
@@ -62,7 +62,7 @@ _IN_PLACE = frozenset({"allOf", "anyOf", "dependencies", "dependentSchemas", "el
 class Draft:
     """The differences of one draft of JSON Schema that matter for finding schemas and references."""
 
-    shapes: dict[str, int]  # by keyword: where its schemas are
+    shapes: dict[str, int]  # for each keyword that contains schemas: SCHEMA, ..., or several of these flags
     references: tuple[str, ...]  # the keywords whose value is a reference
     ref_hides_siblings: bool  # the keywords beside `$ref` are ignored
     id_keyword: str
@@ -116,7 +116,10 @@ def _draft(library: Specification[Any], shapes: dict[str, int], dynamic: tuple[s
     is_early = library in (DRAFT4, DRAFT6, DRAFT7)
 
     def id_of(schema: Any) -> str | None:
-        """The schema's own address. In early drafts one that is only a fragment is an anchor."""
+        """The address that the schema gives itself, or None.
+
+        In early drafts an id that is only a fragment, such as `#node`, is an anchor and not an address.
+        """
         if not isinstance(schema, dict) or (is_early and "$ref" in schema):
             return None
         address = schema.get(id_keyword)
@@ -131,7 +134,7 @@ def _draft(library: Specification[Any], shapes: dict[str, int], dynamic: tuple[s
         name = schema.get(id_keyword if is_early else "$anchor")
         if isinstance(name, str) and (not is_early or name.startswith("#")):
             yield _Anchor(name=name[is_early:], resource=here)
-        # To `$ref` a dynamic anchor is like any other; only `resolve` treats it differently, for `$dynamicRef`.
+        # For `$ref` a dynamic anchor is like any other. Only `$dynamicRef` treats it differently (see `resolve`).
         if library is DRAFT202012 and isinstance(schema.get("$dynamicAnchor"), str):
             yield _Anchor(name=schema["$dynamicAnchor"], resource=here)
 
@@ -165,7 +168,8 @@ def resolver_of(schema: dict[str, Any], draft: Draft) -> Any:
     root = draft.specification.create_resource(schema)
     registry: Registry[Any] = Registry()
     # The document is crawled now, because otherwise every look-up of an anchor would crawl it again. It is not
-    # registered under its own address, because the crawl joins that with itself: "a/b.json" would become "a/a/b.json".
+    # registered under its own address, because the crawl would join that address with itself: "a/b.json" would become
+    # "a/a/b.json".
     return registry.with_resource(_NO_ADDRESS, root).crawl().resolver(root.id() or _NO_ADDRESS)
 
 
@@ -241,8 +245,8 @@ class References:
 
     def __init__(self, schema: dict[str, Any], draft: Draft, locations: Locations) -> None:
         self.field_errors: list[FieldError] = []
-        self.schemas: list[dict[str, Any]] = []  # those where the draft has a schema, and those that are referred to
-        self.referred: list[dict[str, Any]] = []  # those that are schemas only because a reference leads to them
+        self.schemas: list[dict[str, Any]] = []  # objects where the draft expects a schema, and those in `referred`
+        self.referred: list[dict[str, Any]] = []  # objects that count as schemas only because a reference leads to them
         self._draft = draft
         self._locations = locations
         self._visited: set[int] = set()
@@ -289,7 +293,8 @@ class References:
         try:
             target = resolver.lookup(reference)
         except Unresolvable as error:
-            is_outside = type(error) is Unresolvable  # its subclasses: the document is known, the place in it is not
+            # If only the place in the document is unknown, the library raises a subclass of Unresolvable.
+            is_outside = type(error) is Unresolvable
             reason = "It leaves the document, and nothing is fetched" if is_outside else _NOWHERE
             self._add_error(schema, keyword, f"{reason}: {short(reference)}.")
             return None

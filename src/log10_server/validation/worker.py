@@ -104,7 +104,7 @@ def _serve(jobs: BinaryIO, answers: BinaryIO, budget_seconds: float) -> None:
         _alarm(0)
         _send(answers, json.dumps(field_errors).encode())
         if is_out_of_memory:
-            return  # the process that replaces this one has all its memory again
+            return  # the server starts a new process, in which no memory is in use yet
 
 
 def _errors_of(job: bytes, schemas: "_Schemas") -> list[FieldError]:

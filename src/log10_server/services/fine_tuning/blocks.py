@@ -30,9 +30,10 @@ _PROVIDER_MEMBERS = ("executableCode", "executable_code", "codeExecutionResult",
 
 
 def read_blocks(content: Any) -> list[Block]:
-    """Return the blocks of a content, which is a text, a list of blocks or a single block. Thoughts are left out.
+    """Return the blocks of the content of a message. Thoughts are left out.
 
-    Raises UntranslatableError for blocks that a fine-tuning row can't hold.
+    The content may be a text, a list of blocks or a single block. Raises UntranslatableError for blocks that a
+    fine-tuning row can't hold.
     """
     if isinstance(content, str | dict):
         content = [content]
@@ -42,7 +43,7 @@ def read_blocks(content: Any) -> list[Block]:
 
 
 def text_of(content: Any) -> str:
-    """Return the text of a content that must consist of text only. Raises UntranslatableError for other blocks."""
+    """Return the text of the content of a message. Raises UntranslatableError if it has blocks other than texts."""
     return joined_text(read_blocks(content))
 
 
@@ -116,7 +117,7 @@ def _read_block(block: Any) -> Block | None:
         return _read_untyped_block(block)
     match kind:
         case "text" | "input_text" | "output_text":
-            if block.get("annotations"):  # These cite documents that the provider searched.
+            if block.get("annotations"):  # Annotations cite documents that the provider searched.
                 raise UntranslatableError(Reason.PROVIDER_TOOL)
             return text_part(block.get("text"))
         case "refusal":

@@ -186,7 +186,7 @@ def arguments_text(text: str) -> str:
 
 
 def _name(name: Any) -> dict[str, str]:
-    """Return the name of a participant, or leave it out if OpenAI would refuse it, because it is only a hint."""
+    """Return the member `name` of a message, or no member if OpenAI would refuse the name, which is optional."""
     return {"name": name} if isinstance(name, str) and _NAME.fullmatch(name) else {}
 
 

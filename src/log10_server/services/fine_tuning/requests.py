@@ -81,7 +81,7 @@ class Assistant:
 
     def add_message(self, message: Mapping[str, Any]) -> None:
         """Add an assistant's message with its `content`, `tool_calls`, `function_call` or `refusal`."""
-        if message.get("annotations"):  # These cite documents that the provider searched.
+        if message.get("annotations"):  # Annotations cite documents that the provider searched.
             raise UntranslatableError(Reason.PROVIDER_TOOL)
         content = message.get("content")
         if content is not None:

@@ -67,9 +67,9 @@ def translate(request: Any, response: Any) -> Row:
 
 
 def _join_beginning(conversation: Conversation, answer: Assistant) -> None:
-    """Join the beginning of the answer, which a request may contain, with the answer.
+    """If the last message of the request is the assistant's, move its text to the beginning of the answer.
 
-    If the last message of a request is the assistant's, Anthropic's answer continues it, so both become one message.
+    With Anthropic a request may end with the beginning of the answer, and the model continues that text.
     """
     last = conversation.messages[-1]
     if last["role"] == "assistant" and "tool_calls" not in last:

@@ -19,8 +19,8 @@ def read_tools(request: Mapping[str, Any]) -> Tools:
     """Return the tools of a request. `functions`, the older form, is read too.
 
     A tool that is not a function, such as a web search that the provider runs, is left out of the row. If the model
-    used it, the messages contain its calls, and are refused elsewhere. Raises UntranslatableError for a function that
-    OpenAI's format can't describe.
+    used such a tool, the messages contain its calls, and the code that reads them refuses the completion. Raises
+    UntranslatableError for a function that OpenAI's format can't describe.
     """
     functions: list[dict[str, Any]] = []
     has_other_tools = False

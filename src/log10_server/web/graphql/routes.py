@@ -1,8 +1,9 @@
 """Parses, validates and executes the GraphQL documents that are sent to `/graphql`.
 
-If the whole request is refused (401, 403, 405, 413, 415, 400, 422, 503), the answer is a problem, as on all other
-routes. Every other answer has status 200. A document that can't be executed is answered with `errors` and no `data`. An
-error in a field makes the root field that contains it null. Errors never contain details of an unexpected exception.
+If the whole request is refused (401, 403, 405, 413, 415, 400, 422, 503), the answer is a problem document, as on all
+other routes. Every other answer has status 200. A document that can't be executed is answered with `errors` and no
+`data`. An error in a field makes the root field that contains it null. Errors never contain details of an unexpected
+exception.
 """
 
 import asyncio
@@ -43,7 +44,7 @@ _CACHED_DOCUMENTS = 64
 
 
 class GraphQLRequest(RequestModel):
-    """The body of a POST, as the specification "GraphQL over HTTP" has it."""
+    """The body of a POST, as the specification "GraphQL over HTTP" defines it."""
 
     query: str = Field(max_length=MAX_CHARACTERS)
     variables: dict[str, Any] | None = None

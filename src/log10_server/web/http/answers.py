@@ -15,7 +15,7 @@ from msgspec import Meta
 
 
 class Answer(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
-    """The base of all answers. Write `class Name(Answer, kw_only=True)`: msgspec does not hand `kw_only` down.
+    """The base of all answers. Write `class Name(Answer, kw_only=True)`, because msgspec subclasses do not inherit it.
 
     A member without a default is always answered. A member whose default is None is left out when it is None; it is
     never answered as `null`, and its schema says so. The garbage collector does not track answers (`gc=False`), because

@@ -12,7 +12,7 @@ from typing import Protocol
 from log10_server.settings import Settings
 
 _SECONDS_BETWEEN_LOOKS = 1.0
-# A client that sends its body, or reads its answer, more slowly than this is given up once the stall timeout has
+# If a client sends its body, or reads its answer, more slowly than this, it is disconnected once the stall timeout has
 # passed.
 SLOWEST_BYTES_PER_SECOND = 1000
 # A refused client may go on sending for this time before its connection is closed. If the connection were closed at
@@ -76,7 +76,7 @@ class Connections:
     """The open connections. `now` is the time of the event loop, at most a second ago.
 
     `waiting` holds the connections that serve no request; the one that began first to wait for its client comes first.
-    A connection adds itself to it and removes itself, because a method call for this would cost more than the rest.
+    Connections add and remove themselves directly, because a method call would cost more than the operation itself.
     """
 
     def __init__(self, bounds: Bounds) -> None:

@@ -1,4 +1,4 @@
-"""Functions without side effects on the head of a request."""
+"""Pure functions that work on the head of a request: its target and its headers."""
 
 import re
 
