@@ -1,4 +1,4 @@
-"""The program in processes of its own, for what can't be tested in this one. Their names say that they are processes."""
+"""Fixtures that run the program in processes, for tests that can't run it in the process of the tests."""
 
 from tests.running import on_sqlite, plain_environment, program_on, serve
 

@@ -1,4 +1,4 @@
-"""A client that sends exactly the bytes it is told to, and reads answers one after the other."""
+"""A client that sends exactly the bytes that a test passes to it, and reads the answers one at a time."""
 
 import json
 import socket
@@ -14,7 +14,7 @@ import pytest
 
 @dataclass
 class Answer:
-    """One answer: its status, its headers with names in lower case, and its body with chunks put together."""
+    """An answer: its status, its headers with names in lower case, and its whole body, without chunk framing."""
 
     status: int
     headers: dict[str, str]
@@ -24,7 +24,7 @@ class Answer:
         return json.loads(self.body)
 
     def problem(self, status: int, code: str) -> dict[str, Any]:
-        """The problem of a refusal, once it has the shape that all refusals have."""
+        """Assert that the answer is a problem with this status and code, and return the problem."""
         assert self.status == status, self
         assert self.headers["content-type"] == "application/problem+json"
         problem: dict[str, Any] = self.json()
@@ -36,7 +36,7 @@ class Answer:
 
 
 class Client:
-    """A connection. Nothing on it waits longer than `timeout` seconds."""
+    """A connection whose calls wait at most `timeout` seconds."""
 
     def __init__(self, url: str, timeout: float = 20) -> None:
         parts = urlsplit(url)
@@ -44,7 +44,7 @@ class Client:
         self._read = self.socket.makefile("rb")
 
     def send(self, *pieces: bytes, pause: float = 0.02) -> "Client":
-        """Send each piece in a packet of its own."""
+        """Send each piece in a separate packet."""
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for number, piece in enumerate(pieces):
             if number:
@@ -52,11 +52,11 @@ class Client:
             self.socket.sendall(piece)
         return self
 
-    def send_until_closed(self, piece: bytes, most: int) -> int:
-        """Send `piece` again and again, until the server closes or `most` bytes are sent; tells how many were."""
+    def send_until_closed(self, piece: bytes, max_bytes: int) -> int:
+        """Send `piece` repeatedly until the server closes or `max_bytes` are sent. Returns the bytes sent."""
         sent = 0
         try:
-            while sent < most:
+            while sent < max_bytes:
                 self.socket.sendall(piece)
                 sent += len(piece)
         except (BrokenPipeError, ConnectionResetError):
@@ -64,7 +64,7 @@ class Client:
         return sent
 
     def answer(self, method: str = "POST") -> Answer:
-        """The next answer; fails when the server closes before it is whole."""
+        """Read the next answer. The test fails if the server closes the connection before the answer is complete."""
         line = self._read.readline()
         assert line.startswith(b"HTTP/1.1 "), f"no answer, but {line!r}"
         status = int(line.split()[1])
@@ -87,7 +87,7 @@ class Client:
         return Answer(status, headers, body)
 
     def is_closed(self) -> bool:
-        """Whether the server has nothing more to say, and closes; waits for it."""
+        """Wait for the server to close the connection. Returns whether it did so without sending anything more."""
         try:
             return self._read.read(1) == b""
         except ConnectionResetError:
@@ -123,9 +123,9 @@ def request(token: str, line: str, *headers: str, body: bytes | None = None, chu
 
 
 def wait_until(holds: Any, seconds: float = 20) -> None:
-    """Wait for something that becomes true soon."""
-    give_up = time.monotonic() + seconds
+    """Wait until `holds()` is true. The test fails if that takes longer than `seconds`."""
+    deadline = time.monotonic() + seconds
     while not holds():
-        if time.monotonic() > give_up:
+        if time.monotonic() > deadline:
             pytest.fail("It did not happen in time.")
         time.sleep(0.02)

@@ -1,4 +1,4 @@
-"""The number of connections is bounded, nobody is locked out, and clients that leave are no defects."""
+"""The limit on the number of connections and descriptors, and clients that disconnect early."""
 
 import json
 import resource
@@ -20,26 +20,26 @@ from tests.running import Program
 from tests.web.server.raw_http import Client, connected, request, wait_until
 
 HEALTH = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
-MOST = 16
+MAX_CONNECTIONS = 16
 
 
 @pytest.fixture(scope="module")
-def small(migrated: Database) -> Iterator[Served]:
-    """A server that keeps few connections."""
-    yield from conftest.serve(migrated, Settings(max_connections=MOST, stall_timeout=600))
+def small_server(migrated: Database) -> Iterator[Served]:
+    """A server that allows few connections."""
+    yield from conftest.serve(migrated, Settings(max_connections=MAX_CONNECTIONS, stall_timeout=600))
 
 
 @pytest.fixture
-def clients() -> Iterator[Callable[[str, bytes], Client]]:
-    """Connects, sends something, and closes at the end."""
+def connect() -> Iterator[Callable[[str, bytes], Client]]:
+    """A function that opens a connection and sends a message. All connections are closed after the test."""
     with ExitStack() as stack:
 
-        def connect(url: str, message: bytes) -> Client:
+        def open_client(url: str, message: bytes) -> Client:
             client = Client(url)
             stack.callback(client.close)
             return client.send(message) if message else client
 
-        yield connect
+        yield open_client
 
 
 Connect = Callable[[str, bytes], Client]
@@ -49,7 +49,7 @@ def is_served(client: Client) -> bool:
     return client.send(HEALTH).answer().status == 200
 
 
-# Too many
+# Too many connections
 
 
 @pytest.mark.parametrize(
@@ -63,13 +63,13 @@ def is_served(client: Client) -> bool:
     ],
     ids=["silent", "half a head", "idle", "refused before its body", "malformed"],
 )
-def test_of_too_many_connections_the_oldest_that_waits_is_closed(
-    small: Served, clients: Connect, message: bytes
+def test_a_new_connection_closes_the_one_that_has_waited_longest(
+    small_server: Served, connect: Connect, message: bytes
 ) -> None:
-    waiting = [clients(small.url, message) for _ in range(MOST)]
+    waiting = [connect(small_server.url, message) for _ in range(MAX_CONNECTIONS)]
     time.sleep(0.5)
 
-    newer = [clients(small.url, b"") for _ in range(3)]
+    newer = [connect(small_server.url, b"") for _ in range(3)]
 
     assert all(is_served(client) for client in newer)
     for client in waiting[:3]:
@@ -78,39 +78,42 @@ def test_of_too_many_connections_the_oldest_that_waits_is_closed(
             pass
 
 
-def test_a_connection_that_is_used_is_not_the_oldest(small: Served, clients: Connect) -> None:
-    used, silent, *_ = [clients(small.url, b"") for _ in range(MOST)]
+def test_a_connection_that_was_just_used_is_not_closed(small_server: Served, connect: Connect) -> None:
+    used, silent, *_ = [connect(small_server.url, b"") for _ in range(MAX_CONNECTIONS)]
     assert is_served(used)
 
-    newer = clients(small.url, b"")
+    newer = connect(small_server.url, b"")
 
     assert is_served(newer)
     assert is_served(used)
     assert silent.is_closed()
 
 
-def test_a_request_that_is_being_served_is_never_closed_for_another(
-    small: Served, clients: Connect, database: Database
+def test_a_new_connection_is_refused_while_all_others_have_a_running_request(
+    small_server: Served, connect: Connect, database: Database
 ) -> None:
     token = conftest.new_organization(database).token
     head = request(token, "POST /api/v1/completions HTTP/1.1", "Content-Length: 2")
-    busy = [clients(small.url, head) for _ in range(MOST)]
+    busy = [connect(small_server.url, head) for _ in range(MAX_CONNECTIONS)]
     time.sleep(0.5)
 
-    refused = clients(small.url, b"").answer()
+    refused = connect(small_server.url, b"").answer()
     statuses = [client.send(b"{}").answer().status for client in busy]
 
     refused.problem(503, "overloaded")
     assert refused.headers["retry-after"]
-    assert statuses == [201] * MOST
-    assert is_served(clients(small.url, b""))
+    assert statuses == [201] * MAX_CONNECTIONS
+    assert is_served(connect(small_server.url, b""))
 
 
-def test_a_client_that_does_not_read_makes_room_for_one_that_does(small: Served, clients: Connect) -> None:
-    """Their answers are larger than what the system keeps for a reader that does not read."""
-    stalled = [clients(small.url, b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n" * 200) for _ in range(MOST)]
+def test_a_new_connection_closes_one_whose_client_does_not_read(small_server: Served, connect: Connect) -> None:
+    """The answers are larger than the buffers of the operating system."""
+    stalled = [
+        connect(small_server.url, b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n" * 200)
+        for _ in range(MAX_CONNECTIONS)
+    ]
 
-    wait_until(lambda: is_served(clients(small.url, b"")))
+    wait_until(lambda: is_served(connect(small_server.url, b"")))
 
     assert stalled
 
@@ -119,7 +122,7 @@ def test_a_client_that_does_not_read_makes_room_for_one_that_does(small: Served,
 
 
 def with_descriptors(program: Program, soft: int, hard: int) -> running.Served:
-    """The program where the system allows it few descriptors."""
+    """Start the program with these limits on its number of descriptors."""
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     serve = program.start
 
@@ -135,14 +138,14 @@ def with_descriptors(program: Program, soft: int, hard: int) -> running.Served:
 
 
 @pytest.mark.parametrize("message", [b"", b"GET /", HEALTH], ids=["silent", "half a head", "idle"])
-def test_400_waiting_connections_on_256_descriptors_lock_nobody_out(
-    on_sqlite: Program, clients: Connect, message: bytes
+def test_400_waiting_connections_on_256_descriptors_do_not_block_new_clients(
+    on_sqlite: Program, connect: Connect, message: bytes
 ) -> None:
     served = with_descriptors(on_sqlite, 256, 256)
     token = served.exported()["LOG10_TOKEN"]
 
     for _ in range(400):
-        clients(served.url, message)
+        connect(served.url, message)
 
     for _ in range(5):
         with connected(served.url) as client:
@@ -153,8 +156,8 @@ def test_400_waiting_connections_on_256_descriptors_lock_nobody_out(
     assert "Traceback" not in served.output()
 
 
-def test_400_connections_at_once_on_256_descriptors_lock_nobody_out(on_sqlite: Program) -> None:
-    """They all wait to be accepted at the same moment."""
+def test_400_connections_at_once_on_256_descriptors_do_not_block_new_clients(on_sqlite: Program) -> None:
+    """All of them wait to be accepted at the same time."""
     served = with_descriptors(on_sqlite, 256, 256)
 
     with ThreadPoolExecutor(50) as pool, ExitStack() as stack:
@@ -166,35 +169,35 @@ def test_400_connections_at_once_on_256_descriptors_lock_nobody_out(on_sqlite: P
     assert "ERROR" not in served.output()
 
 
-def test_the_limit_on_descriptors_is_raised_as_far_as_it_may_be(on_sqlite: Program) -> None:
+def test_the_limit_on_descriptors_is_raised_to_the_hard_limit(on_sqlite: Program) -> None:
     served = with_descriptors(on_sqlite, 128, 512)
 
     assert resource.prlimit(served.process.pid, resource.RLIMIT_NOFILE) == (512, 512)
 
 
-def test_the_number_of_connections_leaves_descriptors_for_the_rest() -> None:
+def test_the_number_of_connections_leaves_descriptors_for_files_and_databases() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     settings = Settings(max_connections=1_000_000 if soft < 1_000_000 else 2**31 - 1)
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
-        few = descriptors.most_connections(settings)
+        max_at_256 = descriptors.max_connections(settings)
         resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard))
-        fewest = descriptors.most_connections(settings)
+        max_at_64 = descriptors.max_connections(settings)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
-    assert 128 <= few <= 192
-    assert fewest == 16
-    assert descriptors.most_connections(Settings(max_connections=20)) == 20
+    assert 128 <= max_at_256 <= 192
+    assert max_at_64 == 16
+    assert descriptors.max_connections(Settings(max_connections=20)) == 20
 
 
-# Clients that leave
+# Clients that disconnect early
 
 BODY = json.dumps({"tags": ["flood"], "request": {"text": "x" * 3000}}).encode()
 
 
 def messages(token: str) -> dict[str, bytes]:
-    """What a client may have sent when it leaves."""
+    """Messages that a client may have sent when it disconnects, by name."""
     create = request(token, "POST /api/v1/completions HTTP/1.1", body=BODY)
     batch = request(
         token,
@@ -223,7 +226,7 @@ def messages(token: str) -> dict[str, bytes]:
     }
 
 
-def leave(url: str, message: bytes, pause: float, reads: bool, resets: bool) -> None:
+def disconnect_early(url: str, message: bytes, pause: float, reads: bool, resets: bool) -> None:
     client = Client(url)
     try:
         client.send(message)
@@ -238,8 +241,8 @@ def leave(url: str, message: bytes, pause: float, reads: bool, resets: bool) -> 
         client.close()
 
 
-def test_a_flood_of_clients_that_leave_is_not_logged(on_sqlite: Program) -> None:
-    """It wrote 1 450 lines of ERROR: answers to clients that had just left were called defects of the server."""
+def test_clients_that_disconnect_early_are_not_logged(on_sqlite: Program) -> None:
+    """The server logged 1 450 errors here, because writing an answer to a client that has just left raised an exception."""
     served = on_sqlite.serve()
     token = served.exported()["LOG10_TOKEN"]
     with connected(served.url) as client:
@@ -255,9 +258,9 @@ def test_a_flood_of_clients_that_leave_is_not_logged(on_sqlite: Program) -> None
                 (0.01, False, True),
                 (0.03, False, False),
             ]:
-                list(pool.map(lambda _: leave(served.url, message, pause, reads, resets), range(16)))  # noqa: B023
+                list(pool.map(lambda _: disconnect_early(served.url, message, pause, reads, resets), range(16)))  # noqa: B023
         for name in ("creates", "lists", "exports", "public"):
-            list(pool.map(lambda _: leave(served.url, messages(token)[name], 0, True, True), range(16)))  # noqa: B023
+            list(pool.map(lambda _: disconnect_early(served.url, messages(token)[name], 0, True, True), range(16)))  # noqa: B023
     time.sleep(1)
 
     with connected(served.url) as client:

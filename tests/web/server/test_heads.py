@@ -1,4 +1,4 @@
-"""The head of a request is bounded before it is kept, and needs no token to be refused."""
+"""The limits on the head of a request. They apply before the head is kept in memory, and before authentication."""
 
 import time
 from collections.abc import Iterator
@@ -8,28 +8,28 @@ import pytest
 
 from log10_server.db.database import Database
 from log10_server.settings import Limits, Settings
-from log10_server.web.server.connections import MOST_HEADER_LINES
+from log10_server.web.server.connections import MAX_HEADER_LINES
 from tests.conftest import Api, Served, serve
 from tests.web.server.raw_http import connected, request
 
-TARGET = 2000
-HEADERS = 5000
+TARGET_BYTES = 2000
+HEADER_BYTES = 5000
 
 
 @pytest.fixture(scope="module")
-def narrow(migrated: Database) -> Iterator[Served]:
-    """A server that takes short heads."""
-    yield from serve(migrated, Settings(limits=Limits(target_bytes=TARGET, header_bytes=HEADERS)))
+def strict_server(migrated: Database) -> Iterator[Served]:
+    """A server that accepts only short heads."""
+    yield from serve(migrated, Settings(limits=Limits(target_bytes=TARGET_BYTES, header_bytes=HEADER_BYTES)))
 
 
 def target(size: int) -> bytes:
     return b"GET /healthz?" + b"x" * (size - len("/healthz?")) + b" HTTP/1.1\r\n"
 
 
-def lines(size: int, each: int = 1000) -> bytes:
-    """Header lines of so many bytes, counted as the server does: each with a colon, a space and its end."""
-    whole, rest = divmod(size, each)
-    sizes = [each] * whole + ([rest] if rest else [])
+def lines(size: int, line_size: int = 1000) -> bytes:
+    """Header lines of `size` bytes in all, including colons, spaces and line ends."""
+    count, rest = divmod(size, line_size)
+    sizes = [line_size] * count + ([rest] if rest else [])
     return b"".join(b"x: " + b"y" * (length - 5) + b"\r\n" for length in sizes)
 
 
@@ -38,34 +38,34 @@ def pieces_of(message: bytes, size: int) -> list[bytes]:
 
 
 @pytest.mark.parametrize("size", [10_000, 700])
-def test_a_head_of_just_the_limits_is_served(narrow: Served, size: int) -> None:
-    message = target(TARGET) + lines(HEADERS) + b"\r\n"
+def test_a_head_at_the_limits_is_served(strict_server: Served, size: int) -> None:
+    message = target(TARGET_BYTES) + lines(HEADER_BYTES) + b"\r\n"
 
-    with connected(narrow.url) as client:
+    with connected(strict_server.url) as client:
         for _ in range(2):
             assert client.send(*pieces_of(message, size)).answer().status == 200
 
 
 @pytest.mark.parametrize("size", [10_000, 700])
-def test_a_target_of_one_byte_more_is_refused(narrow: Served, size: int) -> None:
-    message = target(TARGET + 1) + b"Host: x\r\n\r\n"
+def test_a_target_one_byte_above_the_limit_is_refused(strict_server: Served, size: int) -> None:
+    message = target(TARGET_BYTES + 1) + b"Host: x\r\n\r\n"
 
-    with connected(narrow.url) as client:
+    with connected(strict_server.url) as client:
         problem = client.send(*pieces_of(message, size)).answer().problem(414, "target_too_long")
 
-        assert str(TARGET) in problem["detail"]
+        assert str(TARGET_BYTES) in problem["detail"]
         assert client.is_closed()
 
 
 @pytest.mark.parametrize("size", [10_000, 700])
-@pytest.mark.parametrize("each", [50, 1000, HEADERS + 1])
-def test_headers_of_one_byte_more_are_refused(narrow: Served, size: int, each: int) -> None:
-    message = target(100) + lines(HEADERS + 1 + (each == 50) * 50, each) + b"\r\n"
+@pytest.mark.parametrize("line_size", [50, 1000, HEADER_BYTES + 1])
+def test_headers_one_byte_above_the_limit_are_refused(strict_server: Served, size: int, line_size: int) -> None:
+    message = target(100) + lines(HEADER_BYTES + 1 + (line_size == 50) * 50, line_size) + b"\r\n"
 
-    with connected(narrow.url) as client:
+    with connected(strict_server.url) as client:
         problem = client.send(*pieces_of(message, size)).answer().problem(431, "headers_too_large")
 
-        assert str(HEADERS) in problem["detail"]
+        assert str(HEADER_BYTES) in problem["detail"]
         assert client.is_closed()
 
 
@@ -75,16 +75,14 @@ def test_too_many_headers_are_refused(serving: Served, size: int) -> None:
         return target(100) + b"x:y\r\n" * count + b"\r\n"
 
     with connected(serving.url) as client:
-        assert client.send(*pieces_of(message(MOST_HEADER_LINES), size), pause=0).answer().status == 200
-        client.send(*pieces_of(message(MOST_HEADER_LINES + 1), size), pause=0).answer().problem(
-            431, "headers_too_large"
-        )
+        assert client.send(*pieces_of(message(MAX_HEADER_LINES), size), pause=0).answer().status == 200
+        client.send(*pieces_of(message(MAX_HEADER_LINES + 1), size), pause=0).answer().problem(431, "headers_too_large")
 
 
-def test_the_limits_are_of_each_head_on_a_connection(narrow: Served) -> None:
+def test_the_limits_apply_to_each_head_on_a_connection(strict_server: Served) -> None:
     message = target(1500) + lines(4000) + b"\r\n"
 
-    with connected(narrow.url) as client:
+    with connected(strict_server.url) as client:
         client.send(message * 20)
         assert [client.answer().status for _ in range(20)] == [200] * 20
 
@@ -99,10 +97,10 @@ def test_the_limits_are_of_each_head_on_a_connection(narrow: Served) -> None:
     ],
     ids=["target", "value", "name", "lines"],
 )
-def test_an_endless_head_is_refused_soon_and_nothing_of_it_is_kept(
+def test_an_endless_head_is_refused_soon_and_not_kept_in_memory(
     serving: Served, start: bytes, piece: bytes, status: int, code: str
 ) -> None:
-    """70 MB of target took 3.3 s of quadratic work on the event loop; 520 MB of lines were kept and never refused."""
+    """Without the limits, 70 MB of target block the event loop for 3.3 s, and 520 MB of header lines are kept in memory."""
     before = psutil.Process().memory_info().rss
 
     with connected(serving.url) as client:
@@ -114,10 +112,10 @@ def test_an_endless_head_is_refused_soon_and_nothing_of_it_is_kept(
     assert psutil.Process().memory_info().rss - before < 50_000_000
 
 
-def test_others_are_answered_while_an_endless_head_comes(serving: Served) -> None:
-    with connected(serving.url) as flooding, connected(serving.url) as other:
-        flooding.send(b"GET /")
-        flooding.send_until_closed(b"x" * 65_536, 5_000_000)
+def test_other_clients_are_answered_while_an_endless_head_arrives(serving: Served) -> None:
+    with connected(serving.url) as endless, connected(serving.url) as other:
+        endless.send(b"GET /")
+        endless.send_until_closed(b"x" * 65_536, 5_000_000)
         before = time.monotonic()
 
         assert other.send(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").answer().status == 200

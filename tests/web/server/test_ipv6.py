@@ -1,4 +1,4 @@
-"""Over IPv6, without a `Host`: the address of a test report."""
+"""The upload address of a test report, over IPv6 and without a `Host` header."""
 
 import json
 import socket
@@ -23,8 +23,8 @@ def has_ipv6() -> bool:
 
 
 @pytest.mark.skipif(not has_ipv6(), reason="needs the loopback address ::1")
-def test_a_report_goes_to_the_address_that_is_answered_without_a_host(on_sqlite: Program) -> None:
-    """The brackets around the address were missing, so no client could read it."""
+def test_a_report_can_be_uploaded_to_the_address_in_an_answer_without_a_host(on_sqlite: Program) -> None:
+    """Without brackets around the IPv6 address, no client could parse the URL."""
     served = on_sqlite.serve(LOG10_SERVER_HOST="::1")
     exported = served.exported()
     variables = {"input": {"name": "a run", "organizationId": exported["LOG10_ORG_ID"]}}

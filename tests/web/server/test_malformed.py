@@ -1,11 +1,10 @@
-"""What is not valid HTTP/1.1 is refused like every other request, in its turn, and never taken for another request."""
+"""Data that is not valid HTTP/1.1 is refused with a problem, after the answers to the requests before it."""
 
 import pytest
 
 from tests.conftest import Api, Served
 from tests.web.server.raw_http import connected, request
 
-TOKEN = "no token is looked at"
 CREATE = "POST /api/v1/completions HTTP/1.1"
 
 MALFORMED = {
@@ -42,11 +41,11 @@ FRAMINGS = {
     "a length with a fraction": b"Content-Length: 2.0",
     "a length beyond 64 bits": b"Content-Length: 99999999999999999999999",
     "no length": b"Content-Length:",
-    "an encoding that nobody knows": b"Transfer-Encoding: nonsense",
-    "an encoding that is none": b"Transfer-Encoding: identity",
+    "an unknown encoding": b"Transfer-Encoding: nonsense",
+    "the encoding identity": b"Transfer-Encoding: identity",
     "chunks before another encoding": b"Transfer-Encoding: chunked, gzip",
     "chunks twice": b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked",
-    "chunks by almost the right name": b"Transfer-Encoding: xchunked",
+    "a name that ends in chunked": b"Transfer-Encoding: xchunked",
 }
 CHUNKS = {
     "no size": b"\r\n{}\r\n0\r\n\r\n",
@@ -61,7 +60,9 @@ CHUNKS = {
 
 @pytest.mark.parametrize("name", MALFORMED)
 @pytest.mark.parametrize("in_pieces", [False, True])
-def test_it_is_refused_with_a_problem_and_the_connection_ends(serving: Served, name: str, in_pieces: bool) -> None:
+def test_malformed_data_is_refused_with_a_problem_and_ends_the_connection(
+    serving: Served, name: str, in_pieces: bool
+) -> None:
     message = MALFORMED[name]
     pieces = [message[start : start + 5] for start in range(0, len(message), 5)] if in_pieces else [message]
 
@@ -86,9 +87,7 @@ def test_a_body_whose_end_is_not_clear_is_refused_and_not_stored(serving: Served
 
 @pytest.mark.parametrize("name", CHUNKS)
 @pytest.mark.parametrize("pause", [None, 0.1])
-def test_chunks_that_are_none_are_refused_and_not_stored(
-    serving: Served, api: Api, name: str, pause: float | None
-) -> None:
+def test_malformed_chunks_are_refused_and_not_stored(serving: Served, api: Api, name: str, pause: float | None) -> None:
     head = request(api.organization.token, CREATE, "Transfer-Encoding: chunked")
     pieces = [head + CHUNKS[name]] if pause is None else [head, CHUNKS[name]]
 
@@ -99,8 +98,8 @@ def test_chunks_that_are_none_are_refused_and_not_stored(
     assert api.get("/completions").json()["completions"] == []
 
 
-def test_it_is_answered_after_the_requests_before_it(serving: Served, api: Api) -> None:
-    """A refusal that overtook the answers would be read as the answer to another request."""
+def test_malformed_data_is_answered_after_the_requests_before_it(serving: Served, api: Api) -> None:
+    """If the refusal came first, the client would take it for the answer to another request."""
     create = request(api.organization.token, CREATE, body=b'{"tags":["before"]}')
 
     with connected(serving.url) as client:
@@ -113,7 +112,7 @@ def test_it_is_answered_after_the_requests_before_it(serving: Served, api: Api) 
     assert len(api.get("/completions").json()["completions"]) == 3
 
 
-def test_a_malformed_body_behind_another_request_is_answered_in_its_turn(serving: Served, api: Api) -> None:
+def test_a_malformed_body_is_answered_after_the_requests_before_it(serving: Served, api: Api) -> None:
     create = request(api.organization.token, CREATE, body=b'{"tags":["before"]}')
     broken = request(api.organization.token, CREATE, "Transfer-Encoding: chunked") + b"z\r\n"
 
@@ -132,8 +131,8 @@ def test_a_detail_says_what_is_wrong(serving: Served) -> None:
     assert "header" in detail
 
 
-def test_a_trailer_is_no_header(serving: Served, api: Api) -> None:
-    """Trailers come after the caller is known: none of them may say who calls, or what the body is."""
+def test_a_trailer_is_not_a_header(serving: Served, api: Api) -> None:
+    """Trailers arrive after authentication, so a token or a media type in them must be ignored."""
     without_a_token = (
         b"POST /api/v1/completions HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n"
     )
@@ -143,7 +142,7 @@ def test_a_trailer_is_no_header(serving: Served, api: Api) -> None:
         client.send(without_a_token + trailer).answer().problem(401, "unauthorized")
 
 
-def test_trailers_and_chunk_extensions_are_taken_and_ignored(serving: Served, api: Api) -> None:
+def test_trailers_and_chunk_extensions_are_accepted_and_ignored(serving: Served, api: Api) -> None:
     head = request(api.organization.token, CREATE, "Transfer-Encoding: chunked")
     body = b'2;name=value;other="quoted"\r\n{}\r\n0;last\r\nExpires: never\r\nContent-Type: text/plain\r\n\r\n'
 
@@ -152,7 +151,7 @@ def test_trailers_and_chunk_extensions_are_taken_and_ignored(serving: Served, ap
             assert client.send(head + body).answer().status == 201
 
 
-# What is valid
+# Valid messages
 
 
 @pytest.mark.parametrize(
@@ -162,11 +161,11 @@ def test_a_target_in_absolute_form_is_served(serving: Served, api: Api, authorit
     with connected(serving.url) as client:
         message = request(api.organization.token, f"POST {authority}/api/v1/completions?x=y HTTP/1.1", body=b"{}")
         assert client.send(message).answer().status == 201
-        for target in ("/", authority, f"{authority}?a=b"):  # the path is `/` where there is none
+        for target in ("/", authority, f"{authority}?a=b"):  # without a path, it is `/`
             assert client.send(request(api.organization.token, f"GET {target} HTTP/1.1")).answer().status == 307
 
 
-def test_the_target_of_the_whole_server_is_no_path(serving: Served) -> None:
+def test_the_target_of_options_for_the_whole_server_has_no_path(serving: Served) -> None:
     with connected(serving.url) as client:
         assert client.send(b"OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n").answer().status in (401, 404)
 
@@ -185,14 +184,14 @@ def test_http_1_0_is_served_and_its_connection_ends(serving: Served, api: Api, c
         assert client.is_closed()
 
 
-def test_empty_lines_before_a_request_are_passed_over(serving: Served) -> None:
+def test_empty_lines_before_a_request_are_ignored(serving: Served) -> None:
     with connected(serving.url) as client:
         for _ in range(2):
             assert client.send(b"\r\n\r\nGET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").answer().status == 200
 
 
-def test_thousands_of_pipelined_requests_are_answered_in_their_order(serving: Served, api: Api) -> None:
-    """The server reads on only when the client has got its answers, so that it never holds many of them."""
+def test_thousands_of_pipelined_requests_are_answered_in_order(serving: Served, api: Api) -> None:
+    """The server stops reading until the client has read its answers, so it never keeps many of them in memory."""
     count = 3000
     token = api.organization.token
     messages = [request(token, f"GET /api/v1/completions/number-{number} HTTP/1.1") for number in range(count)]

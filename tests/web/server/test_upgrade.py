@@ -1,7 +1,7 @@
 """A request to upgrade is served as HTTP/1.1 with its whole body (docs/api.md, "Errors").
 
-Java's HttpClient and `curl --http2` send `Upgrade: h2c` with every request. The parser stops at such a head, and the body
-was dropped: a create was 400, and a batch of JSON Lines was answered 201 with 0 rows.
+Java's HttpClient and `curl --http2` send `Upgrade: h2c` with every request. The parser of uvicorn stops after such
+a head, and uvicorn drops the body. A create would be answered with 400, and a batch of JSON Lines with 201 and 0 rows.
 """
 
 import json
@@ -28,13 +28,13 @@ def create(api: Api, *headers: str, chunks: int = 0, tag: str = "upgraded") -> b
     return request(api.organization.token, "POST /api/v1/completions HTTP/1.1", *headers, body=body, chunks=chunks)
 
 
-def stored(api: Api, tag: str = "upgraded") -> int:
+def stored_count(api: Api, tag: str = "upgraded") -> int:
     return len(api.get("/completions", params={"tag": tag}).json()["completions"])
 
 
 @pytest.mark.parametrize("chunks", [0, 1, 7])
 @pytest.mark.parametrize("name", UPGRADES)
-def test_the_whole_body_is_read_and_so_is_the_next_request(serving: Served, api: Api, name: str, chunks: int) -> None:
+def test_the_whole_body_and_the_next_request_are_read(serving: Served, api: Api, name: str, chunks: int) -> None:
     with connected(serving.url) as client:
         for message in (create(api, *upgrade(name), chunks=chunks), create(api), create(api, *upgrade(name))):
             client.send(message)
@@ -44,12 +44,12 @@ def test_the_whole_body_is_read_and_so_is_the_next_request(serving: Served, api:
             assert answer.json()["tags"] == ["upgraded"]
             assert len(answer.json()["request"]["text"]) == 3000
 
-    assert stored(api) == 3
+    assert stored_count(api) == 3
 
 
 @pytest.mark.parametrize("chunks", [0, 3])
 @pytest.mark.parametrize("size", [1, 7, 150, 1000])
-def test_it_may_come_in_any_pieces(serving: Served, api: Api, size: int, chunks: int) -> None:
+def test_the_request_may_arrive_in_any_pieces(serving: Served, api: Api, size: int, chunks: int) -> None:
     message = create(api, *upgrade(), chunks=chunks)
     pieces = [message[start : start + size] for start in range(0, len(message), size)]
 
@@ -57,10 +57,10 @@ def test_it_may_come_in_any_pieces(serving: Served, api: Api, size: int, chunks:
         answer = client.send(*pieces, pause=0).answer()
 
     assert answer.status == 201, answer
-    assert stored(api) == 1
+    assert stored_count(api) == 1
 
 
-def test_head_and_body_may_come_apart(serving: Served, api: Api) -> None:
+def test_head_and_body_may_arrive_separately(serving: Served, api: Api) -> None:
     head, end, body = create(api, *upgrade()).partition(b"\r\n\r\n")
 
     with connected(serving.url) as client:
@@ -69,7 +69,7 @@ def test_head_and_body_may_come_apart(serving: Served, api: Api) -> None:
     assert answer.status == 201, answer
 
 
-def test_pipelined_requests_are_all_answered_in_their_order(serving: Served, api: Api) -> None:
+def test_pipelined_requests_are_all_answered_in_order(serving: Served, api: Api) -> None:
     tags = [f"number {number}" for number in range(9)]
     message = b"".join(
         create(api, *(upgrade() if number % 3 else ()), chunks=number % 2, tag=tag) for number, tag in enumerate(tags)
@@ -96,7 +96,7 @@ def test_a_batch_of_lines_is_stored_and_counted(serving: Served, api: Api) -> No
 
     assert answer.status == 201
     assert answer.json()["rows"] == 2
-    assert stored(api) == 2
+    assert stored_count(api) == 2
 
 
 def test_a_request_without_a_body_is_answered(serving: Served, api: Api) -> None:
@@ -107,7 +107,7 @@ def test_a_request_without_a_body_is_answered(serving: Served, api: Api) -> None
 
 
 def test_every_route_with_a_body_answers_as_it_does_without_an_upgrade(serving: Served, api: Api) -> None:
-    """The bodies are not JSON, so nothing is stored: what reads its body says so, in the same words."""
+    """The bodies are not JSON, so nothing is stored, and a route that reads its body refuses it with the same message."""
     routes = [
         (method, route.path_format)
         for route in serving.app.routes
@@ -139,10 +139,10 @@ def test_a_truncated_body_leaves_nothing_behind(serving: Served, api: Api) -> No
         with connected(serving.url) as client:
             client.send(create(api, *upgrade(), chunks=chunks)[:-10], pause=0.1)
 
-    assert stored(api) == 0
+    assert stored_count(api) == 0
 
 
-def test_a_client_that_asks_before_it_sends_is_told_to_go_on(serving: Served, api: Api) -> None:
+def test_a_client_that_expects_100_continue_gets_it(serving: Served, api: Api) -> None:
     head, end, body = create(api, *upgrade(), "Expect: 100-continue").partition(b"\r\n\r\n")
 
     with connected(serving.url) as client:
@@ -150,7 +150,7 @@ def test_a_client_that_asks_before_it_sends_is_told_to_go_on(serving: Served, ap
         assert client.send(body).answer().status == 201
 
 
-def test_the_connection_ends_where_the_client_wants_it(serving: Served, api: Api) -> None:
+def test_the_connection_ends_when_the_client_sends_close(serving: Served, api: Api) -> None:
     message = create(api, "Connection: close, Upgrade", "Upgrade: h2c")
 
     with connected(serving.url) as client:
@@ -168,7 +168,7 @@ def test_the_connection_ends_where_the_client_wants_it(serving: Served, api: Api
         "Content-Length: 0x2",
     ],
 )
-def test_what_frames_no_body_frames_none_with_an_upgrade(serving: Served, api: Api, framing: str) -> None:
+def test_invalid_framing_is_refused_with_an_upgrade_too(serving: Served, api: Api, framing: str) -> None:
     message = request(api.organization.token, "POST /api/v1/completions HTTP/1.1", *upgrade(), framing) + b"{}"
 
     with connected(serving.url) as client:
@@ -220,7 +220,7 @@ def test_curl_with_http2_creates_and_sends_a_batch(serving: Served, api: Api, ch
     assert "upgrade: h2c" in created.stderr.lower()
     assert json.loads(created.stdout)["tags"] == ["upgraded"]
     assert json.loads(batch.stdout)["rows"] == 2
-    assert stored(api) == 3
+    assert stored_count(api) == 3
 
 
 JAVA_PROGRAM = """
@@ -247,7 +247,7 @@ def test_the_http_client_of_java_sends_two_batches(serving: Served, api: Api, tm
     source = tmp_path / "Upgrading.java"
     source.write_text(JAVA_PROGRAM)
 
-    ran = subprocess.run(
+    result = subprocess.run(
         [str(JAVA), str(source), serving.url, api.organization.token],
         capture_output=True,
         text=True,
@@ -255,14 +255,14 @@ def test_the_http_client_of_java_sends_two_batches(serving: Served, api: Api, tm
         timeout=120,
     )
 
-    assert ran.returncode == 0, ran.stderr
-    first, second = ran.stdout.splitlines()
+    assert result.returncode == 0, result.stderr
+    first, second = result.stdout.splitlines()
     assert first.startswith("201 ")
     assert json.loads(first[4:])["rows"] == 1
     assert json.loads(second[4:])["rows"] == 2
 
 
-def test_a_client_that_upgrades_again_and_again_is_served(serving: Served, api: Api) -> None:
+def test_a_client_that_requests_an_upgrade_every_time_is_served(serving: Served, api: Api) -> None:
     client = Client(serving.url)
     try:
         for _ in range(50):

@@ -8,7 +8,7 @@ from starlette.types import ASGIApp
 
 from log10_server.settings import Settings
 from log10_server.web.server.connections import Bounds, Connections
-from log10_server.web.server.descriptors import most_connections
+from log10_server.web.server.descriptors import max_connections
 from log10_server.web.server.protocol import HttpProtocol
 
 # A stop may take 30 s (docs/api.md, "Durability"). Requests get this much of it to be answered, and the writer most of
@@ -18,7 +18,7 @@ _SECONDS_TO_ANSWER = 15
 
 def configuration(app: ASGIApp, settings: Settings, **options: Any) -> uvicorn.Config:
     """Return the configuration with which uvicorn serves `app`. `options` are passed on to uvicorn."""
-    connections = Connections(Bounds.of(settings, most_connections(settings)))
+    connections = Connections(Bounds.of(settings, max_connections(settings)))
     protocol: Any = partial(HttpProtocol, connections)  # uvicorn calls this instead of a protocol class
     return uvicorn.Config(
         app,

@@ -11,16 +11,16 @@ from typing import Protocol
 
 from log10_server.settings import Settings
 
-_SECONDS_BETWEEN_LOOKS = 1.0
+_SECONDS_BETWEEN_CHECKS = 1.0
 # If a client sends its body, or reads its answer, more slowly than this, it is disconnected once the stall timeout has
 # passed.
-SLOWEST_BYTES_PER_SECOND = 1000
+MIN_BYTES_PER_SECOND = 1000
 # A refused client may go on sending for this time before its connection is closed. If the connection were closed at
 # once, the client's system would discard the refusal before the client has read it.
 LINGER_SECONDS = 5.0
 # Each header line becomes two Python objects, which cost far more than its bytes, so the number of lines is limited
 # too.
-MOST_HEADER_LINES = 200
+MAX_HEADER_LINES = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +56,10 @@ class Bounds:
 class Connection(Protocol):
     """The methods of a connection that `Connections` calls."""
 
-    def check_deadlines(self, now: float, passed: float) -> None:
-        """End this connection if its client was already overdue at the time `now`, which is that of the previous check.
+    def check_deadlines(self, now: float, elapsed: float) -> None:
+        """End this connection if its client was already overdue at `now`, the time of the previous check.
 
-        `passed` is the number of seconds since then.
+        `elapsed` is the number of seconds since that check.
         """
 
     def is_stalled(self) -> bool:
@@ -68,7 +68,7 @@ class Connection(Protocol):
     def evict(self) -> None:
         """Close this connection to make room for another one."""
 
-    def turn_away(self) -> None:
+    def reject(self) -> None:
         """Refuse this new connection, because there are too many and none of them can be closed."""
 
 
@@ -90,17 +90,17 @@ class Connections:
         """Add a new connection, which waits for its client from now on. Returns the current time.
 
         If there are too many connections, the one that has waited longest for its client is closed. If none can be
-        closed, the new one is turned away.
+        closed, the new one is rejected.
         """
         if self._timer is None:
             self.now = loop.time()
-            self._timer = loop.call_later(_SECONDS_BETWEEN_LOOKS, self._look, loop)
+            self._timer = loop.call_later(_SECONDS_BETWEEN_CHECKS, self._check_all, loop)
         has_room = len(self._open) < self.bounds.connections or self._make_room()
         self._open[connection] = None
         if has_room:
             self.waiting[connection] = None
         else:
-            connection.turn_away()
+            connection.reject()
         return self.now
 
     def remove(self, connection: Connection) -> None:
@@ -114,19 +114,19 @@ class Connections:
         If none waits, a connection whose client does not read its answer is closed. Returns whether one was closed.
         """
         if self.waiting:
-            longest, _ = self.waiting.popitem(last=False)
+            evicted, _ = self.waiting.popitem(last=False)
         else:
             stalled = next((connection for connection in self._open if connection.is_stalled()), None)
             if stalled is None:
                 return False
-            longest = stalled
-        longest.evict()
+            evicted = stalled
+        evicted.evict()
         return True
 
-    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _check_all(self, loop: asyncio.AbstractEventLoop) -> None:
         # Connections note events with the time of the previous check, because `now` only changes here. Deadlines are
         # compared with that time too, so none ends early, and none ends more than two seconds late.
-        before, self.now = self.now, loop.time()
+        previous, self.now = self.now, loop.time()
         for connection in [*self._open]:
-            connection.check_deadlines(before, self.now - before)
-        self._timer = loop.call_later(_SECONDS_BETWEEN_LOOKS, self._look, loop) if self._open else None
+            connection.check_deadlines(previous, self.now - previous)
+        self._timer = loop.call_later(_SECONDS_BETWEEN_CHECKS, self._check_all, loop) if self._open else None

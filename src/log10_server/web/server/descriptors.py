@@ -22,14 +22,14 @@ log = logging.getLogger(__name__)
 _RESERVE = 64
 # A SQLite connection has three open files: the database, `-wal` and `-shm`. Besides the readers, four threads have a
 # connection.
-_FOR_A_DATABASE_CONNECTION = 3
+_FILES_PER_DATABASE_CONNECTION = 3
 _OTHER_DATABASE_CONNECTIONS = 4
 # The pipes to one validation process.
-_FOR_A_VALIDATOR = 4
+_PIPES_PER_VALIDATOR = 4
 # A system whose hard limit is "unlimited" may still refuse more than this number (`OPEN_MAX` on macOS).
-_WHERE_UNLIMITED = 10_240
+_LIMIT_IF_UNLIMITED = 10_240
 # The server allows at least this many connections, even if the limit on descriptors is too low for them.
-_FEWEST_CONNECTIONS = 16
+_MIN_CONNECTIONS = 16
 
 
 def raise_limit() -> None:
@@ -37,15 +37,15 @@ def raise_limit() -> None:
     if resource is None:
         return
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    for wanted in (hard, _WHERE_UNLIMITED):
-        if wanted == resource.RLIM_INFINITY or soft in (wanted, resource.RLIM_INFINITY):
+    for limit in (hard, _LIMIT_IF_UNLIMITED):
+        if limit == resource.RLIM_INFINITY or soft in (limit, resource.RLIM_INFINITY):
             continue
         with contextlib.suppress(ValueError, OSError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
+            resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, limit), hard))
             return
 
 
-def most_connections(settings: Settings) -> int:
+def max_connections(settings: Settings) -> int:
     """Return how many connections may be open at once.
 
     It is the setting, or fewer if there are not enough descriptors.
@@ -55,6 +55,6 @@ def most_connections(settings: Settings) -> int:
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
         return settings.max_connections
-    database = _FOR_A_DATABASE_CONNECTION * (settings.readers + _OTHER_DATABASE_CONNECTIONS)
-    room = soft - _RESERVE - database - _FOR_A_VALIDATOR * settings.validators
-    return max(_FEWEST_CONNECTIONS, min(settings.max_connections, room))
+    database = _FILES_PER_DATABASE_CONNECTION * (settings.readers + _OTHER_DATABASE_CONNECTIONS)
+    room = soft - _RESERVE - database - _PIPES_PER_VALIDATOR * settings.validators
+    return max(_MIN_CONNECTIONS, min(settings.max_connections, room))

@@ -11,7 +11,7 @@ def size_of(headers: list[tuple[bytes, bytes]]) -> int:
     return sum(len(name) + len(value) + 4 for name, value in headers)
 
 
-def with_a_path(target: bytes) -> bytes:
+def with_path(target: bytes) -> bytes:
     """Return a target in absolute form with the path `/` if it has no path.
 
     A target that has a path, or that is not in absolute form, is returned unchanged.

@@ -37,10 +37,10 @@ from log10_server.errors import (
     TimedOut,
     Unavailable,
 )
-from log10_server.web.server.connections import LINGER_SECONDS, MOST_HEADER_LINES, SLOWEST_BYTES_PER_SECOND, Connections
-from log10_server.web.server.heads import size_of, with_a_path
+from log10_server.web.server.connections import LINGER_SECONDS, MAX_HEADER_LINES, MIN_BYTES_PER_SECOND, Connections
+from log10_server.web.server.heads import size_of, with_path
 from log10_server.web.server.refusals import refusal_of_long_head, response_bytes
-from log10_server.web.server.transport import Flow, Sending, Writer
+from log10_server.web.server.transport import Flow, WriteMonitor, Writer
 
 # Received data is parsed in slices of this many bytes. So however much a client sends at once, at most one slice of a
 # head is kept beyond its limit, and at most one slice of pipelined requests is parsed before the first of them is
@@ -48,7 +48,7 @@ from log10_server.web.server.transport import Flow, Sending, Writer
 _SLICE = 16_384
 # A chunked body may have this many bytes of chunk sizes, extensions and line ends for each byte of content. A chunk of
 # one byte needs five.
-_MOST_FRAMING = 16
+_MAX_FRAMING_PER_BODY_BYTE = 16
 _VERSIONS = frozenset({"1.0", "1.1"})
 
 
@@ -92,13 +92,13 @@ class HttpProtocol(HttpToolsProtocol):
         self._line_bytes = 0  # of an incomplete header line; 0 while the whole head is in one slice
         self._body_bytes = 0
         self._framing_bytes = 0  # includes body bytes; -1 until the slice with the end of the head is parsed
-        self._quiet_bytes = 0  # received since the last slice with body bytes; -1 during such a slice
+        self._bytes_without_body = 0  # received since the last slice with body bytes; -1 during such a slice
         # The state of the connection:
         self._received_at = 0.0
         self._idle_since = 0.0
         self._linger_deadline = 0.0
         self._pending_refusal: Refusal | None = None
-        self._sending: Sending
+        self._write_monitor: WriteMonitor
 
     # The connection
 
@@ -108,9 +108,9 @@ class HttpProtocol(HttpToolsProtocol):
         If there are too many connections, this closes another one, or refuses this one.
         """
         super().connection_made(transport)
-        self.flow = Flow(transport, self.is_behind)
+        self.flow = Flow(transport, self.has_waiting_requests)
         self._writer: Any = Writer(transport)
-        self._sending = Sending(transport, self.flow, self._bounds.stall_seconds)
+        self._write_monitor = WriteMonitor(transport, self.flow, self._bounds.stall_seconds)
         self._idle_since = self._open_connections.add(self, self.loop)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -142,13 +142,13 @@ class HttpProtocol(HttpToolsProtocol):
             self._parse(data)
         else:
             self._unparsed += data
-            self._parse_on()
+            self._parse_unparsed()
 
-    def is_behind(self) -> bool:
+    def has_waiting_requests(self) -> bool:
         """Return whether requests of this connection wait until an earlier one is answered."""
         return bool(self.pipeline or self._unparsed)
 
-    def _parse_on(self) -> None:
+    def _parse_unparsed(self) -> None:
         """Parse the data that is not parsed yet, until a request must wait for the answer to an earlier one."""
         data = memoryview(self._unparsed)
         position = 0
@@ -173,8 +173,8 @@ class HttpProtocol(HttpToolsProtocol):
             )
             return
         if self._reading is HEAD:
-            is_quiet = self._line_bytes and before == (len(self.url), len(self.headers))
-            self._line_bytes = self._line_bytes + len(data) if is_quiet else 1
+            is_same_line = self._line_bytes and before == (len(self.url), len(self.headers))
+            self._line_bytes = self._line_bytes + len(data) if is_same_line else 1
             if (refusal := self._too_long()) is not None:  # checked before more of the head is kept
                 self._refuse(refusal)
         elif self._reading is BODY:
@@ -210,7 +210,7 @@ class HttpProtocol(HttpToolsProtocol):
         This does the same as uvicorn's method, except that it refuses some requests and serves requests to upgrade.
         """
         url, parser = self.url, self.parser
-        is_long = len(url) > self._bounds.target_bytes or len(self.headers) > MOST_HEADER_LINES
+        is_long = len(url) > self._bounds.target_bytes or len(self.headers) > MAX_HEADER_LINES
         if is_long or self._line_bytes or self._counts_every_head:
             self._line_bytes = 0
             if (refusal := self._too_long()) is not None:
@@ -218,13 +218,13 @@ class HttpProtocol(HttpToolsProtocol):
         method = parser.get_method()
         if parser.should_upgrade():
             if method == b"CONNECT":
-                raise NotOffered("This server is no proxy: it does not have the method CONNECT.")
+                raise NotOffered("This server is not a proxy and does not support the method CONNECT.")
             return  # the parser stops here, and `_parse_without_upgrade` continues
         version = parser.get_http_version()
         if version not in _VERSIONS:
             raise MalformedHttp(f"This server speaks HTTP/1.1 and HTTP/1.0, not HTTP/{version}.")
         try:
-            target = httptools.parse_url(url if url[:1] == b"/" else with_a_path(url))
+            target = httptools.parse_url(url if url[:1] == b"/" else with_path(url))
             path = target.path.decode("ascii")
         except (httptools.HttpParserInvalidURLError, UnicodeError):
             raise MalformedHttp(
@@ -254,7 +254,7 @@ class HttpProtocol(HttpToolsProtocol):
         )
         self._reading = BODY
         self._began_at = self._open_connections.now
-        self._body_bytes, self._framing_bytes, self._quiet_bytes = 0, -1, -1
+        self._body_bytes, self._framing_bytes, self._bytes_without_body = 0, -1, -1
         self.headers = []  # trailers come here, and must not become headers (RFC 9110, section 6.5.1)
         if earlier is None or earlier.response_complete:
             self._start_asgi_task(self.cycle, self.app)
@@ -268,7 +268,7 @@ class HttpProtocol(HttpToolsProtocol):
         If the endpoint reads too slowly, reading from the client is paused.
         """
         self._body_bytes += len(body)
-        self._quiet_bytes = -1
+        self._bytes_without_body = -1
         cycle = self.cycle
         if not cycle.response_complete:
             cycle.body += body
@@ -297,11 +297,11 @@ class HttpProtocol(HttpToolsProtocol):
         """
         bound = self._bounds.header_bytes
         self._framing_bytes = 0 if self._framing_bytes < 0 else self._framing_bytes + size
-        self._quiet_bytes = 0 if self._quiet_bytes < 0 else self._quiet_bytes + size
-        if len(self.headers) > MOST_HEADER_LINES or size_of(self.headers) + self._quiet_bytes > bound:
+        self._bytes_without_body = 0 if self._bytes_without_body < 0 else self._bytes_without_body + size
+        if len(self.headers) > MAX_HEADER_LINES or size_of(self.headers) + self._bytes_without_body > bound:
             self._refuse(HeadersTooLarge("The trailers of the request, or the extensions of a chunk, are too large."))
-        elif self._framing_bytes > bound + _MOST_FRAMING * self._body_bytes:
-            self._refuse(MalformedHttp("The chunks of the body hold too little of it for what stands around them."))
+        elif self._framing_bytes > bound + _MAX_FRAMING_PER_BODY_BYTE * self._body_bytes:
+            self._refuse(MalformedHttp("The chunks of the body have too much framing for their content."))
 
     # Answering
 
@@ -325,7 +325,7 @@ class HttpProtocol(HttpToolsProtocol):
             self._waiting[self] = None
             self._idle_since = self._open_connections.now
         if self._unparsed:
-            self._parse_on()
+            self._parse_unparsed()
         self.flow.resume_reading()
 
     def _refuse(self, refusal: Refusal) -> None:
@@ -381,9 +381,9 @@ class HttpProtocol(HttpToolsProtocol):
 
     # Deadlines
 
-    def check_deadlines(self, now: float, passed: float) -> None:
+    def check_deadlines(self, now: float, elapsed: float) -> None:
         """End the connection if its client has taken too long to send, or to read its answer."""
-        if self._sending.is_overdue(now):
+        if self._write_monitor.is_overdue(now):
             self.transport.abort()
         elif self.transport.is_closing():
             return
@@ -392,7 +392,7 @@ class HttpProtocol(HttpToolsProtocol):
                 self._end()
         elif self.flow.read_paused:  # reading is paused, so the client cannot send
             self._received_at = self._open_connections.now
-            self._began_at += passed
+            self._began_at += elapsed
         elif self._reading is HEAD:
             if now - self._began_at > self._bounds.head_seconds:
                 self._refuse(TimedOut(f"The head of the request took more than {self._bounds.head_seconds} seconds."))
@@ -407,9 +407,9 @@ class HttpProtocol(HttpToolsProtocol):
             if now - self._idle_since > stall:
                 self._end()
         elif now - self._received_at > stall:
-            self._refuse(TimedOut(f"Nothing more of the body has come for {stall} seconds."))
-        elif now - self._began_at > stall + self._body_bytes / SLOWEST_BYTES_PER_SECOND:
-            self._refuse(TimedOut(f"The body has come with less than {SLOWEST_BYTES_PER_SECOND} bytes a second."))
+            self._refuse(TimedOut(f"No more of the body has arrived for {stall} seconds."))
+        elif now - self._began_at > stall + self._body_bytes / MIN_BYTES_PER_SECOND:
+            self._refuse(TimedOut(f"The body arrives at less than {MIN_BYTES_PER_SECOND} bytes a second."))
 
     def is_stalled(self) -> bool:
         """Return whether the client does not read its answer."""
@@ -419,7 +419,7 @@ class HttpProtocol(HttpToolsProtocol):
         """Close this connection to make room for another one."""
         self._end()
 
-    def turn_away(self) -> None:
+    def reject(self) -> None:
         """Refuse this connection, because there are too many connections."""
         self._reading = CLOSED
         self._write(Unavailable("The server has too many connections. Try again in a moment.", code="overloaded"))

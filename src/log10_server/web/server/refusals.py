@@ -6,7 +6,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from log10_server.errors import HeadersTooLarge, Refusal, TargetTooLong
 from log10_server.web.http.problems import problem
-from log10_server.web.server.connections import MOST_HEADER_LINES, Bounds
+from log10_server.web.server.connections import MAX_HEADER_LINES, Bounds
 from log10_server.web.server.heads import size_of
 
 
@@ -19,8 +19,8 @@ def refusal_of_long_head(
     """
     if len(target) > bounds.target_bytes:
         return TargetTooLong(f"The target of the request is longer than {bounds.target_bytes} bytes.")
-    if len(headers) > MOST_HEADER_LINES:
-        return HeadersTooLarge(f"The request has more than {MOST_HEADER_LINES} header lines.")
+    if len(headers) > MAX_HEADER_LINES:
+        return HeadersTooLarge(f"The request has more than {MAX_HEADER_LINES} header lines.")
     if size_of(headers) + line_bytes > bounds.header_bytes:
         return HeadersTooLarge(f"The headers of the request are larger than {bounds.header_bytes} bytes.")
     return None

@@ -8,19 +8,19 @@ from collections.abc import Callable
 
 from uvicorn.protocols.http.flow_control import FlowControl
 
-from log10_server.web.server.connections import SLOWEST_BYTES_PER_SECOND
+from log10_server.web.server.connections import MIN_BYTES_PER_SECOND
 
 
 class Flow(FlowControl):
     """Flow control that does not resume reading while a request waits for the answer to an earlier one."""
 
-    def __init__(self, transport: asyncio.Transport, is_behind: Callable[[], bool]) -> None:
+    def __init__(self, transport: asyncio.Transport, has_waiting_requests: Callable[[], bool]) -> None:
         super().__init__(transport)
-        self._is_behind = is_behind
+        self._has_waiting_requests = has_waiting_requests
 
     def resume_reading(self) -> None:
         """Resume reading, unless requests that were read already still wait."""
-        if self.read_paused and not self._is_behind():
+        if self.read_paused and not self._has_waiting_requests():
             super().resume_reading()
 
 
@@ -28,7 +28,7 @@ class Writer:
     """A transport to which an answer can be written even when its client has just left.
 
     uvloop closes the transport at once and tells the protocol a moment later. In between, a write raises RuntimeError,
-    which would be logged as a defect of the endpoint.
+    which would be logged as an error of the endpoint.
     """
 
     __slots__ = ("_transport", "close", "is_closing")
@@ -47,7 +47,7 @@ class Writer:
                 raise
 
 
-class Sending:
+class WriteMonitor:
     """Watches how fast the client reads the answer that is written for it."""
 
     def __init__(self, transport: asyncio.Transport, flow: FlowControl, stall_seconds: float) -> None:
@@ -72,7 +72,7 @@ class Sending:
         if not self._flow.write_paused and not self._transport.is_closing():
             self._deadline = None
         elif self._deadline is None:
-            self._deadline = now + self._stall_seconds + unsent / SLOWEST_BYTES_PER_SECOND
+            self._deadline = now + self._stall_seconds + unsent / MIN_BYTES_PER_SECOND
         elif now > self._deadline:
             return True
         return now - self._changed_at > self._stall_seconds
