@@ -29,16 +29,16 @@ def export_data(
 
     ORGANIZATION is an id or a slug; leave it out when there is only one organization.
     """
-    from log10_server.web.transfer import commands  # slow to import, and other commands don't need it
+    from log10_server.cli import transfer_files  # slow to import, and other commands don't need it
 
     if training != (task_id is not None) or (filter_text is not None and not training):
         raise click.UsageError("Use --training and --task together; --filter can be added to them.")
     with open_existing() as database:
         owner = find_organization(database, organization)
         if task_id is None:
-            commands.export_all(database, owner.id, output)
+            transfer_files.export_all(database, owner.id, output)
         else:
-            commands.export_training(database, owner.id, task_id, filter_text, output)
+            transfer_files.export_training(database, owner.id, task_id, filter_text, output)
 
 
 @click.command("import")
@@ -53,8 +53,8 @@ def import_data(files: tuple[str, ...], organization: str | None) -> None:
     Ids, times, tags and links are kept. A file may be imported again: what is stored already stays as it is, so an
     import that was interrupted continues when it is started again. Import completions before the feedback on them.
     """
-    from log10_server.web.transfer import commands  # slow to import, and other commands don't need it
+    from log10_server.cli import transfer_files  # slow to import, and other commands don't need it
 
     settings = Settings.from_environment(os.environ)
     with open_existing(settings) as database:
-        commands.import_files(database, find_organization(database, organization).id, settings.limits, files)
+        transfer_files.import_files(database, find_organization(database, organization).id, settings.limits, files)
