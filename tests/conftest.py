@@ -28,7 +28,7 @@ from log10_server.settings import Settings
 from log10_server.store.completions import completion
 from log10_server.web.app import DIALECTS, create_app
 from log10_server.web.http.dialect import Dialect
-from log10_server.web.server import configuration
+from log10_server.web.server.configuration import configuration
 
 # An example may take long on a busy machine, and tests assert no speed.
 hypothesis.settings.register_profile("without a deadline", deadline=None)

@@ -15,7 +15,8 @@ from log10_server.runtime import cpu_affinity
 from log10_server.runtime.runtime import Runtime
 from log10_server.settings import Settings
 from log10_server.web.app import create_app
-from log10_server.web.server import configuration, descriptors
+from log10_server.web.server import descriptors
+from log10_server.web.server.configuration import configuration
 
 log = logging.getLogger(__name__)
 
