@@ -24,7 +24,8 @@ from log10_server.web.graphql.schema import SDL
 from log10_server.web.http.call import check_organization
 from log10_server.web.http.endpoint import field_errors
 from log10_server.web.http.fields import AnyText, Name
-from log10_server.web.v1.completions import DEFAULT_PAGE, Completion
+from log10_server.web.v1.completions import Completion
+from log10_server.web.v1.paging import DEFAULT_PAGE
 from log10_server.web.v1.test_runs import report_path
 
 # The command line of `log10-io` requests everything in one page (docs/api.md, "Lists").

@@ -37,7 +37,8 @@ from log10_server.web.http.fields import (
     SessionId,
     Tags,
 )
-from log10_server.web.v1.completions import DEFAULT_PAGE, Completion, CompletionId, check_new_id
+from log10_server.web.v1.completions import Completion, CompletionId, check_new_id
+from log10_server.web.v1.paging import DEFAULT_PAGE
 
 router = APIRouter(prefix="/api/completions", route_class=Endpoint, include_in_schema=False)
 

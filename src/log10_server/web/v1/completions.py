@@ -1,21 +1,18 @@
 """`/api/v1/completions`: log, get, list and delete completions, and list the ungraded ones."""
 
-import base64
-import binascii
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, cast
 
 from fastapi import APIRouter, Path, Query
 from msgspec import Meta, Raw
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict
-from pydantic_core import PydanticCustomError
 
 from log10_server.errors import Invalid
 from log10_server.services import completions, durations, ungraded
 from log10_server.services.merging import CompletionFields
 from log10_server.settings import Limits
-from log10_server.store.completions import CompletionRow, Cursor, Filters, Kind, Status
+from log10_server.store.completions import CompletionRow, Filters, Kind, Status
 from log10_server.web.http.answers import (
     EXAMPLE_ORGANIZATION,
     EXAMPLE_TIME_MS,
@@ -43,13 +40,11 @@ from log10_server.web.http.fields import (
     SessionId,
     Tags,
     fits_id,
-    in_query,
 )
 from log10_server.web.http.queries import refuse_unknown_parameters
+from log10_server.web.v1.paging import DEFAULT_PAGE, NextCursor, PageCursor, encode_cursor
 
 router = APIRouter(prefix="/api/v1/completions", tags=["Completions"], route_class=Endpoint)
-
-DEFAULT_PAGE = 50
 
 _KIND = "Whether the request holds chat messages or a prompt."
 _STATUS = "Whether the LLM call has started, has finished, or has failed."
@@ -178,11 +173,6 @@ _PLAIN_MEMBERS = ("session_id", "kind", "status", "duration", "failure_kind", "f
 _PAYLOADS = ("request", "response", "stacktrace")
 
 
-NextCursor = Annotated[
-    str | None, Meta(description="Send it as `cursor` to get the next page. Absent on the last page.")
-]
-
-
 class CompletionPage(Answer, kw_only=True):
     """A page of completions, newest first."""
 
@@ -198,34 +188,6 @@ class UngradedPage(Answer, kw_only=True):
     openapi_example: ClassVar[Mapping[str, Any]] = {"completions": [_ANSWER]}
 
     completions: Annotated[list[Completion], Meta(description="The completions on this page.")]
-
-
-def encode_cursor(next_cursor: Cursor | None) -> str | None:
-    """Return the cursor as a text whose format clients must not rely on, or None on the last page."""
-    if next_cursor is None:
-        return None
-    return base64.urlsafe_b64encode(f"{next_cursor.created_at}:{next_cursor.id}".encode()).decode().rstrip("=")
-
-
-def _decode_cursor(text: Any) -> Cursor:
-    try:
-        padded = text + "=" * (-len(text) % 4)
-        created_at, colon, completion_id = (
-            base64.b64decode(padded, altchars=b"-_", validate=True).decode().partition(":")
-        )
-        if not colon or "\0" in completion_id or not (created_at.isascii() and created_at.isdecimal()):
-            raise ValueError
-        if len(created_at) > _MAX_DIGITS:
-            raise ValueError
-        return Cursor(int(created_at), completion_id)
-    except (ValueError, binascii.Error):
-        raise PydanticCustomError("cursor", "Is not a `next_cursor` of this list.") from None
-
-
-_MAX_DIGITS = 18  # an instant with more digits may not fit into the 64 bits that the databases store
-
-# A query parameter that holds the result of `encode_cursor`.
-PageCursor = Annotated[Cursor, BeforeValidator(_decode_cursor), in_query("string")]
 
 
 class CompletionQuery(BaseModel):

@@ -44,7 +44,7 @@ from log10_server.web.http.fields import (
     ValueFilter,
 )
 from log10_server.web.http.problems import documented
-from log10_server.web.v1.completions import DEFAULT_PAGE
+from log10_server.web.v1.paging import DEFAULT_PAGE
 
 router = APIRouter(prefix="/api/v1/feedback", tags=["Feedback"], route_class=Endpoint)
 

@@ -17,7 +17,8 @@ from log10_server.web.http.call import RequestContext
 from log10_server.web.http.endpoint import Endpoint, NoBody
 from log10_server.web.http.fields import Limit
 from log10_server.web.http.queries import refuse_unknown_parameters
-from log10_server.web.v1.completions import DEFAULT_PAGE, Completion, NextCursor, PageCursor, encode_cursor
+from log10_server.web.v1.completions import Completion
+from log10_server.web.v1.paging import DEFAULT_PAGE, NextCursor, PageCursor, encode_cursor
 
 router = APIRouter(prefix="/api/v1/sessions", tags=["Sessions"], route_class=Endpoint)
 

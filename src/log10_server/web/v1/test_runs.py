@@ -18,7 +18,7 @@ from log10_server.web.http.call import RequestContext
 from log10_server.web.http.endpoint import Endpoint
 from log10_server.web.http.fields import Flag, Limit, Offset
 from log10_server.web.http.queries import refuse_unknown_parameters
-from log10_server.web.v1.completions import DEFAULT_PAGE
+from log10_server.web.v1.paging import DEFAULT_PAGE
 
 router = APIRouter(prefix="/api/v1/test_runs", tags=["TestRuns"], route_class=Endpoint)
 
