@@ -85,8 +85,7 @@ def record(tx: Tx, entries: Sequence[Entry]) -> list[CompletionRow]:
     )
     results: list[CompletionRow] = []
     for completion_id, created_at, entry in zip(ids, instants, entries, strict=True):
-        row = current.get(completion_id) or before.get(completion_id)
-        row = _new_row(tx, completion_id, created_at, entry) if row is None else _updated_row(row, entry)
+        row = _row_after(tx, current.get(completion_id) or before.get(completion_id), completion_id, created_at, entry)
         current[completion_id] = row
         results.append(row)
     store.completions.replace(tx, [row for row in current.values() if row.id in before and row != before[row.id]])
@@ -140,10 +139,8 @@ def would_change(tx: Tx, entries: Sequence[Entry]) -> list[bool]:
     for entry in entries:
         completion_id = entry.completion_id or ""
         row = current.get(completion_id)
-        current[completion_id] = (
-            _new_row(tx, completion_id, tx.now(), entry) if row is None else _updated_row(row, entry)
-        )
-        changes.append(row is None or current[completion_id] != row)
+        current[completion_id] = _row_after(tx, row, completion_id, tx.now(), entry)
+        changes.append(current[completion_id] != row)
     return changes
 
 
@@ -213,10 +210,13 @@ def split_page(rows: list[CompletionRow], limit: int) -> tuple[list[CompletionRo
     return rows[:limit], Cursor(rows[limit - 1].created_at, rows[limit - 1].id)
 
 
+def _row_after(tx: Tx, row: CompletionRow | None, completion_id: str, created_at: int, entry: Entry) -> CompletionRow:
+    """Return the row of a completion after an entry. `row` is the row before it, or None if it is the first entry."""
+    return _new_row(tx, completion_id, created_at, entry) if row is None else _updated_row(row, entry)
+
+
 def _new_row(tx: Tx, completion_id: str, created_at: int, entry: Entry) -> CompletionRow:
-    columns: dict[str, Any] = dict(entry.fields)
-    if "tags" in columns:
-        columns["tags"] = written_texts(dict.fromkeys(columns["tags"]))
+    columns = _columns_of(entry.fields)
     created_at = created_at if entry.created_at is None else entry.created_at
     return CompletionRow(tx.organization_id, completion_id, created_at, *map(columns.get, CompletionRow._fields[3:]))
 
@@ -228,10 +228,7 @@ def _updated_row(row: CompletionRow, entry: Entry) -> CompletionRow:
     """
     stored = _fields_of(row)
     fields = {**entry.fields, **stored} if entry.fills_gaps else merged(stored, entry.fields)
-    columns = dict(fields)
-    if "tags" in fields:
-        columns["tags"] = written_texts(dict.fromkeys(fields["tags"]))
-    updated = row._replace(**columns)  # type: ignore[arg-type]
+    updated = row._replace(**_columns_of(fields))
     if (row.request is None and row.response is None) or _of_payloads(updated) == _of_payloads(row):
         return updated
     # A request and its response may arrive in different rows, so the model and the token counts are derived from the
@@ -244,6 +241,14 @@ def _updated_row(row: CompletionRow, entry: Entry) -> CompletionRow:
         input_tokens=derived.get("input_tokens"),
         output_tokens=derived.get("output_tokens"),
     )
+
+
+def _columns_of(fields: AllFields) -> dict[str, Any]:
+    """Return the columns that hold these fields. The opposite of `_fields_of`."""
+    columns: dict[str, Any] = dict(fields)
+    if "tags" in columns:
+        columns["tags"] = written_texts(dict.fromkeys(columns["tags"]))
+    return columns
 
 
 def _fields_of(row: CompletionRow) -> AllFields:
