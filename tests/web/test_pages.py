@@ -1,6 +1,7 @@
-"""The pages /docs and /redoc in a real browser."""
+"""The pages /docs and /redoc: what is served, and how a real browser shows it."""
 
 import os
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 
 from log10_server.db.database import Database
 from tests.browser import Browser, find_chromium
-from tests.conftest import Served
+from tests.conftest import Served, problem
 
 
 @pytest.fixture(scope="module")
@@ -76,3 +77,32 @@ def test_the_icon_is_where_browsers_look_for_it(serving: Served, database: Datab
 def test_redoc_names_no_host_that_it_would_load_from(serving: Served, database: Database) -> None:
     """When an update of ReDoc loads its logo from another address, this fails even where there is no Chromium."""
     assert b"://cdn." not in httpx.get(f"{serving.url}/docs/redoc.standalone.js").content
+
+
+@pytest.mark.parametrize("page", ["/docs", "/redoc"])
+def test_a_page_works_without_another_host(serving: Served, database: Database, page: str) -> None:
+    answer = httpx.get(serving.url + page)
+    named = re.findall(r'(?:src|href|spec-url)="([^"]+)"', answer.text)
+
+    assert answer.status_code == 200
+    assert answer.headers["content-type"].startswith("text/html")
+    assert "default-src 'self'" in answer.headers["Content-Security-Policy"]
+    assert "//" not in answer.text.replace("<!doctype html>", "")
+    assert len(named) >= 3
+    for name in named:
+        asset = httpx.get(httpx.URL(serving.url + page).join(name))
+        assert asset.status_code == 200, name
+        assert len(asset.content) > 100
+
+
+def test_the_page_that_starts_swagger_ui_reads_the_document_beside_it(serving: Served, database: Database) -> None:
+    script = httpx.get(f"{serving.url}/docs/start.js")
+
+    assert script.headers["content-type"].startswith("text/javascript")
+    assert '"openapi.json"' in script.text
+    assert "http" not in script.text
+
+
+@pytest.mark.parametrize("name", ["nothing.js", "..%2fdocs.py", "%2e%2e/app.py", "redoc.standalone.js.map"])
+def test_only_the_assets_are_served(serving: Served, database: Database, name: str) -> None:
+    problem(httpx.get(f"{serving.url}/docs/{name}"), 404, "not_found")

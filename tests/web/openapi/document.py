@@ -1,0 +1,86 @@
+"""Reads the OpenAPI document: its operations, schemas and examples."""
+
+from collections.abc import Iterator
+from typing import Any
+
+METHODS = {"get", "post", "patch", "put", "delete"}
+Operation = tuple[str, str, dict[str, Any]]
+
+
+def operations(document: dict[str, Any], under: str = "/api/") -> Iterator[Operation]:
+    for path, item in document["paths"].items():
+        for method, operation in item.items():
+            if method in METHODS and path.startswith(under):
+                yield method, path, operation
+
+
+def resolved(document: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
+    while "$ref" in schema:
+        schema = found(document, schema["$ref"])
+    return schema
+
+
+def found(document: dict[str, Any], ref: str) -> Any:
+    assert ref.startswith("#/"), f"{ref} leaves the document"
+    place: Any = document
+    for part in ref[2:].split("/"):
+        place = place[part.replace("~1", "/").replace("~0", "~")]
+    return place
+
+
+def walked(value: Any, at: str = "#") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every object of the document with its place."""
+    if isinstance(value, dict):
+        yield at, value
+        for name, member in value.items():
+            yield from walked(member, f"{at}/{name}")
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from walked(item, f"{at}/{index}")
+
+
+def body_schema(document: dict[str, Any], operation: dict[str, Any]) -> dict[str, Any]:
+    """The object that a body is; where it may be left out, what it is else."""
+    schema = resolved(document, operation["requestBody"]["content"]["application/json"]["schema"])
+    for part in schema.get("anyOf", []):
+        if part != {"type": "null"}:
+            return resolved(document, part)
+    return schema
+
+
+def success(operation: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    return next((status, answer) for status, answer in operation["responses"].items() if status.startswith("2"))
+
+
+def example_of(document: dict[str, Any], operation: dict[str, Any]) -> Any:
+    """The example of a body, where Swagger UI takes it from: the media type, else the schema."""
+    media = operation["requestBody"]["content"]["application/json"]
+    return media.get("example", body_schema(document, operation).get("example"))
+
+
+def answer_example(document: dict[str, Any], operation: dict[str, Any]) -> Any:
+    """The example of an answer, where Swagger UI takes it from: the media type, else the schema."""
+    media = success(operation)[1]["content"]["application/json"]
+    if "example" in media:
+        return media["example"]
+    if media["schema"].get("type") == "array":
+        return [resolved(document, media["schema"]["items"])["example"]]
+    return resolved(document, media["schema"])["example"]
+
+
+def example_query(operation: dict[str, Any]) -> dict[str, str]:
+    """The query parameters that Swagger UI fills in."""
+    parameters = operation.get("parameters", [])
+    return {one["name"]: one["example"] for one in parameters if one["in"] == "query" and "example" in one}
+
+
+def undocumented(document: dict[str, Any], schema: dict[str, Any], answer: Any) -> Iterator[str]:
+    """Members of an answer that its schema does not name."""
+    schema = resolved(document, schema)
+    if isinstance(answer, list) and "items" in schema:
+        for item in answer:
+            yield from undocumented(document, schema["items"], item)
+    elif isinstance(answer, dict) and "properties" in schema:
+        yield from answer.keys() - schema["properties"].keys()
+        for name, member in answer.items():
+            yield from undocumented(document, schema["properties"].get(name, {}), member)
