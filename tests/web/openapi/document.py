@@ -16,31 +16,31 @@ def operations(document: dict[str, Any], under: str = "/api/") -> Iterator[Opera
 
 def resolved(document: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
     while "$ref" in schema:
-        schema = found(document, schema["$ref"])
+        schema = target_of(document, schema["$ref"])
     return schema
 
 
-def found(document: dict[str, Any], ref: str) -> Any:
-    assert ref.startswith("#/"), f"{ref} leaves the document"
+def target_of(document: dict[str, Any], reference: str) -> Any:
+    assert reference.startswith("#/"), f"{reference} leaves the document"
     place: Any = document
-    for part in ref[2:].split("/"):
+    for part in reference[2:].split("/"):
         place = place[part.replace("~1", "/").replace("~0", "~")]
     return place
 
 
-def walked(value: Any, at: str = "#") -> Iterator[tuple[str, dict[str, Any]]]:
-    """Every object of the document with its place."""
+def objects_in(value: Any, at: str = "#") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every JSON object in a value, with its JSON pointer."""
     if isinstance(value, dict):
         yield at, value
         for name, member in value.items():
-            yield from walked(member, f"{at}/{name}")
+            yield from objects_in(member, f"{at}/{name}")
     elif isinstance(value, list):
         for index, item in enumerate(value):
-            yield from walked(item, f"{at}/{index}")
+            yield from objects_in(item, f"{at}/{index}")
 
 
 def body_schema(document: dict[str, Any], operation: dict[str, Any]) -> dict[str, Any]:
-    """The object that a body is; where it may be left out, what it is else."""
+    """The schema of a request body. If the body may be left out, this is the schema of a body that is sent."""
     schema = resolved(document, operation["requestBody"]["content"]["application/json"]["schema"])
     for part in schema.get("anyOf", []):
         if part != {"type": "null"}:
@@ -53,13 +53,13 @@ def success(operation: dict[str, Any]) -> tuple[str, dict[str, Any]]:
 
 
 def example_of(document: dict[str, Any], operation: dict[str, Any]) -> Any:
-    """The example of a body, where Swagger UI takes it from: the media type, else the schema."""
+    """The example of a request body: that of the media type, or else that of the schema, as Swagger UI chooses."""
     media = operation["requestBody"]["content"]["application/json"]
     return media.get("example", body_schema(document, operation).get("example"))
 
 
 def answer_example(document: dict[str, Any], operation: dict[str, Any]) -> Any:
-    """The example of an answer, where Swagger UI takes it from: the media type, else the schema."""
+    """The example of an answer: that of the media type, or else that of the schema, as Swagger UI chooses."""
     media = success(operation)[1]["content"]["application/json"]
     if "example" in media:
         return media["example"]
@@ -70,12 +70,15 @@ def answer_example(document: dict[str, Any], operation: dict[str, Any]) -> Any:
 
 def example_query(operation: dict[str, Any]) -> dict[str, str]:
     """The query parameters that Swagger UI fills in."""
-    parameters = operation.get("parameters", [])
-    return {one["name"]: one["example"] for one in parameters if one["in"] == "query" and "example" in one}
+    return {
+        parameter["name"]: parameter["example"]
+        for parameter in operation.get("parameters", [])
+        if parameter["in"] == "query" and "example" in parameter
+    }
 
 
 def undocumented(document: dict[str, Any], schema: dict[str, Any], answer: Any) -> Iterator[str]:
-    """Members of an answer that its schema does not name."""
+    """The names of the members of an answer that its schema does not have."""
     schema = resolved(document, schema)
     if isinstance(answer, list) and "items" in schema:
         for item in answer:

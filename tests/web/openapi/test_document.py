@@ -1,4 +1,4 @@
-"""The OpenAPI document is whole: valid, described, and with every refusal."""
+"""The OpenAPI document is valid, describes everything, and lists every refusal."""
 
 import json
 import re
@@ -7,10 +7,10 @@ from typing import Any
 from jsonschema import Draft202012Validator
 
 from tests.web.openapi.document import (
-    found,
+    objects_in,
     operations,
     resolved,
-    walked,
+    target_of,
 )
 
 
@@ -24,9 +24,11 @@ def test_the_token_is_asked_for_by_every_operation_of_the_api(document: dict[str
 
 def test_the_organization_may_be_named_in_the_header_of_every_operation(document: dict[str, Any]) -> None:
     for method, path, operation in operations(document):
-        named = [one for one in operation["parameters"] if one["name"] == "X-Log10-Organization"]
+        headers = [item for item in operation["parameters"] if item["name"] == "X-Log10-Organization"]
 
-        assert [(one["in"], one.get("required", False)) for one in named] == [("header", False)], f"{method} {path}"
+        assert [(item["in"], item.get("required", False)) for item in headers] == [("header", False)], (
+            f"{method} {path}"
+        )
 
 
 def test_every_refusal_is_a_problem(document: dict[str, Any]) -> None:
@@ -81,7 +83,7 @@ def test_every_operation_lists_its_refusals(document: dict[str, Any]) -> None:
         wanted = {"401", "403", "500", "503"}
         wanted |= {"404"} if "{" in path else set()
         wanted |= {"400", "413", "415", "422"} if "requestBody" in operation else set()
-        wanted |= {"422"} if any(one["in"] == "query" for one in operation["parameters"]) else set()
+        wanted |= {"422"} if any(parameter["in"] == "query" for parameter in operation["parameters"]) else set()
 
         assert wanted <= operation["responses"].keys(), f"{method} {path}"
 
@@ -91,15 +93,15 @@ def test_no_shape_of_another_program_is_left_in(document: dict[str, Any]) -> Non
 
 
 def test_every_reference_leads_somewhere_inside(document: dict[str, Any]) -> None:
-    references = [part["$ref"] for _, part in walked(document) if isinstance(part.get("$ref"), str)]
+    references = [part["$ref"] for _, part in objects_in(document) if isinstance(part.get("$ref"), str)]
 
     assert references
     for reference in references:
-        assert isinstance(found(document, reference), dict)
+        assert isinstance(target_of(document, reference), dict)
 
 
 def test_every_shape_is_used(document: dict[str, Any]) -> None:
-    used = {part["$ref"].rpartition("/")[2] for _, part in walked(document) if isinstance(part.get("$ref"), str)}
+    used = {part["$ref"].rpartition("/")[2] for _, part in objects_in(document) if isinstance(part.get("$ref"), str)}
 
     assert used == set(document["components"]["schemas"])
 
@@ -114,9 +116,10 @@ def test_the_document_is_an_openapi_3_1_document(document: dict[str, Any]) -> No
     assert len(set(ids)) == len(ids)
     assert len(set(tags)) == len(tags)
     for method, path, operation in operations(document, "/"):
-        names = [one["name"] for one in operation.get("parameters", []) if one["in"] == "path"]
+        parameters = [parameter for parameter in operation.get("parameters", []) if parameter["in"] == "path"]
+        names = [parameter["name"] for parameter in parameters]
         assert names == re.findall(r"\{(\w+)\}", path), f"{method} {path}"
-        assert all(one["required"] for one in operation.get("parameters", []) if one["in"] == "path")
+        assert all(parameter["required"] for parameter in parameters)
         assert set(operation["tags"]) <= set(tags)
         assert all(answer["description"] for answer in operation["responses"].values())
 
@@ -140,16 +143,16 @@ def test_everything_a_caller_meets_is_described(document: dict[str, Any]) -> Non
     undescribed = [
         f"{name}.{field}"
         for name, schema in document["components"]["schemas"].items()
-        for field, said in schema.get("properties", {}).items()
-        if not said.get("description")
-        and not ("$ref" in said and resolved(document, said).get("description"))
+        for field, member in schema.get("properties", {}).items()
+        if not member.get("description")
+        and not ("$ref" in member and resolved(document, member).get("description"))
         and name not in {"HTTPValidationError", "ValidationError"}
     ]
     undescribed += [
-        f"{method} {path} {one['name']}"
+        f"{method} {path} {parameter['name']}"
         for method, path, operation in operations(document)
-        for one in operation.get("parameters", [])
-        if not one.get("description")
+        for parameter in operation.get("parameters", [])
+        if not parameter.get("description")
     ]
 
     assert undescribed == []

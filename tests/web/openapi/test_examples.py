@@ -24,16 +24,18 @@ DECISIONS = ("/accept", "/reject")
 
 
 def path_of(path: str, operation: dict[str, Any]) -> str:
-    for one in operation.get("parameters", []):
-        if one["in"] == "path":
-            examples = [one.get("example"), *one["schema"].get("examples", []), one["schema"].get("example")]
+    """The path with the examples of its parameters."""
+    for parameter in operation.get("parameters", []):
+        if parameter["in"] == "path":
+            schema = parameter["schema"]
+            examples = [parameter.get("example"), *schema.get("examples", []), schema.get("example")]
             chosen = next(example for example in examples if example)
-            path = path.replace("{" + one["name"] + "}", chosen)
+            path = path.replace("{" + parameter["name"] + "}", chosen)
     return path
 
 
 def executed(api: Api, document: dict[str, Any], method: str, path: str, operation: dict[str, Any]) -> httpx.Response:
-    """What pressing Execute does with the examples as they stand."""
+    """The answer when a user presses Execute in Swagger UI without changing the examples."""
     body = (
         {"json": example_of(document, operation)} if method in {"post", "patch"} and "requestBody" in operation else {}
     )
@@ -45,13 +47,17 @@ def executed(api: Api, document: dict[str, Any], method: str, path: str, operati
 def page_of(document: dict[str, Any]) -> list[Operation]:
     """The operations in the order in which Swagger UI shows them."""
     rank = [tag["name"] for tag in document["tags"] if tag["name"] in TAGS]
-    shown = [one for one in operations(document) if one[2]["tags"][0] in rank and not one[1].endswith(DECISIONS)]
-    return sorted(shown, key=lambda one: rank.index(one[2]["tags"][0]))
+    shown = [
+        (method, path, operation)
+        for method, path, operation in operations(document)
+        if operation["tags"][0] in rank and not path.endswith(DECISIONS)
+    ]
+    return sorted(shown, key=lambda item: rank.index(item[2]["tags"][0]))
 
 
 def in_order(document: dict[str, Any]) -> list[Operation]:
-    """What makes things, in the order of the page; what reads and changes them; what deletes them."""
-    return sorted(page_of(document), key=lambda one: ["post", "get", "patch", "delete"].index(one[0]))
+    """The operations of the page, sorted so that those that create come first and those that delete come last."""
+    return sorted(page_of(document), key=lambda item: ["post", "get", "patch", "delete"].index(item[0]))
 
 
 def test_every_example_works_as_it_stands(api: Api, document: dict[str, Any]) -> None:
@@ -82,16 +88,16 @@ def test_what_is_answered_is_what_is_documented(api: Api, document: dict[str, An
 
     for method, path, operation in in_order(document):
         answer = executed(api, document, method, path, operation)
-        _, said = success(operation)
-        if "content" not in said:
+        _, documented = success(operation)
+        if "content" not in documented:
             assert answer.content == b""
             continue
         seen += 1
-        assert answer.headers["content-type"] in said["content"]
-        schema = {**said["content"]["application/json"]["schema"], "components": document["components"]}
+        assert answer.headers["content-type"] in documented["content"]
+        schema = {**documented["content"]["application/json"]["schema"], "components": document["components"]}
         wrong += [
-            f"{method} {path}: {fault.json_path} {fault.message}"
-            for fault in Draft202012Validator(schema).iter_errors(answer.json())
+            f"{method} {path}: {error.json_path} {error.message}"
+            for error in Draft202012Validator(schema).iter_errors(answer.json())
         ]
         wrong += [f"{method} {path}: undocumented {name}" for name in undocumented(document, schema, answer.json())]
 
@@ -236,10 +242,10 @@ def test_a_refusal_is_what_is_documented(api: Api, document: dict[str, Any]) -> 
         api.put("/completions"),
         api.post("/completions", content=b"{"),
     ]:
-        said = problem(answer, answer.status_code)
+        refusal = problem(answer, answer.status_code)
 
-        assert list(Draft202012Validator(schema).iter_errors(said)) == []
-        assert said.keys() <= document["components"]["schemas"]["Problem"]["properties"].keys()
+        assert list(Draft202012Validator(schema).iter_errors(refusal)) == []
+        assert refusal.keys() <= document["components"]["schemas"]["Problem"]["properties"].keys()
 
 
 def test_an_example_of_a_refusal_is_what_the_server_answers(

@@ -11,9 +11,9 @@ from log10_server.db.database import Database
 from tests.conftest import Served
 from tests.web.openapi.document import (
     body_schema,
+    objects_in,
     resolved,
     success,
-    walked,
 )
 
 # The published document, as of its edition with `organization_id` in answers: operationId, tag, success.
@@ -91,12 +91,12 @@ def test_the_served_document_is_the_written_one(serving: Served, database: Datab
     assert httpx.get(f"{serving.url}/openapi.json").json() == document
 
 
-@pytest.mark.parametrize(("where", "said"), PUBLISHED.items())
+@pytest.mark.parametrize(("where", "names"), PUBLISHED.items())
 def test_a_published_operation_is_there_by_its_names(
-    document: dict[str, Any], where: tuple[str, str], said: tuple[str, str, str]
+    document: dict[str, Any], where: tuple[str, str], names: tuple[str, str, str]
 ) -> None:
     method, path = where
-    operation_id, tag, status = said
+    operation_id, tag, status = names
 
     operation = document["paths"][path][method]
 
@@ -105,12 +105,12 @@ def test_a_published_operation_is_there_by_its_names(
     assert status in operation["responses"]
 
 
-@pytest.mark.parametrize(("where", "said"), ANSWERED.items())
+@pytest.mark.parametrize(("where", "published"), ANSWERED.items())
 def test_an_answer_has_every_published_field(
-    document: dict[str, Any], where: tuple[str, str], said: tuple[str, list[str]]
+    document: dict[str, Any], where: tuple[str, str], published: tuple[str, list[str]]
 ) -> None:
     method, path = where
-    inside, fields = said
+    inside, fields = published
     _, answer = success(document["paths"][path][method])
     schema = resolved(document, answer["content"]["application/json"]["schema"])
 
@@ -145,11 +145,11 @@ def test_what_the_published_document_leaves_out_may_be_left_out(document: dict[s
 
 @pytest.mark.parametrize("name", ["offset", "limit", "completion_id", "task_id"])
 def test_feedback_is_narrowed_in_the_query_too(document: dict[str, Any], name: str) -> None:
-    said = {
+    places = {
         parameter["name"]: parameter["in"] for parameter in document["paths"]["/api/v1/feedback"]["get"]["parameters"]
     }
 
-    assert said[name] == "query"
+    assert places[name] == "query"
 
 
 @pytest.mark.parametrize(("field", "words"), KINDS.items())
@@ -158,7 +158,7 @@ def test_a_word_is_one_of_the_published_ones(
 ) -> None:
     schema = document["components"]["schemas"][field[0]]["properties"][field[1]]
 
-    assert [part["enum"] for _, part in walked(schema) if "enum" in part] == [words]
+    assert [part["enum"] for _, part in objects_in(schema) if "enum" in part] == [words]
 
 
 @pytest.mark.parametrize("name", ["Completion", "Task", "Feedback", "Session"])
