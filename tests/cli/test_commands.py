@@ -4,6 +4,7 @@ import json
 import re
 import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -365,3 +366,29 @@ def test_a_token_can_have_a_name_which_the_list_shows(program: Program) -> None:
     assert again.returncode != 0
     assert "nightly grader" in again.stderr
     assert blank.returncode != 0
+
+
+_WAITING = """
+SELECT count(*) FROM pg_locks
+WHERE NOT granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+"""
+
+
+def test_two_commands_at_once_do_not_give_one_name_to_two_tokens(on_postgres: Program) -> None:
+    """Each of them looked for the name before the other one had stored its token."""
+    on_postgres.output_of("organization", "create", "--id", "o")
+
+    with psycopg.connect(on_postgres.environment["DATABASE_URL"]) as connection, ThreadPoolExecutor() as threads:
+        # While this lock is held, a transaction can read the tokens, and waits when it adds one.
+        connection.execute("LOCK TABLE token IN SHARE MODE")
+        commands = [
+            threads.submit(on_postgres.run, "token", "issue", "o", "--name", "nightly grader") for _ in range(2)
+        ]
+        while connection.execute(_WAITING).fetchone() != (2,) and not any(command.done() for command in commands):
+            time.sleep(0.05)
+        connection.rollback()
+        issued, refused = sorted((command.result() for command in commands), key=lambda ran: ran.returncode)
+
+    assert issued.returncode == 0, issued.stderr
+    is_refused(refused, "nightly grader")
+    assert len(output_of(on_postgres.run("token", "list", "o")).splitlines()) == 1
