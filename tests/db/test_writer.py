@@ -14,7 +14,7 @@ from sqlalchemy import text
 from log10_server import store
 from log10_server.db import migrations
 from log10_server.db.database import Connection, Database
-from log10_server.db.failures import OutcomeUnknown
+from log10_server.db.failures import ConnectionLost, OutcomeUnknown
 from log10_server.db.transaction import Tx
 from log10_server.db.writer import Writer
 from log10_server.errors import Conflict, InternalError, NotFound, Refusal, Unavailable
@@ -538,6 +538,35 @@ def test_a_commit_that_fails_fails_those_works_too_that_were_to_be_done_again_al
 
     asyncio.run(story())
     assert done == ["clash"]
+
+
+def test_writes_that_are_not_tried_after_a_lost_commit_are_answered_as_not_stored(
+    database: Database, organization: Organization
+) -> None:
+    """They were answered like the write whose commit was lost, as if they might be stored."""
+    if database.kind == "sqlite":
+        pytest.skip("only Postgres ends a connection from outside; SQLite would need a disk that fails")
+    conflict_once = clashing("a", 1)
+
+    def lose_commit(tx: Tx) -> None:
+        """Conflict in the shared transaction. In a transaction of its own, end the connection before the commit."""
+        conflict_once(tx)
+        number = tx.connection.scalar(text("SELECT pg_backend_pid()"))
+        with database.reading() as other:
+            other.execute(text("SELECT pg_terminate_backend(:number, 5000)"), {"number": number})
+
+    async def story() -> None:
+        async with lined(database, organization) as line:
+            refusals = await line.together(
+                line.write(lose_commit), line.write(clashing("b", 1)), line.write(clashing("c", 1))
+            )
+            assert [type(refusal) for refusal in refusals] == [OutcomeUnknown, ConnectionLost, ConnectionLost]
+            assert [refusal.code for refusal in refusals] == ["no_answer", *["database_unavailable"] * 2]
+            assert stored(database, organization) == set()
+            assert await line.together(line.write(storing("b")), line.write(storing("c"))) == ["b", "c"]
+
+    asyncio.run(story())
+    assert stored(database, organization) == {"b", "c"}
 
 
 def test_a_connection_that_is_lost_before_the_commit_is_made_anew_and_all_is_done_again(
