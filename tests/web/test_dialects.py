@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import logging
 from collections.abc import Collection, Iterator
 from typing import Annotated, Any
 
@@ -16,7 +17,7 @@ from log10_server.db.database import Database
 from log10_server.errors import Refusal
 from log10_server.settings import Limits, Settings
 from log10_server.web.app import DIALECTS, create_app
-from log10_server.web.http.authentication import Dialects, routes_of
+from log10_server.web.http.authentication import AuthenticationMiddleware, Dialects, routes_of
 from log10_server.web.http.body import RequestBody
 from log10_server.web.http.call import RequestContext
 from log10_server.web.http.dialect import Dialect, HeaderCredential, Headers
@@ -274,6 +275,33 @@ def test_a_content_encoding_that_nothing_decompresses_is_refused_at_the_start(da
 
     with pytest.raises(ValueError, match="accepts br"):
         create_app(Settings(), database, (*DIALECTS, brotli))
+
+
+def test_the_authentication_middleware_is_in_front_of_all_other_middleware(database: Database) -> None:
+    """FastAPI puts middleware of its own in front of ours, which would trace errors and limit bodies."""
+    app = create_app(Settings(), database)
+
+    assert isinstance(app.middleware_stack, AuthenticationMiddleware)
+
+
+def test_an_error_on_a_public_path_is_answered_and_logged_like_any_other(
+    database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    public = APIRouter()
+
+    @public.get("/broken")
+    async def divide() -> float:
+        return 1 / 0
+
+    dialect = Dialect("broken", (public,), credential=None, refuse=refuse, paths=("/broken",))
+
+    for served in serve(database, Settings(), dialects=(*DIALECTS, dialect)):
+        answer = httpx.get(served.url + "/broken")
+
+    assert (answer.status_code, list(answer.json())) == (500, ["oops"])
+    (record,) = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert record.message.startswith("GET /broken: ZeroDivisionError")
+    assert record.exc_info is None
 
 
 def test_a_body_that_the_credential_has_read_is_still_bounded_for_the_endpoint(

@@ -6,10 +6,11 @@ runtime.
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
 
 from fastapi import FastAPI, Request, Response
+from fastapi.middleware.asyncexitstack import AsyncExitStackMiddleware
 from starlette.exceptions import HTTPException
+from starlette.middleware.exceptions import ExceptionMiddleware
 
 from log10_server import __version__
 from log10_server.db.database import Database
@@ -87,13 +88,11 @@ def create_app(settings: Settings, database: Database, dialects: Sequence[Dialec
     for dialect in dialects:
         app.router.routes.extend(routes_of(dialect))
     app.add_exception_handler(HTTPException, _no_route)
-    app.add_middleware(AuthenticationMiddleware, server=app, runtime=runtime, dialects=Dialects(dialects))
-    # The authentication middleware answers every error itself. So the middleware in which FastAPI and Starlette answer
-    # and trace errors is left out.
-    middleware: Any = app.build_middleware_stack()
-    while not isinstance(middleware, AuthenticationMiddleware):
-        middleware = middleware.app
-    app.middleware_stack = middleware
+    # The middleware is put together here, because the stack that FastAPI builds would be in front of ours, and answer
+    # and trace errors that the authentication middleware answers itself. Behind it are the two parts of that stack that
+    # the routes of public paths need: one calls the exception handlers, the other one closes files after a request.
+    public = ExceptionMiddleware(AsyncExitStackMiddleware(app.router), handlers=app.exception_handlers)
+    app.middleware_stack = AuthenticationMiddleware(public, app, runtime, Dialects(dialects))
     app.openapi = lambda: openapi(app, dialects)  # type: ignore[method-assign]
     return app
 
