@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError
 
 from log10_server import store
 from log10_server.db.database import Connection, Database
@@ -135,15 +136,60 @@ def test_a_write_that_meets_another_one_is_done_again(
     assert database.write(organization.id, work) == conflicts + 1
 
 
-def test_a_write_that_always_meets_another_one_is_refused_as_overload(
+def test_a_write_that_always_conflicts_with_another_one_is_refused_as_overload(
     database: Database, organization: Organization
 ) -> None:
+    if database.kind == "sqlite":
+        pytest.skip("only Postgres ends a transaction for another one; on SQLite one transaction writes at a time")
+    attempts: list[Tx] = []
+
+    def work(tx: Tx) -> None:
+        attempts.append(tx)
+        store.sessions.ensure(tx, ["a"])
+        tx.connection.execute(text("DO 'BEGIN RAISE EXCEPTION SQLSTATE ''40P01''; END'"))  # a deadlock
+
     with pytest.raises(Unavailable) as refused:
-        database.write(organization.id, lambda tx: insert_twice(tx, "a"))
+        database.write(organization.id, work)
 
     assert refused.value.code == "overloaded"
+    assert len(attempts) == 5
     with database.reading() as connection:
         assert store.sessions.find(database.tx(connection, organization.id), "a") is None
+
+
+def insert_unknown_session(tx: Tx) -> None:
+    tx.connection.execute(
+        text("INSERT INTO completion (organization_id, id, created_at, session_id) VALUES (:mine, 'c', 1, 'unknown')"),
+        {"mine": tx.organization_id},
+    )
+
+
+def insert_null(tx: Tx) -> None:
+    tx.connection.execute(
+        text("INSERT INTO session (organization_id, id, created_at) VALUES (:mine, 'a', NULL)"),
+        {"mine": tx.organization_id},
+    )
+
+
+@pytest.mark.parametrize(
+    ("store_row", "attempts"),
+    [(lambda tx: insert_twice(tx, "a"), 5), (insert_unknown_session, 5), (insert_null, 1)],
+    ids=["unique key", "foreign key", "not null"],
+)
+def test_a_row_that_always_violates_a_constraint_is_a_bug(
+    database: Database, organization: Organization, store_row: Callable[[Tx], None], attempts: int
+) -> None:
+    """It was refused as overload, which was never logged. Only another transaction can make a violated key valid."""
+    transactions: list[Tx] = []
+
+    def work(tx: Tx) -> None:
+        transactions.append(tx)
+        store_row(tx)
+
+    with pytest.raises(IntegrityError):
+        database.write(organization.id, work)
+
+    assert len(transactions) == attempts
 
 
 def test_a_read_whose_connection_is_lost_is_done_again_once(database: Database) -> None:

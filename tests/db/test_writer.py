@@ -314,16 +314,20 @@ def test_a_work_that_clashes_is_done_again(database: Database, organization: Org
     assert stored(database, organization) == {"a", *map(str, range(company))}
 
 
-def test_a_work_that_always_clashes_is_refused_as_overload(database: Database, organization: Organization) -> None:
+def test_a_work_that_always_clashes_is_a_defect_and_logged(
+    database: Database, organization: Organization, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It was refused as overload, and no log showed it."""
+
     async def story() -> None:
         async with lined(database, organization) as line:
             given = await line.together(line.write(storing("b")), line.write(clashing("a", 1000)))
             assert given[0] == "b"
-            assert isinstance(given[1], Unavailable)
-            assert given[1].code == "overloaded"
+            assert isinstance(given[1], InternalError)
 
     asyncio.run(story())
     assert stored(database, organization) == {"b"}
+    assert "IntegrityError at " in caplog.text
 
 
 def test_more_than_may_wait_are_refused(database: Database, organization: Organization) -> None:

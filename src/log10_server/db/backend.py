@@ -131,8 +131,17 @@ class Backend(ABC):
         """Whether the error means that the database is unreachable, busy or out of space, so a retry may succeed."""
 
     @abstractmethod
+    def violates_key(self, error: Exception) -> bool:
+        """Whether a row violates a unique key or a foreign key.
+
+        Another process may have stored the same key, or deleted the row that is referred to, after this transaction has
+        looked for it. Then a retry succeeds, because it sees that change. When every retry fails, it is a bug. Other
+        constraints depend on the row alone, so a row that violates one is a bug at once.
+        """
+
+    @abstractmethod
     def is_conflict(self, error: Exception) -> bool:
-        """Whether the error was caused by a concurrent transaction, so a retry of the same work may succeed."""
+        """Whether the database ended the transaction because of a concurrent one, so a retry may succeed."""
 
     def refusal(self, error: Exception, *, is_committing: bool) -> Unavailable | None:
         """The refusal that a client gets for a database error, or None if the error is a bug in this program."""

@@ -123,9 +123,10 @@ class Database:
 
     def write(self, organization_id: str, work: Callable[[Tx], T]) -> T:
         """Run `work` in a transaction of its own, and commit it. Both are repeated after a conflict with another
-        transaction, and after the connection was lost before the commit.
+        transaction, after a violated key, and after the connection was lost before the commit.
 
-        Raises Unavailable when that keeps happening, and OutcomeUnknown when the connection was lost during the commit.
+        Raises Unavailable when a conflict or a lost connection keeps happening, the driver's error when the key is
+        still violated, and OutcomeUnknown when the connection was lost during the commit.
         """
 
         def attempt() -> T:
@@ -179,7 +180,7 @@ class Database:
         return Tx(self.backend, self.clock, self.thresholds, connection, organization_id)
 
     def _is_transient(self, error: Exception) -> bool:
-        return isinstance(error, ConnectionLost) or self.backend.is_conflict(error)
+        return isinstance(error, ConnectionLost) or self.backend.is_conflict(error) or self.backend.violates_key(error)
 
     def _raise_refusal(self, error: Exception, *, is_committing: bool) -> None:
         """Raise the refusal that the client gets for this error. Returns if the error is a bug in this program."""

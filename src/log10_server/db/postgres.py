@@ -224,6 +224,9 @@ class Postgres(Backend):
         state = self.sqlstate(error) or "08000"
         return isinstance(error, OperationalError | InterfaceError) and state[:2] in _UNAVAILABLE
 
+    def violates_key(self, error: Exception) -> bool:
+        return self.sqlstate(error) in _VIOLATED_KEYS
+
     def is_conflict(self, error: Exception) -> bool:
         return self.sqlstate(error) in _CONFLICTS
 
@@ -232,8 +235,8 @@ class Postgres(Backend):
 # 08: connection lost, 55: timeout while waiting for a lock, 25: the server is read-only or ended an idle transaction,
 # 58: error of the operating system.
 _UNAVAILABLE = {"57", "53", "08", "55", "25", "58"}
-# A violated foreign key or unique key (a concurrent transaction changed the row), a serialization failure, a deadlock.
-_CONFLICTS = {"23503", "23505", "40001", "40P01"}
+_VIOLATED_KEYS = {"23503", "23505"}  # a foreign key, a unique key
+_CONFLICTS = {"40001", "40P01"}  # a serialization failure, a deadlock
 # Arrays are sent in binary, because for the text format psycopg searches every string for characters to escape.
 _ARRAY_PARAMETER = re.compile(r"%\((\w+)\)s::(?=\w+\[\])")
 

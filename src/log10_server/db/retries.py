@@ -3,7 +3,8 @@
 Work is repeated in these cases and in no others:
 
 - A connection was lost while reading: once more, on a new connection.
-- A write lost its connection before the commit began, or conflicted with another transaction: five attempts in all.
+- A write lost its connection before the commit began, conflicted with another transaction, or violated a unique or
+  foreign key because another transaction was faster: five attempts in all.
 - Another process holds the write lock of a SQLite file: for as long as a write may wait.
 - Postgres does not answer while the server starts: for as long as the operator has set.
 

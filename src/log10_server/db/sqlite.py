@@ -165,13 +165,19 @@ class Sqlite(Backend):
     def is_unavailable(self, error: Exception) -> bool:
         return getattr(driver_error_of(error), "sqlite_errorcode", 0) & 0xFF in _UNAVAILABLE
 
-    def is_conflict(self, error: Exception) -> bool:
-        return isinstance(driver_error_of(error), sqlite3.IntegrityError)
+    def violates_key(self, error: Exception) -> bool:
+        return getattr(driver_error_of(error), "sqlite_errorcode", None) in _VIOLATED_KEYS
+
+    def is_conflict(self, _error: Exception) -> bool:
+        return False  # a write transaction has the write lock from its beginning, so no other one runs beside it
 
 
 _UNAVAILABLE = {
     sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL,
     sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_INTERRUPT,
+}  # fmt: skip
+_VIOLATED_KEYS = {
+    sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY, sqlite3.SQLITE_CONSTRAINT_UNIQUE,
 }  # fmt: skip
 
 
