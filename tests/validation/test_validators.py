@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -15,7 +16,7 @@ import psutil
 import pytest
 import uvloop
 
-from log10_server.errors import FieldError, Invalid, Unavailable
+from log10_server.errors import FieldError, InternalError, Invalid, Unavailable
 from log10_server.validation import process, queue
 from log10_server.validation.validators import Validators
 
@@ -460,17 +461,25 @@ def test_the_job_of_a_killed_process_is_done_by_another_one(run: Run) -> None:
     assert alive >= 1
 
 
-def test_a_job_whose_process_ends_twice_is_refused(run: Run) -> None:
-    async def scenario(validators: Validators) -> Invalid:
-        call = asyncio.create_task(refusal(validators.validate(CATASTROPHIC, ENDLESS)))
+def test_a_job_whose_process_ends_twice_is_an_internal_error(run: Run, caplog: pytest.LogCaptureFixture) -> None:
+    """It was reported as a validation that takes longer than its limit."""
+
+    async def scenario(validators: Validators) -> None:
+        call = asyncio.create_task(validators.validate(CATASTROPHIC, ENDLESS))
         while not call.done():
             for worker in workers():
                 if worker.cpu_times().user > 1.0:  # more than it takes to start
                     worker.kill()
             await asyncio.sleep(0.05)
-        return await call
+        with pytest.raises(InternalError, match="ended unexpectedly"):
+            await call
+        await validators.validate(PATTERN, '{"word": "a"}')
 
-    assert run(scenario, budget_seconds=30.0).code == "validation_timeout"
+    run(scenario, budget_seconds=30.0)
+
+    assert [record.message for record in caplog.records if record.levelno == logging.ERROR] == [
+        "A validation process has ended twice while it worked on the same job"
+    ]
 
 
 @ON_BOTH_LOOPS

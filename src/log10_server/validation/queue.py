@@ -250,13 +250,15 @@ class Lane:
     def _after_lost_process(self, job: Job) -> None:
         """Put the job back into the queue after its process has ended.
 
-        After the second time, refuse it as the likely cause.
+        After the second time, the job is the likely cause. Time and memory have limits of their own, which are reported
+        as such, so this is a defect or a lack of memory on the machine.
         """
         job.lost_processes += 1
         if not self._is_open:
             job.refuse(_stopping())
         elif job.lost_processes > 1:
-            job.refuse(self._too_slow(job))
+            log.error("A validation process has ended twice while it worked on the same job")
+            job.refuse(InternalError("The process that validates has ended unexpectedly, twice."))
         else:
             log.warning("A validation process has ended; another one is started")
             self._queue.setdefault(job.schema_digest, deque()).appendleft(job)

@@ -38,8 +38,8 @@ class Validators:
     async def check(self, schema_text: str) -> None:
         """Check that a task may have this schema.
 
-        Raises Invalid (`invalid_schema` with all its errors, or `validation_timeout`), or Unavailable when too many
-        jobs are waiting or the server is stopping.
+        Raises Invalid (`invalid_schema` with all its errors, or `validation_timeout`), Unavailable when too many jobs
+        are waiting or the server is stopping, or InternalError when the processes keep ending unexpectedly.
         """
         field_errors = await self._errors_from_process(CHECK, schema_text)
         if field_errors:
@@ -48,8 +48,8 @@ class Validators:
     async def validate(self, schema_text: str, values_text: str) -> None:
         """Check that values are valid for a schema that `check` has passed.
 
-        Raises Invalid (`values_refused` with all their errors, or `validation_timeout`), or Unavailable when too many
-        jobs are waiting or the server is stopping.
+        Raises Invalid (`values_refused` with all their errors, or `validation_timeout`), Unavailable when too many jobs
+        are waiting or the server is stopping, or InternalError when the processes keep ending unexpectedly.
         """
         schema = None
         if len(schema_text) <= _MAX_SCHEMA_LENGTH_IN_PLACE and len(values_text) <= _MAX_VALUES_LENGTH_IN_PLACE:
