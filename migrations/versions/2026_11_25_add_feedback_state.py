@@ -16,10 +16,10 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    # The older program does not know proposals and would treat them as accepted feedback, so they are deleted.
+    # The older program has no states and would treat all feedback as accepted, so what is not accepted is deleted.
     feedback_completion, feedback = sa.table("feedback_completion"), sa.table("feedback", sa.column("state"))
-    undecided = "SELECT organization_id, id FROM feedback WHERE state <> 'accepted'"
-    op.execute(f"DELETE FROM {feedback_completion.name} WHERE (organization_id, feedback_id) IN ({undecided})")
+    not_accepted = "SELECT organization_id, id FROM feedback WHERE state <> 'accepted'"
+    op.execute(f"DELETE FROM {feedback_completion.name} WHERE (organization_id, feedback_id) IN ({not_accepted})")
     op.execute(sa.delete(feedback).where(feedback.c.state != "accepted"))
     with op.batch_alter_table("feedback") as batch:
         batch.drop_column("state")

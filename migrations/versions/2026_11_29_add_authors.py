@@ -1,4 +1,4 @@
-"""Add names of tokens, and the author of feedback. Existing feedback has no author.
+"""Add the name of tokens and the author of feedback. Existing feedback has no author.
 
 Revision ID: 0008
 Revises: 0007
@@ -13,24 +13,24 @@ branch_labels = None
 depends_on = None
 
 KEY = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
-_AUTHOR = {"author": sa.Text(), "author_id": KEY, "author_kind": KEY}
+_AUTHOR_COLUMNS = {"author": sa.Text(), "author_id": KEY, "author_kind": KEY}
 
 
 def upgrade() -> None:
     if op.get_bind().dialect.name == "postgresql":
         op.execute("SET LOCAL lock_timeout = '10s'")
     op.add_column("token", sa.Column("name", KEY))
-    is_good = sa.text("revoked_at IS NULL AND name IS NOT NULL")
+    is_active_with_name = sa.text("revoked_at IS NULL AND name IS NOT NULL")
     op.create_index(
         "ix_token_organization_id_name",
         "token",
         ["organization_id", "name"],
         unique=True,
-        sqlite_where=is_good,
-        postgresql_where=is_good,
+        sqlite_where=is_active_with_name,
+        postgresql_where=is_active_with_name,
     )
-    for name, kind in _AUTHOR.items():
-        op.add_column("feedback", sa.Column(name, kind))
+    for name, column_type in _AUTHOR_COLUMNS.items():
+        op.add_column("feedback", sa.Column(name, column_type))
 
 
 def downgrade() -> None:
@@ -40,5 +40,5 @@ def downgrade() -> None:
     with op.batch_alter_table("token") as batch:
         batch.drop_column("name")
     with op.batch_alter_table("feedback") as batch:
-        for name in _AUTHOR:
+        for name in _AUTHOR_COLUMNS:
             batch.drop_column(name)

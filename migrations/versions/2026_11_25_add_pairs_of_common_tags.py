@@ -10,11 +10,12 @@ depends_on = None
 
 KEY = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 
-# A tag on more than ABOVE completions is common. The number of pairs grows with the square of the number of tags, so
-# for a completion with more than CROWD tags no pairs are stored, but one row for each of its common tags, with 0 as the
-# second tag.
-ABOVE = 1000
-CROWD = 24
+# A tag is common if more than this number of completions have it.
+MAX_COMPLETIONS_OF_RARE_TAG = 1000
+# The number of pairs grows with the square of the number of tags. So a completion with more tags than this gets no
+# pairs, but one row for each of its common tags, with NO_SECOND_TAG in place of the second tag.
+MAX_TAGS_FOR_PAIRS = 24
+NO_SECOND_TAG = 0
 
 
 def upgrade() -> None:
@@ -43,7 +44,7 @@ def upgrade() -> None:
         f"""
         UPDATE tag SET is_common = true WHERE (
             SELECT 1 FROM completion_tag WHERE completion_tag.organization_id = tag.organization_id
-            AND completion_tag.tag_id = tag.id LIMIT 1 OFFSET {ABOVE}
+            AND completion_tag.tag_id = tag.id LIMIT 1 OFFSET {MAX_COMPLETIONS_OF_RARE_TAG}
         ) IS NOT NULL
         """
     )
@@ -51,32 +52,33 @@ def upgrade() -> None:
     # Otherwise they would build all pairs of the other completions too, only to discard them.
     if op.get_bind().dialect.name == "postgresql":
         op.execute("SET LOCAL join_collapse_limit = 1")
-    its = "{0}.organization_id = chosen.organization_id AND {0}.completion_id = chosen.completion_id"
-    marked = "{0}.organization_id = {1}.organization_id AND {0}.id = {1}.tag_id AND {0}.is_common"
+    of_selected = "{0}.organization_id = selected.organization_id AND {0}.completion_id = selected.completion_id"
+    is_common = "{0}.organization_id = {1}.organization_id AND {0}.id = {1}.tag_id AND {0}.is_common"
     op.execute(
         f"""
         INSERT INTO completion_tag_pair (organization_id, first_tag_id, second_tag_id, created_at, completion_id)
-        WITH chosen AS MATERIALIZED (
+        WITH selected AS MATERIALIZED (
             SELECT organization_id, completion_id FROM completion_tag GROUP BY organization_id, completion_id
-            HAVING count(*) BETWEEN 2 AND {CROWD}
+            HAVING count(*) BETWEEN 2 AND {MAX_TAGS_FOR_PAIRS}
         )
-        SELECT one.organization_id, one.tag_id, two.tag_id, one.created_at, one.completion_id
-        FROM chosen CROSS JOIN completion_tag AS one CROSS JOIN tag AS one_tag
-        CROSS JOIN completion_tag AS two CROSS JOIN tag AS two_tag
-        WHERE {its.format("one")} AND {marked.format("one_tag", "one")}
-        AND {its.format("two")} AND two.tag_id > one.tag_id AND {marked.format("two_tag", "two")}
+        SELECT first_row.organization_id, first_row.tag_id, second_row.tag_id, first_row.created_at, first_row.completion_id
+        FROM selected CROSS JOIN completion_tag AS first_row CROSS JOIN tag AS first_tag
+        CROSS JOIN completion_tag AS second_row CROSS JOIN tag AS second_tag
+        WHERE {of_selected.format("first_row")} AND {is_common.format("first_tag", "first_row")}
+        AND {of_selected.format("second_row")} AND second_row.tag_id > first_row.tag_id
+        AND {is_common.format("second_tag", "second_row")}
         """
     )
     op.execute(
         f"""
         INSERT INTO completion_tag_pair (organization_id, first_tag_id, second_tag_id, created_at, completion_id)
-        WITH chosen AS MATERIALIZED (
+        WITH selected AS MATERIALIZED (
             SELECT organization_id, completion_id FROM completion_tag GROUP BY organization_id, completion_id
-            HAVING count(*) > {CROWD}
+            HAVING count(*) > {MAX_TAGS_FOR_PAIRS}
         )
-        SELECT one.organization_id, one.tag_id, 0, one.created_at, one.completion_id
-        FROM chosen CROSS JOIN completion_tag AS one CROSS JOIN tag AS one_tag
-        WHERE {its.format("one")} AND {marked.format("one_tag", "one")}
+        SELECT first_row.organization_id, first_row.tag_id, {NO_SECOND_TAG}, first_row.created_at, first_row.completion_id
+        FROM selected CROSS JOIN completion_tag AS first_row CROSS JOIN tag AS first_tag
+        WHERE {of_selected.format("first_row")} AND {is_common.format("first_tag", "first_row")}
         """
     )
     if op.get_bind().dialect.name == "postgresql":

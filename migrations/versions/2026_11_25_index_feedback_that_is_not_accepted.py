@@ -1,6 +1,6 @@
 """Index the feedback that is not accepted.
 
-The indexes are partial, and small because most feedback is accepted.
+These partial indexes stay small, because most feedback is accepted.
 """
 
 import sqlalchemy as sa
