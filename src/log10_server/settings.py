@@ -128,7 +128,7 @@ class Settings:
     )
     stall_timeout: int = setting(
         "LOG10_SERVER_STALL_TIMEOUT",
-        "seconds without progress after which a client that sends a body, or reads an answer, is given up",
+        "seconds without progress after which a client that sends a body, or reads an answer, is disconnected",
         60,
         minimum=1,
         maximum=3600,
@@ -139,10 +139,10 @@ class Settings:
     def from_environment(cls, environ: Mapping[str, str]) -> "Settings":
         """Read the settings from `environ`. Variables that Kubernetes adds for a Service `log10-server` are ignored.
 
-        Raises SettingsError for a variable whose value can't be used, or whose name has the prefix but is no setting.
+        Raises SettingsError for a value that can't be used, and for a name that has the prefix but is not a setting.
         """
         environ = {name: value for name, value in environ.items() if not is_service_link(name, value)}
-        known = [about.variable for about, _ in described()]
+        known = [info.variable for info, _ in described()]
         for variable in sorted(environ):
             if variable.startswith(PREFIX) and variable not in known:
                 nearest = get_close_matches(variable, known, 1)
@@ -189,23 +189,23 @@ def _read(holder: type[Settings | Limits], environ: Mapping[str, str]) -> dict[s
     for member in fields(holder):
         if "setting" not in member.metadata:
             continue
-        about: Setting = member.metadata["setting"]
-        text = environ.get(about.variable, "").strip()
+        info: Setting = member.metadata["setting"]
+        text = environ.get(info.variable, "").strip()
         if text:
-            values[member.name] = _value(about, member.default, text)
+            values[member.name] = _value(info, member.default, text)
     return values
 
 
-def _value(about: Setting, default: Any, text: str) -> Any:
+def _value(info: Setting, default: Any, text: str) -> Any:
     if isinstance(default, bool):
         if text.lower() not in _BOOLEANS:
-            raise SettingsError(f"{about.variable} must be true or false, not {text!r}.")
+            raise SettingsError(f"{info.variable} must be true or false, not {text!r}.")
         return _BOOLEANS[text.lower()]
     if isinstance(default, int):
         number = int(text) if text.isascii() and text.isdigit() and len(text) < 19 else -1
-        if not about.minimum <= number <= about.maximum:
+        if not info.minimum <= number <= info.maximum:
             raise SettingsError(
-                f"{about.variable} must be a whole number from {about.minimum} to {about.maximum}, not {text!r}."
+                f"{info.variable} must be a whole number from {info.minimum} to {info.maximum}, not {text!r}."
             )
         return number
     return text

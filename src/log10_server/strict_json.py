@@ -38,7 +38,7 @@ def members(body: bytes, payloads: Collection[str], max_nesting: int) -> dict[st
     try:
         split: Mapping[str, str | msgspec.Raw] = _split(text)
     except (msgspec.DecodeError, RecursionError):
-        split = _split_with_care(text)
+        split = _split_slowly(text)
     values: dict[str, Any] = {}
     for name, raw in split.items():
         part = str(raw, "utf-8") if isinstance(raw, msgspec.Raw) else raw
@@ -60,7 +60,7 @@ def value(text: str) -> Any:
     Raises Malformed if it is not JSON.
     """
     # msgspec is faster for short texts, and for JSON that is a string or a list of strings, however long.
-    if (len(text) <= _SHORT or text[:1] in _TEXTS_BEGIN_WITH) and type(text) is str:
+    if (len(text) <= _MAX_EXACT_CHARACTERS or text[:1] in _STRING_OR_ARRAY) and type(text) is str:
         try:
             return _simple(text)
         except (msgspec.MsgspecError, UnicodeEncodeError):
@@ -152,9 +152,9 @@ _BOM = b"\xef\xbb\xbf"
 _SPACE = re.compile(r"[ \t\n\r]*")
 _split = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _syntax = msgspec.json.Decoder(msgspec.Raw).decode
-_TEXTS_BEGIN_WITH = frozenset('"[')
+_STRING_OR_ARRAY = frozenset('"[')
 _simple = msgspec.json.Decoder(str | list[str] | float | int | bool | None).decode
-_SHORT = 15  # characters; a number this short has no more digits than a double can represent
+_MAX_EXACT_CHARACTERS = 15  # characters; a number this short has no more digits than a double can represent
 _write = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
 
@@ -168,31 +168,31 @@ def _integer(digits: str) -> int | float:
     return int(digits)
 
 
-class _Spelled(str):
+class _CanonicalNumber(str):
     """A number in canonical form, so that equal numbers have equal texts."""
 
     __slots__ = ()
 
 
-def _spelled(number: str) -> _Spelled:
+def _canonical_number(number: str) -> _CanonicalNumber:
     mantissa, _, power = number.lower().partition("e")
     whole, _, fraction = mantissa.lstrip("-").partition(".")
     digits = (whole + fraction).lstrip("0")
     kept = digits.rstrip("0")
     if not kept:
-        return _Spelled("0")
+        return _CanonicalNumber("0")
     if len(power) > MAX_DIGITS:  # `int` refuses so many digits, so such numbers are compared as text
-        return _Spelled(number)
+        return _CanonicalNumber(number)
     exponent = int(power or 0) - len(fraction) + len(digits) - len(kept)
-    return _Spelled(f"{'-' if number[0] == '-' else ''}{kept}e{exponent}")
+    return _CanonicalNumber(f"{'-' if number[0] == '-' else ''}{kept}e{exponent}")
 
 
 _READER = JSONDecoder(parse_constant=_not_a_number, parse_int=_integer)
-_EXACT_READER = JSONDecoder(parse_constant=_not_a_number, parse_int=_spelled, parse_float=_spelled)
+_EXACT_READER = JSONDecoder(parse_constant=_not_a_number, parse_int=_canonical_number, parse_float=_canonical_number)
 _SCANNER = JSONDecoder(parse_constant=_not_a_number, parse_int=len, parse_float=len)
 
 
-def _split_with_care(text: str) -> dict[str, str]:
+def _split_slowly(text: str) -> dict[str, str]:
     """The same as `_split`, but with the standard library. It is slower, and decides whether the text is JSON."""
     position = _after_space(text, 0)
     if text[position : position + 1] != "{":
@@ -252,7 +252,7 @@ def _infinities(parsed: Any, *path: str | int) -> Iterator[str]:
 
 
 def _canonical(parsed: Any) -> str:
-    if isinstance(parsed, _Spelled):
+    if isinstance(parsed, _CanonicalNumber):
         return str(parsed)
     if isinstance(parsed, dict):
         return "{" + ",".join(f"{written(name)}:{_canonical(parsed[name])}" for name in sorted(parsed)) + "}"

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from log10_server.db.database import Database
-from log10_server.runtime.read_lane import _MOST_WAITING_READS
+from log10_server.runtime.read_lane import _MAX_WAITING_READS
 from log10_server.settings import Settings
 from tests.conftest import Api, Organization, Served, problem, serve
 
@@ -31,7 +31,7 @@ def test_a_flood_of_reads_refuses_no_token_and_no_health_check(
             return health, api.get("/completions"), api.post("/completions", json={"id": "one"})
 
     async def main() -> tuple[httpx.Response, httpx.Response, httpx.Response]:
-        reads = [asyncio.ensure_future(runtime.read(lambda _: go_on.wait(20))) for _ in range(_MOST_WAITING_READS)]
+        reads = [asyncio.ensure_future(runtime.read(lambda _: go_on.wait(20))) for _ in range(_MAX_WAITING_READS)]
         await asyncio.sleep(0)  # each has been given to the threads
         try:
             return await asyncio.to_thread(call)

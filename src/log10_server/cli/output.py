@@ -30,7 +30,7 @@ class _ListsSettings:
     """A mixin for click commands that adds the list of settings to their help."""
 
     def format_epilog(self, _context: click.Context, formatter: click.HelpFormatter) -> None:
-        rows = [(about.variable, f"{about.meaning} {_bounds(about, default)}") for about, default in described()]
+        rows = [(info.variable, f"{info.meaning} {_bounds(info, default)}") for info, default in described()]
         with formatter.section("Settings, read from environment variables"):
             if formatter.width >= _WIDE:
                 formatter.write_dl(rows, col_max=max(len(variable) for variable, _ in rows))
@@ -51,11 +51,11 @@ class GroupListingSettings(_ListsSettings, click.Group):
     """A group whose help lists the settings."""
 
 
-def _bounds(about: Setting, default: Any) -> str:
+def _bounds(info: Setting, default: Any) -> str:
     """Describe the default and the range of a setting in click's format for options."""
     if isinstance(default, bool):
         return f"[default: {str(default).lower()}]"
     if not isinstance(default, int):
         return f"[default: {default}]" if default else "[not set by default]"
-    bounds = f"at least {about.minimum}" if about.maximum == NO_UPPER_BOUND else f"{about.minimum} to {about.maximum}"
+    bounds = f"at least {info.minimum}" if info.maximum == NO_UPPER_BOUND else f"{info.minimum} to {info.maximum}"
     return f"[default: {default}; {bounds}]"

@@ -46,7 +46,7 @@ class Batch:
     - When one group fails, only that group is rolled back, to a savepoint. If the group is a single write that was
       refused, the refusal is its outcome. Otherwise each write of the group runs again alone, because the error may
       concern only some of them.
-    - When the transaction as a whole fails before its commit, each write runs again in a transaction of its own.
+    - When the transaction as a whole fails before its commit, each write runs again in a separate transaction.
     - When the database is unavailable, or the commit fails, every write fails.
     """
 
@@ -73,28 +73,28 @@ class Batch:
             self._writes = [write for write in self._writes if write.organization_id in txs]
             groups = _grouped(self._writes)
             for group in groups:
-                self._run_group(group, connection, txs[group.organization_id], is_lone=len(groups) == 1)
+                self._run_group(group, connection, txs[group.organization_id], is_only_group=len(groups) == 1)
                 if not self._database.backend.is_in_transaction(connection):
                     raise _RolledBack
 
-    def _run_group(self, group: Group, connection: Connection, tx: Tx, *, is_lone: bool) -> None:
-        """Run a group in a savepoint. A transaction with one group needs none: its rollback undoes nothing else."""
+    def _run_group(self, group: Group, connection: Connection, tx: Tx, *, is_only_group: bool) -> None:
+        """Run a group in a savepoint. The only group of a transaction needs none: its rollback affects no other group."""
         try:
-            with nullcontext() if is_lone else connection.begin_nested():
+            with nullcontext() if is_only_group else connection.begin_nested():
                 group.run(tx)
         except Exception as error:
-            if is_lone or connection.invalidated:
+            if is_only_group or connection.invalidated:
                 raise
-            self._after_undoing(group.writes, error)
+            self._refuse_or_rerun(group.writes, error)
 
     def _after_rollback(self, error: Exception) -> None:
         self._to_run_alone = []
         if isinstance(error, Unavailable) and not isinstance(error, ConnectionLost):
             _fail(self._writes, error)
         else:
-            self._after_undoing(self._writes, error)
+            self._refuse_or_rerun(self._writes, error)
 
-    def _after_undoing(self, writes: list[Write], error: Exception) -> None:
+    def _refuse_or_rerun(self, writes: list[Write], error: Exception) -> None:
         if len(writes) == 1 and isinstance(error, Refusal) and not isinstance(error, ConnectionLost):
             writes[0].outcome = error
         else:

@@ -13,7 +13,7 @@ from log10_server.errors import Unavailable
 BATCH_COUNT = 256
 BATCH_BYTES = 32 << 20
 _LONGEST_WAIT = 0.005  # seconds to wait for the expected further writes of a batch
-_FEWEST_CALLERS_TO_SPLIT = 16  # with fewer writes a batch is not split in two
+_MIN_CALLERS_TO_SPLIT = 16  # with fewer writes a batch is not split in two
 
 NO_ENTRY = object()
 
@@ -109,6 +109,6 @@ class WriteQueue:
         """
         self._expected = count
         if self._splits_batches and count > 1:
-            together = len(self._writes) + count
-            self._expected = together if together < _FEWEST_CALLERS_TO_SPLIT else (together + 1) // 2
+            callers = len(self._writes) + count
+            self._expected = callers if callers < _MIN_CALLERS_TO_SPLIT else (callers + 1) // 2
         self._expected_until = time.monotonic() + min(2 * seconds, _LONGEST_WAIT)

@@ -68,7 +68,7 @@ class Writer:
     ) -> T:
         """Run `work` and return its result, once its transaction is on disk.
 
-        `size` is about how many bytes the work holds in memory; `alone` gives it a transaction of its own. Raises the
+        `size` is about how many bytes the work holds in memory; `alone` gives it a separate transaction. Raises the
         refusal that `work` raises. Raises Unavailable when too many writes are waiting, when the database is
         unavailable, or when there is no result after `timeout` seconds.
         """
@@ -146,11 +146,11 @@ def _answer(writes: list[Write]) -> None:
     by_loop: dict[asyncio.AbstractEventLoop, list[Write]] = {}
     for write in writes:
         by_loop.setdefault(write.loop, []).append(write)
-    for loop, its_writes in by_loop.items():
+    for loop, writes_of_loop in by_loop.items():
         try:
-            loop.call_soon_threadsafe(_resolve, its_writes)
+            loop.call_soon_threadsafe(_resolve, writes_of_loop)
         except RuntimeError:  # the event loop is closed, so no caller waits any more
-            log.warning("%d writes were done after their callers had gone", len(its_writes))
+            log.warning("%d writes were done after their callers had gone", len(writes_of_loop))
 
 
 def _resolve(writes: list[Write]) -> None:

@@ -22,16 +22,16 @@ log = logging.getLogger(__name__)
 _SECONDS_BETWEEN_CHECKS = 1.0
 # Move only if other processes use at least this much more of the current core than of the best other core (1.0 is a
 # whole core).
-_LEAST_GAIN = 0.2
+_MIN_GAIN = 0.2
 
 
 class OneCore(threading.Thread):
-    """The thread that moves the process from core to core. On any error it allows all cores again, and ends."""
+    """The thread that moves the process to the least busy core. On any error it allows all cores again, and ends."""
 
     def __init__(self) -> None:
         super().__init__(name="one core", daemon=True)
         self._cores = sorted(os.sched_getaffinity(0))
-        self._mine: int | None = None
+        self._current_core: int | None = None
 
     def run(self) -> None:
         """Check once a second until the process ends."""
@@ -42,7 +42,7 @@ class OneCore(threading.Thread):
             except Exception as error:
                 log.warning("one core: %s, so all cores are used", type(error).__name__)
                 with contextlib.suppress(OSError):
-                    _keep_to(self._cores)
+                    _set_cores(self._cores)
                 return
             time.sleep(_SECONDS_BETWEEN_CHECKS)
 
@@ -54,12 +54,16 @@ class OneCore(threading.Thread):
             shares = {
                 core: (now.cores[core] - before.cores[core]) / seconds for core in now.cores.keys() & before.cores
             }
-            best = idlest(shares, self._mine, (now.own - before.own) / seconds)
+            best = idlest(shares, self._current_core, (now.process_seconds - before.process_seconds) / seconds)
             # Move only half of the times, at random. Otherwise two servers that share a core would both move to the
             # same other core, and share that.
-            if best is not None and best != self._mine and (self._mine is None or random.random() < 0.5):
-                _keep_to([best])
-                self._mine = best
+            if (
+                best is not None
+                and best != self._current_core
+                and (self._current_core is None or random.random() < 0.5)
+            ):
+                _set_cores([best])
+                self._current_core = best
         return now
 
 
@@ -67,21 +71,21 @@ class CoreTimes(NamedTuple):
     """The busy seconds of each core, and the CPU seconds of this process, at the time `at` (of `time.monotonic`)."""
 
     cores: dict[int, float]
-    own: float
+    process_seconds: float
     at: float
 
 
-def idlest(shares: Mapping[int, float], mine: int | None, own: float) -> int | None:
-    """The core to run on. `shares` is how busy each core is (1.0: always); `own` is the share of this process.
+def idlest(shares: Mapping[int, float], current_core: int | None, process_share: float) -> int | None:
+    """Return the core to run on. `shares` is how busy each core is (1.0: always), by core.
 
-    The result is `mine`, the current core, unless other processes use clearly less of another one. If `shares` is
-    empty, it is `mine` too, which may be None.
+    `process_share` is how much of it this process uses. The result is the current core, unless other processes use
+    clearly less of another one. If `shares` is empty, it is the current core too, which may be None.
     """
     if not shares:
-        return mine
-    others = {core: share - own if core == mine else share for core, share in shares.items()}
+        return current_core
+    others = {core: share - process_share if core == current_core else share for core, share in shares.items()}
     best = min(others, key=lambda core: (others[core], -core))
-    return mine if mine in others and others[mine] - others[best] < _LEAST_GAIN else best
+    return current_core if current_core in others and others[current_core] - others[best] < _MIN_GAIN else best
 
 
 def start() -> None:
@@ -94,7 +98,7 @@ def start() -> None:
         OneCore().start()
 
 
-def _keep_to(cores: Iterable[int]) -> None:
+def _set_cores(cores: Iterable[int]) -> None:
     """Restrict all threads of this process to `cores`. Threads that start later inherit the restriction."""
     for thread in os.listdir("/proc/self/task"):
         with contextlib.suppress(ProcessLookupError):  # the thread has ended in the meantime

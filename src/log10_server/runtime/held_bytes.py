@@ -1,6 +1,6 @@
 """Limits how many bytes of request bodies the process holds in memory.
 
-The writer has a limit of its own for the writes in its queue.
+The writer has a separate limit for the writes in its queue.
 """
 
 from collections.abc import Callable, Iterator
@@ -26,17 +26,17 @@ class HeldBytes:
         That function raises Unavailable when other calls hold so much that the limit would be exceeded. At the end of
         the block, all bytes of the call are subtracted.
         """
-        of_this_call = 0
+        held_by_call = 0
 
         def add(size: int) -> None:
-            nonlocal of_this_call
-            others_hold_some = self.total > of_this_call
-            if others_hold_some and self.total + size > self._limit:
+            nonlocal held_by_call
+            others_hold_bytes = self.total > held_by_call
+            if others_hold_bytes and self.total + size > self._limit:
                 raise Unavailable("Too many writes are waiting. Try again in a moment.", code="overloaded")
-            of_this_call += size
+            held_by_call += size
             self.total += size
 
         try:
             yield add
         finally:
-            self.total -= of_this_call
+            self.total -= held_by_call

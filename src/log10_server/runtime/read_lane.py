@@ -16,7 +16,7 @@ from log10_server.errors import Unavailable
 T = TypeVar("T")
 
 # The most reads of one lane that may wait or run. Any further reads would probably time out before they began.
-_MOST_WAITING_READS = 1000
+_MAX_WAITING_READS = 1000
 
 
 class ReadLane:
@@ -38,7 +38,7 @@ class ReadLane:
         Raises Unavailable when the database is unavailable, too many reads are waiting, or there is no result after
         `timeout` seconds.
         """
-        if self._unfinished >= _MOST_WAITING_READS:
+        if self._unfinished >= _MAX_WAITING_READS:
             raise Unavailable("Too many reads are waiting. Try again in a moment.", code="overloaded")
         self._unfinished += 1
         loop = asyncio.get_running_loop()

@@ -65,7 +65,7 @@ async def log_batch(context: Context, entries: Sequence[Entry]) -> list[str]:
     return await context.write(lambda tx: record_all(tx, entries), alone=alone)
 
 
-# A larger batch gets a transaction of its own, so that other writes do not wait for it.
+# A larger batch gets a separate transaction, so that other writes do not wait for it.
 _MAX_SHARED_ROWS = 100
 _MAX_SHARED_BYTES = 1 << 18
 
@@ -89,13 +89,15 @@ def record(tx: Tx, entries: Sequence[Entry]) -> list[CompletionRow]:
         current[completion_id] = row
         results.append(row)
     store.completions.replace(tx, [row for row in current.values() if row.id in before and row != before[row.id]])
-    retagged = [row for row in current.values() if row.tags != (before[row.id].tags if row.id in before else None)]
-    tags = {row.id: ungraded_index.tags_of(row) for row in retagged}
+    with_changed_tags = [
+        row for row in current.values() if row.tags != (before[row.id].tags if row.id in before else None)
+    ]
+    tags = {row.id: ungraded_index.tags_of(row) for row in with_changed_tags}
     existing_tags = store.feedback_tasks.find_existing_tags(tx, set().union(*tags.values()))
-    graded = _remove_from_indexes(tx, [row.id for row in retagged if row.id in before])
+    graded = _remove_from_indexes(tx, [row.id for row in with_changed_tags if row.id in before])
     with tx.buffered_inserts():
         store.completions.add(tx, [row for row in current.values() if row.id not in before])
-        _add_to_indexes(tx, retagged, tags, existing_tags, graded)
+        _add_to_indexes(tx, with_changed_tags, tags, existing_tags, graded)
     return results
 
 

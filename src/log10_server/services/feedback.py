@@ -94,10 +94,10 @@ def record(tx: Tx, uploads: Sequence[NewFeedback]) -> list[StoredFeedback | Refu
     while pending:
         # Each round stores the first remaining upload of every id. A second upload with the same id must wait for the
         # next round, where it is compared with the stored one.
-        this_round: dict[str | int, int] = {}
+        number_by_id: dict[str | int, int] = {}
         for number, new in pending.items():
-            this_round.setdefault(number if new.id is None else new.id, number)
-        results |= _record_each_id_once(tx, {number: pending[number] for number in this_round.values()})
+            number_by_id.setdefault(number if new.id is None else new.id, number)
+        results |= _record_each_id_once(tx, {number: pending[number] for number in number_by_id.values()})
         pending = {number: new for number, new in pending.items() if number not in results}
     return [results[number] for number in range(len(uploads))]
 

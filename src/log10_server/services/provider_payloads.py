@@ -99,7 +99,7 @@ def derive(request: str | None, response: str | None) -> DerivedFields:
     fields: DerivedFields = {}
     sent = _NO_REQUEST if request is None else _read_request(request)
     received = _NO_RESPONSE if response is None else _read_response(response)
-    if (model := _usable(sent.model) or _other_model(sent, received)) is not None:
+    if (model := _valid_model(sent.model) or _other_model(sent, received)) is not None:
         fields["model"] = model
     if response is None:
         return fields
@@ -149,13 +149,13 @@ def _other_model(sent: _Request, received: _Response) -> str | None:
     """Return the model from a place other than the member `model` of the request."""
     names = (sent.modelId, received.model, received.modelVersion, received.model_version)
     for name in names:
-        if (model := _usable(name)) is not None:
+        if (model := _valid_model(name)) is not None:
             return model
     inner = _inner_response(received)
-    return None if inner is None else _usable(inner.model)
+    return None if inner is None else _valid_model(inner.model)
 
 
-def _usable(model: Any) -> str | None:
+def _valid_model(model: Any) -> str | None:
     """Return the name if a column can store it: text columns can store neither NUL nor lone surrogates."""
     if not isinstance(model, str) or not 0 < len(model) <= _MAX_MODEL_BYTES or "\0" in model:
         return None

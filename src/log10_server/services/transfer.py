@@ -1,7 +1,7 @@
 """Exports all data of an organization, page by page, and imports what another server has exported.
 
-Imported rows keep their ids, times, states and links. An import can be repeated, because rows that are stored already
-are left as they are. Each kind of row is one entry in `EXPORTERS` and one in `IMPORTERS`.
+Imported rows keep their ids, times, states and links. An import can be repeated, because it does not change
+rows that are stored already. Each kind of row is one entry in `EXPORTERS` and one in `IMPORTERS`.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -136,7 +136,7 @@ class ImportedTestRun(NamedTuple):
 
 
 def import_sessions(tx: Tx, batch: Sequence[ImportedSession]) -> list[Outcome]:
-    """Import sessions. A session that is stored already is left as it is, because a session has no content."""
+    """Import sessions. A session that is stored already is not changed, because a session has no content."""
     session_ids = [session.id for session in batch]
     added = store.sessions.add_missing(tx, {session.id: _created_at(tx, session.created_at) for session in batch})
     return _stored_once(added, session_ids)
@@ -145,7 +145,7 @@ def import_sessions(tx: Tx, batch: Sequence[ImportedSession]) -> list[Outcome]:
 def import_tasks(tx: Tx, batch: Sequence[ImportedTask]) -> list[Outcome]:
     """Import tasks. The caller has checked their schemas.
 
-    A stored task with the same original content is left as it is.
+    A stored task with the same original content is not changed.
 
     The outcome is Conflict if a task with the same id has other content.
     """
@@ -172,7 +172,7 @@ def import_completions(tx: Tx, entries: Sequence[Entry]) -> list[Outcome]:
 
 
 def import_feedback(tx: Tx, batch: Sequence[ImportedFeedback]) -> list[Outcome]:
-    """Import feedback. Stored feedback with the same content stays as it is, with two exceptions.
+    """Import feedback. Stored feedback with the same content is not changed, with two exceptions.
 
     Completions that the file lists and that exist by now are linked to the stored feedback, and a stored proposal that
     is accepted or rejected in the file becomes accepted or rejected. The outcome is Conflict if feedback with the same
@@ -277,11 +277,11 @@ def _created_at(tx: Tx, created_at: int | None) -> int:
 
 def _stored_once(added: set[str], ids: Sequence[str]) -> list[Outcome]:
     """Return `stored` for the first occurrence of each id in `added`, and `unchanged` for all other ids."""
-    not_seen = set(added)
+    not_yet_reported = set(added)
     outcomes: list[Outcome] = []
     for row_id in ids:
-        outcomes.append("stored" if row_id in not_seen else "unchanged")
-        not_seen.discard(row_id)
+        outcomes.append("stored" if row_id in not_yet_reported else "unchanged")
+        not_yet_reported.discard(row_id)
     return outcomes
 
 

@@ -38,12 +38,12 @@ def _while_filling(tx: Tx, task_id: str | None, offset: int, limit: int) -> list
     progress = store.ungraded.list_backfill_progress(tx, task_id)
     if not progress:  # the last backfill has just ended
         return None
-    wanted: set[Cursor] = set()
+    newest: set[Cursor] = set()
     for task in store.feedback_tasks.find_many(tx, progress).values():
         tag_ids = ungraded_index.selector_tag_ids(tx, task)
         not_indexed = store.ungraded.list_by_query(tx, task.id, tag_ids, progress[task.id], max_rows)
-        wanted = set(heapq.nlargest(max_rows, wanted | not_indexed))
-    wanted.update(store.ungraded.list_indexed(tx, task_id, progress, max_rows))
-    ids = [cursor.id for cursor in heapq.nlargest(max_rows, wanted)[offset:]]
+        newest = set(heapq.nlargest(max_rows, newest | not_indexed))
+    newest.update(store.ungraded.list_indexed(tx, task_id, progress, max_rows))
+    ids = [cursor.id for cursor in heapq.nlargest(max_rows, newest)[offset:]]
     rows = store.completions.find_many(tx, ids)
     return [rows[completion_id] for completion_id in ids if completion_id in rows]

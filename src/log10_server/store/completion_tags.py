@@ -263,11 +263,11 @@ def _pairs(
         by_completion.setdefault(row.completion_id, []).append(row)
     for completion_id, tags in by_completion.items():
         organization_id, created_at = tags[0].organization_id, tags[0].created_at
-        common_of_these = sorted([row.tag_id for row in tags if row.tag_id in common])
+        common_tag_ids = sorted([row.tag_id for row in tags if row.tag_id in common])
         pairs: Iterable[tuple[int, int]] = (
-            product(common_of_these, [NO_SECOND_TAG])
+            product(common_tag_ids, [NO_SECOND_TAG])
             if len(tags) > max_tags_for_pairs
-            else combinations(common_of_these, 2)
+            else combinations(common_tag_ids, 2)
         )
         for first, second in pairs:
             yield CompletionTagPairRow(organization_id, first, second, created_at, completion_id)
@@ -352,7 +352,7 @@ def _above_minimum(query: QueryBuilder) -> Select[Any]:
     return query.rows_by_key(query.rows(tag, "id").where(next_completion.is_not(None)), tag.c.id, "ids")
 
 
-_is_its_tag = (tag.c.organization_id == completion_tag.c.organization_id) & (tag.c.id == completion_tag.c.tag_id)
+_is_same_tag = (tag.c.organization_id == completion_tag.c.organization_id) & (tag.c.id == completion_tag.c.tag_id)
 
 _NEWEST_WITH_TAG = Statement(
     lambda query: (
@@ -370,7 +370,7 @@ _COUNT_OF_PAIR = Statement(
 _TAGS_OF = Statement(
     lambda query: query.rows_by_key(
         query.rows(completion_tag, "completion_id", "tag_id", "created_at")
-        .join(tag, _is_its_tag)
+        .join(tag, _is_same_tag)
         .add_columns(tag.c.is_common),
         completion_tag.c.completion_id,
         "ids",

@@ -159,13 +159,13 @@ def _existing_tags(query: QueryBuilder) -> CompoundSelect[Any]:
     """A query that returns rows of tags and rows of selectors together, so that one statement is enough."""
     tags = query.rows(tag, "name_digest", "id", "is_common").add_columns(cast(null(), Text).label("task_id"))
     matching, selector = feedback_task_tag.alias("matching"), feedback_task_tag.alias("selector")
-    is_its_task = (feedback_task.c.organization_id == selector.c.organization_id) & (
+    is_task_of_selector = (feedback_task.c.organization_id == selector.c.organization_id) & (
         feedback_task.c.id == selector.c.task_id
     )
     nothing = cast(null(), Text).label("name_digest"), cast(null(), Boolean).label("is_common")
     selectors = (
         select(nothing[0], selector.c.tag_id, nothing[1], selector.c.task_id)
-        .join(feedback_task, is_its_task)
+        .join(feedback_task, is_task_of_selector)
         .where(feedback_task.c.archived == false())
     )
     if query.begins_joins_at_keys:

@@ -120,5 +120,5 @@ def find_owner(connection: Connection, digest: str) -> tuple[OrganizationRow, st
 
 def has_token_named(connection: Connection, organization_id: str, name: str) -> bool:
     """Whether the organization has a token with this name that is not revoked."""
-    same = (token.c.organization_id == organization_id) & (token.c.name == name) & token.c.revoked_at.is_(None)
-    return connection.execute(select(token.c.id).where(same)).first() is not None
+    has_name = (token.c.organization_id == organization_id) & (token.c.name == name) & token.c.revoked_at.is_(None)
+    return connection.execute(select(token.c.id).where(has_name)).first() is not None

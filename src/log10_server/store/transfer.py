@@ -118,12 +118,12 @@ def _page(
         keys = keys.where(tuple_(created_at, row_id) > tuple_(*map(literal, window.after)))
     first = keys.order_by(created_at, row_id).limit(PAGE_ROWS).subquery()
     in_order = [first.c.created_at, first.c.id]
-    before = func.coalesce(func.sum(first.c.weight).over(order_by=in_order, rows=(None, -1)), 0)
-    weighed = select(*in_order, before.label("before")).subquery()
+    bytes_before = func.coalesce(func.sum(first.c.weight).over(order_by=in_order, rows=(None, -1)), 0)
+    with_sums = select(*in_order, bytes_before.label("bytes_before")).subquery()
     rows = (
         tx.rows(table)
-        .join(weighed, row_id == weighed.c.id)
-        .where(weighed.c.before < PAGE_BYTES)
-        .order_by(weighed.c.created_at, weighed.c.id)
+        .join(with_sums, row_id == with_sums.c.id)
+        .where(with_sums.c.bytes_before < PAGE_BYTES)
+        .order_by(with_sums.c.created_at, with_sums.c.id)
     )
     return list(tx.connection.execute(rows))

@@ -142,23 +142,23 @@ def _calls(tx: Tx, filters: Filters, model: str | None, by: Group | None) -> CTE
 def _tagged(tx: Tx, calls: CTE) -> CTE:
     """A row for each pair of a completion and one of its tags."""
     tags = completion_tag.alias("tags_of_call")
-    is_same = (tags.c.organization_id == tx.organization_id) & (tags.c.completion_id == calls.c.group)
+    is_tag_of_call = (tags.c.organization_id == tx.organization_id) & (tags.c.completion_id == calls.c.group)
     columns = [tags.c.tag_id.label("group") if column.name == "group" else column for column in calls.c]
-    return select(*columns).select_from(calls.join(tags, is_same)).cte("tagged")
+    return select(*columns).select_from(calls.join(tags, is_tag_of_call)).cte("tagged")
 
 
 def _named(tx: Tx, groups: Select[Any]) -> Select[Any]:
     """Replace the key of each tag by its name."""
     rows = groups.subquery()
-    is_its_tag = (tag.c.organization_id == tx.organization_id) & (tag.c.id == rows.c.group)
+    is_tag_of_group = (tag.c.organization_id == tx.organization_id) & (tag.c.id == rows.c.group)
     # Cast to a Key, because a Key sorts by code point on both databases.
     columns = [cast(tag.c.name, Key).label("group") if column.name == "group" else column for column in rows.c]
-    return select(*columns).select_from(rows.join(tag, is_its_tag))
+    return select(*columns).select_from(rows.join(tag, is_tag_of_group))
 
 
 def _groups(calls: CTE) -> Select[Any]:
     sums = select(calls.c.group, *_figures(calls)).group_by(calls.c.group).subquery()
-    # Durations are ranked in a query of their own, because a window over whole rows takes three times as long on
+    # Durations are ranked in a separate query, because a window over whole rows takes three times as long on
     # SQLite.
     rank = func.row_number().over(partition_by=calls.c.group, order_by=calls.c.duration)
     ranked = select(calls.c.group, calls.c.duration, rank.label("rank")).where(calls.c.duration.is_not(None)).subquery()
@@ -174,12 +174,12 @@ def _total(calls: CTE) -> Select[Any]:
     The 95th percentile is found by counting from the longest duration, so only a twentieth of them has to be sorted.
     """
     sums = select(*_figures(calls)).cte("total")
-    above = select(sums.c.timed // 20).scalar_subquery()
+    count_above_p95 = select(sums.c.timed // 20).scalar_subquery()
     p95 = (
         select(calls.c.duration)
         .where(calls.c.duration.is_not(None))
         .order_by(calls.c.duration.desc())
-        .offset(above)
+        .offset(count_above_p95)
         .limit(1)
         .scalar_subquery()
     )

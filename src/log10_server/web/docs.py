@@ -15,7 +15,7 @@ _REDOC_NAME = "redoc.standalone.js"
 
 # ReDoc always shows its maker's logo under the menu, loads it from this address, and has no option to turn this off.
 _REDOC_LOGO = b"https://cdn.redoc.ly/redoc/logo-mini.svg"
-_EMPTY_PICTURE = b"data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg'/%3E"
+_EMPTY_IMAGE = b"data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg'/%3E"
 
 # With this policy the pages can neither load anything from other hosts nor send anything to them.
 _HEADERS = {
@@ -103,7 +103,7 @@ async def redoc_script() -> Response:
 
 @lru_cache(maxsize=1)
 def _redoc_without_logo() -> bytes:
-    return (_ASSETS / _REDOC_NAME).read_bytes().replace(_REDOC_LOGO, _EMPTY_PICTURE)
+    return (_ASSETS / _REDOC_NAME).read_bytes().replace(_REDOC_LOGO, _EMPTY_IMAGE)
 
 
 @router.get("/docs/{name}")

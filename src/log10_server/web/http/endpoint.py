@@ -60,13 +60,13 @@ class Plan(NamedTuple):
         names = dict.fromkeys((Context, Call, RequestBody, RequestModel, BaseModel), "")
         paths: dict[str, str] = {}
         for name, parameter in inspect.signature(function).parameters.items():
-            kind, marks = _without_marks(parameter.annotation)
+            kind, metadata = _split_annotation(parameter.annotation)
             if kind in (Context, Call, RequestBody):
                 names[kind] = name
-            elif any(isinstance(mark, Path) for mark in marks):
-                alias = next(mark.alias for mark in marks if isinstance(mark, Path))
+            elif any(isinstance(item, Path) for item in metadata):
+                alias = next(item.alias for item in metadata if isinstance(item, Path))
                 paths[alias or name] = name
-            elif any(isinstance(mark, Query) for mark in marks):
+            elif any(isinstance(item, Query) for item in metadata):
                 query, names[BaseModel] = kind, name
             elif isinstance(kind, type) and issubclass(kind, RequestModel):
                 body, names[RequestModel] = kind, name
@@ -87,13 +87,13 @@ class Plan(NamedTuple):
         )
 
 
-def _without_marks(annotation: Any) -> tuple[Any, tuple[Any, ...]]:
-    marks: tuple[Any, ...] = ()
+def _split_annotation(annotation: Any) -> tuple[Any, tuple[Any, ...]]:
+    metadata: tuple[Any, ...] = ()
     if get_origin(annotation) is Annotated:
         annotation, *others = get_args(annotation)
-        marks = tuple(others)
+        metadata = tuple(others)
     optional = [part for part in get_args(annotation) if part is not type(None)]
-    return (optional[0] if len(optional) == 1 else annotation), marks
+    return (optional[0] if len(optional) == 1 else annotation), metadata
 
 
 class Endpoint(APIRoute):
@@ -121,7 +121,7 @@ class Endpoint(APIRoute):
             status = options.get("status_code") or 200
             responses = options.get("responses") or {}
             content: dict[str, Any] = {"schema": reference_to(self.answer)}
-            if status in responses:  # the endpoint has an example of its own
+            if status in responses:  # the endpoint has a more specific example
                 content |= responses[status]["content"]["application/json"]
             options["responses"] = {**responses, status: {"content": {"application/json": content}}}
         super().__init__(path, endpoint, **options)
@@ -227,7 +227,7 @@ def _list_members(answer: type[msgspec.Struct]) -> tuple[str, ...]:
 
 
 class NoBody(RequestModel):
-    """The optional body of a request that needs none. Only the organization in it is checked; the rest is ignored."""
+    """The body of a request that needs no body. Only the organization in it is checked; the rest is ignored."""
 
 
 def field_errors(error: ValidationError, prefix: str = "") -> list[FieldError]:

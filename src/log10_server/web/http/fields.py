@@ -119,12 +119,13 @@ def check_text(limit: str) -> Callable[[str, ValidationInfo], str]:
             raise PydanticCustomError("text", "Must not hold half of a surrogate pair.")
         limits = info.context or _DEFAULT_LIMITS
         max_bytes: int = getattr(limits, limit)
-        # A character has at most four bytes, so a text that is much shorter than the limit need not be encoded to be
-        # measured.
+        # A character has at most four bytes, so a text that is much shorter than the limit does not have to be encoded.
         if len(text) > max_bytes or (
             len(text) * 4 > max_bytes and len(text.encode("utf-8", "surrogatepass")) > max_bytes
         ):
-            raise PydanticCustomError("text", "Must be at most {most} bytes of UTF-8 long.", {"most": max_bytes})
+            raise PydanticCustomError(
+                "text", "Must be at most {max_bytes} bytes of UTF-8 long.", {"max_bytes": max_bytes}
+            )
         return text
 
     return check
@@ -134,13 +135,16 @@ _DEFAULT_LIMITS = Limits()
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 # These words are part of other paths, so a completion, task or feedback with such an id could not be reached.
 RESERVED_IDS = frozenset({".", "..", "ungraded", "batch"})
-_NEVER_IN_IDS = frozenset("/,?#\\")
+_FORBIDDEN_IN_IDS = frozenset("/,?#\\")
 
 
 def fits_id(text: str) -> bool:
     """Return whether a client may choose `text` as an id (docs/api.md, "Limits"). The length is not checked here."""
     return (
-        bool(text) and text not in RESERVED_IDS and _NEVER_IN_IDS.isdisjoint(text) and not has_control_characters(text)
+        bool(text)
+        and text not in RESERVED_IDS
+        and _FORBIDDEN_IN_IDS.isdisjoint(text)
+        and not has_control_characters(text)
     )
 
 
@@ -221,7 +225,7 @@ _DATE_AND_TIME = re.compile(
     r"(?P<date>[0-9]{4}-[0-9]{2}-[0-9]{2}|[0-9]{8}|[0-9]{4}-W[0-9]{2}-[0-9]|[0-9]{4}W[0-9]{3})(?:[T ](?P<time>.+))?"
 )
 # A plus sign before a time zone becomes a space in a query, unless the client escapes it. This finds such a space.
-_LOST_PLUS = re.compile(r"(?P<seconds>:[0-9]{2}(?:\.[0-9]+)?) (?P<zone>[0-9]{2}:?[0-9]{2})$")
+_SPACE_FOR_PLUS = re.compile(r"(?P<seconds>:[0-9]{2}(?:\.[0-9]+)?) (?P<zone>[0-9]{2}:?[0-9]{2})$")
 
 
 def _instant(text: Any) -> tuple[int, bool]:
@@ -231,7 +235,7 @@ def _instant(text: Any) -> tuple[int, bool]:
     """
     parts = None
     if isinstance(text, str):
-        parts = _DATE_AND_TIME.fullmatch(_LOST_PLUS.sub(r"\g<seconds>+\g<zone>", text.strip()))
+        parts = _DATE_AND_TIME.fullmatch(_SPACE_FOR_PLUS.sub(r"\g<seconds>+\g<zone>", text.strip()))
     try:
         if parts is None:
             raise ValueError
