@@ -105,7 +105,7 @@ def test_a_summary_tells_each_reason_in_words_and_by_its_name() -> None:
     }
     assert summary.to_text().splitlines() == [
         "Rows: 5; completions left out: 3.",
-        "  2: the provider ran a tool of its own, such as a web search.",
+        "  2: the provider ran one of its built-in tools, such as a web search.",
         "  1: the response has no answer (it failed, is empty or still open).",
         "Rows whose request also offered tools that the format has no place for, such as a web search: 3. "
         "Those tools are not in the rows.",

@@ -19,7 +19,7 @@ def main() -> None:
     """A self-hosted server for programs that speak the Log10 API.
 
     Settings are environment variables, listed below. Every command prints errors on standard error, and ends with
-    exit code 0 only when it did what it was told.
+    exit code 0 only when it has succeeded.
     """
 
 

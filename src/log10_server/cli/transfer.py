@@ -50,8 +50,8 @@ def export_data(
 def import_data(files: tuple[str, ...], organization: str | None) -> None:
     """Import each FILE that `log10-server export`, `log10 completions download` or `log10 feedback download` wrote.
 
-    Ids, times, tags and links are kept. A file may be imported again: what is stored already stays as it is, so an
-    import that was interrupted continues when it is started again. Import completions before the feedback on them.
+    Ids, times, tags and links are kept. A file may be imported again: rows that are stored already are not
+    changed, so an interrupted import continues when it is started again. Import completions before the feedback on them.
     """
     from log10_server.cli import transfer_files  # slow to import, and other commands don't need it
 

@@ -1,6 +1,6 @@
 """The interface to everything that differs between SQLite and Postgres.
 
-`sqlite.py` and `postgres.py` implement it, so other code need not ask which database it uses.
+`sqlite.py` and `postgres.py` implement it, so other code does not need to know which database it uses.
 """
 
 from abc import ABC, abstractmethod

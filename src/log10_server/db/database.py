@@ -122,7 +122,7 @@ class Database:
         return retries.READ.run(attempt, lambda error: isinstance(error, ConnectionLost))
 
     def write(self, organization_id: str, work: Callable[[Tx], T]) -> T:
-        """Run `work` in a transaction of its own, and commit it. Both are repeated after a conflict with another
+        """Run `work` in a new transaction, and commit it. Both are repeated after a conflict with another
         transaction, after a violated key, and after the connection was lost before the commit.
 
         Raises Unavailable when a conflict or a lost connection keeps happening, the driver's error when the key is

@@ -78,7 +78,7 @@ class Tx:
         return self.backend.in_list(column, values)
 
     def not_in_list(self, column: Column[Any], values: Sequence[Any]) -> ColumnElement[bool]:
-        """A condition: `column` is none of `values`."""
+        """A condition: `column` is not one of `values`."""
         return not_(self.in_list(column, values))
 
     # Statements that are built once

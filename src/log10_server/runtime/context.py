@@ -60,7 +60,7 @@ class Context:
     async def write(self, work: Callable[[Tx], T], *, alone: bool = False) -> T:
         """Run `work` in a transaction and return its result, once it is committed.
 
-        `alone` gives the work a transaction of its own. Use it for slow work, so that no other write shares its commit.
+        `alone` runs the work in a separate transaction. Use it for slow work, so that no other write shares its commit.
         """
         return await self.runtime.write(self.organization.id, work, size=self.size, alone=alone)
 

@@ -82,7 +82,7 @@ class Runtime:
     async def write(self, organization_id: str, work: Callable[[Tx], T], *, size: int, alone: bool = False) -> T:
         """Run `work` in the writer and return its result, once it is on disk; `size` is about how many bytes it holds.
 
-        `alone` gives it a transaction of its own, and a longer timeout. Raises Unavailable when there is no result in
+        `alone` gives it a separate transaction, and a longer timeout. Raises Unavailable when there is no result in
         time.
         """
         timeout = LONG_TIMEOUT_SECONDS if alone else TIMEOUT_SECONDS

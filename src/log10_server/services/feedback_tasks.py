@@ -32,7 +32,7 @@ class NewFeedbackTask(NamedTuple):
 
 
 class FeedbackTaskChanges(NamedTuple):
-    """Changes to a task. A field that is None stays as it is."""
+    """Changes to a task. A field that is None is not changed."""
 
     name: str | None = None
     instruction: str | None = None

@@ -159,7 +159,7 @@ def list_outcomes(tx: Tx, row: TestRunRow) -> list[TestOutcome]:
 def find_completions(tx: Tx, selectors: Sequence[Sequence[str]]) -> list[list[str]]:
     """For each selector, list up to 100 completions that have all of its tags, newest first.
 
-    The tests of a run usually share one tag, and each test also has a tag of its own. So all selectors that differ only
+    The tests of a run usually share one tag, and each test also has a unique tag. So all selectors that differ only
     in one tag are looked up in a single statement. A report may need at most 20 statements; the selectors beyond these
     get no completions.
     """

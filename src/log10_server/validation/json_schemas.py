@@ -218,7 +218,7 @@ def _validator(dialect: str, schema: dict[str, Any], resolver: Any, checker: Any
 def _meta_validator(dialect: str) -> Any:
     """The validator of schemas of one draft, made from its meta-schema.
 
-    It asserts no formats, because references that are no proper URIs (with a space in a name) are common, and work.
+    It does not check formats, because references that are not valid URIs are common (with a space in a name), and work.
     Since 2019-09 the meta-schema is several documents that refer to one another dynamically. They are joined to one
     document here, which takes a quarter of the time.
     """

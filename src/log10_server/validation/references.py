@@ -282,7 +282,7 @@ class References:
         return references
 
     def _follow(self, schema: dict[str, Any], keyword: str, resolver: Any) -> tuple[dict[str, Any], Any] | None:
-        """The schema that a reference leads to, with its resolver; None if it is no schema, or was visited before."""
+        """The target of a reference, with its resolver; None if it is not a schema, or was visited before."""
         reference = schema[keyword]
         if not isinstance(reference, str):
             self._add_error(schema, keyword, "Must be a string.")

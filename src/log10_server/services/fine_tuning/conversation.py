@@ -39,7 +39,7 @@ EXPLANATIONS = {
     Reason.NO_ANSWER: "the response has no answer (it failed, is empty or still open)",
     Reason.NO_MESSAGES: "the request has no messages in a known shape",
     Reason.EARLIER_CONVERSATION: "the request continues a conversation that only the provider stores",
-    Reason.PROVIDER_TOOL: "the provider ran a tool of its own, such as a web search",
+    Reason.PROVIDER_TOOL: "the provider ran one of its built-in tools, such as a web search",
     Reason.UNSUPPORTED_CONTENT: "a message has content that is neither text nor an image",
     Reason.INVALID_MESSAGE: "a message has no content or an unknown role",
     Reason.INVALID_TOOL: "a tool or a tool call does not fit OpenAI's format",

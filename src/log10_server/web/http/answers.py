@@ -39,7 +39,7 @@ StringsText = Annotated[msgspec.Raw, Meta(extra_json_schema={"type": "array", "i
 
 
 def example_answer(example: Mapping[str, Any], status: int = 200) -> dict[int | str, dict[str, Any]]:
-    """Return the `responses` of an endpoint with an example of its own.
+    """Return the `responses` of an endpoint, with an example for this endpoint.
 
     Without them, the OpenAPI document shows the example of the answer class.
     """

@@ -79,7 +79,7 @@ class RequestBody:
                 self._first = message
                 parts = [part async for part in self.parts(max_bytes)]
                 self._content = b"".join(parts)
-        elif len(self._content) > max_bytes:  # a credential has read the body already, with a limit of its own
+        elif len(self._content) > max_bytes:  # a credential has read the body already, up to a different limit
             raise too_large(max_bytes)
         return self._content
 

@@ -12,7 +12,7 @@ from log10_server.web.http.fields import RESERVED_IDS, has_control_characters
 
 
 class _IdConvertor(Convertor[str]):
-    """An id in a path. Reserved words do not match, because they have routes of their own."""
+    """An id in a path. Reserved words do not match, because they have separate routes."""
 
     regex = rf"(?!(?:{'|'.join(word.replace('.', '[.]') for word in sorted(RESERVED_IDS))})(?:/|\Z))[^/]+"
 

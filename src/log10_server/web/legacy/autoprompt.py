@@ -19,4 +19,4 @@ router = APIRouter(prefix="/api/experimental/autoprompt", route_class=Endpoint, 
 @router.post("/suggestions")
 async def refuse(_call: RequestContext, _body: NoBody | None = None) -> NoReturn:
     """Raises NotOffered."""
-    raise NotOffered("Autoprompt needs an LLM of its own, and this server calls none.")
+    raise NotOffered("Autoprompt needs an LLM, and this server does not call any.")

@@ -26,7 +26,7 @@ from log10_server.web.v1.feedback_tasks import Task
 
 
 class EnvelopeEndpoint(Endpoint):
-    """An endpoint for calls of `log10-io` only. The versioned API has endpoints of its own at the same paths.
+    """An endpoint for calls of `log10-io` only. The versioned API has separate endpoints at the same paths.
 
     `log10-io` always sends `organization_id` in the query, even if it is blank, and other clients do not send it.
     """

@@ -1,6 +1,6 @@
 """Exports in chunks of bounded size.
 
-Each chunk is read in a transaction of its own, so that no transaction stays open for long.
+Each chunk is read in a separate transaction, so that no transaction stays open for long.
 """
 
 from typing import NamedTuple

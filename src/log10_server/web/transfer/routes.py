@@ -55,7 +55,7 @@ class TrainingQuery(BaseModel):
     summary: Flag = Field(
         False,
         description="Whether the last line is a summary: how many rows there are, and how many completions were left out "
-        "for which reason. That line is no training row; take it off before you upload the file.",
+        "for which reason. That line is not a training row; remove it before you upload the file.",
     )
 
 

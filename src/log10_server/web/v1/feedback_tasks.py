@@ -141,7 +141,7 @@ class TaskUpload(RequestModel):
 
 
 class TaskChanges(RequestModel):
-    """Changes to a feedback task. A member that is left out or `null` stays as it is."""
+    """Changes to a feedback task. A member that is left out or `null` is not changed."""
 
     model_config = ConfigDict(json_schema_extra={"example": _CHANGES})
 
