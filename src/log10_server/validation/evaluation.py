@@ -9,7 +9,7 @@ Two differences between the drafts: 2019-09 has `items` and `additionalItems` wh
 `items`, and only in 2020-12 does `contains` evaluate the items that it matches.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from re import search
 from typing import Any
 
@@ -25,11 +25,7 @@ def unevaluated_properties(validator: Any, rest: Any, instance: Any, _schema: An
         return
     evaluated = _evaluated_properties(validator, instance, is_adjacent=True)
     extra = [name for name in instance if name not in evaluated]
-    if rest is False and extra:
-        yield ValidationError(f"Not allowed: {quoted(extra)}.")
-    elif rest is not False:
-        for name in extra:
-            yield from validator.descend(instance[name], rest, path=name)
+    yield from check_rest(validator, rest, instance, extra, lambda: f"Not allowed: {quoted(extra)}.")
 
 
 def unevaluated_items(validator: Any, rest: Any, instance: Any, _schema: Any) -> Iterator[ValidationError]:
@@ -38,11 +34,23 @@ def unevaluated_items(validator: Any, rest: Any, instance: Any, _schema: Any) ->
         return
     evaluated = _evaluated_items(validator, instance, is_adjacent=True)
     extra = [index for index in range(len(instance)) if index not in evaluated]
-    if rest is False and extra:
-        yield ValidationError(f"Not allowed: the items at {quoted(extra)}, counted from 0.")
-    elif rest is not False:
-        for index in extra:
-            yield from validator.descend(instance[index], rest, path=index)
+    yield from check_rest(
+        validator, rest, instance, extra, lambda: f"Not allowed: the items at {quoted(extra)}, counted from 0."
+    )
+
+
+def check_rest(
+    validator: Any, rest: Any, instance: Any, extra: Sequence[str | int], refusal: Callable[[], str]
+) -> Iterator[ValidationError]:
+    """Check the members or items of `instance` at `extra`, which no other keyword covers: they must be valid for `rest`.
+
+    If `rest` is false, the error has the text that `refusal` returns, instead of one error for each of them.
+    """
+    if rest is not False:
+        for place in extra:
+            yield from validator.descend(instance[place], rest, path=place)
+    elif extra:
+        yield ValidationError(refusal())
 
 
 def _evaluated_properties(validator: Any, instance: dict[str, Any], *, is_adjacent: bool = False) -> set[str]:

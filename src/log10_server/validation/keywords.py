@@ -14,7 +14,7 @@ from typing import Any
 from jsonschema import validators
 from jsonschema.exceptions import ValidationError
 
-from log10_server.validation.evaluation import unevaluated_items, unevaluated_properties
+from log10_server.validation.evaluation import check_rest, unevaluated_items, unevaluated_properties
 from log10_server.validation.messages import as_list, message_of, quoted, short, wrong_type
 from log10_server.validation.references import Draft, resolve
 
@@ -183,11 +183,7 @@ def _additional_properties(validator: Any, rest: Any, instance: Any, schema: Any
     extra = [
         name for name in instance if name not in named and not any(re.search(pattern, name) for pattern in patterns)
     ]
-    if rest is False and extra:
-        yield ValidationError(f"Not allowed: {quoted(extra)}.")
-    elif rest is not False:
-        for name in extra:
-            yield from validator.descend(instance[name], rest, path=name)
+    yield from check_rest(validator, rest, instance, extra, lambda: f"Not allowed: {quoted(extra)}.")
 
 
 def _additional_items(validator: Any, rest: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
@@ -198,11 +194,8 @@ def _additional_items(validator: Any, rest: Any, instance: Any, schema: Any) -> 
     first = schema.get("items")
     if not isinstance(instance, list) or not isinstance(first, list):
         return
-    if rest is False and len(instance) > len(first):
-        yield ValidationError("Must have no items beyond those in `items`.")
-    elif rest is not False:
-        for index in range(len(first), len(instance)):
-            yield from validator.descend(instance[index], rest, path=index)
+    extra = range(len(first), len(instance))
+    yield from check_rest(validator, rest, instance, extra, lambda: "Must have no items beyond those in `items`.")
 
 
 def _property_names(validator: Any, names: Any, instance: Any, _schema: Any) -> Iterator[ValidationError]:
@@ -285,18 +278,19 @@ _KEYWORDS: dict[str, Keyword] = {
 }
 
 
-def _minimum_of_draft_4(validator: Any, limit: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
-    keyword = "exclusiveMinimum" if schema.get("exclusiveMinimum") else "minimum"
-    for error in _KEYWORDS[keyword](validator, limit, instance, schema):
-        error.validator = keyword
-        yield error
+def _bound_of_draft_4(inclusive: str, exclusive: str) -> Keyword:
+    """`minimum` or `maximum` of draft 4, in which `exclusiveMinimum` and `exclusiveMaximum` are booleans."""
+
+    def bound(validator: Any, limit: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
+        keyword = exclusive if schema.get(exclusive) else inclusive
+        for error in _KEYWORDS[keyword](validator, limit, instance, schema):
+            error.validator = keyword
+            yield error
+
+    return bound
 
 
-def _maximum_of_draft_4(validator: Any, limit: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
-    keyword = "exclusiveMaximum" if schema.get("exclusiveMaximum") else "maximum"
-    for error in _KEYWORDS[keyword](validator, limit, instance, schema):
-        error.validator = keyword
-        yield error
-
-
-_KEYWORDS_OF_DRAFT_4: dict[str, Keyword] = {"minimum": _minimum_of_draft_4, "maximum": _maximum_of_draft_4}
+_KEYWORDS_OF_DRAFT_4: dict[str, Keyword] = {
+    "minimum": _bound_of_draft_4("minimum", "exclusiveMinimum"),
+    "maximum": _bound_of_draft_4("maximum", "exclusiveMaximum"),
+}
