@@ -7,7 +7,8 @@ import gzip
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager, nullcontext
+from functools import partial
 from typing import BinaryIO, TypeVar, cast
 
 import click
@@ -32,7 +33,7 @@ def export_all(database: Database, organization_id: str, output: str | None) -> 
     with _open_output(output) as file:
         file.write(chunk.lines)
         while (progress := chunk.progress) is not None:
-            chunk = _read(database, organization_id, lambda tx, progress=progress: next_chunk(tx, progress))  # type: ignore[misc]
+            chunk = _read(database, organization_id, partial(next_chunk, progress=progress))
             file.write(chunk.lines)
 
 
@@ -57,9 +58,7 @@ def export_training(
     with _open_output(output) as file:
         while True:
             chunk = _read(
-                database,
-                organization_id,
-                lambda tx, after=after: training_chunk(tx, selection, after, until),  # type: ignore[misc]
+                database, organization_id, partial(training_chunk, selection=selection, after=after, until=until)
             )
             file.write(chunk.lines)
             summary.add(chunk.summary)
@@ -83,16 +82,7 @@ def import_files(database: Database, organization_id: str, limits: Limits, files
     try:
         with _progress_bar(sum(map(os.path.getsize, files)) if on_terminal else None) as show_position:
             for name in files:
-                with ExitStack() as stack:
-                    raw = stack.enter_context(open(name, "rb"))
-                    is_gzip = raw.peek(2)[:2] == b"\x1f\x8b"
-                    lines = stack.enter_context(gzip.open(raw)) if is_gzip else raw
-                    importer.import_file(
-                        name,
-                        cast(BinaryIO, lines),
-                        lambda raw=raw: show_position(raw.tell()),  # type: ignore[misc]
-                    )
-                show_position(None)
+                _import_file(importer, name, show_position)
     except (KeyboardInterrupt, Refusal):
         click.echo(_summary(importer.tally), err=True)
         click.echo("The import was interrupted. Run the same command again to continue.", err=True)
@@ -100,6 +90,15 @@ def import_files(database: Database, organization_id: str, limits: Limits, files
     click.echo(_summary(importer.tally), err=True)
     if importer.tally.refused:
         sys.exit(1)
+
+
+def _import_file(importer: Import, name: str, show_position: Callable[[int | None], None]) -> None:
+    """Import one file, which may be compressed with gzip. `show_position` is the function of `_progress_bar`."""
+    with open(name, "rb") as raw:
+        is_gzip = raw.peek(2)[:2] == b"\x1f\x8b"
+        with gzip.open(raw) if is_gzip else nullcontext(raw) as lines:
+            importer.import_file(name, cast(BinaryIO, lines), lambda: show_position(raw.tell()))
+    show_position(None)
 
 
 def _read(database: Database, organization_id: str, work: Callable[[Tx], T]) -> T:
