@@ -27,10 +27,8 @@ from log10_server.web.http.fields import (
     Id,
     JsonArray,
     JsonObject,
-    Limit,
     LongText,
     Name,
-    Offset,
     QueryText,
     RangeEnd,
     RangeStart,
@@ -42,7 +40,7 @@ from log10_server.web.http.fields import (
     fits_id,
 )
 from log10_server.web.http.queries import refuse_unknown_parameters
-from log10_server.web.v1.paging import DEFAULT_PAGE, NextCursor, PageCursor, encode_cursor
+from log10_server.web.v1.paging import DEFAULT_PAGE, NextCursor, PageCursor, PageLimit, PageOffset, encode_cursor
 
 router = APIRouter(prefix="/api/v1/completions", tags=["Completions"], route_class=Endpoint)
 
@@ -203,16 +201,16 @@ class CompletionQuery(BaseModel):
         None,
         description="Only completions created at this time or earlier. A date without a time includes that whole day in UTC.",
     )
-    limit: Limit = Field(DEFAULT_PAGE, description="How many to answer at most. More than 1000 means 1000.")
-    cursor: PageCursor | None = Field(None, description="The `next_cursor` of the previous page.")
+    limit: PageLimit = DEFAULT_PAGE
+    cursor: PageCursor = None
 
 
 class UngradedQuery(BaseModel):
     """The query of the list of ungraded completions."""
 
     task_id: QueryText | None = Field(None, description="Only completions that need feedback for this task.")
-    offset: Offset = Field(0, description="How many to skip at the start of the list.")
-    limit: Limit = Field(DEFAULT_PAGE, description="How many to answer at most. More than 1000 means 1000.")
+    offset: PageOffset = 0
+    limit: PageLimit = DEFAULT_PAGE
 
 
 CompletionId = Annotated[str, Path(alias="completionId", description="The completion's id.", examples=["greeting-1"])]

@@ -27,14 +27,13 @@ from log10_server.web.http.fields import (
     Flag,
     Id,
     JsonObject,
-    Limit,
     LongText,
     Name,
-    Offset,
     RequestModel,
     SelectorTags,
 )
 from log10_server.web.http.problems import documented
+from log10_server.web.v1.paging import PageLimit, PageOffset
 
 router = APIRouter(prefix="/api/v1/feedback_task", tags=["FeedbackTasks"], route_class=Endpoint)
 
@@ -173,8 +172,8 @@ class TaskQuery(BaseModel):
         None,
         description="Whether to list only archived tasks (`true`) or only the others (`false`). Default: all tasks.",
     )
-    offset: Offset = Field(0, description="How many to skip at the start of the list.")
-    limit: Limit = Field(DEFAULT_PAGE, description="How many to answer at most. More than 1000 means 1000.")
+    offset: PageOffset = 0
+    limit: PageLimit = DEFAULT_PAGE
     total: Flag = Field(
         False, description="Whether to count everything that matches. The count is in the header `X-Total-Count`."
     )

@@ -1,15 +1,15 @@
-"""Pages of completions, feedback and test runs: the default length, and the cursors of completions."""
+"""Pages of lists: the query parameters that choose a page, its default length, and the cursors of completions."""
 
 import base64
 import binascii
 from typing import Annotated, Any
 
 from msgspec import Meta
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
 from log10_server.store.completions import Cursor
-from log10_server.web.http.fields import in_query
+from log10_server.web.http.fields import Limit, Offset, in_query
 
 DEFAULT_PAGE = 50
 
@@ -42,5 +42,10 @@ def _decode_cursor(text: Any) -> Cursor:
 
 _MAX_DIGITS = 18  # an instant with more digits may not fit into the 64 bits that the databases store
 
-# A query parameter that holds the result of `encode_cursor`.
-PageCursor = Annotated[Cursor, BeforeValidator(_decode_cursor), in_query("string")]
+# Query parameters of lists. A cursor is the result of `encode_cursor`.
+PageLimit = Annotated[Limit, Field(description="How many to answer at most. More than 1000 means 1000.")]
+PageOffset = Annotated[Offset, Field(description="How many to skip at the start of the list.")]
+PageCursor = Annotated[
+    Annotated[Cursor, BeforeValidator(_decode_cursor), in_query("string")] | None,
+    Field(description="The `next_cursor` of the previous page."),
+]

@@ -59,7 +59,7 @@ class SessionQuery(BaseModel):
     """The page of a session's completions."""
 
     limit: Limit = Field(DEFAULT_PAGE, description="How many completions to answer at most. More than 1000 means 1000.")
-    cursor: PageCursor | None = Field(None, description="The `next_cursor` of the previous page.")
+    cursor: PageCursor = None
 
 
 @router.post("", operation_id="createSession", status_code=201)

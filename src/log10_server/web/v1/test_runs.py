@@ -16,9 +16,9 @@ from log10_server.store.test_runs import TestRunRow
 from log10_server.web.http.answers import EXAMPLE_ORGANIZATION, EXAMPLE_TIME_MS, Answer, ObjectText, Reply
 from log10_server.web.http.call import RequestContext
 from log10_server.web.http.endpoint import Endpoint
-from log10_server.web.http.fields import Flag, Limit, Offset
+from log10_server.web.http.fields import Flag
 from log10_server.web.http.queries import refuse_unknown_parameters
-from log10_server.web.v1.paging import DEFAULT_PAGE
+from log10_server.web.v1.paging import DEFAULT_PAGE, PageLimit, PageOffset
 
 router = APIRouter(prefix="/api/v1/test_runs", tags=["TestRuns"], route_class=Endpoint)
 
@@ -163,8 +163,8 @@ class TestRunPage(Answer, kw_only=True):
 class TestRunQuery(BaseModel):
     """The query of the list of test runs."""
 
-    offset: Offset = Field(0, description="How many to skip at the start of the list.")
-    limit: Limit = Field(DEFAULT_PAGE, description="How many to answer at most. More than 1000 means 1000.")
+    offset: PageOffset = 0
+    limit: PageLimit = DEFAULT_PAGE
     total: Flag = Field(
         False, description="Whether to count all test runs. The count is in the header `X-Total-Count`."
     )
