@@ -544,6 +544,33 @@ def test_a_commit_that_fails_fails_those_works_too_that_were_to_be_done_again_al
     assert done == ["clash"]
 
 
+def test_a_write_that_fails_in_a_transaction_that_fails_is_done_again_only_once(
+    database: Database, organization: Organization
+) -> None:
+    """It was to be done again for both reasons. A write that stores a new row each time would store two."""
+    attempts: list[str] = []
+    conflict_once = clashing("a", 1)
+
+    def conflict(tx: Tx) -> str:
+        attempts.append("conflict")
+        return conflict_once(tx)
+
+    def end_transaction(tx: Tx) -> str:
+        attempts.append("end")
+        if attempts.count("end") == 1:
+            is_sqlite = database.kind == "sqlite"
+            tx.connection.exec_driver_sql("ROLLBACK" if is_sqlite else "SELECT pg_terminate_backend(pg_backend_pid())")
+        return "ended"
+
+    async def story() -> None:
+        async with lined(database, organization) as line:
+            assert await line.together(line.write(conflict), line.write(end_transaction)) == ["a", "ended"]
+
+    asyncio.run(story())
+    assert attempts == ["conflict", "end"] * 2
+    assert stored(database, organization) == {"a"}
+
+
 def test_writes_that_are_not_tried_after_a_lost_commit_are_answered_as_not_stored(
     database: Database, organization: Organization
 ) -> None:
