@@ -1,11 +1,17 @@
 """Feedback tasks: made, repeated, listed, changed and archived (docs/api.md, "The versioned API", "Uploading feedback", "Task schemas", "Lists")."""
 
 import json
+import time
 from typing import Any
 
 import httpx
 import pytest
 
+from log10_server.db.database import Database
+from log10_server.services import completions, feedback_tasks
+from log10_server.services.completions import Entry
+from log10_server.services.feedback_tasks import NewFeedbackTask
+from log10_server.store.ungraded import list_unfinished_backfills
 from tests.conftest import Api, paths, problem
 
 SELECTOR = "completion_tags_selector"
@@ -381,6 +387,25 @@ def test_a_selector_that_changes_with_the_archive_asks_for_nothing(api: Api) -> 
     changed(api, task, completion_tags_selector=["b"], archived=True)
 
     assert api.ungraded() == []
+
+
+def test_the_server_indexes_older_completions_as_soon_as_a_task_has_changed(
+    api: Api, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing else than the change wakes the background loop here; by itself it looks for work every 30 seconds."""
+    monkeypatch.setattr(database.thresholds, "backfill_batch_size", 1)
+    with database.writing() as connection:
+        tx = database.tx(connection, api.organization.id)
+        completions.record(tx, [Entry(completion_id, {"tags": ["a"]}) for completion_id in "abcde"])
+        feedback_tasks.create(tx, NewFeedbackTask("task", "a task", "", "{}", ()))
+
+    changed(api, "task", completion_tags_selector=["a"])
+
+    give_up = time.monotonic() + 20
+    while unfinished := database.read(lambda connection: list_unfinished_backfills(connection, 1)):
+        assert time.monotonic() < give_up, unfinished
+        time.sleep(0.02)
+    assert api.ungraded() == list("edcba")
 
 
 def test_the_schema_of_a_change_is_not_read_twice(api: Api) -> None:
