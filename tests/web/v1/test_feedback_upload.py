@@ -303,6 +303,17 @@ def test_an_unknown_task_is_refused_at_its_place(api: Api, task: str, subtests: 
             assert paths(answer, code="unknown_task") == ["/task_id"]
 
 
+def test_every_upload_to_a_task_is_validated(api: Api, task: str) -> None:
+    """The server caches the schema at the first upload. The answer must not depend on that."""
+    graded = api.task([], schema=GRADED)["id"]
+
+    statuses = [
+        offered(api, graded, completion_ids=["one"], json_values={"grade": grade}).status_code for grade in (9, 5, 9, 5)
+    ]
+
+    assert statuses == [422, 200, 422, 200]
+
+
 def test_an_archived_task_takes_no_new_feedback(api: Api, task: str) -> None:
     api.patch(f"/feedback_task/{task}", json={"archived": True})
 
