@@ -6,15 +6,19 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import httpx
 import psycopg
 import pytest
+
+from tests.forked import ForkedProcess
 
 CHECKOUT = Path(__file__).parents[1]
 PROGRAMS = Path(sys.executable).parent
@@ -25,7 +29,7 @@ STARTS_WITHIN = 120.0  # seconds; one is enough, but not on a machine that many 
 class Served:
     """A running `log10-server serve`, with all that it prints in `log`."""
 
-    process: subprocess.Popen[bytes]
+    process: subprocess.Popen[bytes] | ForkedProcess
     log: Path
     url: str = ""
 
@@ -56,44 +60,82 @@ class Served:
         return self.process.wait(timeout=90)
 
 
-Serve = Callable[[Sequence[str], Mapping[str, str], Path], Served]
+class Serve(Protocol):
+    """Starts a server: its command line, its environment, the folder it starts in, and whether it is forked."""
+
+    def __call__(
+        self, argv: Sequence[str], environment: Mapping[str, str], folder: Path, *, is_forked: bool = False
+    ) -> Served: ...
 
 
 @pytest.fixture
 def serve() -> Iterator[Serve]:
-    """Start a server: its command line, its environment, the folder it starts in. It is ended with the test.
+    """Start a server, which is ended with the test.
 
     It listens on LOG10_SERVER_PORT; where that is 0, its address is read from what it prints.
     """
     with ExitStack() as stop:
 
-        def start(argv: Sequence[str], environment: Mapping[str, str], folder: Path) -> Served:
+        def start(
+            argv: Sequence[str], environment: Mapping[str, str], folder: Path, *, is_forked: bool = False
+        ) -> Served:
             port = environment["LOG10_SERVER_PORT"]
             log = folder / f"served-{port}-{time.monotonic_ns()}.log"
-            with log.open("wb") as output:
-                process = subprocess.Popen(argv, env=environment, cwd=folder, stdout=output, stderr=subprocess.STDOUT)
-            stop.enter_context(process)
+            log.touch()
+            process: subprocess.Popen[bytes] | ForkedProcess
+            if is_forked:
+                process = ForkedProcess(argv, environment, folder, stdout=log)
+            else:
+                with log.open("ab") as output:
+                    process = subprocess.Popen(
+                        argv, env=environment, cwd=folder, stdout=output, stderr=subprocess.STDOUT
+                    )
+            stop.callback(process.wait)
             stop.callback(process.kill)
             return Served(process, log, "" if port == "0" else f"http://127.0.0.1:{port}")
 
         yield start
 
 
+def run_forked(
+    argv: Sequence[str], environment: Mapping[str, str], folder: Path, stdin: str
+) -> subprocess.CompletedProcess[str]:
+    """Run a command in a fork, and wait until it has ended."""
+    with tempfile.TemporaryDirectory() as streams:
+        entered, output, errors = (Path(streams, name) for name in ("stdin", "stdout", "stderr"))
+        entered.write_bytes(stdin.encode())
+        output.touch()
+        errors.touch()
+        process = ForkedProcess(argv, environment, folder, stdout=output, stderr=errors, stdin=entered)
+        try:
+            code = process.wait(STARTS_WITHIN)
+        finally:
+            process.kill()
+        return subprocess.CompletedProcess(argv, code, output.read_text(), errors.read_text())
+
+
 @dataclass
 class Program:
-    """`log10-server` in a folder, with an environment of its own."""
+    """`log10-server` in a folder, with an environment of its own.
+
+    It runs in forks of a process that has imported it already; `replace(program, is_forked=False)` starts Python anew.
+    """
 
     folder: Path
     environment: dict[str, str]
     start: Serve = field(repr=False)
+    is_forked: bool = True
 
     @property
     def is_postgres(self) -> bool:
         return self.environment["DATABASE_URL"].startswith("postgresql")
 
     def run(self, *arguments: str, stdin: str = "", **settings: str) -> subprocess.CompletedProcess[str]:
+        argv = [str(PROGRAMS / "log10-server"), *arguments]
+        if self.is_forked:
+            return run_forked(argv, self.environment | settings, self.folder, stdin)
         return subprocess.run(
-            [PROGRAMS / "log10-server", *arguments],
+            argv,
             env=self.environment | settings,
             cwd=self.folder,
             input=stdin,
@@ -111,7 +153,8 @@ class Program:
 
     def begin(self, **settings: str) -> Served:
         """Start a server, and don't wait for it."""
-        return self.start([str(PROGRAMS / "log10-server"), "serve"], self.environment | settings, self.folder)
+        argv = [str(PROGRAMS / "log10-server"), "serve"]
+        return self.start(argv, self.environment | settings, self.folder, is_forked=self.is_forked)
 
     def serve(self, **settings: str) -> Served:
         """Start a server, and wait until it answers."""

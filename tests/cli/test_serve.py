@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -43,7 +44,7 @@ def is_one_clear_line(ran: subprocess.CompletedProcess[str], *words: str) -> Non
 
 
 def test_a_first_start_prints_three_exports_that_work_a_curl_and_swagger(program: Program) -> None:
-    served = program.serve()
+    served = replace(program, is_forked=False).serve()
 
     exported, said = served.exported(), served.output()
     assert list(exported) == ["LOG10_URL", "LOG10_TOKEN", "LOG10_ORG_ID"]
@@ -205,7 +206,7 @@ def test_only_a_trusted_proxy_is_believed_who_calls(on_sqlite: Program, trusted:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_it_ends_cleanly_and_nothing_listens_any_more(on_sqlite: Program, number: signal.Signals) -> None:
-    served = on_sqlite.serve()
+    served = replace(on_sqlite, is_forked=False).serve()
 
     assert served.stopped_by(number) == 0
 
@@ -224,7 +225,7 @@ def test_a_signal_right_after_the_welcome_is_not_lost(on_sqlite: Program) -> Non
     """What a script that waits for the three lines sees when it ends the server at once."""
     codes = []
     for pause in (0.0, 0.3):
-        served = on_sqlite.begin()
+        served = replace(on_sqlite, is_forked=False).begin()
         give_up = time.monotonic() + STARTS_WITHIN
         while "Swagger" not in served.output() and time.monotonic() < give_up:
             time.sleep(0.001)
@@ -459,7 +460,7 @@ def test_it_waits_for_a_postgres_that_comes_up_as_long_as_it_is_told(on_sqlite: 
 
 
 def test_it_is_small_while_idle(on_sqlite: Program, record_property: Callable[[str, object], None]) -> None:
-    served = on_sqlite.serve()
+    served = replace(on_sqlite, is_forked=False).serve()
 
     time.sleep(1)
     main = psutil.Process(served.process.pid)
@@ -483,7 +484,7 @@ def cores_of_threads(process: int) -> set[str]:
 )
 def test_all_threads_stay_together_on_one_core_and_validators_are_free(on_sqlite: Program) -> None:
     """Threads on different cores find each other's caches cold, and wake each other for nothing."""
-    served = on_sqlite.serve()
+    served = replace(on_sqlite, is_forked=False).serve()
     all_cores = cores_of_threads(os.getpid())
     exported = served.exported()
     task = {"id": "t", "name": "t", "instruction": "", "completion_tags_selector": []}

@@ -2,8 +2,6 @@
 
 import ast
 import os
-import subprocess
-import sys
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,6 +19,7 @@ from log10_server.db.schema import metadata
 from log10_server.errors import Unavailable
 from log10_server.services import organizations
 from tests.conftest import KINDS
+from tests.forked import ForkedProcess
 
 
 @pytest.fixture(params=KINDS)
@@ -398,31 +397,22 @@ def test_the_file_can_be_read_by_its_owner_alone(tmp_path: Path) -> None:
     assert (tmp_path / "file.db").stat().st_mode & 0o077 == 0
 
 
-_MIGRATE = "import sys; from log10_server.cli import main; sys.stdin.read(); main(['migrate'])"
+def test_programs_that_migrate_one_empty_database_at_once_all_succeed(
+    url: str, fresh: Database, tmp_path: Path
+) -> None:
+    """They start together: opening the pipe waits until the test opens its other end."""
+    pipe = tmp_path / "start"
+    os.mkfifo(pipe)
+    outputs = [tmp_path / f"output-{number}" for number in range(8)]
+    environment = {**os.environ, "DATABASE_URL": url}
+    programs = [ForkedProcess(["log10-server", "migrate"], environment, tmp_path, out, stdin=pipe) for out in outputs]
 
+    with pipe.open("w"):
+        codes = [program.wait(timeout=60) for program in programs]
 
-@pytest.mark.parametrize("programs", [2, 8])
-def test_programs_that_migrate_one_empty_database_at_once_all_succeed(url: str, fresh: Database, programs: int) -> None:
-    running = [
-        subprocess.Popen(
-            [sys.executable, "-c", _MIGRATE],
-            env={**os.environ, "DATABASE_URL": url},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for _ in range(programs)
-    ]
-    for program in running:  # each is up and waits for this
-        assert program.stdin is not None
-        program.stdin.close()
-        program.stdin = None
-
-    said = [program.communicate(timeout=60) for program in running]
-
-    assert [program.returncode for program in running] == [0] * programs, said
-    assert all(migrations.head() in out for out, _ in said)
+    printed = [output.read_text() for output in outputs]
+    assert codes == [0] * len(programs), printed
+    assert all(migrations.head() in text for text in printed)
     assert differences(fresh) == []
 
 

@@ -5,9 +5,10 @@ import resource
 import socket
 import struct
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
@@ -126,10 +127,13 @@ def with_descriptors(program: Program, soft: int, hard: int) -> running.Served:
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     serve = program.start
 
-    def limited(argv: list[str], *others: object) -> running.Served:
-        return serve(["bash", "-c", f'ulimit -Sn {soft} && ulimit -Hn {hard} && exec "$@"', "bash", *argv], *others)  # type: ignore[arg-type]
+    def limited(
+        argv: Sequence[str], environment: Mapping[str, str], folder: Path, *, is_forked: bool = False
+    ) -> running.Served:
+        set_limits = f"ulimit -Sn {soft} && ulimit -Hn {hard}"
+        return serve(["bash", "-c", f'{set_limits} && exec "$@"', "bash", *argv], environment, folder)
 
-    program.start = limited  # type: ignore[assignment]
+    program.start = limited
     try:
         return program.serve()
     finally:
