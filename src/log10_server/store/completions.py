@@ -188,8 +188,13 @@ def list_after(tx: Tx, filters: Filters, after: Cursor | None, limit: int) -> li
 
 def _list_by_statement(tx: Tx, filters: Filters, after: dict[str, Any], limit: int) -> list[CompletionRow]:
     """The same as `list_after`, for filters without ids and tags. This is faster, as its statements are built once."""
-    values = {name: value for name, value in filters._asdict().items() if value is not None} | after
+    values = _values_of(filters) | after
     return list(map(CompletionRow._make, tx.fetch(_list_statement(*values), **values, limit=limit)))
+
+
+def _values_of(filters: Filters) -> dict[str, Any]:
+    """The filters that are set, by name."""
+    return {name: value for name, value in filters._asdict().items() if value is not None}
 
 
 @cache
@@ -273,8 +278,7 @@ def filtered(tx: Tx, filters: Filters) -> tuple[Select[Any], ColumnElement[int],
             rows = rows.where(false())
     if filters.ids is not None:
         rows = rows.where(tx.in_list(completion.c.id, filters.ids))
-    values = {name: value for name, value in filters._asdict().items() if value is not None}
-    return rows.where(*_conditions(values, created_at)), created_at, completion_id
+    return rows.where(*_conditions(_values_of(filters), created_at)), created_at, completion_id
 
 
 def list_in_session(tx: Tx, session_id: str, after: Cursor | None, limit: int) -> list[CompletionRow]:
