@@ -14,7 +14,7 @@ MICROSECONDS = 1_000_000
 DAY = 86_400 * MICROSECONDS
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # Time synchronization corrects a clock by less than this; a larger step back means that the clock was wrong.
-_LARGEST_ABSORBED_STEP = MICROSECONDS
+_MAX_ABSORBED_STEP = MICROSECONDS
 
 
 class Clock:
@@ -63,7 +63,7 @@ class Clock:
         reading = self._nanoseconds() // 1000
         if reading > self._latest_reading:
             self._latest_reading = reading
-        elif reading < self._latest_reading - _LARGEST_ABSORBED_STEP:
+        elif reading < self._latest_reading - _MAX_ABSORBED_STEP:
             self._latest_reading = reading
             self._last = reading - 1
         first = max(self._last + 1, reading)

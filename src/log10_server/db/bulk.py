@@ -1,7 +1,7 @@
 """SQL for bulk INSERT, UPDATE and DELETE of whole rows, run directly on the driver.
 
 SQLAlchemy Core costs several times more per row. A row is a tuple of values in the order of the table's columns. The
-SQL is the same for both databases except for the placeholder of a parameter, which is passed as `mark`.
+SQL is the same for both databases except for the `placeholder` of a parameter.
 """
 
 from collections.abc import Iterable
@@ -30,23 +30,23 @@ def column_names(table: Table) -> str:
 
 
 @cache
-def insert_values(table: Table, mark: str, rows: int = 1) -> str:
+def insert_values(table: Table, placeholder: str, rows: int = 1) -> str:
     """A statement that inserts `rows` rows. Its parameters are the values of all rows, one row after the other."""
-    values = f"({', '.join([mark] * len(table.columns))})"
+    values = f"({', '.join([placeholder] * len(table.columns))})"
     return f"INSERT INTO {table.name} ({column_names(table)}) VALUES {', '.join([values] * rows)}"
 
 
 @cache
-def update_row(table: Table, mark: str) -> str:
+def update_row(table: Table, placeholder: str) -> str:
     """A statement that replaces one row of an owned table.
 
     Its parameters are the values of the row, with the organization and the id last.
     """
     organization_id, row_id, *others = (column.name for column in table.columns)
-    values = ", ".join(f"{name} = {mark}" for name in others)
-    return f"UPDATE {table.name} SET {values} WHERE {organization_id} = {mark} AND {row_id} = {mark}"
+    values = ", ".join(f"{name} = {placeholder}" for name in others)
+    return f"UPDATE {table.name} SET {values} WHERE {organization_id} = {placeholder} AND {row_id} = {placeholder}"
 
 
-def replace_rows(table: Table, rows: Iterable[Row], mark: str) -> BulkStatement:
+def replace_rows(table: Table, rows: Iterable[Row], placeholder: str) -> BulkStatement:
     """A statement that replaces the stored rows that have the same organization and id as `rows`."""
-    return BulkStatement(update_row(table, mark), [(*row[2:], *row[:2]) for row in rows], runs_many=True)
+    return BulkStatement(update_row(table, placeholder), [(*row[2:], *row[:2]) for row in rows], runs_many=True)

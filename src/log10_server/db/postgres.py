@@ -49,7 +49,7 @@ from log10_server.db.bulk import BulkStatement, Row
 from log10_server.db.query_builder import QueryBuilder
 
 _CONNECT_TIMEOUT = 3  # seconds after which a connection attempt fails if Postgres does not answer
-_MARK = "%s"
+_PLACEHOLDER = "%s"
 # READ COMMITTED is needed, whatever the server's default is: a statement after the lock must see what the previous
 # holder of the lock committed. At a higher level it could see only what was committed before the transaction began.
 _BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
@@ -203,12 +203,12 @@ class Postgres(Backend):
     def insert(self, table: Table, rows: Sequence[Row], on_conflict: str) -> Iterator[BulkStatement]:
         self.count_inserted(table, len(rows))
         if len(rows) == 1:  # a single row is passed without arrays, because psycopg builds arrays slowly
-            yield BulkStatement(bulk.insert_values(table, _MARK) + on_conflict, rows[0])
+            yield BulkStatement(bulk.insert_values(table, _PLACEHOLDER) + on_conflict, rows[0])
         else:
             yield BulkStatement(_insert_arrays(table) + on_conflict, [rows[0][0], *_arrays(table, rows)])
 
     def replace(self, table: Table, rows: Sequence[Row]) -> BulkStatement:
-        return bulk.replace_rows(table, rows, _MARK)
+        return bulk.replace_rows(table, rows, _PLACEHOLDER)
 
     def remove(self, table: Table, rows: Sequence[Row]) -> BulkStatement:
         return BulkStatement(_delete_arrays(table), [*_arrays(table, rows), rows[0][0]])

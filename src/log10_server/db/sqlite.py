@@ -42,7 +42,7 @@ from log10_server.db.query_builder import QueryBuilder
 
 _LOCK_TIMEOUT = 8.0  # seconds that a statement waits for another process's lock on the same file
 _STEPS_BETWEEN_CHECKS = 100_000  # SQLite VM instructions between two checks of the deadline; some milliseconds
-_MARK = "?"
+_PLACEHOLDER = "?"
 # The most parameters of one INSERT; every version of SQLite allows 999. One statement for several rows saves a third of
 # the cost of each row, and more than 250 parameters save nothing further.
 _INSERT_PARAMETERS = 250
@@ -147,12 +147,12 @@ class Sqlite(Backend):
                 tuple(chain.from_iterable(rows[start : start + rows_at_once]))
                 for start in range(0, whole, rows_at_once)
             )
-            yield BulkStatement(bulk.insert_values(table, _MARK, rows_at_once) + on_conflict, parameters, True)
+            yield BulkStatement(bulk.insert_values(table, _PLACEHOLDER, rows_at_once) + on_conflict, parameters, True)
         if whole < len(rows):
-            yield BulkStatement(bulk.insert_values(table, _MARK) + on_conflict, rows[whole:], True)
+            yield BulkStatement(bulk.insert_values(table, _PLACEHOLDER) + on_conflict, rows[whole:], True)
 
     def replace(self, table: Table, rows: Sequence[Row]) -> BulkStatement:
-        return bulk.replace_rows(table, rows, _MARK)
+        return bulk.replace_rows(table, rows, _PLACEHOLDER)
 
     def remove(self, table: Table, rows: Sequence[Row]) -> BulkStatement:
         return BulkStatement(_delete_row(table), rows, True)
@@ -247,4 +247,6 @@ def _in_json(column: ColumnElement[Any], parameter: BindParameter[Any]) -> Colum
 
 @cache
 def _delete_row(table: Table) -> str:
-    return f"DELETE FROM {table.name} WHERE {' AND '.join(f'{column.name} = {_MARK}' for column in table.columns)}"
+    return (
+        f"DELETE FROM {table.name} WHERE {' AND '.join(f'{column.name} = {_PLACEHOLDER}' for column in table.columns)}"
+    )

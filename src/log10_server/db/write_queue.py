@@ -12,7 +12,7 @@ from log10_server.errors import Unavailable
 
 BATCH_COUNT = 256
 BATCH_BYTES = 32 << 20
-_LONGEST_WAIT = 0.005  # seconds to wait for the expected further writes of a batch
+_MAX_WAIT_SECONDS = 0.005  # how long a batch waits for further writes that are expected
 _MIN_CALLERS_TO_SPLIT = 16  # with fewer writes a batch is not split in two
 
 NO_ENTRY = object()
@@ -111,4 +111,4 @@ class WriteQueue:
         if self._splits_batches and count > 1:
             callers = len(self._writes) + count
             self._expected = callers if callers < _MIN_CALLERS_TO_SPLIT else (callers + 1) // 2
-        self._expected_until = time.monotonic() + min(2 * seconds, _LONGEST_WAIT)
+        self._expected_until = time.monotonic() + min(2 * seconds, _MAX_WAIT_SECONDS)

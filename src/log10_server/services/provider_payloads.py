@@ -171,7 +171,7 @@ def _total(received: _Response, sums: _Sums) -> int | None:
     Returns 0 if all counts are 0, and None if there is no count.
     """
     zero = None
-    for counts in _places_of_counts(received):
+    for counts in _objects_with_counts(received):
         for name, added in sums:
             count = _count(counts.get(name))
             if count is None:
@@ -184,7 +184,7 @@ def _total(received: _Response, sums: _Sums) -> int | None:
     return zero
 
 
-def _places_of_counts(received: _Response) -> Iterator[Mapping[str, Any]]:
+def _objects_with_counts(received: _Response) -> Iterator[Mapping[str, Any]]:
     """Return the objects of a response that may hold token counts. The most reliable one comes first."""
     yield from _objects(received.usage, received.usageMetadata, received.usage_metadata)
     for cohere in _objects(received.usage, _decoded(received.meta)):
@@ -193,7 +193,7 @@ def _places_of_counts(received: _Response) -> Iterator[Mapping[str, Any]]:
     yield from _objects(received.metrics)
     yield {"prompt_eval_count": received.prompt_eval_count, "eval_count": received.eval_count}
     if (inner := _inner_response(received)) is not None:
-        yield from _places_of_counts(inner)
+        yield from _objects_with_counts(inner)
 
 
 def _inner_response(received: _Response) -> _Response | None:
