@@ -1,4 +1,4 @@
-"""The headers that say who calls, as they come over the wire, and what a caller without a good token is told."""
+"""The headers that say who calls, as they come over the wire, and what a caller without a valid token is told."""
 
 import socket
 from urllib.parse import urlsplit

@@ -1,4 +1,4 @@
-"""Statements for searching tags in the user interface: by a part of the name, or by their last use."""
+"""Statements that search tags by a part of the name, or list them by their last use."""
 
 from sqlalchemy import case, func
 
