@@ -186,7 +186,7 @@ def test_feedback_whose_id_is_taken_by_other_content_is_refused(
 
     assert (tally.unchanged, tally.refused) == (1, 1)
     assert refused[0].number == 2
-    assert "'old-feedback' is there already, with other content" in reason(refused)
+    assert "'old-feedback' already exists, with other content" in reason(refused)
 
 
 def test_a_task_whose_id_is_taken_by_other_content_is_refused(database: Database, organization: Organization) -> None:
@@ -194,7 +194,7 @@ def test_a_task_whose_id_is_taken_by_other_content_is_refused(database: Database
 
     _, refused = import_lines(database, organization.id, lines_of(task, {**task, "name": "m"}))
 
-    assert "'t' is there already" in reason(refused)
+    assert "'t' already exists" in reason(refused)
 
 
 def test_a_decision_is_taken_over_and_never_taken_back(database: Database, organization: Organization) -> None:
@@ -230,7 +230,7 @@ def test_a_report_that_has_come_since_is_taken_over(database: Database, organiza
     )
 
     assert (tally.stored, tally.unchanged) == (2, 2)
-    assert "'r' is there already" in reason(refused)
+    assert "'r' already exists" in reason(refused)
     assert parsed(exported(database, organization.id)) == [
         {
             **reported,
@@ -268,5 +268,5 @@ def test_a_refused_line_of_feedback_makes_no_task(database: Database, organizati
 
     with in_tx(database, organization.id) as tx:
         tasks = [task.id for task in feedback_tasks.list_newest(tx, None, 0, 10)]
-    assert "there already" in reason(refused)
+    assert "already exists" in reason(refused)
     assert tasks == ["there"]

@@ -149,7 +149,7 @@ BAD: list[tuple[bytes, str]] = [
     (lines_of({"type": "completion"}), "/id: Field required"),
     (lines_of({**GOOD, "id": "x" * 256}), "/id: Must be at most 255 bytes"),
     (lines_of({**GOOD, "id": "\ud83d"}), "/id"),
-    (lines_of({**GOOD, "tags": ["a", "b\0"]}), "/tags/1: Must not hold the character NUL"),
+    (lines_of({**GOOD, "tags": ["a", "b\0"]}), "/tags/1: Must not contain the character NUL"),
     (lines_of({**GOOD, "tags": ["\ud83d"]}), "/tags/0"),
     (lines_of({**GOOD, "tags": ["x" * 8193]}), "/tags/0: Must be at most 8192 bytes"),
     (lines_of({**GOOD, "failure_reason": "\0"}), "/failure_reason"),

@@ -141,9 +141,9 @@ def _how_to_call(settings: Settings, address: str, first: IssuedToken | None, ol
         f"export LOG10_TOKEN={first.value}",
         f"export LOG10_ORG_ID={first.row.organization_id}",
         "",
-        "Try it:",
+        "Try it. The answer is an empty list, because there is no feedback task yet:",
         "",
-        'curl -s -H "X-Log10-Token: $LOG10_TOKEN" "$LOG10_URL/api/v1/feedback_task"',
+        'curl -sS -w \'\\n\' "$LOG10_URL/api/v1/feedback_task" -H "X-Log10-Token: $LOG10_TOKEN"',
     ]
 
 

@@ -23,7 +23,9 @@ def token() -> None:
 @click.option(
     "--value-from-stdin", is_flag=True, help="Accept a token that your programs already have: read it from stdin."
 )
-@click.option("--name", help="The name of the token, which feedback that is uploaded with it has as its author.")
+@click.option(
+    "--name", help="The name of the token. Feedback that is uploaded with the token shows this name as its author."
+)
 @reports_errors
 def issue_token(organization: str | None, value_from_stdin: bool, name: str | None) -> None:
     """Issue a token for ORGANIZATION and print it. It can't be shown again.
@@ -49,7 +51,7 @@ def issue_token(organization: str | None, value_from_stdin: bool, name: str | No
 @as_json_option
 @reports_errors
 def list_tokens(organization: str | None, as_json: bool) -> None:
-    """List the tokens of ORGANIZATION, oldest first: id, when it was issued, good or revoked, name.
+    """List the tokens of ORGANIZATION, oldest first: id, when it was issued, valid or revoked, name.
 
     ORGANIZATION is an id or a slug; leave it out when there is only one organization.
     """
@@ -61,7 +63,7 @@ def list_tokens(organization: str | None, as_json: bool) -> None:
         print_json(_as_object(row) for row in rows)
         return
     for row in rows:
-        status = "good" if row.revoked_at is None else f"revoked {as_time(row.revoked_at)}"
+        status = "valid" if row.revoked_at is None else f"revoked {as_time(row.revoked_at)}"
         click.echo("  ".join([row.id, as_time(row.created_at), status, *([row.name] if row.name else [])]))
 
 

@@ -137,7 +137,7 @@ class Database:
             return retries.WRITE.run(attempt, self._is_transient)
         except Exception as error:
             if self.backend.is_conflict(error):
-                raise Unavailable("The write kept failing. Try again.", code="overloaded") from error
+                raise Unavailable("The write failed several times. Try again.", code="overloaded") from error
             raise
 
     @contextmanager

@@ -27,7 +27,8 @@ class OutcomeUnknown(Unavailable):
 
     def __init__(self) -> None:
         super().__init__(
-            "The database was lost while it stored. What was sent may be there, whole, or not at all; send it again.",
+            "The connection to the database was lost during the commit, so the request is stored completely or not at "
+            "all. If it has an id, it can safely be sent again.",
             code="no_answer",
         )
 

@@ -238,7 +238,7 @@ def _create_file(path: Path) -> None:
     except FileExistsError:
         pass  # another process has just created it
     except OSError as error:
-        raise WrongSchema(f"The database file {path.resolve()} can't be made: {error.strerror}.") from None
+        raise WrongSchema(f"The database file {path.resolve()} can't be created: {error.strerror}.") from None
 
 
 def _in_json(column: ColumnElement[Any], parameter: BindParameter[Any]) -> ColumnElement[bool]:

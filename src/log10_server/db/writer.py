@@ -135,7 +135,8 @@ def _time_out(future: asyncio.Future[Any]) -> None:
     if not future.done():
         future.set_exception(
             Unavailable(
-                "The database did not answer in time. What was sent may still be stored, whole; send it again.",
+                "The database did not answer in time, so the request is stored completely or not at all. If it has an id, "
+                "it can safely be sent again.",
                 code="no_answer",
             )
         )

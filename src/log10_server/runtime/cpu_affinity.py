@@ -40,7 +40,7 @@ class OneCore(threading.Thread):
             try:
                 before = self._check(before)
             except Exception as error:
-                log.warning("one core: %s, so all cores are used", type(error).__name__)
+                log.warning("staying on one core failed (%s), so all cores are used", type(error).__name__)
                 with contextlib.suppress(OSError):
                     _set_cores(self._cores)
                 return

@@ -310,7 +310,7 @@ def _link_completions(tx: Tx, new_feedback: Collection[StoredFeedback]) -> None:
 
 
 def _already_decided(row: FeedbackRow) -> Conflict:
-    return Conflict(f"The feedback {row.id!r} is {row.state} already.", code="decided_already")
+    return Conflict(f"The feedback {row.id!r} is already {row.state}.", code="decided_already")
 
 
 def _task_refusal(task: FeedbackTaskRow | None, task_id: str) -> Invalid | None:
@@ -323,4 +323,4 @@ def _task_refusal(task: FeedbackTaskRow | None, task_id: str) -> Invalid | None:
 
 
 def _id_taken(feedback_id: str) -> Conflict:
-    return Conflict(f"The feedback {feedback_id!r} is there already, with other content.")
+    return Conflict(f"The feedback {feedback_id!r} already exists, with other content.")

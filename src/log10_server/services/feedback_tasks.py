@@ -109,7 +109,7 @@ def ensure(tx: Tx, row: FeedbackTaskRow) -> tuple[FeedbackTaskRow, bool]:
     stored = store.feedback_tasks.find(tx, row.id)
     if stored is not None:
         if stored.content_digest != row.content_digest:
-            raise Conflict(f"The feedback task {row.id!r} is there already, with other content.")
+            raise Conflict(f"The feedback task {row.id!r} already exists, with other content.")
         return stored, False
     store.feedback_tasks.add(tx, row)
     _replace_selector(tx, row, value(row.selector))
@@ -125,7 +125,7 @@ def change(tx: Tx, task_id: str, changes: FeedbackTaskChanges) -> FeedbackTaskRo
     stored = get(tx, task_id)
     if changes.json_schema is not None and canonical(changes.json_schema) != canonical(stored.json_schema):
         raise Conflict(
-            "The `json_schema` of a feedback task never changes: feedback was checked against it. Make a new task.",
+            "The `json_schema` of a feedback task never changes, because feedback was validated against it. Create another task.",
             code="schema_is_fixed",
         )
     row = stored._replace(

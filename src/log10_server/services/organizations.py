@@ -42,11 +42,11 @@ def create(
         if not _is_name(name):
             raise Invalid.at(
                 f"/{option}",
-                f"{name!r} can't be the {option} of an organization: it has 1 to {_MAX_NAME_BYTES} printable ASCII "
+                f"{name!r} can't be the {option} of an organization: it must have 1 to {_MAX_NAME_BYTES} printable ASCII "
                 'characters, without spaces and / , ? # \\ ", and is not one of the words `.`, `..` and `None`.',
             )
         if store.find(connection, name) is not None:
-            raise Conflict(f"There is an organization {name!r} already.")
+            raise Conflict(f"The organization {name!r} already exists.")
     store.add(connection, row)
     return row
 
@@ -82,15 +82,17 @@ def issue_token(
     """
     if name is not None:
         if not _is_token_name(name):
-            raise Invalid.at("/name", f"A token's name has 1 to {_MAX_NAME_BYTES} bytes, all of them printable.")
+            raise Invalid.at(
+                "/name", f"A token's name must have 1 to {_MAX_NAME_BYTES} bytes and only printable characters."
+            )
         if store.has_token_named(connection, organization_id, name):
-            raise Conflict(f"The organization has a valid token named {name!r} already.")
+            raise Conflict(f"The organization already has a valid token named {name!r}.")
     if value is None:
         value = TOKEN_PREFIX + secrets.token_urlsafe(_RANDOM_TOKEN_BYTES)
     elif len(value) < _MIN_TOKEN_CHARACTERS or not (value.isascii() and value.isprintable()) or value != value.strip():
         raise Invalid.at(
             "/value",
-            f"A token has at least {_MIN_TOKEN_CHARACTERS} printable ASCII characters, and no spaces around them.",
+            f"A token must have at least {_MIN_TOKEN_CHARACTERS} printable ASCII characters, and no spaces around them.",
         )
     if store.find_token(connection, digest(value)) is not None:
         raise Conflict("This token was issued before.")

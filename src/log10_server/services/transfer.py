@@ -203,7 +203,7 @@ def import_feedback(tx: Tx, batch: Sequence[ImportedFeedback]) -> list[Outcome]:
         stored_row = rows.get(feedback_id)
         row = _merged_feedback(stored_row, imported, imported.content_digest or feedback.digest(imported.new))
         if row is None:
-            outcomes.append(Conflict(f"The feedback {feedback_id!r} is there already, with other content."))
+            outcomes.append(Conflict(f"The feedback {feedback_id!r} already exists, with other content."))
             continue
         if stored_row is None:
             summary = imported.completions_summary
@@ -320,7 +320,7 @@ def _import_test_run(tx: Tx, imported: ImportedTestRun) -> Outcome:
             return "stored"
         if canonical(stored.report) == canonical(imported.report):
             return "unchanged"
-    return Conflict(f"The test run {imported.id!r} is there already, with other content.")
+    return Conflict(f"The test run {imported.id!r} already exists, with other content.")
 
 
 def _add_missing_tasks(tx: Tx, batch: Sequence[ImportedFeedback]) -> None:

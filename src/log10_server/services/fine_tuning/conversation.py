@@ -37,14 +37,14 @@ class Reason(enum.StrEnum):
 
 EXPLANATIONS = {
     Reason.NO_ANSWER: "the response has no answer (it failed, is empty or still open)",
-    Reason.NO_MESSAGES: "the request has no messages in a known shape",
+    Reason.NO_MESSAGES: "the request has no messages in a known format",
     Reason.EARLIER_CONVERSATION: "the request continues a conversation that only the provider stores",
     Reason.PROVIDER_TOOL: "the provider ran one of its built-in tools, such as a web search",
     Reason.UNSUPPORTED_CONTENT: "a message has content that is neither text nor an image",
     Reason.INVALID_MESSAGE: "a message has no content or an unknown role",
     Reason.INVALID_TOOL: "a tool or a tool call does not fit OpenAI's format",
     Reason.UNMATCHED_TOOL_CALL: "a tool call has no result, or a result has no tool call",
-    Reason.UNREADABLE: "a payload holds a number that JSON readers can't hold",
+    Reason.UNREADABLE: "a payload has a number that is too large, or is nested too deeply",
 }
 
 

@@ -59,7 +59,7 @@ def check_organization(organization: OrganizationRow, name: Any) -> None:
     """Raises Forbidden when `name` names another organization; null, blank and the word `None` name none."""
     if name is None or (isinstance(name, str) and name.strip() in {"", "None", organization.id, organization.slug}):
         return
-    raise Forbidden("The call names an organization that is not the one of its token.")
+    raise Forbidden("The request names an organization other than the token's.")
 
 
 def base_url(scope: Scope, settings: Settings) -> str:

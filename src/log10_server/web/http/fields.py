@@ -114,9 +114,9 @@ def check_text(limit: str) -> Callable[[str, ValidationInfo], str]:
 
     def check(text: str, info: ValidationInfo) -> str:
         if "\0" in text:
-            raise PydanticCustomError("text", "Must not hold the character NUL.")
+            raise PydanticCustomError("text", "Must not contain the character NUL.")
         if not text.isascii() and _LONE_SURROGATE.search(text):
-            raise PydanticCustomError("text", "Must not hold half of a surrogate pair.")
+            raise PydanticCustomError("text", "Must not contain half of a surrogate pair.")
         limits = info.context or _DEFAULT_LIMITS
         max_bytes: int = getattr(limits, limit)
         # A character has at most four bytes, so a text that is much shorter than the limit does not have to be encoded.
@@ -169,7 +169,7 @@ def _check_count(limit: str) -> AfterValidator:
     def check(items: list[Any], info: ValidationInfo) -> list[Any]:
         max_items: int = getattr(info.context or _DEFAULT_LIMITS, limit)
         if len(items) > max_items:
-            raise PydanticCustomError("count", "Must hold at most {limit} items.", {"limit": max_items})
+            raise PydanticCustomError("count", "Must have at most {limit} items.", {"limit": max_items})
         return items
 
     return AfterValidator(check)

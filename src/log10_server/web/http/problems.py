@@ -54,7 +54,7 @@ STATUS: dict[type[Refusal], int] = {
 TITLES = {
     "not_json": "The body is not JSON",
     "malformed_http": "The request is not valid HTTP",
-    "request_timeout": "The request did not come in time",
+    "request_timeout": "The request did not arrive in time",
     "target_too_long": "The path and query are too long",
     "headers_too_large": "The headers are too large",
     "unauthorized": "A valid token is required",
@@ -131,19 +131,19 @@ InvalidPart = Literal["body", "query", "path"]
 _INVALID_EXAMPLES: dict[InvalidPart, Refusal] = {
     "body": Invalid.at("/id", "Input should be a valid string"),
     "query": Invalid.at("/query/limit", "Must be a whole number."),
-    "path": Invalid.at("/id", "The id in the path must not hold control characters."),
+    "path": Invalid.at("/id", "The id in the path must not contain control characters."),
 }
 
 # The example that the OpenAPI document shows for each code that it mentions.
 _EXAMPLES: tuple[Refusal, ...] = (
     Malformed("Not JSON: Expecting a member's name in double quotes at line 1, column 2."),
     Unauthorized("The token is unknown or revoked."),
-    Forbidden("The call names an organization that is not the one of its token."),
+    Forbidden("The request names an organization other than the token's."),
     NotFound("There is no completion 'greeting-9'."),
-    Conflict("The feedback 'feedback-1' is there already, with other content."),
-    Conflict("The feedback 'feedback-1' is accepted already.", code="decided_already"),
+    Conflict("The feedback 'feedback-1' already exists, with other content."),
+    Conflict("The feedback 'feedback-1' is already accepted.", code="decided_already"),
     Conflict(
-        "The `json_schema` of a feedback task never changes: feedback was checked against it. Make a new task.",
+        "The `json_schema` of a feedback task never changes, because feedback was validated against it. Create another task.",
         code="schema_is_fixed",
     ),
     TooLarge("The body is larger than 33554432 bytes."),
@@ -171,7 +171,8 @@ _EXAMPLES: tuple[Refusal, ...] = (
     InternalError("The server has a defect; it was logged."),
     Unavailable("The database can't be reached or is busy. Try again."),
     Unavailable(
-        "The database was lost while it stored. What was sent may be there, whole, or not at all; send it again.",
+        "The connection to the database was lost during the commit, so the request is stored completely or not at all. "
+        "If it has an id, it can safely be sent again.",
         code="no_answer",
     ),
     Unavailable("Too many writes are waiting. Try again in a moment.", code="overloaded"),

@@ -88,7 +88,7 @@ def path_id(scope: Scope, name: str, convertor: Convertor[str]) -> str:
     """
     text = path_text(scope, name)
     if "\0" in text or (has_control_characters(text) and not isinstance(convertor, _TextConvertor)):
-        raise Invalid.at("/id", "The id in the path must not hold control characters.")
+        raise Invalid.at("/id", "The id in the path must not contain control characters.")
     return text
 
 
