@@ -80,7 +80,7 @@ class Backend(ABC):
 
     @abstractmethod
     def commit(self, connection: Connection) -> None:
-        """Commit the transaction, on a database where SQLAlchemy does not do so when its own transaction ends."""
+        """Commit the transaction. On SQLite this does nothing: SQLAlchemy commits when its own transaction ends."""
 
     @abstractmethod
     def is_in_transaction(self, connection: Connection) -> bool:

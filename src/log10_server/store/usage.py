@@ -247,7 +247,7 @@ _MAX_HUGE_MEAN = sys.float_info.max / _HUGE
 
 
 def _whole(high: Any, low: Any) -> int:
-    """Combine the sums of the two halves.
+    """Combine the sum of the upper 32 bits of token counts and that of the lower 32 bits.
 
     Postgres returns them as decimals; both databases return None for no values.
     """

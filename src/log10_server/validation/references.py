@@ -71,7 +71,7 @@ class Draft:
     def subschemas(self, schema: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
         """The schemas directly below `schema` that are not ignored, each with its keyword.
 
-        Values of a wrong shape are skipped.
+        Values of a wrong type are skipped.
         """
         if not (self.ref_hides_siblings and schema.get("$ref") is not None):
             yield from _subschemas(schema, self.shapes)
@@ -143,7 +143,8 @@ def _draft(library: Specification[Any], shapes: dict[str, int], dynamic: tuple[s
         references=("$ref", *dynamic),
         ref_hides_siblings=is_early,
         id_keyword=id_keyword,
-        # The library's own specifications fail on values of a wrong shape, and on `dependencies` that has both kinds.
+        # The library's own specifications fail on values of a wrong type, and on a `dependencies` that contains both
+        # schemas and lists of names.
         specification=_Specification(
             name=library.name,
             id_of=id_of,
