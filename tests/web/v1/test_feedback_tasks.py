@@ -389,17 +389,22 @@ def test_a_selector_that_changes_with_the_archive_asks_for_nothing(api: Api) -> 
     assert api.ungraded() == []
 
 
-def test_the_server_indexes_older_completions_as_soon_as_a_task_has_changed(
-    api: Api, database: Database, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("is_new", [True, False], ids=["created", "changed"])
+def test_the_server_indexes_older_completions_as_soon_as_a_task_asks_for_them(
+    api: Api, database: Database, monkeypatch: pytest.MonkeyPatch, is_new: bool
 ) -> None:
-    """Nothing else than the change wakes the background loop here; by itself it looks for work every 30 seconds."""
+    """Nothing else than that wakes the background loop here; by itself it looks for work every 30 seconds."""
     monkeypatch.setattr(database.thresholds, "backfill_batch_size", 1)
     with database.writing() as connection:
         tx = database.tx(connection, api.organization.id)
         completions.record(tx, [Entry(completion_id, {"tags": ["a"]}) for completion_id in "abcde"])
-        feedback_tasks.create(tx, NewFeedbackTask("task", "a task", "", "{}", ()))
+        if not is_new:
+            feedback_tasks.create(tx, NewFeedbackTask("task", "a task", "", "{}", ()))
 
-    changed(api, "task", completion_tags_selector=["a"])
+    if is_new:
+        api.task(["a"], id="task")
+    else:
+        changed(api, "task", completion_tags_selector=["a"])
 
     give_up = time.monotonic() + 20
     while unfinished := database.read(lambda connection: list_unfinished_backfills(connection, 1)):
