@@ -1,7 +1,6 @@
 """The published clients, unmodified, each in an environment of its own: two of them share one import name."""
 
-import os
-import shutil
+import fcntl
 import subprocess
 import sys
 import venv
@@ -26,19 +25,23 @@ HERE = Path(__file__).parent
 
 
 def python_with(package: str, constraints: Path) -> Path:
-    """The Python of an environment with `package`; it is made once, and anew when its pins or the Python change."""
+    """The Python of an environment with `package`, which is created again when the pins or the Python change.
+
+    Of several test processes one creates it while the others wait. The pip of the project's own environment installs:
+    to put a pip into each environment, and to compile modules that no test imports, takes longer than the rest.
+    """
     home = CHECKOUT / ".client-envs" / package
     pinned = f"Python {sys.version}\n{constraints.read_text()}"
     stamp = home / "pinned.txt"
-    if not (stamp.is_file() and stamp.read_text() == pinned):
-        # Under another name first: two runs at once must not fill one folder, and half an environment is none.
-        made = home.with_name(f"{package}-{os.getpid()}")
-        venv.create(made, with_pip=True, clear=True)
-        install = [str(made / "bin" / "python"), "-m", "pip", "install", "-q", "--disable-pip-version-check"]
-        subprocess.run([*install, "--constraint", str(constraints), package], check=True)
-        (made / "pinned.txt").write_text(pinned)
-        shutil.rmtree(home, ignore_errors=True)
-        made.rename(home)
+    home.parent.mkdir(exist_ok=True)
+    with home.with_name(f"{package}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (stamp.is_file() and stamp.read_text() == pinned):
+            venv.create(home, clear=True)
+            pip = [sys.executable, "-m", "pip", "--python", str(home / "bin" / "python")]
+            options = ["-q", "--disable-pip-version-check", "--no-compile", "--constraint", str(constraints)]
+            subprocess.run([*pip, "install", *options, package], check=True)
+            stamp.write_text(pinned)  # last, so that an installation that failed is begun again
     return home / "bin" / "python"
 
 
