@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -9,7 +10,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,6 +40,12 @@ class Load:
     given: dict[str, list[str]] = field(default_factory=dict)
     refusals: list[httpx.Response] = field(default_factory=list)
     slowest: float = 0.0
+    clients: list[Future[None]] = field(default_factory=list)
+
+    def finish(self) -> None:
+        """Stop the clients, and wait until each has its last answer: a later write would differ between two lists."""
+        self.stop.set()
+        assert not wait(self.clients, 60).not_done, "a client does not stop"
 
     def prepare(self) -> None:
         with client_of(self.served, self.token) as api:
@@ -115,7 +122,7 @@ def under_load() -> Iterator[Callable[[Load], None]]:
             load.prepare()
             loads.append(load)
             for number in range(CLIENTS):
-                pool.submit(load.run, number)
+                load.clients.append(pool.submit(load.run, number))
 
         yield begin
         for load in loads:
@@ -147,7 +154,7 @@ def test_all_that_was_acknowledged_survives_a_killed_server(
     served.process.kill()
     served.process.wait()
 
-    load.stop.set()
+    load.finish()
     again = program.serve()
     assert load.refusals == []
     assert load.given
@@ -160,11 +167,11 @@ def test_all_that_was_acknowledged_survives_a_killed_server(
 class OwnPostgres:
     """A Postgres server that a test may kill; a child of this process, so that no zombie keeps its lock file valid."""
 
-    def __init__(self, folder: Path) -> None:
-        made = get_server(folder, postgres_version=18, start=False)
-        made.ensure_pgdata_inited()
-        self.user: str | None = made.system_user
-        self.argv = [str(made.bin_path / "postgres"), "-D", str(folder), "-k", str(folder), "-h", ""]
+    def __init__(self, template: Any, folder: Path) -> None:
+        subprocess.run(["cp", "-a", template.pgdata, folder], check=True)
+        self.user: str | None = template.system_user
+        self.argv = [str(template.bin_path / "postgres"), "-D", str(folder), "-k", str(folder), "-h", ""]
+        self.argv += ["-c", "fsync=off"]  # the operating system keeps what was written when only Postgres is killed
         self.url = f"postgresql://postgres@/postgres?host={folder}"
         self.start()
 
@@ -194,14 +201,26 @@ class OwnPostgres:
         self.process.wait()
 
 
+@pytest.fixture(scope="module")
+def postgres_template() -> Iterator[Any]:
+    """An initialized Postgres that never runs. Tests copy its files, because `initdb` takes several times as long.
+
+    The files lie outside pytest's folder, which the start of another run makes private to root.
+    """
+    with tempfile.TemporaryDirectory(prefix="log10-postgres-", ignore_cleanup_errors=True) as parent:
+        template = get_server(Path(parent) / "template", postgres_version=18, start=False)
+        template.ensure_pgdata_inited()
+        yield template
+
+
 @pytest.fixture
-def own_postgres() -> Iterator[OwnPostgres]:
-    """Its files lie outside pytest's folder, which the start of another run makes private to root."""
-    with tempfile.TemporaryDirectory(prefix="log10-postgres-", ignore_cleanup_errors=True) as folder:
-        postgres = OwnPostgres(Path(folder) / "own")
-        yield postgres
-        if postgres.process.poll() is None:
-            postgres.kill()
+def own_postgres(postgres_template: Any) -> Iterator[OwnPostgres]:
+    folder: Path = postgres_template.pgdata.with_name("own")
+    postgres = OwnPostgres(postgres_template, folder)
+    yield postgres
+    if postgres.process.poll() is None:
+        postgres.kill()
+    shutil.rmtree(folder)
 
 
 def test_a_killed_postgres_means_503_for_a_while_and_nothing_lost(
@@ -218,7 +237,7 @@ def test_a_killed_postgres_means_503_for_a_while_and_nothing_lost(
     own_postgres.start()
     before = len(load.logged)
     wait_until(lambda: len(load.logged) > before + 100, 60, "the server does not recover")
-    load.stop.set()
+    load.finish()
     wait_until(lambda: status_of(served) == 200, 60, "it is not healthy")
 
     assert while_away == 503
