@@ -221,9 +221,9 @@ class Bench:
             raise CantMeasure("The lists of the limit are not those of the server.")
         for subject in self.subjects[1:]:
             for path, page in self._lists(subject.server).items():
-                size, wanted = len(json.dumps(page)), len(json.dumps(expected[path]))
-                if abs(size - wanted) > wanted / 100:
-                    raise CantMeasure(f"{path} has {size} bytes on {subject.kind}, but {wanted} on the other.")
+                size, expected_size = len(json.dumps(page)), len(json.dumps(expected[path]))
+                if abs(size - expected_size) > expected_size / 100:
+                    raise CantMeasure(f"{path} has {size} bytes on {subject.kind}, but {expected_size} on the other.")
 
 
 def measure(options: Options, folder: Path) -> None:

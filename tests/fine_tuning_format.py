@@ -174,8 +174,8 @@ def _function_faults(where: str, function: Any) -> list[str]:
     return faults
 
 
-def _unknown_members(where: str, holder: dict[str, Any], known: set[str]) -> list[str]:
-    return [f"{where} has the member {name!r}" for name in holder if name not in known]
+def _unknown_members(where: str, holder: dict[str, Any], allowed: set[str]) -> list[str]:
+    return [f"{where} has the member {name!r}" for name in holder if name not in allowed]
 
 
 def _is_name(name: Any) -> bool:

@@ -163,7 +163,7 @@ def response(*output: dict[str, Any], **more: Any) -> dict[str, Any]:
     return {"id": "resp_1", "object": "response", "status": "completed", "output": list(output), **more}
 
 
-def said(text: str, **more: Any) -> dict[str, Any]:
+def message_item(text: str, **more: Any) -> dict[str, Any]:
     part = {"type": "output_text", "text": text, "annotations": [], **more}
     return {"type": "message", "id": "msg_1", "role": "assistant", "status": "completed", "content": [part]}
 
@@ -180,8 +180,8 @@ FUNCTION_CALL = {
 OUTPUT = {"type": "function_call_output", "call_id": "call_a", "output": "sunny"}
 
 OPENAI_RESPONSES = [
-    Case("text", {"model": "gpt-4.1", "input": "Hello", "instructions": "Be brief."}, response(said("Hi."))),
-    Case("stream", {"input": "Hello"}, {"type": "response.completed", "response": response(said("Hi."))}),
+    Case("text", {"model": "gpt-4.1", "input": "Hello", "instructions": "Be brief."}, response(message_item("Hi."))),
+    Case("stream", {"input": "Hello"}, {"type": "response.completed", "response": response(message_item("Hi."))}),
     Case(
         "items",
         {
@@ -189,7 +189,7 @@ OPENAI_RESPONSES = [
                 {"role": "developer", "content": "Be brief."},
                 {"role": "user", "content": [{"type": "input_text", "text": "Where?"}, {
                     "type": "input_image", "image_url": URL, "detail": "high"}]},
-                said("Zürich."),
+                message_item("Zürich."),
                 {"role": "user", "content": "And the weather?"},
                 THOUGHT,
                 FUNCTION_CALL,
@@ -200,25 +200,25 @@ OPENAI_RESPONSES = [
             "tools": [FLAT_TOOL, {"type": "web_search_preview"}],
             "parallel_tool_calls": True,
         },
-        response(THOUGHT, said("Sunny.")),
+        response(THOUGHT, message_item("Sunny.")),
     ),
-    Case("calls", {"input": "Weather?", "tools": [FLAT_TOOL]}, response(THOUGHT, said("Let me see."), FUNCTION_CALL)),
-    Case("one turn in pieces", {"input": [QUESTION, said("Wait."), FUNCTION_CALL, OUTPUT]}, response(said("Sunny."))),
-    Case("refusal", {"input": "Hello"}, response({**said(""), "content": [{"type": "refusal", "refusal": "No."}]})),
-    Case("search", {"input": "Hello"}, response({"type": "web_search_call"}, said("Hi.")), Reason.PROVIDER_TOOL),
+    Case("calls", {"input": "Weather?", "tools": [FLAT_TOOL]}, response(THOUGHT, message_item("Let me see."), FUNCTION_CALL)),
+    Case("one turn in pieces", {"input": [QUESTION, message_item("Wait."), FUNCTION_CALL, OUTPUT]}, response(message_item("Sunny."))),
+    Case("refusal", {"input": "Hello"}, response({**message_item(""), "content": [{"type": "refusal", "refusal": "No."}]})),
+    Case("search", {"input": "Hello"}, response({"type": "web_search_call"}, message_item("Hi.")), Reason.PROVIDER_TOOL),
     Case("custom tool", {"input": "Hello"}, response({"type": "custom_tool_call", "input": "a"}), Reason.INVALID_TOOL),
-    Case("earlier search", {"input": [{"type": "web_search_call"}]}, response(said("Hi.")), Reason.PROVIDER_TOOL),
-    Case("citations", {"input": "Hello"}, response(said("Hi.", annotations=[{"type": "file_citation"}])),
+    Case("earlier search", {"input": [{"type": "web_search_call"}]}, response(message_item("Hi.")), Reason.PROVIDER_TOOL),
+    Case("citations", {"input": "Hello"}, response(message_item("Hi.", annotations=[{"type": "file_citation"}])),
          Reason.PROVIDER_TOOL),
-    Case("stored conversation", {"input": [OUTPUT], "previous_response_id": "resp_0"}, response(said("Hi.")),
+    Case("stored conversation", {"input": [OUTPUT], "previous_response_id": "resp_0"}, response(message_item("Hi.")),
          Reason.EARLIER_CONVERSATION),
-    Case("stored item", {"input": [{"type": "item_reference", "id": "a"}]}, response(said("Hi.")),
+    Case("stored item", {"input": [{"type": "item_reference", "id": "a"}]}, response(message_item("Hi.")),
          Reason.EARLIER_CONVERSATION),
     Case("file", {"input": [{"role": "user", "content": [{"type": "input_file", "file_id": "f"}]}]},
-         response(said("Hi.")), Reason.UNSUPPORTED_CONTENT),
+         response(message_item("Hi.")), Reason.UNSUPPORTED_CONTENT),
     Case("thought only", {"input": "Hello"}, response(THOUGHT, status="incomplete"), Reason.NO_ANSWER),
     Case("failed", {"input": "Hello"}, response(status="failed", error={"code": "server_error"}), Reason.NO_ANSWER),
-    Case("no input", {"input": []}, response(said("Hi.")), Reason.NO_MESSAGES),
+    Case("no input", {"input": []}, response(message_item("Hi.")), Reason.NO_MESSAGES),
 ]  # fmt: skip
 
 ANTHROPIC_TOOL = {"name": "get_weather", "description": "The weather.", "input_schema": SCHEMA}

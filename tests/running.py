@@ -196,8 +196,8 @@ def on_postgres(program_on: Callable[[str], Program], empty_postgres_url: str) -
 @pytest.fixture(params=["sqlite", "postgres"])
 def program(request: pytest.FixtureRequest) -> Program:
     """The program on a new SQLite file, and on an empty database of Postgres."""
-    found: Program = request.getfixturevalue(f"on_{request.param}")
-    return found
+    chosen: Program = request.getfixturevalue(f"on_{request.param}")
+    return chosen
 
 
 def a_free_port() -> str:

@@ -15,12 +15,12 @@ from tests.conftest import Api
 def limit(method: str, path: str, body: Any = None, lists: dict[str, Any] | None = None) -> httpx.Response:
     """What the bare endpoint answers."""
 
-    async def asked() -> httpx.Response:
+    async def respond() -> httpx.Response:
         transport = httpx.ASGITransport(create_app(lists or {}))
         async with httpx.AsyncClient(transport=transport, base_url="http://limit") as client:
             return await client.request(method, path, json=body)
 
-    return asyncio.run(asked())
+    return asyncio.run(respond())
 
 
 @pytest.mark.parametrize("size", [600, 2500, 50_000])

@@ -48,8 +48,8 @@ def test_every_command_explains_itself_and_touches_nothing(on_sqlite: Program, q
 
 
 def test_the_list_of_commands_above_is_all_that_help_names(on_sqlite: Program, quickly: Quickly) -> None:
-    def named(said: str) -> set[str]:
-        return set(re.findall(r"^  ([a-z]\S*)", said.partition("Commands:")[2], re.M))
+    def named(help_text: str) -> set[str]:
+        return set(re.findall(r"^  ([a-z]\S*)", help_text.partition("Commands:")[2], re.M))
 
     groups = {command.split()[0] for command in COMMANDS if " " in command}
     top = named(on_sqlite.output_of("--help"))
@@ -81,19 +81,21 @@ def test_an_unknown_command_is_refused_without_a_traceback(on_sqlite: Program) -
 
 def numbers() -> list[Any]:
     cases = []
-    for one, default in described():
+    for setting, default in described():
         if isinstance(default, bool):
-            cases.append(pytest.param(one.variable, "maybe", id=one.variable))
+            cases.append(pytest.param(setting.variable, "maybe", id=setting.variable))
         elif isinstance(default, int):
-            too_low, too_high = str(one.minimum - 1), str(one.maximum + 1)
-            cases += [pytest.param(one.variable, value, id=f"{one.variable}={value}") for value in (too_low, too_high)]
+            too_low, too_high = str(setting.minimum - 1), str(setting.maximum + 1)
+            cases += [
+                pytest.param(setting.variable, value, id=f"{setting.variable}={value}") for value in (too_low, too_high)
+            ]
     return cases
 
 
 def test_every_number_out_of_range_is_one_line_that_names_it_and_its_range(
     on_sqlite: Program, quickly: Quickly
 ) -> None:
-    by_variable: dict[str, Setting] = {one.variable: one for one, _ in described()}
+    by_variable: dict[str, Setting] = {setting.variable: setting for setting, _ in described()}
     wrong = [case.values for case in numbers()]
     wrong += [("LOG10_SERVER_PORT", value) for value in ("eighty", "8e3", "٨٠٠٠", "80 00", "9" * 5000)]
 

@@ -46,11 +46,11 @@ def is_one_clear_line(ran: subprocess.CompletedProcess[str], *words: str) -> Non
 def test_a_first_start_prints_three_exports_that_work_a_curl_and_swagger(program: Program) -> None:
     served = replace(program, is_forked=False).serve()
 
-    exported, said = served.exported(), served.output()
+    exported, output = served.exported(), served.output()
     assert list(exported) == ["LOG10_URL", "LOG10_TOKEN", "LOG10_ORG_ID"]
     assert lists_tasks(exported["LOG10_URL"], exported["LOG10_TOKEN"]) == 200
-    assert f"{served.url}/docs" in said
-    (curl,) = re.findall(r"^curl .+$", said, re.M)
+    assert f"{served.url}/docs" in output
+    (curl,) = re.findall(r"^curl .+$", output, re.M)
     tried = subprocess.run(
         ["bash", "-c", curl], env=program.environment | exported, capture_output=True, text=True, check=False
     )
@@ -210,9 +210,9 @@ def test_it_ends_cleanly_and_nothing_listens_any_more(on_sqlite: Program, number
 
     assert served.stopped_by(number) == 0
 
-    said = served.output()
-    assert "Traceback" not in said
-    assert "Aborted" not in said
+    output = served.output()
+    assert "Traceback" not in output
+    assert "Aborted" not in output
     assert not listens(served.url)
 
 
@@ -284,8 +284,8 @@ def test_what_was_sent_before_sigterm_under_load_is_answered_or_refused_as_a_con
         done = [pool.submit(log, number) for number in range(8)]
         time.sleep(1)
         code = served.stopped_by(signal.SIGTERM)
-        for one in done:
-            one.result()
+        for future in done:
+            future.result()
 
     again = program.serve()
     assert code == 0
@@ -464,7 +464,7 @@ def test_it_is_small_while_idle(on_sqlite: Program, record_property: Callable[[s
 
     time.sleep(1)
     main = psutil.Process(served.process.pid)
-    megabytes = sum(one.memory_info().rss for one in [main, *main.children(recursive=True)]) / 1e6
+    megabytes = sum(process.memory_info().rss for process in [main, *main.children(recursive=True)]) / 1e6
     record_property("idle megabytes", round(megabytes))
     assert megabytes < 150
 
@@ -475,8 +475,8 @@ def test_it_is_small_while_idle(on_sqlite: Program, record_property: Callable[[s
 def cores_of_threads(process: int) -> set[str]:
     """The cores that the threads of a process may use, each as the system lists them."""
     folder = Path(f"/proc/{process}/task")
-    found = [re.search(r"Cpus_allowed_list:\s*(\S+)", (thread / "status").read_text()) for thread in folder.iterdir()]
-    return {match[1] for match in found if match}
+    matches = [re.search(r"Cpus_allowed_list:\s*(\S+)", (thread / "status").read_text()) for thread in folder.iterdir()]
+    return {match[1] for match in matches if match}
 
 
 @pytest.mark.skipif(

@@ -23,9 +23,9 @@ SUMMARY = re.compile(r"Read (\d+) lines: (\d+) stored, (\d+) unchanged, (\d+) re
 
 def summary(ran: subprocess.CompletedProcess[str]) -> tuple[int, ...]:
     """How many lines were read, stored, unchanged and refused."""
-    found = SUMMARY.search(ran.stderr)
-    assert found, ran.stderr
-    return tuple(map(int, found.groups()))
+    match = SUMMARY.search(ran.stderr)
+    assert match, ran.stderr
+    return tuple(map(int, match.groups()))
 
 
 def database_of(program: Program) -> Database:
@@ -122,14 +122,14 @@ def test_an_import_that_is_killed_goes_on_where_it_stopped(program: Program, num
         while not stored_completions(program) and time.monotonic() < give_up:
             time.sleep(0.01)
         stopped.send_signal(number)
-        _, said = stopped.communicate(timeout=30)
+        _, stderr = stopped.communicate(timeout=30)
     before = stored_completions(program)
     ran = program.run("import", "many.jsonl")
 
     assert 0 < before < 15_000
     assert before % 500 == 0
     assert stopped.returncode != 0
-    assert ("Run the same command again to continue" in said) == (number == signal.SIGINT)
+    assert ("Run the same command again to continue" in stderr) == (number == signal.SIGINT)
     assert ran.returncode == 0, ran.stderr
     assert summary(ran) == (15_000, 15_000 - before, before, 0)
     assert stored_completions(program) == 15_000
@@ -155,9 +155,9 @@ def test_refused_lines_are_named_and_the_others_are_stored(program: Program) -> 
 def test_what_log10_downloaded_is_taken(program: Program) -> None:
     program.output_of("organization", "create", "--slug", "o")
     row = {"id": "c", "created_at": "2024-03-01T12:34:56Z", "status": "finished", "kind": "chat", "tagResolved": []}
-    given = {"id": "f", "task_id": "t", "task_name": "T", "json_values": {}, "matched_completion_ids": ["c"]}
+    feedback = {"id": "f", "task_id": "t", "task_name": "T", "json_values": {}, "matched_completion_ids": ["c"]}
     (program.folder / "completions.jsonl").write_bytes(lines_of({**row, "request": {}, "response": None}))
-    (program.folder / "feedback.jsonl").write_bytes(lines_of(given))
+    (program.folder / "feedback.jsonl").write_bytes(lines_of(feedback))
 
     ran = program.run("import", "completions.jsonl", "feedback.jsonl")
 
@@ -206,8 +206,8 @@ def test_training_rows_come_out_with_what_was_left_out(program: Program) -> None
 
     ran = program.run("export", "--training", "--task", "t", "--filter", "g >= 4")
 
-    said = {"messages": [*chat["request"]["messages"], {"role": "assistant", "content": "b"}]}
-    assert json.loads(ran.stdout) == said
+    expected = {"messages": [*chat["request"]["messages"], {"role": "assistant", "content": "b"}]}
+    assert json.loads(ran.stdout) == expected
     assert ran.stderr == (
         "Rows: 1; completions left out: 1.\n  1: the response has no answer (it failed, is empty or still open).\n"
     )

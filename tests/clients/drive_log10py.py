@@ -44,13 +44,13 @@ def call(name: str, operation: Callable[[], Any]) -> Any:
     return answer
 
 
-def decoded(name: str, found: Any) -> None:
+def decoded(name: str, model: Any) -> None:
     """What the SDK made of the answer, as plain values."""
-    calls[name]["decoded"] = json.loads(found.to_json())
+    calls[name]["decoded"] = json.loads(model.to_json())
 
 
-def completion(**said: Any) -> Any:
-    return components.Completion(organization_id=organization, **said)
+def completion(**fields: Any) -> Any:
+    return components.Completion(organization_id=organization, **fields)
 
 
 request = components.CreateChatCompletionRequest(

@@ -56,18 +56,22 @@ def driven(program: Program, python_with_log10py: Path, kept: dict[str, Any]) ->
                 "calls": json.loads(ran.stdout),
                 "exported": exported,
                 "completion": api.get("/completions/hello-1").json(),
-                "failed": [one for one in api.get("/completions").json()["completions"] if one["id"] != "hello-1"],
+                "failed": [
+                    completion
+                    for completion in api.get("/completions").json()["completions"]
+                    if completion["id"] != "hello-1"
+                ],
                 "tasks": api.get("/feedback_task").json(),
                 "feedback": api.get("/feedback").json()["feedback"],
             }
-    found: dict[str, Any] = kept[kind]
-    return found
+    results: dict[str, Any] = kept[kind]
+    return results
 
 
 @pytest.fixture
 def calls(driven: dict[str, Any]) -> Calls:
-    found: Calls = driven["calls"]
-    return found
+    by_name: Calls = driven["calls"]
+    return by_name
 
 
 def test_every_operation_is_called_and_answered_with_the_contracts_status(calls: Calls) -> None:
@@ -175,13 +179,13 @@ def test_matched_ids_that_the_sdk_must_send_are_ignored(calls: Calls) -> None:
 
 
 def test_feedback_is_fetched_and_listed_also_by_a_body_that_goes_with_get(driven: dict[str, Any], calls: Calls) -> None:
-    ids = [one["id"] for one in driven["feedback"]]
+    ids = [item["id"] for item in driven["feedback"]]
 
     assert calls["get"]["decoded"] == calls["upload by ids"]["decoded"]
-    assert [one["id"] for one in calls["list"]["decoded"]["feedback"]] == ids
+    assert [item["id"] for item in calls["list"]["decoded"]["feedback"]] == ids
     assert calls["list narrowed"]["method"] == "GET"
     assert calls["list narrowed"]["sent"]["completion_id"] == "hello-1"
-    assert [one["id"] for one in calls["list narrowed"]["decoded"]["feedback"]] == ["given-1"]
+    assert [item["id"] for item in calls["list narrowed"]["decoded"]["feedback"]] == ["given-1"]
 
 
 def test_a_refusal_reaches_its_user_as_an_error_with_the_problem_in_it(calls: Calls) -> None:
@@ -193,7 +197,7 @@ def test_a_refusal_reaches_its_user_as_an_error_with_the_problem_in_it(calls: Ca
 
 
 def test_it_was_not_installed_beside_the_server(python_with_log10py: Path) -> None:
-    asked = subprocess.run(
+    completed = subprocess.run(
         [
             python_with_log10py,
             "-c",
@@ -204,6 +208,6 @@ def test_it_was_not_installed_beside_the_server(python_with_log10py: Path) -> No
         check=True,
     )
 
-    file, version = asked.stdout.split()
+    file, version = completed.stdout.split()
     assert Path(file).is_relative_to(CHECKOUT / ".client-envs" / "log10py")
     assert version == "0.1.0"

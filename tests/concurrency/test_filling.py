@@ -8,7 +8,7 @@ import pytest
 
 from log10_server.db.database import Database
 from log10_server.store.ungraded import list_unfinished_backfills
-from tests.concurrency.wanted import client_of, everything_agrees, ungraded
+from tests.concurrency.consistency import client_of, everything_agrees, ungraded
 from tests.running import Program
 
 MANY = 12_000
@@ -17,9 +17,9 @@ MANY = 12_000
 @pytest.fixture
 def database(program: Program) -> Iterator[Database]:
     url = program.environment["DATABASE_URL"]
-    found = Database(url if program.is_postgres else f"sqlite:///{program.folder}/log10-server.db")
-    yield found
-    found.close()
+    opened = Database(url if program.is_postgres else f"sqlite:///{program.folder}/log10-server.db")
+    yield opened
+    opened.close()
 
 
 def is_whole(database: Database) -> bool:

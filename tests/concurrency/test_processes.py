@@ -10,14 +10,14 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.concurrency.wanted import client_of, completions, everything_agrees
+from tests.concurrency.consistency import client_of, completions, everything_agrees
 from tests.running import Program, Served
 
 CLIENTS = 32
 COMPLETIONS = 120
 TAGS = ["red", "green", "blue", "slow", "dear"]
 
-Said = tuple[str, dict[str, Any]]
+Row = tuple[str, dict[str, Any]]
 
 
 @pytest.fixture
@@ -47,19 +47,19 @@ def opening(number: int, chance: random.Random) -> dict[str, Any]:
 
 def closing(number: int, chance: random.Random) -> dict[str, Any]:
     """Some carry no tags, some others than the opening row, some an empty list, which clears."""
-    said: dict[str, Any] = {
+    row: dict[str, Any] = {
         "status": "finished",
         "response": {"choices": [{"text": f"{number}"}]},
         "duration": number / 8,
     }
     if number % 5 == 0:
-        said = {"status": "failed", "failure_kind": "timeout", "failure_reason": f"reason {number}", "duration": 9.5}
+        row = {"status": "failed", "failure_kind": "timeout", "failure_reason": f"reason {number}", "duration": 9.5}
     if number % 3 == 0:
-        said["tags"] = chance.sample(TAGS, chance.randint(0, 2))
-    return said
+        row["tags"] = chance.sample(TAGS, chance.randint(0, 2))
+    return row
 
 
-def in_every_order(rows: dict[str, list[dict[str, Any]]], chance: random.Random) -> Iterator[Said]:
+def in_every_order(rows: dict[str, list[dict[str, Any]]], chance: random.Random) -> Iterator[Row]:
     """Each row one to three times, those of a few completions mixed, so that rows of one completion meet."""
     ids = list(rows)
     for start in range(0, len(ids), 4):
@@ -93,7 +93,7 @@ class Clients:
                 api.close()
 
 
-def sends(work: SimpleQueue[Said], number: int) -> Callable[[httpx.Client], httpx.Response | None]:
+def sends(work: SimpleQueue[Row], number: int) -> Callable[[httpx.Client], httpx.Response | None]:
     turns = itertools.count(number)
 
     def act(api: httpx.Client) -> httpx.Response | None:
@@ -108,11 +108,11 @@ def sends(work: SimpleQueue[Said], number: int) -> Callable[[httpx.Client], http
     return act
 
 
-def meddles(number: int, work: SimpleQueue[Said]) -> Callable[[httpx.Client], httpx.Response | None]:
+def meddles(number: int, work: SimpleQueue[Row]) -> Callable[[httpx.Client], httpx.Response | None]:
     """Makes and changes tasks, gives and takes back feedback, logs and deletes completions of its own."""
     chance = random.Random(1000 + number)
     tasks: list[str] = []
-    given: list[str] = []
+    feedback_ids: list[str] = []
     turns = iter(range(60))
 
     def some() -> str:
@@ -136,12 +136,12 @@ def meddles(number: int, work: SimpleQueue[Said]) -> Callable[[httpx.Client], ht
         about: dict[str, Any] = {"completion_tags_selector": chance.sample(TAGS, 2), "max_matched_completions": 1000}
         if chance.random() < 0.5:
             about = {"completion_ids": [some(), f"c-{chance.randrange(COMPLETIONS)}"]}
-        given.append(f"feedback-{number}-{len(given)}")
-        said = {"id": given[-1], "task_id": chance.choice(tasks), "json_values": {"n": 1}, **about}
-        return api.post("/feedback", json=said)
+        feedback_ids.append(f"feedback-{number}-{len(feedback_ids)}")
+        body = {"id": feedback_ids[-1], "task_id": chance.choice(tasks), "json_values": {"n": 1}, **about}
+        return api.post("/feedback", json=body)
 
     def take_back(api: httpx.Client) -> httpx.Response:
-        return api.delete(f"/feedback/{chance.choice(given)}") if given else give(api)
+        return api.delete(f"/feedback/{chance.choice(feedback_ids)}") if feedback_ids else give(api)
 
     def log_own(api: httpx.Client) -> httpx.Response:
         return api.post(f"/completions/{some()}", json={"tags": chance.sample(TAGS, 2), "session_id": "own"})
@@ -166,43 +166,43 @@ def test_rows_in_every_order_to_two_processes_give_what_the_contract_says(
     chance = random.Random(7)
     numbers = range(COMPLETIONS)
     rows = {f"c-{number}": [opening(number, chance), closing(number, chance)] for number in numbers}
-    work: SimpleQueue[Said] = SimpleQueue()
-    for said in in_every_order(rows, chance):
-        work.put(said)
+    work: SimpleQueue[Row] = SimpleQueue()
+    for row in in_every_order(rows, chance):
+        work.put(row)
     clients = Clients(servers, token)
 
     with ThreadPoolExecutor(CLIENTS + 6) as pool:
         running = [pool.submit(clients.each, number, sends(work, number)) for number in range(CLIENTS)]
         running += [pool.submit(clients.each, number, meddles(number, work)) for number in range(6)]
-        for one in running:
-            one.result()
+        for future in running:
+            future.result()
 
     assert clients.refused == []
     assert clients.statuses <= {200, 201, 204, 404, 422}
     for served in servers:
         with client_of(served, token) as api:
-            found = {completion["id"]: completion for completion in completions(api)}
+            stored = {completion["id"]: completion for completion in completions(api)}
             for id, (opened, closed) in rows.items():
                 merged = {**opened, **closed}
-                assert {name: found[id].get(name) for name in merged} == merged, id
+                assert {name: stored[id].get(name) for name in merged} == merged, id
             for session in range(7):
                 listed = api.get(f"/sessions/session-{session}", params={"limit": 1000}).json()["completions"]
-                theirs = {
-                    id for id, completion in found.items() if completion.get("session_id") == f"session-{session}"
+                expected = {
+                    id for id, completion in stored.items() if completion.get("session_id") == f"session-{session}"
                 }
-                assert {completion["id"] for completion in listed} == theirs
+                assert {completion["id"] for completion in listed} == expected
             everything_agrees(api)
         assert "ERROR" not in served.output()
         assert "locked" not in served.output()
 
 
 def test_what_one_process_answered_the_other_reads_at_once(servers: list[Served], token: str) -> None:
-    with client_of(servers[0], token) as here, client_of(servers[1], token) as there:
+    with client_of(servers[0], token) as first, client_of(servers[1], token) as second:
         for number in range(30):
-            here.post(f"/completions/{number}", json={"tags": ["seen"]})
-            assert there.get(f"/completions/{number}").status_code == 200
-            there.delete(f"/completions/{number}")
-            assert here.get(f"/completions/{number}").status_code == 404
+            first.post(f"/completions/{number}", json={"tags": ["seen"]})
+            assert second.get(f"/completions/{number}").status_code == 200
+            second.delete(f"/completions/{number}")
+            assert first.get(f"/completions/{number}").status_code == 404
 
 
 def test_repeats_of_one_upload_at_once_to_two_processes_store_one(servers: list[Served], token: str) -> None:
@@ -222,10 +222,10 @@ def test_repeats_of_one_upload_at_once_to_two_processes_store_one(servers: list[
         assert {answer.status_code for answer in answers} == {200}, [answer.text for answer in answers]
         return [answer.json() for answer in answers]
 
-    tasks, given = send("/feedback_task", task), send("/feedback", upload)
+    tasks, uploads = send("/feedback_task", task), send("/feedback", upload)
 
     assert all(answer == tasks[0] for answer in tasks)
-    assert all(answer == given[0] for answer in given)
+    assert all(answer == uploads[0] for answer in uploads)
     with client_of(servers[1], token) as api:
         assert len(api.get("/feedback_task").json()) == 1
         assert len(api.get("/feedback").json()["feedback"]) == 1

@@ -26,13 +26,13 @@ from log10_server.store.tags import TagRow, tag
 from tests.conftest import Organization, new_organization
 
 
-def row(tx: Tx, id: str, **said: Any) -> CompletionRow:
+def row(tx: Tx, id: str, **values: Any) -> CompletionRow:
     nothing: dict[str, Any] = dict.fromkeys(CompletionRow._fields[2:])
-    return CompletionRow(tx.organization_id, id, **{**nothing, "created_at": 1, **said})
+    return CompletionRow(tx.organization_id, id, **{**nothing, "created_at": 1, **values})
 
 
 def read(tx: Tx) -> list[CompletionRow]:
-    return [CompletionRow(*found) for found in tx.connection.execute(tx.rows(completion).order_by(completion.c.id))]
+    return [CompletionRow(*values) for values in tx.connection.execute(tx.rows(completion).order_by(completion.c.id))]
 
 
 ODD = [
@@ -61,8 +61,8 @@ def test_what_is_written_is_seen_by_every_connection_at_once(database: Database,
             store.sessions.ensure(database.tx(connection, organization.id), [str(number)])
 
         for _ in range(3):
-            with database.reading() as one, database.reading() as other:
-                for connection in (one, other):
+            with database.reading() as first, database.reading() as second:
+                for connection in (first, second):
                     assert store.sessions.find(database.tx(connection, organization.id), str(number)) is not None
 
 
@@ -84,28 +84,28 @@ def test_any_number_of_texts_is_looked_up_in_one_statement(tx: Tx, count: int) -
     ids = [f"s'{number}\\" for number in range(0, count, 2)]
     tx.insert_many(session, [SessionRow(tx.organization_id, id, 1) for id in ids])
 
-    asked = [f"s'{number}\\" for number in range(count)]
-    found = tx.connection.scalars(tx.rows(session, "id").where(tx.in_list(session.c.id, asked)))
+    names = [f"s'{number}\\" for number in range(count)]
+    matches = tx.connection.scalars(tx.rows(session, "id").where(tx.in_list(session.c.id, names)))
 
-    assert sorted(found) == sorted(ids)
+    assert sorted(matches) == sorted(ids)
 
 
 @pytest.mark.parametrize("value", ODD)
 def test_odd_texts_are_looked_up_exactly(tx: Tx, value: str) -> None:
     tx.insert_many(completion, [row(tx, "a", failure_kind=value), row(tx, "b", failure_kind=value + " ")])
 
-    found = tx.connection.scalars(tx.rows(completion, "id").where(tx.in_list(completion.c.failure_kind, [value])))
+    matches = tx.connection.scalars(tx.rows(completion, "id").where(tx.in_list(completion.c.failure_kind, [value])))
 
-    assert list(found) == ["a"]
+    assert list(matches) == ["a"]
 
 
 @pytest.mark.parametrize("numbers", [[0], [-1, 1], [2**31, 1, 2**63 - 1, -(2**63)], list(range(5000))])
 def test_whole_numbers_of_any_size_are_looked_up(tx: Tx, numbers: list[int]) -> None:
     tx.insert_many(session, [SessionRow(tx.organization_id, str(number), number) for number in [*numbers, 77_777]])
 
-    found = tx.connection.scalars(tx.rows(session, "created_at").where(tx.in_list(session.c.created_at, numbers)))
+    matches = tx.connection.scalars(tx.rows(session, "created_at").where(tx.in_list(session.c.created_at, numbers)))
 
-    assert sorted(found) == sorted(numbers)
+    assert sorted(matches) == sorted(numbers)
 
 
 _SESSIONS_OF = Statement(
@@ -117,9 +117,9 @@ _SESSIONS_OF = Statement(
 def test_a_statement_that_is_built_once_looks_up_whole_numbers_of_any_size(tx: Tx, numbers: list[int]) -> None:
     tx.insert_many(session, [SessionRow(tx.organization_id, str(number), number) for number in [*numbers, 77_777]])
 
-    found = tx.fetch(_SESSIONS_OF, numbers=numbers)
+    matches = tx.fetch(_SESSIONS_OF, numbers=numbers)
 
-    assert sorted(number for (number,) in found) == sorted(numbers)
+    assert sorted(number for (number,) in matches) == sorted(numbers)
 
 
 def test_a_statement_that_is_built_once_looks_up_odd_texts_exactly(tx: Tx) -> None:
@@ -216,16 +216,16 @@ def test_what_was_to_be_inserted_together_is_forgotten_when_that_fails(tx: Tx) -
     assert store.completions.find_existing_ids(tx, "ab") == {"b"}
 
 
-@pytest.mark.parametrize("rows", [1, 2, 7])
+@pytest.mark.parametrize("count", [1, 2, 7])
 @pytest.mark.parametrize("duration", [None, 1, 1.5])
-def test_columns_of_nothing_are_inserted_as_nothing(tx: Tx, rows: int, duration: float | None) -> None:
+def test_columns_of_nothing_are_inserted_as_nothing(tx: Tx, count: int, duration: float | None) -> None:
     """Whether all rows say nothing in a column, or the first or last of them alone says something."""
-    said = [row(tx, str(number), duration=duration if number == rows - 1 else None) for number in range(rows)]
-    said.append(row(tx, "last", status="started"))
+    inserted = [row(tx, str(number), duration=duration if number == count - 1 else None) for number in range(count)]
+    inserted.append(row(tx, "last", status="started"))
 
-    store.completions.add(tx, said)
+    store.completions.add(tx, inserted)
 
-    assert read(tx) == said
+    assert read(tx) == inserted
 
 
 _LOOK_UPS = {
@@ -244,10 +244,10 @@ def test_postgres_reads_no_more_than_it_looks_for_in_a_table_that_nobody_has_cou
     store.completions.add(tx, [row(tx, f"c{n}") for n in names])
     statement, values = _LOOK_UPS[name]
     sql, _, constants, _ = statement.compile(tx.backend)
-    said = {**constants, "organization_id": tx.organization_id, **{n: json.dumps(v) for n, v in values.items()}}
+    parameters = {**constants, "organization_id": tx.organization_id, **{n: json.dumps(v) for n, v in values.items()}}
     driver: Any = tx.connection.connection.driver_connection
 
-    plan = driver.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {sql}", said).fetchone()[0]
+    plan = driver.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {sql}", parameters).fetchone()[0]
 
     assert read_by(plan[0]["Plan"]) <= 20
 
@@ -263,7 +263,7 @@ def read_by(plan: dict[str, Any]) -> float:
 
 
 @pytest.mark.parametrize(
-    "said",
+    "values",
     [
         [{}, {}],
         [{"input_tokens": None}, {"input_tokens": 2**63 - 1}, {"input_tokens": 0}, {"input_tokens": -(2**63)}],
@@ -275,8 +275,8 @@ def read_by(plan: dict[str, Any]) -> float:
         [{"tags": "[]", "request": '{"a":null}'}, {"response": "{}"}, {"status": "failed", "model": "é"}],
     ],
 )
-def test_many_rows_are_inserted_as_they_are(tx: Tx, said: list[dict[str, Any]]) -> None:
-    rows = [row(tx, f"{number:03}", **one) for number, one in enumerate(said)]
+def test_many_rows_are_inserted_as_they_are(tx: Tx, values: list[dict[str, Any]]) -> None:
+    rows = [row(tx, f"{number:03}", **fields) for number, fields in enumerate(values)]
 
     tx.insert_many(completion, rows)
 
@@ -304,15 +304,15 @@ def test_a_row_whose_key_is_taken_is_left_out(tx: Tx) -> None:
 
     tx.insert_missing(session, [SessionRow(tx.organization_id, "a", 2), SessionRow(tx.organization_id, "b", 2)])
 
-    found = tx.connection.execute(tx.rows(session, "id", "created_at").order_by(session.c.id))
-    assert [tuple(one) for one in found] == [("a", 1), ("b", 2)]
+    stored = tx.connection.execute(tx.rows(session, "id", "created_at").order_by(session.c.id))
+    assert [tuple(stored_row) for stored_row in stored] == [("a", 1), ("b", 2)]
 
 
 def test_texts_sort_by_code_point(tx: Tx) -> None:
     ids = ["b", "B", "a", "é", "z", "Z", "_", "1", "😀", "\uffee", " ", "aa", "a b", "a-b"]
     tx.insert_many(completion, [row(tx, id) for id in ids])
 
-    assert [one.id for one in read(tx)] == sorted(ids)
+    assert [stored.id for stored in read(tx)] == sorted(ids)
 
 
 @pytest.mark.parametrize(
@@ -376,10 +376,15 @@ def path(tmp_path: Path) -> str:
 def test_every_sqlite_connection_is_durable_and_checks_its_keys(path: str) -> None:
     database = Database(path, readers=3)
 
-    with database.reading() as one, database.reading() as two, database.reading() as three, database.writing() as four:
-        for connection in (one, two, three, four):
-            asked = {name: connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in PRAGMAS}
-            assert asked == PRAGMAS
+    with (
+        database.reading() as first,
+        database.reading() as second,
+        database.reading() as third,
+        database.writing() as writing,
+    ):
+        for connection in (first, second, third, writing):
+            pragmas = {name: connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in PRAGMAS}
+            assert pragmas == PRAGMAS
     with database.writing() as connection:
         assert {name: connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in PRAGMAS} == PRAGMAS
 
@@ -401,11 +406,11 @@ def write_much(url: str, organization_id: str, name: str, count: int) -> None:
 def written(url: str, organization_id: str) -> int:
     database = Database(url)
     with database.reading() as connection:
-        found = connection.scalar(
+        count = connection.scalar(
             text("SELECT count(*) FROM completion WHERE organization_id = :mine"), {"mine": organization_id}
         )
     database.close()
-    return int(found or 0)
+    return int(count or 0)
 
 
 def test_two_processes_write_one_sqlite_file(path: str) -> None:
@@ -448,8 +453,10 @@ def test_a_connection_that_is_lost_when_its_plans_are_made_anew_is_replaced(data
     if database.kind == "sqlite":
         pytest.skip("only Postgres ends a connection from outside; SQLite has none")
     ended = Database(database.url.render_as_string(hide_password=False))
-    with database.reading() as one, database.reading() as other, database.writing() as writing:
-        kept = [connection.exec_driver_sql("SELECT pg_backend_pid()").scalar() for connection in (one, other, writing)]
+    with database.reading() as first, database.reading() as second, database.writing() as writing:
+        kept = [
+            connection.exec_driver_sql("SELECT pg_backend_pid()").scalar() for connection in (first, second, writing)
+        ]
     assert isinstance(database.backend, Postgres)
     database.backend.count_inserted(completion, 1_000_000)
     with ended.reading() as connection:

@@ -145,8 +145,8 @@ def test_a_lone_work_is_answered_when_it_is_stored(database: Database, organizat
 def test_works_that_wait_share_a_transaction(database: Database, organization: Organization) -> None:
     async def story() -> None:
         async with lined(database, organization) as line:
-            given = await line.together(*(line.write(transaction) for _ in range(50)))
-            assert len(set(given)) == 1
+            answers = await line.together(*(line.write(transaction) for _ in range(50)))
+            assert len(set(answers)) == 1
 
     asyncio.run(story())
 
@@ -167,10 +167,10 @@ def test_a_work_that_stands_alone_shares_no_transaction(database: Database, orga
 
     async def story() -> None:
         async with lined(database, organization) as line:
-            given = await line.together(
+            answers = await line.together(
                 line.write(note("a")), line.write(seen, alone=True), line.write(note("b")), line.write(note("c"))
             )
-            assert given == ["a", {"a"}, "b", "c"]
+            assert answers == ["a", {"a"}, "b", "c"]
 
     asyncio.run(story())
     assert stored(database, organization) == {"a", "b", "c"}
@@ -180,10 +180,10 @@ def test_a_work_that_stands_alone_shares_no_transaction(database: Database, orga
 def test_a_refused_work_undoes_only_itself(database: Database, organization: Organization, refusal: Refusal) -> None:
     async def story() -> None:
         async with lined(database, organization) as line:
-            given = await line.together(
+            answers = await line.together(
                 line.write(storing("a")), line.write(refusing("b", refusal)), line.write(storing("c"))
             )
-            assert given == ["a", refusal, "c"]
+            assert answers == ["a", refusal, "c"]
 
     asyncio.run(story())
     assert stored(database, organization) == {"a", "c"}
@@ -253,8 +253,8 @@ def test_a_defect_is_its_own_and_hides_its_message(
 def test_entries_of_one_organization_are_recorded_together(database: Database, organization: Organization) -> None:
     async def story() -> None:
         async with lined(database, organization) as line:
-            given = await line.together(*(line.record(record, entry) for entry in ("a", "b", "c")))
-            assert given == ["a of 3", "b of 3", "c of 3"]
+            answers = await line.together(*(line.record(record, entry) for entry in ("a", "b", "c")))
+            assert answers == ["a of 3", "b of 3", "c of 3"]
 
     asyncio.run(story())
 
@@ -264,10 +264,10 @@ def test_entries_of_two_organizations_are_recorded_apart(database: Database, org
 
     async def story() -> None:
         async with lined(database, organization) as line:
-            given = await line.together(
+            answers = await line.together(
                 line.record(record, "a"), line.writer.record(other.id, record, "b", 0), line.record(record, "c")
             )
-            assert given == ["a of 2", "b of 1", "c of 2"]
+            assert answers == ["a of 2", "b of 1", "c of 2"]
 
     asyncio.run(story())
     assert (stored(database, organization), stored(database, other)) == ({"a", "c"}, {"b"})
@@ -276,9 +276,9 @@ def test_entries_of_two_organizations_are_recorded_apart(database: Database, org
 def test_a_recorder_refuses_some_and_stores_the_others(database: Database, organization: Organization) -> None:
     async def story() -> None:
         async with lined(database, organization) as line:
-            one, refused, other = await line.together(*(line.record(record, entry) for entry in ("a", "no", "c")))
-            assert (one, other) == ("a of 3", "c of 3")
-            assert isinstance(refused, NotFound)
+            first, second, third = await line.together(*(line.record(record, entry) for entry in ("a", "no", "c")))
+            assert (first, third) == ("a of 3", "c of 3")
+            assert isinstance(second, NotFound)
 
     asyncio.run(story())
     assert stored(database, organization) == {"a", "c"}
@@ -292,11 +292,11 @@ def test_a_group_of_which_one_raises_is_recorded_singly(
     async def story() -> None:
         async with lined(database, organization) as line:
             others = [line.write(storing("w"))] if company else []
-            one, failed, other, *rest = await line.together(
+            first, second, third, *rest = await line.together(
                 *(line.record(record, entry) for entry in ("a", bad, "c")), *others
             )
-            assert (one, other, rest) == ("a of 1", "c of 1", ["w"] if company else [])
-            assert isinstance(failed, kind)
+            assert (first, third, rest) == ("a of 1", "c of 1", ["w"] if company else [])
+            assert isinstance(second, kind)
 
     asyncio.run(story())
     assert stored(database, organization) == {"a", "c"} | ({"w"} if company else set())
@@ -307,8 +307,8 @@ def test_a_work_that_clashes_is_done_again(database: Database, organization: Org
     async def story() -> None:
         async with lined(database, organization) as line:
             others = [line.write(storing(str(number))) for number in range(company)]
-            given = await line.together(line.write(clashing("a", 3)), *others)
-            assert given == ["a", *map(str, range(company))]
+            answers = await line.together(line.write(clashing("a", 3)), *others)
+            assert answers == ["a", *map(str, range(company))]
 
     asyncio.run(story())
     assert stored(database, organization) == {"a", *map(str, range(company))}
@@ -321,9 +321,9 @@ def test_a_work_that_always_clashes_is_a_defect_and_logged(
 
     async def story() -> None:
         async with lined(database, organization) as line:
-            given = await line.together(line.write(storing("b")), line.write(clashing("a", 1000)))
-            assert given[0] == "b"
-            assert isinstance(given[1], InternalError)
+            answers = await line.together(line.write(storing("b")), line.write(clashing("a", 1000)))
+            assert answers[0] == "b"
+            assert isinstance(answers[1], InternalError)
 
     asyncio.run(story())
     assert stored(database, organization) == {"b"}
@@ -333,9 +333,9 @@ def test_a_work_that_always_clashes_is_a_defect_and_logged(
 def test_more_than_may_wait_are_refused(database: Database, organization: Organization) -> None:
     async def story() -> None:
         async with lined(database, organization, max_waiting=3) as line:
-            given = await line.together(*(line.write(storing(id)) for id in "abcde"))
-            assert given[:3] == ["a", "b", "c"]
-            assert [refused.code for refused in given[3:]] == ["overloaded"] * 2
+            answers = await line.together(*(line.write(storing(id)) for id in "abcde"))
+            assert answers[:3] == ["a", "b", "c"]
+            assert [refused.code for refused in answers[3:]] == ["overloaded"] * 2
             assert await line.write(storing("f")) == "f"
 
     asyncio.run(story())
@@ -345,9 +345,9 @@ def test_more_than_may_wait_are_refused(database: Database, organization: Organi
 def test_more_bytes_than_may_wait_are_refused(database: Database, organization: Organization) -> None:
     async def story() -> None:
         async with lined(database, organization, max_bytes=100) as line:
-            given = await line.together(*(line.write(storing(id), size=40) for id in "abc"))
-            assert given[:2] == ["a", "b"]
-            assert given[2].code == "overloaded"
+            answers = await line.together(*(line.write(storing(id), size=40) for id in "abc"))
+            assert answers[:2] == ["a", "b"]
+            assert answers[2].code == "overloaded"
             assert await line.write(storing("d"), size=100) == "d"
 
     asyncio.run(story())
@@ -393,9 +393,9 @@ def test_a_caller_that_goes_away_does_not_hurt_the_others(database: Database, or
             waiting[1].cancel()
             line.open_gate()
 
-            given = await asyncio.gather(*waiting, return_exceptions=True)
-            assert (given[0], given[2]) == ("a", "c")
-            assert isinstance(given[1], asyncio.CancelledError)
+            answers = await asyncio.gather(*waiting, return_exceptions=True)
+            assert (answers[0], answers[2]) == ("a", "c")
+            assert isinstance(answers[1], asyncio.CancelledError)
 
     asyncio.run(story())
     assert {"a", "c"} <= stored(database, organization)
@@ -504,8 +504,8 @@ def test_a_commit_that_fails_fails_every_work_in_it(database: Database, organiza
 
     async def story() -> None:
         async with lined(database, organization) as line:
-            given = await line.together(*(line.record(cut, entry) for entry in "ab"))
-            assert [type(refusal) for refusal in given] == [OutcomeUnknown] * 2
+            answers = await line.together(*(line.record(cut, entry) for entry in "ab"))
+            assert [type(refusal) for refusal in answers] == [OutcomeUnknown] * 2
             assert await line.write(storing("c")) == "c"
 
     asyncio.run(story())
@@ -537,8 +537,8 @@ def test_a_commit_that_fails_fails_those_works_too_that_were_to_be_done_again_al
 
     async def story() -> None:
         async with lined(database, organization) as line:
-            given = await line.together(line.write(clash), line.write(arm))
-            assert [type(refusal) for refusal in given] == [OutcomeUnknown] * 2
+            answers = await line.together(line.write(clash), line.write(arm))
+            assert [type(refusal) for refusal in answers] == [OutcomeUnknown] * 2
 
     asyncio.run(story())
     assert done == ["clash"]

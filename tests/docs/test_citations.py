@@ -41,13 +41,13 @@ def anchor(heading: str) -> str:
 
 
 def test_every_cited_section_of_the_api_rules_exists() -> None:
-    known = set(headings(API))
+    sections = set(headings(API))
 
     unknown = {
         (path.relative_to(CHECKOUT).as_posix(), title)
         for path in citing_files()
         for title in cited_sections(path.read_text())
-        if title not in known
+        if title not in sections
     }
 
     assert unknown == set()

@@ -45,7 +45,7 @@ def fresh(url: str) -> Iterator[Database]:
 
 def of_table(database: Database, table: str, what: str) -> Any:
     """What the inspector's `what` tells of a table."""
-    return inspected(database, lambda found: getattr(found, what)(table))
+    return inspected(database, lambda inspector: getattr(inspector, what)(table))
 
 
 def inspected(database: Database, look: Callable[[Any], Any]) -> Any:
@@ -54,7 +54,7 @@ def inspected(database: Database, look: Callable[[Any], Any]) -> Any:
 
 
 def tables(database: Database) -> set[str]:
-    return set(inspected(database, lambda found: found.get_table_names())) - {"alembic_version"}
+    return set(inspected(database, lambda inspector: inspector.get_table_names())) - {"alembic_version"}
 
 
 def differences(database: Database) -> list[Any]:
@@ -66,16 +66,16 @@ def differences(database: Database) -> list[Any]:
 def shape(database: Database) -> dict[str, Any]:
     """Everything that can be seen of the tables."""
 
-    def look(found: Any) -> dict[str, Any]:
+    def look(inspector: Any) -> dict[str, Any]:
         return {
             table: [
-                [(column["name"], str(column["type"]), column["nullable"]) for column in found.get_columns(table)],
-                found.get_pk_constraint(table),
-                sorted(found.get_foreign_keys(table), key=str),
-                sorted(map(_index, found.get_indexes(table)), key=str),
-                found.get_table_options(table),
+                [(column["name"], str(column["type"]), column["nullable"]) for column in inspector.get_columns(table)],
+                inspector.get_pk_constraint(table),
+                sorted(inspector.get_foreign_keys(table), key=str),
+                sorted(map(_index, inspector.get_indexes(table)), key=str),
+                inspector.get_table_options(table),
             ]
-            for table in sorted(found.get_table_names())
+            for table in sorted(inspector.get_table_names())
         }
 
     return dict(inspected(database, look))
@@ -83,14 +83,14 @@ def shape(database: Database) -> dict[str, Any]:
 
 def stored_how(database: Database) -> dict[str, str]:
     """How Postgres stores the columns of completions: `e` is as they are."""
-    asked = sa.text("SELECT attname, attstorage::text FROM pg_attribute WHERE attrelid = 'completion'::regclass")
+    query = sa.text("SELECT attname, attstorage::text FROM pg_attribute WHERE attrelid = 'completion'::regclass")
     with database.reading() as connection:
-        return {row.attname: row.attstorage for row in connection.execute(asked)}
+        return {row.attname: row.attstorage for row in connection.execute(query)}
 
 
-def _index(found: dict[str, Any]) -> dict[str, Any]:
+def _index(index: dict[str, Any]) -> dict[str, Any]:
     """Which rows an index of some rows is about, as text; SQLite's comes as an object that equals nothing else."""
-    return {**found, "dialect_options": {name: str(said) for name, said in found.get("dialect_options", {}).items()}}
+    return {**index, "dialect_options": {name: str(value) for name, value in index.get("dialect_options", {}).items()}}
 
 
 def test_up_makes_every_table_of_the_models(fresh: Database) -> None:
@@ -132,13 +132,13 @@ def test_the_migrations_make_just_what_the_models_would_make(
 def test_columns_are_null_where_the_models_say_so(fresh: Database) -> None:
     migrations.migrate(fresh)
 
-    found = {
+    nullable = {
         (table, column["name"]): column["nullable"]
         for table in tables(fresh)
         for column in of_table(fresh, table, "get_columns")
     }
 
-    assert found == {
+    assert nullable == {
         (table.name, column.name): column.nullable for table in metadata.sorted_tables for column in table.c
     }
 
@@ -175,8 +175,10 @@ def test_sqlite_stores_tables_of_links_once(fresh: Database) -> None:
         made = connection.execute(sa.text("SELECT name FROM sqlite_master WHERE sql LIKE '%WITHOUT ROWID%'"))
         without = set(made.scalars())
 
-    said = {table.name for table in metadata.sorted_tables if table.dialect_options["sqlite"]["with_rowid"] is False}
-    assert without == said
+    expected = {
+        table.name for table in metadata.sorted_tables if table.dialect_options["sqlite"]["with_rowid"] is False
+    }
+    assert without == expected
     assert "ungraded" in without
 
 
@@ -263,7 +265,7 @@ def test_pairs_of_common_tags_are_made_for_what_was_there(fresh: Database) -> No
                 "INSERT INTO completion_tag (organization_id, completion_id, tag_id, created_at)"
                 " VALUES ('o', :id, :tag, 7)"
             ),
-            [{"id": id, "tag": tag} for id, its in tags.items() for tag in its],
+            [{"id": id, "tag": tag} for id, tags_of_completion in tags.items() for tag in tags_of_completion],
         )
 
     migrations.migrate(fresh)
@@ -274,11 +276,11 @@ def test_pairs_of_common_tags_are_made_for_what_was_there(fresh: Database) -> No
         pairs = {tuple(row) for row in connection.execute(sa.text(f"SELECT {columns} FROM completion_tag_pair"))}
     assert common == {1, 2, 3}
     expected = {
-        (id, one, two)
+        (id, first, second)
         for id in tags
         if id != "crowd"
-        for one, two in ((1, 2), (1, 3), (2, 3))
-        if {one, two} <= tags[id]
+        for first, second in ((1, 2), (1, 3), (2, 3))
+        if {first, second} <= tags[id]
     }
     assert pairs == {(*pair, "o", 7) for pair in expected | {("crowd", 1, 0), ("crowd", 2, 0)}}
 
@@ -307,8 +309,8 @@ def test_down_from_filling_in_behind_leaves_no_task_half_filled(fresh: Database)
     migrations.downgrade(fresh, "0004")
 
     with fresh.reading() as connection:
-        found = connection.exec_driver_sql("SELECT completion_id, task_id, created_at FROM ungraded").all()
-    assert sorted(map(tuple, found)) == [("c0", "t", 0), ("c2", "t", 2)]
+        ungraded = connection.exec_driver_sql("SELECT completion_id, task_id, created_at FROM ungraded").all()
+    assert sorted(map(tuple, ungraded)) == [("c0", "t", 0), ("c2", "t", 2)]
 
 
 def test_feedback_and_tokens_from_before_there_were_authors_stay_and_lose_only_these_on_the_way_back(
@@ -417,11 +419,11 @@ def test_programs_that_migrate_one_empty_database_at_once_all_succeed(
 
 
 def test_migrations_import_nothing_of_ours(checkout: Path) -> None:
-    found = sorted((checkout / "migrations" / "versions").glob("*.py"))
+    paths = sorted((checkout / "migrations" / "versions").glob("*.py"))
 
     named = {
         name
-        for path in found
+        for path in paths
         for node in ast.walk(ast.parse(path.read_text()))
         for name in (
             [alias.name for alias in node.names]
@@ -432,7 +434,7 @@ def test_migrations_import_nothing_of_ours(checkout: Path) -> None:
         )
     }
 
-    assert found
+    assert paths
     assert not [name for name in named if name.startswith((".", "log10_server"))]
 
 

@@ -36,30 +36,30 @@ class Image:
     @classmethod
     def described_in(cls, dockerfile: Path) -> "Image":
         lines = [line for line in dockerfile.read_text().splitlines() if line and not line.startswith("#")]
-        said: dict[str, str] = {}
+        instructions: dict[str, str] = {}
         environment: dict[str, str] = {}
         for line in "\n".join(lines).replace("\\\n", " ").splitlines():
             word, rest = line.split(maxsplit=1)
             if word == "FROM":
-                said, environment = {}, {}
+                instructions, environment = {}, {}
             elif word == "ENV":
                 environment |= dict(pair.split("=", 1) for pair in shlex.split(rest))
-            said[word] = rest
+            instructions[word] = rest
         return cls(
-            entrypoint=json.loads(said["ENTRYPOINT"]),
-            command=json.loads(said["CMD"]),
-            health_check=json.loads(said["HEALTHCHECK"].split(" CMD ", 1)[1]),
+            entrypoint=json.loads(instructions["ENTRYPOINT"]),
+            command=json.loads(instructions["CMD"]),
+            health_check=json.loads(instructions["HEALTHCHECK"].split(" CMD ", 1)[1]),
             environment=environment,
-            stop_signal=said["STOPSIGNAL"],
-            user=said["USER"],
+            stop_signal=instructions["STOPSIGNAL"],
+            user=instructions["USER"],
         )
 
 
 def substituted(text: str, variables: Mapping[str, str]) -> str:
     """What compose makes of `${NAME:-default}` and `${NAME:?why it is needed}`."""
 
-    def value(found: re.Match[str]) -> str:
-        name, operator, rest = found.groups()
+    def value(match: re.Match[str]) -> str:
+        name, operator, rest = match.groups()
         if variables.get(name):
             return variables[name]
         if operator == ":?":
@@ -101,7 +101,7 @@ def start_line(image: Image) -> list[str]:
 def run_lines() -> list[list[str]]:
     """The arguments of each `docker compose run --rm server …` that the compose file tells its reader to type."""
     return [
-        shlex.split(said) for said in re.findall(r"^# +docker compose run --rm server (.+)$", COMPOSE.read_text(), re.M)
+        shlex.split(line) for line in re.findall(r"^# +docker compose run --rm server (.+)$", COMPOSE.read_text(), re.M)
     ]
 
 

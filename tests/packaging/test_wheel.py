@@ -47,12 +47,12 @@ def programs(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("away") / "venv"
     venv.create(home, with_pip=False, symlinks=os.name != "nt")
     made = sysconfig.get_paths("venv", {"base": str(home)})
-    bin = Path(made["scripts"])
-    install = [sys.executable, "-m", "pip", "--python", str(bin / "python"), "install", "--quiet", "--no-index"]
+    folder = Path(made["scripts"])
+    install = [sys.executable, "-m", "pip", "--python", str(folder / "python"), "install", "--quiet", "--no-index"]
     subprocess.run([*install, "--no-deps", str(wheel)], check=True)
     lent = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
     (Path(made["purelib"]) / "lent.pth").write_text("\n".join(lent))
-    return bin
+    return folder
 
 
 @pytest.fixture
@@ -134,7 +134,7 @@ def test_make_wheel_needs_no_test_environment() -> None:
 
 
 def test_what_runs_is_the_wheel_and_not_the_checkout(programs: Path, environment: dict[str, str], away: Path) -> None:
-    asked = subprocess.run(
+    completed = subprocess.run(
         [programs / "python", "-c", "import log10_server; print(log10_server.__file__)"],
         env=environment,
         cwd=away,
@@ -143,7 +143,7 @@ def test_what_runs_is_the_wheel_and_not_the_checkout(programs: Path, environment
         check=True,
     )
 
-    assert Path(asked.stdout.strip()).is_relative_to(programs.parent)
+    assert Path(completed.stdout.strip()).is_relative_to(programs.parent)
 
 
 def test_a_newcomer_serves_from_an_empty_folder(environment: dict[str, str], away: Path, serve: Serve) -> None:

@@ -6,7 +6,7 @@ from log10_server.runtime.cpu_affinity import idlest
 
 
 @pytest.mark.parametrize(
-    ("shares", "mine", "own", "wanted"),
+    ("shares", "mine", "own", "expected"),
     [
         ({0: 0.9, 1: 0.1}, None, 0.0, 1),
         ({0: 0.3, 1: 0.3}, None, 0.0, 1),  # the first one often serves the devices too
@@ -19,6 +19,6 @@ from log10_server.runtime.cpu_affinity import idlest
     ],
 )
 def test_the_idlest_core_is_taken_and_kept_while_others_need_it_little(
-    shares: dict[int, float], mine: int | None, own: float, wanted: int | None
+    shares: dict[int, float], mine: int | None, own: float, expected: int | None
 ) -> None:
-    assert idlest(shares, mine, own) == wanted
+    assert idlest(shares, mine, own) == expected

@@ -18,7 +18,7 @@ from log10_server.services.feedback import NewFeedback
 from log10_server.services.feedback_tasks import FeedbackTaskChanges, NewFeedbackTask
 from log10_server.services.selectors import CompletionList
 from tests.conftest import Organization, new_organization
-from tests.services.test_ungraded import assert_kept, rows, wanted
+from tests.services.test_ungraded import assert_kept, expected_ungraded, rows
 
 MANY = 60
 
@@ -31,7 +31,7 @@ def backfill_batch_size(database: Database) -> Iterator[int]:
     database.thresholds.backfill_batch_size = before
 
 
-def logged(tx: Tx, start: int, end: int, *tags: str, created_at: int | None = None) -> list[str]:
+def log_completions(tx: Tx, start: int, end: int, *tags: str, created_at: int | None = None) -> list[str]:
     """Gives their ids, the newest first."""
     ids = [f"c{number:03}" for number in range(start, end)]
     for id in ids:
@@ -39,14 +39,14 @@ def logged(tx: Tx, start: int, end: int, *tags: str, created_at: int | None = No
     return ids[::-1]
 
 
-def asking(tx: Tx, *selector: str) -> str:
+def task_with_selector(tx: Tx, *selector: str) -> str:
     return feedback_tasks.create(tx, NewFeedbackTask(None, "a task", "", "{}", selector)).id
 
 
 def grade(tx: Tx, task_id: str, *ids: str) -> str:
-    (given,) = feedback.record(tx, [NewFeedback(None, task_id, "{}", "", CompletionList(ids))])
-    assert not isinstance(given, Refusal)
-    return given.feedback.id
+    (outcome,) = feedback.record(tx, [NewFeedback(None, task_id, "{}", "", CompletionList(ids))])
+    assert not isinstance(outcome, Refusal)
+    return outcome.feedback.id
 
 
 def listed(tx: Tx, task_id: str | None = None, offset: int = 0, limit: int = 1000) -> list[str]:
@@ -73,9 +73,9 @@ def filled(tx: Tx) -> None:
 
 
 def test_a_new_task_is_filled_with_the_newest_first(tx: Tx) -> None:
-    ids = logged(tx, 0, MANY, "x")
+    ids = log_completions(tx, 0, MANY, "x")
 
-    task = asking(tx, "x")
+    task = task_with_selector(tx, "x")
     first = kept(tx, task)
     ungraded_index.continue_backfill(tx, task)
 
@@ -84,24 +84,24 @@ def test_a_new_task_is_filled_with_the_newest_first(tx: Tx) -> None:
     assert kept(tx, task) == ids
 
 
-@pytest.mark.parametrize("there", [0, 1, 6, 7, 8, 13, 14, 15])
-def test_a_task_is_whole_when_all_have_been_looked_at(tx: Tx, there: int) -> None:
-    ids = logged(tx, 0, there, "x")
+@pytest.mark.parametrize("count", [0, 1, 6, 7, 8, 13, 14, 15])
+def test_a_task_is_whole_when_all_have_been_looked_at(tx: Tx, count: int) -> None:
+    ids = log_completions(tx, 0, count, "x")
 
-    task = asking(tx, "x")
+    task = task_with_selector(tx, "x")
 
     assert kept(tx, task) == ids[:7]
-    assert bool(behind(tx)) == (there >= 7)
+    assert bool(behind(tx)) == (count >= 7)
     filled(tx)
 
 
 def test_lists_are_right_at_once_wherever_they_begin(tx: Tx) -> None:
-    both = logged(tx, 0, MANY, "x", "y")
-    older = asking(tx, "y")
+    both = log_completions(tx, 0, MANY, "x", "y")
+    older = task_with_selector(tx, "y")
     filled(tx)
     grade(tx, older, *both[::2])
 
-    task = asking(tx, "x")
+    task = task_with_selector(tx, "x")
 
     for offset in range(0, MANY + 5, 3):
         assert listed(tx, task, offset, 10) == both[offset : offset + 10]
@@ -113,24 +113,24 @@ def test_lists_are_right_at_once_wherever_they_begin(tx: Tx) -> None:
 
 
 def test_what_is_graded_and_deleted_behind_stays_away_and_comes_back(tx: Tx) -> None:
-    ids = logged(tx, 0, MANY, "x")
-    task = asking(tx, "x")
+    ids = log_completions(tx, 0, MANY, "x")
+    task = task_with_selector(tx, "x")
 
-    given = grade(tx, task, ids[1], ids[30], ids[50])
+    feedback_id = grade(tx, task, ids[1], ids[30], ids[50])
     completions.delete(tx, ids[40])
 
     left = [id for id in ids if id not in (ids[1], ids[30], ids[40], ids[50])]
     assert listed(tx, task) == left
-    feedback.delete(tx, given)
+    feedback.delete(tx, feedback_id)
     assert listed(tx, task) == [id for id in ids if id != ids[40]]
     filled(tx)
 
 
 def test_what_comes_with_an_old_instant_is_listed_behind(tx: Tx) -> None:
-    ids = logged(tx, 0, MANY, "x")
-    task = asking(tx, "x")
+    ids = log_completions(tx, 0, MANY, "x")
+    task = task_with_selector(tx, "x")
 
-    old = logged(tx, 100, 110, "x", created_at=5)
+    old = log_completions(tx, 100, 110, "x", created_at=5)
 
     assert listed(tx, task) == ids + old
     filled(tx)
@@ -138,8 +138,8 @@ def test_what_comes_with_an_old_instant_is_listed_behind(tx: Tx) -> None:
 
 
 def test_a_task_that_is_archived_before_it_is_whole_asks_for_nothing(tx: Tx) -> None:
-    ids = logged(tx, 0, MANY, "x")
-    task, other = asking(tx, "x"), asking(tx, "x")
+    ids = log_completions(tx, 0, MANY, "x")
+    task, other = task_with_selector(tx, "x"), task_with_selector(tx, "x")
     filled(tx)
 
     feedback_tasks.change(tx, task, FeedbackTaskChanges(archived=True))
@@ -153,8 +153,8 @@ def test_a_task_that_is_archived_before_it_is_whole_asks_for_nothing(tx: Tx) -> 
 
 
 def test_a_task_that_is_taken_out_of_the_archive_before_it_is_empty_asks_for_all(tx: Tx) -> None:
-    ids = logged(tx, 0, MANY, "x")
-    task = asking(tx, "x")
+    ids = log_completions(tx, 0, MANY, "x")
+    task = task_with_selector(tx, "x")
     filled(tx)
     feedback_tasks.change(tx, task, FeedbackTaskChanges(archived=True))
     ungraded_index.continue_backfill(tx, task)
@@ -166,8 +166,8 @@ def test_a_task_that_is_taken_out_of_the_archive_before_it_is_empty_asks_for_all
 
 
 def test_another_selector_leaves_nothing_of_the_one_before(tx: Tx) -> None:
-    some, others = logged(tx, 0, 30, "x"), logged(tx, 30, 60, "y")
-    task = asking(tx, "x")
+    some, others = log_completions(tx, 0, 30, "x"), log_completions(tx, 30, 60, "y")
+    task = task_with_selector(tx, "x")
     filled(tx)
 
     feedback_tasks.change(tx, task, FeedbackTaskChanges(selector=("y",)))
@@ -209,9 +209,9 @@ def test_the_loop_goes_on_with_the_tasks_of_all_organizations(database: Database
     for owner in owners:
         with database.writing() as connection:
             tx = database.tx(connection, owner)
-            logged(tx, 0, MANY, "x")
-            asking(tx, "x")
-            asking(tx, "x")
+            log_completions(tx, 0, MANY, "x")
+            task_with_selector(tx, "x")
+            task_with_selector(tx, "x")
 
     async def run() -> None:
         async with filling(database):
@@ -230,8 +230,8 @@ def test_a_task_that_can_not_be_filled_keeps_no_other_waiting(database: Database
     """The others came behind it in the list of those that are not whole, and were never reached."""
     with database.writing() as connection:
         tx = database.tx(connection, organization.id)
-        logged(tx, 0, MANY, "x")
-        spoiled, sound = sorted(asking(tx, "x") for _ in range(2))
+        log_completions(tx, 0, MANY, "x")
+        spoiled, sound = sorted(task_with_selector(tx, "x") for _ in range(2))
         connection.exec_driver_sql(f"UPDATE feedback_task SET selector = '[' WHERE id = '{spoiled}'")
 
     def left() -> list[str]:
@@ -269,7 +269,7 @@ def test_two_loops_and_many_changes_at_once_end_with_what_the_query_finds(
         completions.delete(tx, some_id())
 
     def ask(tx: Tx) -> None:
-        asking(tx, *chance.sample("xyz", chance.randrange(1, 3)))
+        task_with_selector(tx, *chance.sample("xyz", chance.randrange(1, 3)))
 
     def archive(tx: Tx) -> None:
         task = chance.choice(feedback_tasks.list_newest(tx, None, 0, 100))
@@ -278,38 +278,40 @@ def test_two_loops_and_many_changes_at_once_end_with_what_the_query_finds(
 
     def judge(tx: Tx) -> None:
         task = chance.choice(feedback_tasks.list_newest(tx, False, 0, 100))
-        (given,) = feedback.record(tx, [NewFeedback(None, task.id, "{}", "", CompletionList((some_id(), some_id())))])
-        if not isinstance(given, Refusal) and chance.random() < 0.5:
-            feedback.delete(tx, given.feedback.id)
+        (outcome,) = feedback.record(tx, [NewFeedback(None, task.id, "{}", "", CompletionList((some_id(), some_id())))])
+        if not isinstance(outcome, Refusal) and chance.random() < 0.5:
+            feedback.delete(tx, outcome.feedback.id)
 
     async def run() -> None:
-        async with filling(database) as (one, first), filling(database) as (other, second):
+        async with filling(database) as (first_writer, first_loop), filling(database) as (second_writer, second_loop):
             for turn in range(20):
-                await asyncio.gather(*(writer.write(organization.id, change) for writer in (one, other, one)))
-                first.wake()
+                await asyncio.gather(
+                    *(writer.write(organization.id, change) for writer in (first_writer, second_writer, first_writer))
+                )
+                first_loop.wake()
                 if turn % 5 == 0:
-                    second.wake()
-            first.wake()
+                    second_loop.wake()
+            first_loop.wake()
             await until_whole(database)
 
     with database.writing() as connection:
         tx = database.tx(connection, organization.id)
-        logged(tx, 0, MANY, "x", "y")
-        asking(tx, "x")
+        log_completions(tx, 0, MANY, "x", "y")
+        task_with_selector(tx, "x")
 
     asyncio.run(run())
 
     with database.reading() as connection:
         tx = database.tx(connection, organization.id)
         assert_kept(tx)
-        assert sorted(rows(tx, "ungraded", "completion_id", "task_id", "created_at")) == sorted(wanted(tx))
+        assert sorted(rows(tx, "ungraded", "completion_id", "task_id", "created_at")) == sorted(expected_ungraded(tx))
 
 
 def test_a_loop_ends_at_once_with_much_left_to_do(database: Database, organization: Organization) -> None:
     with database.writing() as connection:
         tx = database.tx(connection, organization.id)
-        logged(tx, 0, MANY, "x")
-        task = asking(tx, "x")
+        log_completions(tx, 0, MANY, "x")
+        task = task_with_selector(tx, "x")
     database.thresholds.backfill_batch_size = 1
 
     async def run() -> None:

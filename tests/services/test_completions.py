@@ -30,7 +30,7 @@ def recorded(tx: Tx, *entries: Entry) -> list[CompletionRow]:
     return [row for row in rows if isinstance(row, CompletionRow)]
 
 
-def said(row: CompletionRow) -> tuple[Any, ...]:
+def without_owner_and_time(row: CompletionRow) -> tuple[Any, ...]:
     """All but whose it is and when it came."""
     return row.id, *row[3:]
 
@@ -64,9 +64,9 @@ def stored(tx: Tx) -> dict[str, Any]:
 
 def assert_indexed(tx: Tx) -> None:
     """The index over tags holds what the completions say, each tag at its completion's time."""
-    found = stored(tx)
-    expected = sorted((row[0], tag, 0) for row in found["completions"] for tag in json.loads(row[10] or "[]"))
-    assert sorted(found["tags"]) == expected
+    tables = stored(tx)
+    expected = sorted((row[0], tag, 0) for row in tables["completions"] for tag in json.loads(row[10] or "[]"))
+    assert sorted(tables["tags"]) == expected
 
 
 def random_entries(random: Random, ids: int, count: int) -> list[Entry]:
@@ -105,7 +105,7 @@ def test_many_at_once_equal_one_after_the_other(database: Database, organization
             at_once = recorded(together, *batch)
             one_by_one = [recorded(singly, entry)[0] for entry in batch]
 
-            assert list(map(said, at_once)) == list(map(said, one_by_one))
+            assert list(map(without_owner_and_time, at_once)) == list(map(without_owner_and_time, one_by_one))
             assert stored(together) == stored(singly)
             assert_indexed(together)
 
@@ -188,10 +188,10 @@ def test_what_is_not_there_is_not_found(tx: Tx, id: str) -> None:
         completions.delete(tx, id)
 
 
-def spoken(status: str | None, request: str | None, response: str | None) -> CompletionFields:
+def log_row(status: str | None, request: str | None, response: str | None) -> CompletionFields:
     """A row as a dialect says it."""
-    known = {"status": status, "request": request, "response": response}
-    fields = {name: value for name, value in known.items() if value is not None}
+    values = {"status": status, "request": request, "response": response}
+    fields = {name: value for name, value in values.items() if value is not None}
     return cast(CompletionFields, fields)
 
 
@@ -202,15 +202,15 @@ OTHER, SILENT = '{"model":"o1","usage":{"prompt_tokens":1,"completion_tokens":1}
 @pytest.mark.parametrize(
     "rows",
     [
-        [spoken("finished", ASKED, ANSWERED)],
-        [spoken("started", ASKED, None), spoken("finished", None, ANSWERED)],
-        [spoken("finished", None, ANSWERED), spoken("started", ASKED, None)],
-        [spoken("finished", ASKED, OTHER), spoken("finished", None, ANSWERED)],
-        [spoken("finished", ASKED, ANSWERED), spoken("started", OTHER, OTHER)],
-        [spoken("finished", ASKED, ANSWERED), spoken("finished", None, SILENT)],
-        [spoken("finished", ASKED, SILENT), spoken("started", None, ANSWERED)],
-        [spoken("finished", ASKED, ANSWERED), spoken("finished", "{}", None)],
-        [spoken(None, ASKED, None), spoken(None, OTHER, ANSWERED), spoken(None, None, SILENT)],
+        [log_row("finished", ASKED, ANSWERED)],
+        [log_row("started", ASKED, None), log_row("finished", None, ANSWERED)],
+        [log_row("finished", None, ANSWERED), log_row("started", ASKED, None)],
+        [log_row("finished", ASKED, OTHER), log_row("finished", None, ANSWERED)],
+        [log_row("finished", ASKED, ANSWERED), log_row("started", OTHER, OTHER)],
+        [log_row("finished", ASKED, ANSWERED), log_row("finished", None, SILENT)],
+        [log_row("finished", ASKED, SILENT), log_row("started", None, ANSWERED)],
+        [log_row("finished", ASKED, ANSWERED), log_row("finished", "{}", None)],
+        [log_row(None, ASKED, None), log_row(None, OTHER, ANSWERED), log_row(None, None, SILENT)],
     ],
 )
 def test_model_and_counts_are_those_of_the_payloads_that_are_stored(tx: Tx, rows: list[CompletionFields]) -> None:
@@ -234,13 +234,13 @@ def test_pages_lose_and_repeat_nothing_where_rows_have_one_time(tx: Tx, limit: i
     completions.record(tx, [Entry(id, {"tags": ["t"], "session_id": "s"}, created_at=1_000_000) for id in ids])
 
     def paged(page: Callable[[Cursor | None], tuple[list[CompletionRow], Cursor | None]]) -> list[str]:
-        found: list[str] = []
+        listed: list[str] = []
         rows, after = page(None)
-        found += [row.id for row in rows]
+        listed += [row.id for row in rows]
         while after is not None:
             rows, after = page(after)
-            found += [row.id for row in rows]
-        return found
+            listed += [row.id for row in rows]
+        return listed
 
     newest = sorted(ids, reverse=True)
     assert paged(lambda after: completions.list_newest(tx, [], Filters(), after, limit)) == newest

@@ -40,9 +40,9 @@ def new_organization_in(database: Database, connection: Connection) -> str:
     return organizations.create(connection, database.clock).id
 
 
-def upload(**said: Any) -> NewFeedback:
+def upload(**fields: Any) -> NewFeedback:
     new = NewFeedback(None, "t0", "{}", "", CompletionList(("c1",)))
-    return new._replace(**said)
+    return new._replace(**fields)
 
 
 def anything(chance: random.Random) -> NewFeedback:
@@ -74,8 +74,10 @@ def shown(outcome: StoredFeedback | Refusal) -> Any:
 
 
 def state(tx: Tx) -> Any:
-    wanted = {task: [row.id for row in ungraded.list_newest(tx, task, 0, 100)] for task in ("t0", "t1", "t2", "t3")}
-    return wanted, sorted(map(repr, map(shown, feedback.list_page(tx, Filters(), None, 0, 1000))))
+    ungraded_ids = {
+        task: [row.id for row in ungraded.list_newest(tx, task, 0, 100)] for task in ("t0", "t1", "t2", "t3")
+    }
+    return ungraded_ids, sorted(map(repr, map(shown, feedback.list_page(tx, Filters(), None, 0, 1000))))
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -88,9 +90,9 @@ def test_many_at_once_give_what_one_at_a_time_gives(database: Database, seed: in
             populated(database.tx(connection, new_organization_in(database, connection))) for _ in range(2)
         )
         expected = [shown(outcome) for new in uploads for outcome in feedback.record(one_by_one, [new])]
-        found = list(map(shown, feedback.record(at_once, uploads)))
+        actual = list(map(shown, feedback.record(at_once, uploads)))
 
-        assert found == expected
+        assert actual == expected
         assert state(at_once) == state(one_by_one)
 
 
@@ -150,23 +152,23 @@ def test_feedback_on_thousands_of_completions_is_kept_in_their_order(tx: Tx) -> 
     completions.record(tx, [Entry(id, {"tags": ["a"]}) for id in ids])
     feedback_tasks.create(tx, NewFeedbackTask("t0", "n", "", "{}", ("a",)))
 
-    (given,) = feedback.record(tx, [upload(id="x", target=Selector(("a",), False, 10_000))])
+    (outcome,) = feedback.record(tx, [upload(id="x", target=Selector(("a",), False, 10_000))])
 
-    assert isinstance(given, StoredFeedback)
-    assert given.completion_ids == ids[::-1]
-    assert feedback.get(tx, "x") == given
+    assert isinstance(outcome, StoredFeedback)
+    assert outcome.completion_ids == ids[::-1]
+    assert feedback.get(tx, "x") == outcome
     assert ungraded.list_newest(tx, None, 0, 10) == []
-    assert given.feedback.completions_summary == "3000 completions"
+    assert outcome.feedback.completions_summary == "3000 completions"
 
 
 def test_another_organization_records_the_same_ids(database: Database, ready: Tx) -> None:
     (mine,) = feedback.record(ready, [upload(id="x")])
-    theirs = populated(database.tx(ready.connection, new_organization_in(database, ready.connection)))
+    other_tx = populated(database.tx(ready.connection, new_organization_in(database, ready.connection)))
 
-    (given,) = feedback.record(theirs, [upload(id="x", comment="theirs")])
+    (outcome,) = feedback.record(other_tx, [upload(id="x", comment="theirs")])
 
     assert isinstance(mine, StoredFeedback)
-    assert isinstance(given, StoredFeedback)
+    assert isinstance(outcome, StoredFeedback)
     assert feedback.get(ready, "x").feedback.comment == ""
 
 

@@ -66,8 +66,8 @@ def test_what_is_graded_meanwhile_is_not_ungraded(
 ) -> None:
     if other is delete_other:
         with database.writing() as connection:
-            given = NewFeedback("other", "task", "{}", "", CompletionList(("one",)))
-            feedback.record(database.tx(connection, organization.id), [given])
+            new = NewFeedback("other", "task", "{}", "", CompletionList(("one",)))
+            feedback.record(database.tx(connection, organization.id), [new])
 
     at_once(database, organization, *((grade, other) if grades_first else (other, grade)))
 

@@ -96,9 +96,9 @@ def costs(tx: Tx) -> dict[str, list[int]]:
     feedback.record(tx, [NewFeedback("p", "graded", "{}", "", CompletionList(("c7",)), PROPOSED)])
     few = {name: steps(tx, ask) for name, ask in QUESTIONS.items()}
     grown(tx, FEW, MANY)
-    found = {name: [few[name], steps(tx, ask)] for name, ask in QUESTIONS.items()}
+    counts = {name: [few[name], steps(tx, ask)] for name, ask in QUESTIONS.items()}
     tx.thresholds.common_tags = before
-    return found
+    return counts
 
 
 def test_no_question_costs_more_when_there_is_more(costs: dict[str, list[int]]) -> None:

@@ -45,13 +45,13 @@ def assert_pairs_kept(tx: Tx) -> None:
         )
     )
     expected: Counter[tuple[str, int, frozenset[str | None]]] = Counter()
-    for id, at, said in rows(tx, "completion", "id", "created_at", "tags"):
-        tags = set(json.loads(str(said or "[]")))
-        its = tags & marked(tx)
+    for id, at, stored_tags in rows(tx, "completion", "id", "created_at", "tags"):
+        tags = set(json.loads(str(stored_tags or "[]")))
+        common = tags & marked(tx)
         pairs = (
-            [(tag, None) for tag in its]
+            [(tag, None) for tag in common]
             if len(tags) > tx.thresholds.common_tags.max_tags_for_pairs
-            else combinations(its, 2)
+            else combinations(common, 2)
         )
         expected.update((id, at, frozenset(pair)) for pair in pairs)
     assert kept == expected
@@ -70,8 +70,8 @@ def tagged(tx: Tx, seed: int, count: int = 150) -> list[tuple[str, set[str]]]:
     return [(id, set(tags)) for id, tags in reversed(entries)]
 
 
-def having(there: Sequence[tuple[str, set[str]]], *wanted: str) -> list[str]:
-    return [id for id, tags in there if set(wanted) <= tags]
+def ids_with_tags(stored: Sequence[tuple[str, set[str]]], *selector: str) -> list[str]:
+    return [id for id, tags in stored if set(selector) <= tags]
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -120,15 +120,15 @@ def test_of_many_completions_some_are_enough_to_find_a_common_tag(tx: Tx) -> Non
 
 @pytest.mark.parametrize("seed", range(4))
 def test_selectors_and_lists_find_what_a_look_at_each_completion_finds(tx: Tx, seed: int) -> None:
-    there = tagged(tx, seed)
+    stored = tagged(tx, seed)
     chance = random.Random(seed)
-    asked = [tuple(chance.choices("abcdefxyz", k=chance.randint(1, 4))) for _ in range(40)]
+    selections = [tuple(chance.choices("abcdefxyz", k=chance.randint(1, 4))) for _ in range(40)]
 
-    found = selectors.resolve(tx, [Selector(tags, True, 1000) for tags in asked])
+    actual = selectors.resolve(tx, [Selector(tags, True, 1000) for tags in selections])
 
-    assert found == [having(there, *tags) for tags in asked]
+    assert actual == [ids_with_tags(stored, *tags) for tags in selections]
     assert {"a", "b", "c", "d", "e", "f"} <= marked(tx)
-    for tags in asked:
+    for tags in selections:
         listed: list[str] = []
         after: Cursor | None = None
         while True:
@@ -137,22 +137,22 @@ def test_selectors_and_lists_find_what_a_look_at_each_completion_finds(tx: Tx, s
             if after is None:
                 break
         filters = Filters(tag_ids=selectors.find_tag_ids(tx, tags))
-        assert listed == having(there, *tags)
+        assert listed == ids_with_tags(stored, *tags)
         assert [row.id for row in completions.list_page(tx, filters, 3, 5)] == listed[3:8]
         assert completions.count(tx, filters) == len(listed)
 
 
 @pytest.mark.parametrize("seed", range(2))
 def test_tests_and_tasks_find_what_a_look_at_each_completion_finds(tx: Tx, seed: int) -> None:
-    there = tagged(tx, seed, 90)
-    asked = [tuple(random.Random(seed).sample("abcdef", 3))[:many] for many in (2, 3)]
+    stored = tagged(tx, seed, 90)
+    selections = [tuple(random.Random(seed).sample("abcdef", 3))[:count] for count in (2, 3)]
 
-    tasks = [feedback_tasks.create(tx, NewFeedbackTask(None, "a task", "", "{}", tags)).id for tags in asked]
+    tasks = [feedback_tasks.create(tx, NewFeedbackTask(None, "a task", "", "{}", tags)).id for tags in selections]
 
-    for tags, task in zip(asked, tasks, strict=True):
-        assert [row.id for row in ungraded.list_newest(tx, task, 0, 1000)] == having(there, *tags)
-    each = [(*asked[0], other) for other in "abcdef"]
-    assert test_runs.find_completions(tx, each) == [having(there, *tags)[:100] for tags in each]
+    for tags, task in zip(selections, tasks, strict=True):
+        assert [row.id for row in ungraded.list_newest(tx, task, 0, 1000)] == ids_with_tags(stored, *tags)
+    each = [(*selections[0], other) for other in "abcdef"]
+    assert test_runs.find_completions(tx, each) == [ids_with_tags(stored, *tags)[:100] for tags in each]
 
 
 def test_a_crowd_of_tags_has_a_row_for_each_tag_and_no_pairs(tx: Tx) -> None:

@@ -27,19 +27,21 @@ def tagged(tx: Tx, seed: int) -> list[tuple[str, list[str]]]:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_a_selector_finds_what_a_look_at_each_completion_finds(tx: Tx, seed: int) -> None:
-    there = tagged(tx, seed)
+    stored = tagged(tx, seed)
     chance = random.Random(seed)
-    asked = [tuple(chance.choices([*COMMON, *RARE, "none"], k=chance.randint(0, 4))) for _ in range(40)]
+    selections = [tuple(chance.choices([*COMMON, *RARE, "none"], k=chance.randint(0, 4))) for _ in range(40)]
 
-    found = selectors.resolve(tx, [Selector(tags, True, 1000) for tags in asked])
+    actual = selectors.resolve(tx, [Selector(tags, True, 1000) for tags in selections])
 
-    assert found == [[id for id, tags in there if wanted and set(wanted) <= set(tags)] for wanted in asked]
+    assert actual == [
+        [id for id, tags in stored if selection and set(selection) <= set(tags)] for selection in selections
+    ]
 
 
 def test_targets_of_all_kinds_are_resolved_in_their_order(tx: Tx) -> None:
     completions.record(tx, [Entry("one", {"tags": ["a"]}), Entry("two", {"tags": ["a", "b"]})])
 
-    found = selectors.resolve(
+    resolved = selectors.resolve(
         tx,
         [
             CompletionList(("two", "one", "two")),
@@ -49,9 +51,9 @@ def test_targets_of_all_kinds_are_resolved_in_their_order(tx: Tx) -> None:
         ],
     )
 
-    assert found[:2] == [["two", "one"], ["two", "one"]]
-    assert isinstance(found[2], Invalid)
-    assert found[3] == ["two"]
+    assert resolved[:2] == [["two", "one"], ["two", "one"]]
+    assert isinstance(resolved[2], Invalid)
+    assert resolved[3] == ["two"]
 
 
 def test_nothing_is_resolved_of_nothing(tx: Tx) -> None:
@@ -59,7 +61,7 @@ def test_nothing_is_resolved_of_nothing(tx: Tx) -> None:
 
 
 @pytest.mark.parametrize(
-    ("there", "most", "said"),
+    ("count", "at_most", "count_in_message"),
     [
         (1, 1, ""),
         (2, 1, "2 "),
@@ -72,26 +74,26 @@ def test_nothing_is_resolved_of_nothing(tx: Tx) -> None:
         (1002, 1001, "more than 1001 "),
     ],
 )
-def test_too_many_matches_are_counted_up_to_a_bound(tx: Tx, there: int, most: int, said: str) -> None:
-    completions.record(tx, [Entry(str(number), {"tags": ["a", "b"]}) for number in range(there)])
+def test_too_many_matches_are_counted_up_to_a_bound(tx: Tx, count: int, at_most: int, count_in_message: str) -> None:
+    completions.record(tx, [Entry(str(number), {"tags": ["a", "b"]}) for number in range(count)])
 
-    (found,) = selectors.resolve(tx, [Selector(("a", "b"), False, most)])
+    (resolved,) = selectors.resolve(tx, [Selector(("a", "b"), False, at_most)])
 
-    if said:
-        assert isinstance(found, Invalid)
-        assert f" matches {said}completions" in found.detail
+    if count_in_message:
+        assert isinstance(resolved, Invalid)
+        assert f" matches {count_in_message}completions" in resolved.detail
     else:
-        assert isinstance(found, list)
-        assert len(found) == there
+        assert isinstance(resolved, list)
+        assert len(resolved) == count
 
 
 def test_of_several_unknown_ids_each_is_named_once(tx: Tx) -> None:
     completions.record(tx, [Entry("one", {})])
 
-    (found,) = selectors.resolve(tx, [CompletionList(("no", "one", "nor", "no"))])
+    (resolved,) = selectors.resolve(tx, [CompletionList(("no", "one", "nor", "no"))])
 
-    assert isinstance(found, Invalid)
-    assert [fault.path for fault in found.field_errors] == ["/completion_ids/0", "/completion_ids/2"]
+    assert isinstance(resolved, Invalid)
+    assert [fault.path for fault in resolved.field_errors] == ["/completion_ids/0", "/completion_ids/2"]
 
 
 @pytest.mark.parametrize("tags", [["a"], ["a", "b"], ["a", "a"], ["a", "none"], []])

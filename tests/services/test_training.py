@@ -38,8 +38,8 @@ def log(tx: Tx, *ids: str, response: str | None = '{{"choices":[{{"message":{{"c
 
 
 def grade(tx: Tx, values: str, *ids: str, state: State = "accepted", task_id: str = "t") -> None:
-    (given,) = feedback.record(tx, [NewFeedback(None, task_id, values, "", CompletionList(ids), state)])
-    assert isinstance(given, feedback.StoredFeedback)
+    (outcome,) = feedback.record(tx, [NewFeedback(None, task_id, values, "", CompletionList(ids), state)])
+    assert isinstance(outcome, feedback.StoredFeedback)
 
 
 @pytest.fixture

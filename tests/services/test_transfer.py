@@ -42,27 +42,27 @@ def test_an_export_moved_to_another_database_is_exported_as_the_same_bytes(
     first = exported(database, organization.id)
 
     with fresh(postgres_urls, kind, tmp_path) as other:
-        there = new_organization(other)
-        tally, refused = import_lines(other, there.id, b"".join(first))
+        target = new_organization(other)
+        tally, refused = import_lines(other, target.id, b"".join(first))
 
         assert refused == []
         assert (tally.stored, tally.unchanged) == (len(first), 0)
-        assert exported(other, there.id) == first
-        with in_tx(other, there.id) as tx:
+        assert exported(other, target.id) == first
+        with in_tx(other, target.id) as tx:
             assert_kept(tx)
 
 
 def test_an_import_that_is_repeated_stores_nothing_new(database: Database, organization: Organization) -> None:
     fill(database, organization.id)
     lines = exported(database, organization.id)
-    there = new_organization(database)
-    import_lines(database, there.id, b"".join(lines))
+    target = new_organization(database)
+    import_lines(database, target.id, b"".join(lines))
 
-    tally, refused = import_lines(database, there.id, b"".join(lines))
+    tally, refused = import_lines(database, target.id, b"".join(lines))
 
     assert refused == []
     assert (tally.stored, tally.unchanged) == (0, len(lines))
-    assert exported(database, there.id) == lines
+    assert exported(database, target.id) == lines
 
 
 def test_what_a_line_refers_to_stands_before_it(database: Database, organization: Organization) -> None:
@@ -96,7 +96,7 @@ def test_two_organizations_take_the_same_export_unknown_to_each_other(
     for other in others:
         import_lines(database, other.id, b"".join(lines))
 
-    assert [exported(database, one.id) for one in (organization, *others)] == [lines] * 3
+    assert [exported(database, owner.id) for owner in (organization, *others)] == [lines] * 3
 
 
 def test_what_stands_in_no_row_is_left_out_and_a_secret_never_goes_out(
@@ -139,15 +139,15 @@ def test_a_moved_upload_can_still_be_repeated(database: Database, organization: 
         completions.record(tx, [Entry("c", {})])
         feedback.record(tx, [new])
         completions.delete(tx, "c")
-    there = new_organization(database)
+    target = new_organization(database)
 
-    import_lines(database, there.id, b"".join(exported(database, organization.id)))
+    import_lines(database, target.id, b"".join(exported(database, organization.id)))
 
-    with in_tx(database, there.id) as tx:
+    with in_tx(database, target.id) as tx:
         assert feedback_tasks.create(tx, task).name == "another"
-        (given,) = feedback.record(tx, [new._replace(json_values='{"a":1}')])
-    assert isinstance(given, feedback.StoredFeedback)
-    assert given.completion_ids == []
+        (outcome,) = feedback.record(tx, [new._replace(json_values='{"a":1}')])
+    assert isinstance(outcome, feedback.StoredFeedback)
+    assert outcome.completion_ids == []
 
 
 # Repeats and other content
@@ -207,15 +207,15 @@ def test_a_decision_is_taken_over_and_never_taken_back(database: Database, organ
     with in_tx(database, organization.id) as tx:
         feedback.accept(tx, "f", '{"a":2}')
     after = b"".join(exported(database, organization.id))
-    there = new_organization(database)
-    import_lines(database, there.id, before)
+    target = new_organization(database)
+    import_lines(database, target.id, before)
 
-    taking_over, _ = import_lines(database, there.id, after)
-    once_more, _ = import_lines(database, there.id, before)
+    taking_over, _ = import_lines(database, target.id, after)
+    once_more, _ = import_lines(database, target.id, before)
 
     assert (taking_over.stored, taking_over.refused) == (1, 0)
     assert (once_more.stored, once_more.refused) == (0, 0)
-    with in_tx(database, there.id) as tx:
+    with in_tx(database, target.id) as tx:
         row = feedback.get(tx, "f").feedback
         assert (row.state, row.json_values) == ("accepted", '{"a":2}')
         assert_kept(tx)

@@ -58,8 +58,10 @@ def test_old_feedback_makes_an_archived_task_and_leaves_out_completions_that_are
     _, refused = import_lines(database, organization.id, lines_of(OLD_COMPLETION, OLD_FEEDBACK))
 
     assert refused == []
-    task, given = [line for line in parsed(exported(database, organization.id)) if line["type"].startswith("feedback")]
-    task.pop("content_digest"), given.pop("content_digest")
+    task, feedback = [
+        line for line in parsed(exported(database, organization.id)) if line["type"].startswith("feedback")
+    ]
+    task.pop("content_digest"), feedback.pop("content_digest")
     at = "2024-03-01T12:35:00.123000+00:00"
     assert task == {
         "type": "feedback_task",
@@ -70,7 +72,7 @@ def test_old_feedback_makes_an_archived_task_and_leaves_out_completions_that_are
         "completion_tags_selector": [],
         "archived": True,
     }
-    assert given == {
+    assert feedback == {
         "type": "feedback",
         "id": "old-feedback",
         "created_at": at,
@@ -186,9 +188,11 @@ def test_a_line_that_can_not_be_taken_is_refused_with_its_number_and_reason(
 
     tally, refused = import_lines(database, organization.id, data)
 
-    assert [(one.file, one.number) for one in refused] == [("file", 4 + 2 * number) for number in range(len(BAD))]
-    for one, (line, words) in zip(refused, BAD, strict=True):
-        assert words in one.reason, line[:100]
+    assert [(refusal.file, refusal.number) for refusal in refused] == [
+        ("file", 4 + 2 * number) for number in range(len(BAD))
+    ]
+    for refusal, (line, words) in zip(refused, BAD, strict=True):
+        assert words in refusal.reason, line[:100]
     assert (tally.read, tally.stored, tally.refused) == (2 * len(BAD) + 1, len(BAD) + 1, len(BAD))
     ids = [line["id"] for line in parsed(exported(database, organization.id))]
     assert ids == ["before", *(f"behind-{number:02}" for number in range(len(BAD)))]
@@ -202,7 +206,7 @@ def test_a_line_that_is_too_long_is_refused_and_the_next_is_read(
 
     tally, refused = import_lines(database, organization.id, long + lines_of(GOOD) + long.strip(), limits)
 
-    assert [(one.number, one.reason) for one in refused] == [
+    assert [(refusal.number, refusal.reason) for refusal in refused] == [
         (1, "The line is longer than 3072 bytes."),
         (3, "The line is longer than 3072 bytes."),
     ]

@@ -29,7 +29,7 @@ def rows(tx: Tx, table: str, *columns: str) -> list[Any]:
     return [tuple(row) for row in tx.connection.execute(statement, {"mine": tx.organization_id})]
 
 
-def wanted(tx: Tx) -> set[tuple[Any, ...]]:
+def expected_ungraded(tx: Tx) -> set[tuple[Any, ...]]:
     """(completion, task, time) of all that a living task asks for and no accepted feedback of it has matched."""
     accepted = {id for id, state in rows(tx, "feedback", "id", "state") if state == "accepted"}
     task_of = dict(rows(tx, "feedback", "id", "task_id"))
@@ -56,13 +56,15 @@ def assert_kept(tx: Tx) -> None:
 
     Of a task that is not whole the kept rows do so down to its place, and the lists all the same.
     """
-    expected = wanted(tx)
+    expected = expected_ungraded(tx)
     kept = set(rows(tx, "ungraded", "completion_id", "task_id", "created_at"))
     whole_to = {
         task: (at, id) for task, at, id in rows(tx, "ungraded_backfill", "task_id", "created_at", "completion_id")
     }
     for task in {task for _, task, _ in kept | expected}:
-        of_kept, of_expected = (sorted((at, id) for id, its, at in some if its == task) for some in (kept, expected))
+        of_kept, of_expected = (
+            sorted((at, id) for id, owner, at in some if owner == task) for some in (kept, expected)
+        )
         start = whole_to.get(task, (-1, ""))
         assert [place for place in of_kept if place >= start] == [place for place in of_expected if place >= start]
         assert [row.id for row in ungraded.list_newest(tx, task, 0, 1000)] == [id for _, id in reversed(of_expected)]
@@ -138,8 +140,8 @@ class World:
             state: State = self.random.choice([ACCEPTED, ACCEPTED, PROPOSED])
             id = f"f{self.random.randint(0, 20)}"
             uploads.append(NewFeedback(id, self.random.choice(self.tasks), "{}", "", target, state))
-        given = feedback.record(self.tx, uploads)
-        self.feedback += [one.feedback.id for one in given if not isinstance(one, Refusal)]
+        outcomes = feedback.record(self.tx, uploads)
+        self.feedback += [outcome.feedback.id for outcome in outcomes if not isinstance(outcome, Refusal)]
 
     def delete_feedback(self) -> None:
         feedback.delete(self.tx, self.random.choice(self.feedback))
@@ -196,7 +198,7 @@ def test_the_lists_are_right_after_every_step_of_a_long_history_while_tasks_are_
 
     assert behind > 10
     kept = rows(tx, "ungraded", "completion_id", "task_id", "created_at")
-    assert sorted(kept) == sorted(wanted(tx))
+    assert sorted(kept) == sorted(expected_ungraded(tx))
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -217,29 +219,29 @@ def test_two_organizations_of_the_same_names_do_not_touch_each_other(
 ) -> None:
     other = new_organization(database)
     with database.writing() as connection:
-        one, two = (World(database.tx(connection, id), 7) for id in (organization.id, other.id))
-        two.random = Random(8)
+        first, second = (World(database.tx(connection, id), 7) for id in (organization.id, other.id))
+        second.random = Random(8)
 
         for _ in range(60):
-            one.step()
-            two.step()
+            first.step()
+            second.step()
 
-        assert_kept(one.tx)
-        assert_kept(two.tx)
-
-
-def logged(tx: Tx, **tags: list[str]) -> None:
-    completions.record(tx, [Entry(id, {"tags": given}) for id, given in tags.items()])
+        assert_kept(first.tx)
+        assert_kept(second.tx)
 
 
-def asking(tx: Tx, *selector: str) -> str:
+def log_tags(tx: Tx, **tags: list[str]) -> None:
+    completions.record(tx, [Entry(id, {"tags": tags_of_completion}) for id, tags_of_completion in tags.items()])
+
+
+def task_with_selector(tx: Tx, *selector: str) -> str:
     return feedback_tasks.create(tx, NewFeedbackTask(None, "a task", "", "{}", selector)).id
 
 
 def grade(tx: Tx, task_id: str, *ids: str, state: State = ACCEPTED) -> str:
-    (given,) = feedback.record(tx, [NewFeedback(None, task_id, "{}", "", CompletionList(ids), state)])
-    assert not isinstance(given, Refusal)
-    return given.feedback.id
+    (outcome,) = feedback.record(tx, [NewFeedback(None, task_id, "{}", "", CompletionList(ids), state)])
+    assert not isinstance(outcome, Refusal)
+    return outcome.feedback.id
 
 
 def listed(tx: Tx, task_id: str | None = None, offset: int = 0, limit: int = 50) -> list[str]:
@@ -247,53 +249,53 @@ def listed(tx: Tx, task_id: str | None = None, offset: int = 0, limit: int = 50)
 
 
 def test_a_task_made_later_wants_what_was_there_before(tx: Tx) -> None:
-    logged(tx, a=["x"], b=["x", "y"], c=["y"], d=[])
+    log_tags(tx, a=["x"], b=["x", "y"], c=["y"], d=[])
 
-    task = asking(tx, "x")
+    task = task_with_selector(tx, "x")
 
     assert listed(tx) == listed(tx, task) == ["b", "a"]
 
 
 def test_tags_added_later_make_a_completion_wanted(tx: Tx) -> None:
-    asking(tx, "x", "y")
-    logged(tx, a=["x"])
+    task_with_selector(tx, "x", "y")
+    log_tags(tx, a=["x"])
 
-    logged(tx, a=["y", "x"])
+    log_tags(tx, a=["y", "x"])
 
     assert listed(tx) == ["a"]
 
 
 def test_an_empty_selector_wants_nothing(tx: Tx) -> None:
-    logged(tx, a=["x"], b=[])
+    log_tags(tx, a=["x"], b=[])
 
-    asking(tx)
+    task_with_selector(tx)
 
     assert listed(tx) == []
 
 
 def test_a_completion_that_two_tasks_want_is_listed_once_and_by_each(tx: Tx) -> None:
-    one, two = asking(tx, "x"), asking(tx, "y")
-    logged(tx, a=["x", "y"], b=["y"])
+    first, second = task_with_selector(tx, "x"), task_with_selector(tx, "y")
+    log_tags(tx, a=["x", "y"], b=["y"])
 
-    grade(tx, one, "a")
+    grade(tx, first, "a")
 
-    assert (listed(tx), listed(tx, one), listed(tx, two)) == (["b", "a"], [], ["b", "a"])
+    assert (listed(tx), listed(tx, first), listed(tx, second)) == (["b", "a"], [], ["b", "a"])
 
 
 def test_feedback_stays_matched_when_tags_go_and_come_back(tx: Tx) -> None:
-    task = asking(tx, "x")
-    logged(tx, a=["x"])
+    task = task_with_selector(tx, "x")
+    log_tags(tx, a=["x"])
     grade(tx, task, "a")
 
-    logged(tx, a=[])
-    logged(tx, a=["x"])
+    log_tags(tx, a=[])
+    log_tags(tx, a=["x"])
 
     assert listed(tx) == []
 
 
 def test_of_two_pieces_of_feedback_the_last_to_go_makes_ungraded_again(tx: Tx) -> None:
-    task = asking(tx, "x")
-    logged(tx, a=["x"])
+    task = task_with_selector(tx, "x")
+    log_tags(tx, a=["x"])
     first, second = grade(tx, task, "a"), grade(tx, task, "a")
 
     feedback.delete(tx, first)
@@ -304,8 +306,8 @@ def test_of_two_pieces_of_feedback_the_last_to_go_makes_ungraded_again(tx: Tx) -
 
 
 def test_a_proposal_grades_nothing(tx: Tx) -> None:
-    task = asking(tx, "x")
-    logged(tx, a=["x"])
+    task = task_with_selector(tx, "x")
+    log_tags(tx, a=["x"])
 
     proposed = grade(tx, task, "a", state=PROPOSED)
 
@@ -316,17 +318,17 @@ def test_a_proposal_grades_nothing(tx: Tx) -> None:
 
 def test_what_another_task_wants_of_a_graded_completion_is_listed_by_it(tx: Tx) -> None:
     unknown = "no such task"
-    logged(tx, a=["x"])
-    asking(tx, "x")
+    log_tags(tx, a=["x"])
+    task_with_selector(tx, "x")
 
     assert listed(tx, unknown) == []
 
 
 def test_offset_and_limit_count_completions(tx: Tx) -> None:
-    asking(tx, "x")
-    asking(tx, "x")
+    task_with_selector(tx, "x")
+    task_with_selector(tx, "x")
     for id in "abcde":
-        logged(tx, **{id: ["x"]})
+        log_tags(tx, **{id: ["x"]})
 
     assert listed(tx, offset=1, limit=3) == ["d", "c", "b"]
     assert listed(tx, offset=10**18) == []

@@ -39,10 +39,10 @@ def keep(tx: Tx, *rows: CompletionRow) -> None:
     store.completion_tags.add_tags(tx, links)
 
 
-def row(tx: Tx, id: str, created_at: int = TODAY * DAY, tags: Iterable[str] = (), **said: Any) -> CompletionRow:
+def row(tx: Tx, id: str, created_at: int = TODAY * DAY, tags: Iterable[str] = (), **fields: Any) -> CompletionRow:
     nothing = dict.fromkeys(CompletionRow._fields)
-    known = {"organization_id": tx.organization_id, "id": id, "created_at": created_at, "tags": written(list(tags))}
-    return CompletionRow(**{**nothing, **known, **said})
+    required = {"organization_id": tx.organization_id, "id": id, "created_at": created_at, "tags": written(list(tags))}
+    return CompletionRow(**{**nothing, **required, **fields})
 
 
 def rows_at_random(tx: Tx, seed: int, many: int) -> list[CompletionRow]:
@@ -98,30 +98,30 @@ def plainly(rows: list[CompletionRow], group: Any = None) -> UsageSums:
 
 def grouped(rows: list[CompletionRow], by: Group) -> list[UsageSums]:
     members = defaultdict(list)
-    for one in rows:
-        for key in KEYS[by](one):
-            members[key].append(one)
-    sums = [plainly(theirs, key) for key, theirs in members.items()]
+    for row in rows:
+        for key in KEYS[by](row):
+            members[key].append(row)
+    sums = [plainly(group, key) for key, group in members.items()]
     if by == "day":
         return sorted(sums, key=lambda sums: -int(sums.group or 0))
     return sorted(sums, key=lambda sums: (-sums.calls, sums.group))
 
 
-def passing(rows: list[CompletionRow], asked: UsageSelection) -> list[CompletionRow]:
+def passing(rows: list[CompletionRow], selection: UsageSelection) -> list[CompletionRow]:
     return [
         row
         for row in rows
-        if set(asked.tags) <= set(tags_of(row))
-        and (asked.model is None or asked.model == (row.model or "unknown"))
-        and (asked.created_from is None or asked.created_from <= row.created_at)
-        and (asked.created_to is None or row.created_at <= asked.created_to)
+        if set(selection.tags) <= set(tags_of(row))
+        and (selection.model is None or selection.model == (row.model or "unknown"))
+        and (selection.created_from is None or selection.created_from <= row.created_at)
+        and (selection.created_to is None or row.created_at <= selection.created_to)
     ]
 
 
-def same(found: UsageSums, expected: UsageSums) -> bool:
+def same(actual: UsageSums, expected: UsageSums) -> bool:
     """Sums of doubles depend on their order in the last digits; all else is exact."""
     mean = None if expected.mean is None else pytest.approx(expected.mean, rel=1e-12, abs=1e-12)
-    return found._replace(mean=None) == expected._replace(mean=None) and found.mean == mean
+    return actual._replace(mean=None) == expected._replace(mean=None) and actual.mean == mean
 
 
 QUESTIONS = [
@@ -147,14 +147,14 @@ def test_usage_is_what_a_plain_computation_gives(tx: Tx, many: int, subtests: py
     for by in [None, *KEYS]:
         with subtests.test(by=by):
             for question in QUESTIONS:
-                asked = question._replace(group_by=by)
-                groups, total = usage.sum_usage(tx, asked, ALL)
+                selection = question._replace(group_by=by)
+                groups, total = usage.sum_usage(tx, selection, ALL)
 
-                wanted = passing(rows, asked)
-                expected = [plainly(wanted)] if by is None else grouped(wanted, by)
-                assert same(total, plainly(wanted)), asked
-                assert [sums.group for sums in groups] == [sums.group for sums in expected], asked
-                assert all(map(same, groups, expected)), asked
+                selected = passing(rows, selection)
+                expected = [plainly(selected)] if by is None else grouped(selected, by)
+                assert same(total, plainly(selected)), selection
+                assert [sums.group for sums in groups] == [sums.group for sums in expected], selection
+                assert all(map(same, groups, expected)), selection
 
 
 def test_tokens_per_model_per_day_are_what_a_plain_computation_gives(tx: Tx) -> None:
@@ -170,23 +170,23 @@ def test_tokens_per_model_per_day_are_what_a_plain_computation_gives(tx: Tx) -> 
         ([], TODAY + 1, TODAY + 1),
         ([], TODAY + 2, TODAY + 1),
     ]:
-        asked = UsageSelection(
+        selection = UsageSelection(
             tags=tags,
             created_from=None if first is None else first * DAY,
             created_to=None if last is None else (last + 1) * DAY - 1,
         )
         members = defaultdict(list)
-        for one in passing(rows, asked):
-            members[-(one.created_at // DAY), one.model or "unknown"].append(one)
+        for selected in passing(rows, selection):
+            members[-(selected.created_at // DAY), selected.model or "unknown"].append(selected)
         expected = [
             DailyTokens(
                 -day,
                 model,
-                len(theirs),
-                sum(row.input_tokens or 0 for row in theirs),
-                sum(row.output_tokens or 0 for row in theirs),
+                len(group),
+                sum(row.input_tokens or 0 for row in group),
+                sum(row.output_tokens or 0 for row in group),
             )
-            for (day, model), theirs in sorted(members.items())
+            for (day, model), group in sorted(members.items())
         ]
 
         assert usage.tokens_per_model_per_day(tx, tags, first, last) == expected
@@ -208,7 +208,7 @@ def test_a_day_begins_and_ends_at_midnight_utc(tx: Tx) -> None:
     groups, _ = usage.sum_usage(tx, UsageSelection("day"), ALL)
 
     assert [(sums.group, sums.calls) for sums in groups] == [(TODAY + 1, 1), (TODAY, 2), (TODAY - 1, 1)]
-    assert [one.calls for one in usage.tokens_per_model_per_day(tx, (), TODAY, TODAY)] == [2]
+    assert [day.calls for day in usage.tokens_per_model_per_day(tx, (), TODAY, TODAY)] == [2]
 
 
 def test_token_sums_stay_exact_however_large(tx: Tx) -> None:
@@ -271,14 +271,14 @@ def test_another_organization_counts_nothing_of_this_one(database: Database, tx:
     other = new_organization(database)
 
     with database.writing() as connection:
-        theirs = database.tx(connection, other.id)
+        other_tx = database.tx(connection, other.id)
         for by in (None, *KEYS):
             for tags in ((), ("a",)):
-                groups, total = usage.sum_usage(theirs, UsageSelection(by, tags), ALL)
+                groups, total = usage.sum_usage(other_tx, UsageSelection(by, tags), ALL)
                 assert total == UsageSums(None, 0, 0, 0, 0, 0, 0, None, None)
                 assert groups == ([] if by else [total])
-        assert usage.tokens_per_model_per_day(theirs, (), None, None) == []
-        assert usage.tokens_per_model_per_day(theirs, ("a",), None, None) == []
+        assert usage.tokens_per_model_per_day(other_tx, (), None, None) == []
+        assert usage.tokens_per_model_per_day(other_tx, ("a",), None, None) == []
 
 
 def test_two_organizations_with_the_same_ids_and_tags_do_not_mix(database: Database, tx: Tx) -> None:
@@ -287,9 +287,9 @@ def test_two_organizations_with_the_same_ids_and_tags_do_not_mix(database: Datab
     other = new_organization(database)
 
     with database.writing() as connection:
-        theirs = database.tx(connection, other.id)
-        keep(theirs, row(theirs, "1", tags=["a"], duration=1.0, input_tokens=7))
-        groups, total = usage.sum_usage(theirs, UsageSelection("tag", ("a",)), ALL)
+        other_tx = database.tx(connection, other.id)
+        keep(other_tx, row(other_tx, "1", tags=["a"], duration=1.0, input_tokens=7))
+        groups, total = usage.sum_usage(other_tx, UsageSelection("tag", ("a",)), ALL)
 
     assert groups == [total._replace(group="a")]
     assert (total.calls, total.input_tokens, total.mean, total.p95) == (1, 7, 1.0, 1.0)

@@ -44,7 +44,7 @@ def test_a_write_of_one_organization_does_not_wait_for_another_process_that_writ
             held_up = [asyncio.ensure_future(writer.write(organization.id, note)) for _ in range(2)]
             for _ in range(3):
                 await asyncio.wait_for(writer.write(other.id, note), 10)
-            assert not any(one.done() for one in held_up)
+            assert not any(task.done() for task in held_up)
         await asyncio.wait_for(asyncio.gather(*held_up), 10)
         writer.close()
 
@@ -59,10 +59,10 @@ def test_a_write_sees_what_was_committed_while_it_waited_whatever_the_server_has
     if database.kind == "sqlite":
         pytest.skip("SQLite has one writer at a time, for all organizations")
 
-    def isolations(one: Database) -> list[str]:
-        asked = text("SHOW transaction_isolation")
-        with one.writing() as alone, one.writing_for([organization.id]) as (connection, _):
-            return [str(each.scalar(asked)) for each in (alone, connection)]
+    def isolations(database: Database) -> list[str]:
+        query = text("SHOW transaction_isolation")
+        with database.writing() as alone, database.writing_for([organization.id]) as (connection, _):
+            return [str(each.scalar(query)) for each in (alone, connection)]
 
     with database.reading() as connection:
         connection.execute(

@@ -114,7 +114,7 @@ def test_every_text_in_an_index_sorts_by_code_point(database: Database) -> None:
     if database.kind == "sqlite":
         return  # SQLite compares bytes unless it is told otherwise
     with database.reading() as connection:
-        found = connection.execute(
+        columns = connection.execute(
             text(
                 """
                 SELECT i.indrelid::regclass::text, a.attname, c.collname
@@ -127,8 +127,8 @@ def test_every_text_in_an_index_sorts_by_code_point(database: Database) -> None:
             )
         ).all()
 
-    assert len(found) > 20
-    assert [one for one in found if one[2] != "C"] == []
+    assert len(columns) > 20
+    assert [column for column in columns if column[2] != "C"] == []
 
 
 def incompressible(size: int) -> str:
@@ -143,16 +143,20 @@ def test_the_longest_keys_of_all_fit_into_every_index(database: Database, servin
 
     with Api(serving.url, owner) as api:
         request = {"model": incompressible(255), "messages": []}
-        said = {"session_id": session, "failure_kind": incompressible(4096), "failure_reason": incompressible(1 << 20)}
-        api.completion(id=completion, tags=tags, request=request, **said)
+        fields = {
+            "session_id": session,
+            "failure_kind": incompressible(4096),
+            "failure_reason": incompressible(1 << 20),
+        }
+        api.completion(id=completion, tags=tags, request=request, **fields)
         api.task(tags, id=task, name=incompressible(4096), instruction=incompressible(1 << 20))
-        wanted = api.ungraded(task_id=task)
-        given = api.upload(task, id=feedback, completion_tags_selector=tags, comment=incompressible(1 << 20))
-        found = api.get("/completions", params={"session_id": session}).json()["completions"]
+        ungraded = api.ungraded(task_id=task)
+        stored_feedback = api.upload(task, id=feedback, completion_tags_selector=tags, comment=incompressible(1 << 20))
+        listed = api.get("/completions", params={"session_id": session}).json()["completions"]
 
-    assert wanted == [completion]
-    assert given["matched_completion_ids"] == [completion]
-    assert [one["id"] for one in found] == [completion]
+    assert ungraded == [completion]
+    assert stored_feedback["matched_completion_ids"] == [completion]
+    assert [row["id"] for row in listed] == [completion]
 
 
 def test_a_thousand_of_the_longest_tags_fit_on_a_completion(database: Database, api: Api) -> None:

@@ -150,14 +150,14 @@ FALSE = [
 ]
 
 
-@pytest.mark.parametrize("filter", TRUE)
-def test_values_satisfy_the_filter(filter: str) -> None:
-    assert parse_filter(filter)(VALUES) is True
+@pytest.mark.parametrize("filter_text", TRUE)
+def test_values_satisfy_the_filter(filter_text: str) -> None:
+    assert parse_filter(filter_text)(VALUES) is True
 
 
-@pytest.mark.parametrize("filter", FALSE)
-def test_values_do_not_satisfy_the_filter(filter: str) -> None:
-    assert parse_filter(filter)(VALUES) is False
+@pytest.mark.parametrize("filter_text", FALSE)
+def test_values_do_not_satisfy_the_filter(filter_text: str) -> None:
+    assert parse_filter(filter_text)(VALUES) is False
 
 
 WRONG = [
@@ -201,10 +201,10 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("filter", "position", "what"), WRONG)
-def test_a_wrong_filter_is_told_where_it_is_wrong(filter: str, position: int, what: str) -> None:
+@pytest.mark.parametrize(("filter_text", "position", "what"), WRONG)
+def test_a_wrong_filter_is_told_where_it_is_wrong(filter_text: str, position: int, what: str) -> None:
     with pytest.raises(FilterError) as raised:
-        parse_filter(filter)
+        parse_filter(filter_text)
 
     assert raised.value.position == position, raised.value
     assert f"at character {position + 1}" in str(raised.value)
@@ -261,12 +261,16 @@ def test_every_name_and_literal_can_be_said(name: str, literal: Any) -> None:
     assert not parse_filter(f"{quoted(name)} != {spelled(literal)}")({name: literal})
 
 
-@given(one=LITERALS, other=LITERALS)
-def test_the_signs_agree_with_one_another(one: Any, other: Any) -> None:
-    holds = {sign: parse_filter(f"a {sign} {spelled(other)}")({"a": one}) for sign in ("=", "!=", "<", "<=", ">", ">=")}
+@given(left=LITERALS, right=LITERALS)
+def test_the_signs_agree_with_one_another(left: Any, right: Any) -> None:
+    holds = {
+        sign: parse_filter(f"a {sign} {spelled(right)}")({"a": left}) for sign in ("=", "!=", "<", "<=", ">", ">=")
+    }
 
     assert holds["="] is not holds["!="]
-    comparable = isinstance(one, str) == isinstance(other, str) and not isinstance(one, bool) | isinstance(other, bool)
+    comparable = isinstance(left, str) == isinstance(right, str) and not isinstance(left, bool) | isinstance(
+        right, bool
+    )
     if comparable:
         assert holds["<="] == (holds["<"] or holds["="])
         assert holds[">="] is not holds["<"]
@@ -286,31 +290,35 @@ FILTERS = st.recursive(
 BINDING = {"or": 0, "and": 1, "not": 2}
 
 
-def said(tree: Any, outer: int = 0) -> str:
+def rendered(tree: Any, outer: int = 0) -> str:
     """The filter, with parentheses only where they are needed."""
     if len(tree) == 3:
         return f"{tree[0]} {tree[1]} {tree[2]}"
     word, inner = tree
     binding = BINDING[word]
-    text = f"not {said(inner, 2)}" if word == "not" else f" {word} ".join(said(one, binding + 1) for one in inner)
+    text = (
+        f"not {rendered(inner, 2)}"
+        if word == "not"
+        else f" {word} ".join(rendered(part, binding + 1) for part in inner)
+    )
     return f"({text})" if binding < outer else text
 
 
 def holds(tree: Any, values: dict[str, int]) -> bool:
     if len(tree) == 3:
         name, sign, number = tree
-        found: int = values[name]
-        return bool({"=": found == number, "!=": found != number, "<": found < number, ">=": found >= number}[sign])
+        actual: int = values[name]
+        return bool({"=": actual == number, "!=": actual != number, "<": actual < number, ">=": actual >= number}[sign])
     word, inner = tree
     if word == "not":
         return not holds(inner, values)
-    parts = [holds(one, values) for one in inner]
+    parts = [holds(part, values) for part in inner]
     return any(parts) if word == "or" else all(parts)
 
 
 @given(tree=FILTERS, values=st.fixed_dictionaries({name: st.integers(0, 2) for name in "abc"}))
 def test_a_filter_means_what_its_parts_mean(tree: Any, values: dict[str, int]) -> None:
-    assert parse_filter(said(tree))(values) is holds(tree, values)
+    assert parse_filter(rendered(tree))(values) is holds(tree, values)
 
 
 @given(st.text(alphabet="ab.()\"'\\ =<>!1-notrd\n", max_size=40))

@@ -25,8 +25,8 @@ from tests.payload_corpus import (
     call,
     chat,
     gemini,
+    message_item,
     response,
-    said,
     text,
 )
 from tests.unit.any_json import any_json, json_objects
@@ -161,7 +161,7 @@ def test_a_prompt_becomes_a_users_message(prompt: Any, answer: dict[str, Any]) -
 
 
 def test_instructions_and_input_become_messages() -> None:
-    messages = messages_of({"input": "Hello", "instructions": "Be kind."}, response(said("Hi.")))
+    messages = messages_of({"input": "Hello", "instructions": "Be kind."}, response(message_item("Hi.")))
 
     assert messages == [{"role": "system", "content": "Be kind."}, HELLO, HI]
 
@@ -170,7 +170,7 @@ def test_items_become_messages_and_neighbouring_calls_one_message() -> None:
     second = {**FUNCTION_CALL, "call_id": "call_b"}
     items = [HELLO, {"type": "reasoning"}, FUNCTION_CALL, second, {**OUTPUT, "call_id": "call_b"}, OUTPUT]
 
-    messages = messages_of({"input": items}, response(said("Wait."), FUNCTION_CALL))
+    messages = messages_of({"input": items}, response(message_item("Wait."), FUNCTION_CALL))
 
     assert messages == [
         HELLO,
@@ -182,7 +182,7 @@ def test_items_become_messages_and_neighbouring_calls_one_message() -> None:
 
 
 def test_the_last_event_of_a_stream_has_the_answer() -> None:
-    event = {"type": "response.completed", "response": response(said("Hi."))}
+    event = {"type": "response.completed", "response": response(message_item("Hi."))}
 
     assert messages_of({"input": "Hello"}, event) == [HELLO, HI]
 

@@ -51,17 +51,17 @@ def strict(text: str) -> Any:
 def accepted(text: bytes, size: int) -> list[Any] | None:
     """The values of all rows; None when the array, or one of its rows, is refused."""
     splitter = ArraySplitter(MOST)
-    found = []
+    values = []
     try:
         rows = [row for start in range(0, len(text), size) for row in splitter.split(text[start : start + size])]
         rows += splitter.finish()
         for row in rows:
             if row.content is None or row.content.startswith(b"\xef\xbb\xbf"):
                 return None
-            found.append(strict(row.content.decode()))
+            values.append(strict(row.content.decode()))
     except (Malformed, Invalid, ValueError):
         return None
-    return found
+    return values
 
 
 json_values = st.recursive(
@@ -124,11 +124,11 @@ def test_the_elements_are_those_of_the_standard_library(
 def test_what_the_standard_library_refuses_is_refused_and_nothing_else(inside: str, size: int) -> None:
     for text in (inside, f"[{inside}]"):
         try:
-            wanted = strict(text.removeprefix("\ufeff"))
+            expected = strict(text.removeprefix("\ufeff"))
         except ValueError:
-            wanted = None
+            expected = None
 
-        assert accepted(text.encode(), size) == (wanted if isinstance(wanted, list) else None), text
+        assert accepted(text.encode(), size) == (expected if isinstance(expected, list) else None), text
 
 
 @given(pieces_of_json, st.lists(st.integers(0, 40), max_size=6))
@@ -143,17 +143,17 @@ def test_how_a_text_is_cut_changes_nothing(inside: str, cuts: list[int]) -> None
 
 def judged(splitter: Splitter, parts: Sequence[bytes]) -> list[Any]:
     """Every row as its reader has it, to the first that is not JSON, with the words of the refusal."""
-    said: list[Any] = []
+    outcomes: list[Any] = []
     try:
         for rows in [*(splitter.split(part) for part in parts), splitter.finish()]:
             for row in rows:
                 try:
-                    said.append(row.members((), 200))
+                    outcomes.append(row.members((), 200))
                 except Invalid as refusal:
-                    said.append(row.prefix_paths(refusal.field_errors))
+                    outcomes.append(row.prefix_paths(refusal.field_errors))
     except Refusal as refusal:
-        said.append(refusal.detail)
-    return said
+        outcomes.append(refusal.detail)
+    return outcomes
 
 
 @pytest.mark.parametrize("levels", [100, 900, 1100, 5000, 100_000])
@@ -200,23 +200,23 @@ def test_a_place_is_told_in_bytes_of_the_body() -> None:
     text = '\ufeff \n[ {"a":"é"} ,\n{"é" 1}, {}]'.encode()
 
     for size in (1, 2, 5, len(text)):
-        said = judged(ArraySplitter(MOST), [text[start : start + size] for start in range(0, len(text), size)])
-        assert said == [{"a": "é"}, f"Row 1 is not JSON: Expecting ':' at byte {text.index(b'1}')}."]
+        outcomes = judged(ArraySplitter(MOST), [text[start : start + size] for start in range(0, len(text), size)])
+        assert outcomes == [{"a": "é"}, f"Row 1 is not JSON: Expecting ':' at byte {text.index(b'1}')}."]
 
 
 def test_a_place_in_a_line_is_told_by_the_line() -> None:
     text = '\ufeff\n{"a":1}\r\n \t\r\n{"é" 1}\n{}'.encode()
 
     for size in (1, 2, 5, len(text)):
-        said = judged(LineSplitter(MOST), [text[start : start + size] for start in range(0, len(text), size)])
-        assert said == [{"a": 1}, "Row 1 is not JSON: Expecting ':' at line 4, column 6."]
+        outcomes = judged(LineSplitter(MOST), [text[start : start + size] for start in range(0, len(text), size)])
+        assert outcomes == [{"a": 1}, "Row 1 is not JSON: Expecting ':' at line 4, column 6."]
 
 
 def test_what_is_not_utf_8_is_told_by_its_row() -> None:
-    said = judged(ArraySplitter(MOST), [b'[{},{"a":"\xff"}]'])
+    outcomes = judged(ArraySplitter(MOST), [b'[{},{"a":"\xff"}]'])
 
-    assert said[0] == {}
-    assert said[1].startswith("Row 1 (from byte 4 on): ")
+    assert outcomes[0] == {}
+    assert outcomes[1].startswith("Row 1 (from byte 4 on): ")
 
 
 @pytest.mark.parametrize(
@@ -233,8 +233,8 @@ def test_what_is_no_array_is_not_json(text: bytes) -> None:
 @pytest.mark.parametrize("text", [b"{}", b" null", b"1", b'"[]"', b'\xef\xbb\xbf{"a":[{}]}'])
 def test_another_value_than_an_array_is_invalid(text: bytes) -> None:
     for size in (1, len(text)):
-        said = outcome(ArraySplitter(MOST), [text[i : i + size] for i in range(0, len(text), size)])[1]
-        assert said.startswith("Invalid: Must be a JSON array")
+        message = outcome(ArraySplitter(MOST), [text[i : i + size] for i in range(0, len(text), size)])[1]
+        assert message.startswith("Invalid: Must be a JSON array")
 
 
 def test_an_element_that_is_too_long_is_refused() -> None:

@@ -41,15 +41,15 @@ def test_one_opening_and_one_closing_row_give_the_same_in_any_order_and_repetiti
 def test_a_late_start_fills_gaps_only(status: str) -> None:
     late: AllFields = {"status": "started", "request": "{}", "response": '{"late":1}', "duration": 9.0}
 
-    known = after({"status": status, "response": '{"b":1}', "duration": 1.5}, late)
+    result = after({"status": status, "response": '{"b":1}', "duration": 1.5}, late)
 
-    assert known == {"status": status, "request": "{}", "response": '{"b":1}', "duration": 1.5}
+    assert result == {"status": status, "request": "{}", "response": '{"b":1}', "duration": 1.5}
 
 
 def test_between_two_closing_rows_the_later_wins_field_by_field() -> None:
-    known = after(CLOSING, {"status": "failed", "response": '{"c":1}', "failure_kind": "Late"})
+    result = after(CLOSING, {"status": "failed", "response": '{"c":1}', "failure_kind": "Late"})
 
-    assert known == {
+    assert result == {
         "status": "failed",
         "response": '{"c":1}',
         "failure_kind": "Late",
@@ -87,11 +87,11 @@ def test_two_closing_rows_on_different_fields_and_an_opening_one_give_the_same_i
 
 def test_what_is_merged_is_left_as_it_was() -> None:
     stored: AllFields = {"status": "started"}
-    said: AllFields = {"status": "finished"}
+    incoming: AllFields = {"status": "finished"}
 
-    merged(stored, said)
+    merged(stored, incoming)
 
-    assert (stored, said) == ({"status": "started"}, {"status": "finished"})
+    assert (stored, incoming) == ({"status": "started"}, {"status": "finished"})
 
 
 fields = st.fixed_dictionaries(
@@ -105,16 +105,16 @@ fields = st.fixed_dictionaries(
 )
 
 
-@given(stored=fields, said=fields)
-def test_every_field_comes_from_one_of_both_and_none_is_lost(stored: AllFields, said: AllFields) -> None:
-    known = merged(stored, said)
+@given(stored=fields, incoming=fields)
+def test_every_field_comes_from_one_of_both_and_none_is_lost(stored: AllFields, incoming: AllFields) -> None:
+    result = merged(stored, incoming)
 
-    assert known.keys() == stored.keys() | said.keys()
-    assert all(value in (stored.get(name), said.get(name)) for name, value in known.items())
+    assert result.keys() == stored.keys() | incoming.keys()
+    assert all(value in (stored.get(name), incoming.get(name)) for name, value in result.items())
 
 
-@given(stored=fields, said=fields)
-def test_the_same_row_again_changes_nothing(stored: AllFields, said: AllFields) -> None:
-    once = merged(stored, said)
+@given(stored=fields, incoming=fields)
+def test_the_same_row_again_changes_nothing(stored: AllFields, incoming: AllFields) -> None:
+    once = merged(stored, incoming)
 
-    assert merged(once, said) == once
+    assert merged(once, incoming) == once

@@ -87,10 +87,10 @@ def test_what_is_not_json_is_malformed_within_a_body(text: str, frame: str) -> N
 @pytest.mark.parametrize("text", JSON)
 @pytest.mark.parametrize("space", ["", " ", "\r\n\t "])
 def test_a_payload_is_kept_as_the_text_that_came(text: str, space: str) -> None:
-    found = split(f'{space}{{{space}"request"{space}:{space}{text}{space},"x":1{space}}}{space}')
+    members = split(f'{space}{{{space}"request"{space}:{space}{text}{space},"x":1{space}}}{space}')
 
-    assert found == {"request": None if text == "null" else text, "x": 1}
-    assert text == "null" or isinstance(found["request"], JsonText)
+    assert members == {"request": None if text == "null" else text, "x": 1}
+    assert text == "null" or isinstance(members["request"], JsonText)
 
 
 @pytest.mark.parametrize("text", JSON)
@@ -108,8 +108,8 @@ def test_what_msgspec_splits_the_standard_library_splits_alike(text: str) -> Non
 
 
 @given(st.dictionaries(st.text(max_size=4), values, max_size=5), st.sampled_from([None, 1, "\t"]), st.booleans())
-def test_both_ways_to_split_agree(body: dict[str, Any], indent: Any, ascii: bool) -> None:
-    text = json.dumps(body, indent=indent, ensure_ascii=ascii)
+def test_both_ways_to_split_agree(body: dict[str, Any], indent: Any, ensure_ascii: bool) -> None:
+    text = json.dumps(body, indent=indent, ensure_ascii=ensure_ascii)
 
     with_care = strict_json._split_slowly(text)
 
@@ -200,19 +200,19 @@ def test_an_exact_value_refuses_what_can_not_be_held_with_its_pointer() -> None:
 
 
 @given(values)
-def test_an_exact_value_is_what_was_written(said: Any) -> None:
-    assert exact(written(said), "") == said
+def test_an_exact_value_is_what_was_written(original: Any) -> None:
+    assert exact(written(original), "") == original
 
 
 @given(st.text(st.characters(codec=None, categories=None) | st.sampled_from("\ud800\udfff\0"), max_size=8))
-def test_any_text_can_be_written_in_ascii_and_read_back(said: str) -> None:
-    assert written(said).isascii()
-    assert value(written(said)) == said
+def test_any_text_can_be_written_in_ascii_and_read_back(text: str) -> None:
+    assert written(text).isascii()
+    assert value(written(text)) == text
 
 
 @given(st.lists(st.text(st.characters(codec=None, categories=None), max_size=8), max_size=4))
-def test_texts_are_written_as_all_else_is(said: list[str]) -> None:
-    assert written_texts(said) == written(said)
+def test_texts_are_written_as_all_else_is(texts: list[str]) -> None:
+    assert written_texts(texts) == written(texts)
 
 
 @pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
@@ -222,19 +222,19 @@ def test_what_is_not_json_is_never_written(number: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("one", "other"),
+    ("left", "right"),
     [
         ("1", "1.0"), ("1", "1e0"), ("100", "1E+2"), ("0", "-0"), ("0", "0.000e5"), ("0.1", "1e-1"), ("-1.50", "-15e-1"),
         ("1e400", "10e399"), ("9" * 5000, "9" * 5000 + ".0"), ('{"a":1,"b":2}', '{"b":2.0,"a":1}'), ('"\\u0041"', '"A"'),
         ('{"a":1,"a":2}', '{"a":2}'), ('"\\ud83d\\ude00"', '"😀"'), ("[ ]", "[]"), ('"\\/"', '"/"'),
     ],
 )  # fmt: skip
-def test_equal_values_share_their_canonical_spelling(one: str, other: str) -> None:
-    assert canonical(one) == canonical(other)
+def test_equal_values_share_their_canonical_spelling(left: str, right: str) -> None:
+    assert canonical(left) == canonical(right)
 
 
 @pytest.mark.parametrize(
-    ("one", "other"),
+    ("left", "right"),
     [
         ("1", "2"), ("1", "-1"), ("1", '"1"'), ("1", "true"), ("0", "false"), ("0", "null"), ("[]", "{}"), ("[1,2]", "[2,1]"),
         ("1", "10"), ("1e400", "1e401"), ("9007199254740993", "9007199254740992"), ("0.1", "0.10000000000000001"),
@@ -242,19 +242,19 @@ def test_equal_values_share_their_canonical_spelling(one: str, other: str) -> No
         ('{"a":"}"}', '{"a":{}}'), ('"\\ud83d"', '"\\ud83e"'),
     ],
 )  # fmt: skip
-def test_different_values_have_different_canonical_spellings(one: str, other: str) -> None:
-    assert canonical(one) != canonical(other)
+def test_different_values_have_different_canonical_spellings(left: str, right: str) -> None:
+    assert canonical(left) != canonical(right)
 
 
-def strictly_equal(one: Any, other: Any) -> bool:
+def strictly_equal(left: Any, right: Any) -> bool:
     """Equal as JSON values: in Python True equals 1."""
-    if isinstance(one, bool) or isinstance(other, bool):
-        return one is other
-    if isinstance(one, list) and isinstance(other, list):
-        return len(one) == len(other) and all(map(strictly_equal, one, other))
-    if isinstance(one, dict) and isinstance(other, dict):
-        return one.keys() == other.keys() and all(strictly_equal(one[name], other[name]) for name in one)
-    return bool(one == other)
+    if isinstance(left, bool) or isinstance(right, bool):
+        return left is right
+    if isinstance(left, list) and isinstance(right, list):
+        return len(left) == len(right) and all(map(strictly_equal, left, right))
+    if isinstance(left, dict) and isinstance(right, dict):
+        return left.keys() == right.keys() and all(strictly_equal(left[name], right[name]) for name in left)
+    return bool(left == right)
 
 
 few = st.recursive(
@@ -265,13 +265,15 @@ few = st.recursive(
 
 
 @given(few, few)
-def test_canonical_spellings_are_equal_exactly_when_the_values_are(one: Any, other: Any) -> None:
-    assert (canonical(json.dumps(one)) == canonical(json.dumps(other))) == strictly_equal(one, other)
+def test_canonical_spellings_are_equal_exactly_when_the_values_are(left: Any, right: Any) -> None:
+    assert (canonical(json.dumps(left)) == canonical(json.dumps(right))) == strictly_equal(left, right)
 
 
 @given(values)
-def test_a_canonical_spelling_does_not_depend_on_order_or_space(said: Any) -> None:
-    assert canonical(json.dumps(said)) == canonical(json.dumps(said, sort_keys=True, indent=2, ensure_ascii=False))
+def test_a_canonical_spelling_does_not_depend_on_order_or_space(original: Any) -> None:
+    assert canonical(json.dumps(original)) == canonical(
+        json.dumps(original, sort_keys=True, indent=2, ensure_ascii=False)
+    )
 
 
 def depth(read: Any) -> int:
@@ -292,12 +294,12 @@ nested = st.recursive(
 )
 
 
-@given(said=nested, more=st.integers(0, 15), ascii=st.booleans())
-def test_nesting_is_counted_as_a_reader_counts_it(said: Any, more: int, ascii: bool) -> None:
+@given(document=nested, more=st.integers(0, 15), ensure_ascii=st.booleans())
+def test_nesting_is_counted_as_a_reader_counts_it(document: Any, more: int, ensure_ascii: bool) -> None:
     for _ in range(more):
-        said = [said, {}]
-    text = json.dumps(said, ensure_ascii=ascii)
-    deep = depth(said)
+        document = [document, {}]
+    text = json.dumps(document, ensure_ascii=ensure_ascii)
+    deep = depth(document)
 
     for limit in {8, 9, deep + 1, max(deep, 8)}:
         refused = False
@@ -308,14 +310,14 @@ def test_nesting_is_counted_as_a_reader_counts_it(said: Any, more: int, ascii: b
         assert refused == (deep > limit), (deep, limit)
 
 
-@pytest.mark.parametrize(("open", "close"), [("[", "]"), ('{"a":', "}"), ('[{"]":', "}]")])
-def test_the_deepest_that_is_allowed_is_allowed_and_one_more_is_not(open: str, close: str) -> None:
-    levels = 199 // (open.count("[") + open.count("{"))
-    body = '{"request":' + open * levels + "1" + close * levels + "}"
+@pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ('{"a":', "}"), ('[{"]":', "}]")])
+def test_the_deepest_that_is_allowed_is_allowed_and_one_more_is_not(opening: str, closing: str) -> None:
+    levels = 199 // (opening.count("[") + opening.count("{"))
+    body = '{"request":' + opening * levels + "1" + closing * levels + "}"
 
-    assert split(body, levels * (open.count("[") + open.count("{")) + 1)
+    assert split(body, levels * (opening.count("[") + opening.count("{")) + 1)
     with pytest.raises(Invalid, match="deeper"):
-        split(body, levels * (open.count("[") + open.count("{")))
+        split(body, levels * (opening.count("[") + opening.count("{")))
 
 
 def test_many_brackets_that_do_not_nest_are_allowed() -> None:

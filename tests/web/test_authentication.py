@@ -41,18 +41,18 @@ def connection(url: str) -> Iterator[socket.socket]:
 
 
 def head(organization: Organization, line: str, *headers: str) -> bytes:
-    said = [line, "Host: localhost", f"X-Log10-Token: {organization.token}", *headers, "", ""]
-    return "\r\n".join(said).encode()
+    lines = [line, "Host: localhost", f"X-Log10-Token: {organization.token}", *headers, "", ""]
+    return "\r\n".join(lines).encode()
 
 
 def answered(raw: socket.socket) -> tuple[int, dict[str, str], bytes]:
     """The next answer on a connection: status, headers, body."""
-    said = b""
-    while b"\r\n\r\n" not in said:
+    received = b""
+    while b"\r\n\r\n" not in received:
         part = raw.recv(65536)
-        assert part, f"the connection was closed after {said!r}"
-        said += part
-    start, _, rest = said.partition(b"\r\n\r\n")
+        assert part, f"the connection was closed after {received!r}"
+        received += part
+    start, _, rest = received.partition(b"\r\n\r\n")
     first, *lines = start.decode().split("\r\n")
     headers = {name.lower(): value for name, value in (line.split(": ", 1) for line in lines)}
     while len(rest) < int(headers.get("content-length", "0")):
@@ -440,12 +440,12 @@ def test_no_answer_and_no_log_shows_how_the_server_is_built_or_a_token(
 ) -> None:
     caplog.set_level(logging.DEBUG)
 
-    said = "\n".join([answer.text for answer in refused(api)])
+    texts = "\n".join([answer.text for answer in refused(api)])
 
     for word in ["SELECT", "INSERT", "Traceback", ".py", "sqlalchemy", "psycopg", "sqlite", "/work", "site-packages"]:
-        assert word not in said
-    assert "nobody-knows-this" not in said + caplog.text
-    assert api.organization.token not in said + caplog.text
+        assert word not in texts
+    assert "nobody-knows-this" not in texts + caplog.text
+    assert api.organization.token not in texts + caplog.text
 
 
 @pytest.mark.parametrize("url", ["sqlite:////nowhere/at/all.db", "postgresql://nobody:secret-word@127.0.0.1:9/log10"])

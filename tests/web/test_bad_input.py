@@ -151,8 +151,8 @@ OPERATIONS = {
 
 
 def with_member(valid: dict[str, Any], member: str, spelled: str) -> bytes:
-    members = {**{name: json.dumps(said) for name, said in valid.items()}, member: spelled}
-    return ("{" + ",".join(f'"{name}":{said}' for name, said in members.items()) + "}").encode()
+    members = {**{name: json.dumps(json_text) for name, json_text in valid.items()}, member: spelled}
+    return ("{" + ",".join(f'"{name}":{json_text}' for name, json_text in members.items()) + "}").encode()
 
 
 def counted(database: Database) -> dict[str, int]:

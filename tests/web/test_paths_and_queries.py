@@ -507,8 +507,8 @@ def test_an_unknown_parameter_is_ignored_on_the_operations_that_log10_had(api: A
 def test_a_blank_filter_in_a_body_is_none(api: Api, name: str, blank: str) -> None:
     task = api.task(["tag"])
     api.completion(tags=["tag"])
-    given = api.upload(task["id"], completion_tags_selector=["tag"])
+    uploaded = api.upload(task["id"], completion_tags_selector=["tag"])
 
     answer = api.request("GET", "/feedback", json={name: blank})
 
-    assert answer.json() == {"feedback": [given]}
+    assert answer.json() == {"feedback": [uploaded]}

@@ -11,5 +11,5 @@ from log10.cli.cli_commands import cli  # type: ignore[import-not-found]
 
 for line in sys.stdin:
     ran = CliRunner().invoke(cli, json.loads(line))
-    said = {"exit_code": ran.exit_code, "output": ran.output, "raised": repr(ran.exception)}
-    print(json.dumps(said), flush=True)
+    result = {"exit_code": ran.exit_code, "output": ran.output, "raised": repr(ran.exception)}
+    print(json.dumps(result), flush=True)

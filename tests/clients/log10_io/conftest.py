@@ -43,9 +43,9 @@ class Home:
         assert answer.status_code == 200, answer.text
         return answer.json()
 
-    def post(self, path: str, **said: Any) -> Any:
+    def post(self, path: str, **fields: Any) -> Any:
         """What the versioned API answers."""
-        answer = httpx.post(f"{self.url}/api/v1{path}", json=said, headers={"X-Log10-Token": TOKEN}, trust_env=False)
+        answer = httpx.post(f"{self.url}/api/v1{path}", json=fields, headers={"X-Log10-Token": TOKEN}, trust_env=False)
         assert answer.is_success, answer.text
         return answer.json()
 

@@ -11,55 +11,55 @@ USAGE = {"prompt_tokens": 11, "completion_tokens": 7, "total_tokens": 18}
 TOOL_CALL = {"id": "call_1", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Oslo"}'}}
 
 
-def _said(asked: dict[str, Any]) -> str:
-    content = asked["messages"][-1]["content"] if "messages" in asked else asked["prompt"]
+def _reply(request: dict[str, Any]) -> str:
+    content = request["messages"][-1]["content"] if "messages" in request else request["prompt"]
     return f"You said: {content if isinstance(content, str) else content[0]['text']}"
 
 
-def _chat(asked: dict[str, Any]) -> dict[str, Any]:
-    message = {"role": "assistant", "content": _said(asked)}
-    if asked.get("tools"):
+def _chat(request: dict[str, Any]) -> dict[str, Any]:
+    message = {"role": "assistant", "content": _reply(request)}
+    if request.get("tools"):
         message = {"role": "assistant", "content": None, "tool_calls": [TOOL_CALL]}  # type: ignore[dict-item]
-    finish = "tool_calls" if asked.get("tools") else "stop"
+    finish = "tool_calls" if request.get("tools") else "stop"
     return {
         "id": "chatcmpl-1",
         "object": "chat.completion",
         "created": 1706688000,
-        "model": asked["model"] + "-2026",
+        "model": request["model"] + "-2026",
         "choices": [{"index": 0, "message": message, "finish_reason": finish}],
         "usage": USAGE,
     }
 
 
-def _text(asked: dict[str, Any]) -> dict[str, Any]:
+def _text(request: dict[str, Any]) -> dict[str, Any]:
     return {
         "id": "cmpl-1",
         "object": "text_completion",
         "created": 1706688000,
-        "model": asked["model"],
-        "choices": [{"index": 0, "text": _said(asked), "finish_reason": "stop", "logprobs": None}],
+        "model": request["model"],
+        "choices": [{"index": 0, "text": _reply(request), "finish_reason": "stop", "logprobs": None}],
         "usage": USAGE,
     }
 
 
-def _message(asked: dict[str, Any]) -> dict[str, Any]:
-    content: list[dict[str, Any]] = [{"type": "text", "text": _said(asked)}]
-    if asked.get("tools"):
+def _message(request: dict[str, Any]) -> dict[str, Any]:
+    content: list[dict[str, Any]] = [{"type": "text", "text": _reply(request)}]
+    if request.get("tools"):
         content = [{"type": "tool_use", "id": "toolu_1", "name": "weather", "input": {"city": "Oslo"}}]
     return {
         "id": "msg_1",
         "type": "message",
         "role": "assistant",
-        "model": asked["model"],
+        "model": request["model"],
         "content": content,
-        "stop_reason": "tool_use" if asked.get("tools") else "end_turn",
+        "stop_reason": "tool_use" if request.get("tools") else "end_turn",
         "stop_sequence": None,
         "usage": {"input_tokens": 13, "output_tokens": 5},
     }
 
 
-def _chat_events(asked: dict[str, Any]) -> Iterator[str]:
-    words = _said(asked).split(" ")
+def _chat_events(request: dict[str, Any]) -> Iterator[str]:
+    words = _reply(request).split(" ")
     deltas: list[tuple[dict[str, Any], str | None]] = [
         ({"content": word if not place else f" {word}"}, None) for place, word in enumerate(words)
     ]
@@ -68,21 +68,21 @@ def _chat_events(asked: dict[str, Any]) -> Iterator[str]:
             "id": "chatcmpl-1",
             "object": "chat.completion.chunk",
             "created": 1706688000,
-            "model": asked["model"],
+            "model": request["model"],
             "choices": [{"index": 0, "delta": delta, "finish_reason": finish}],
         }
         yield f"data: {json.dumps(chunk)}\n\n"
     yield "data: [DONE]\n\n"
 
 
-def _message_events(asked: dict[str, Any]) -> Iterator[str]:
-    start = {**_message(asked), "content": [], "stop_reason": None}
+def _message_events(request: dict[str, Any]) -> Iterator[str]:
+    start = {**_message(request), "content": [], "stop_reason": None}
     events: list[dict[str, Any]] = [
         {"type": "message_start", "message": start},
         {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
         *(
             {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": part}}
-            for part in (_said(asked)[:5], _said(asked)[5:])
+            for part in (_reply(request)[:5], _reply(request)[5:])
         ),
         {"type": "content_block_stop", "index": 0},
         {
@@ -100,15 +100,15 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_POST(self) -> None:
-        asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
-        if "fail" in json.dumps(asked.get("messages", asked.get("prompt"))):
+        request = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        if "fail" in json.dumps(request.get("messages", request.get("prompt"))):
             self._answer(400, {"error": {"message": "The LLM fails as asked.", "type": "invalid_request_error"}})
         elif self.path.endswith("/chat/completions"):
-            self._events(_chat_events(asked)) if asked.get("stream") else self._answer(200, _chat(asked))
+            self._events(_chat_events(request)) if request.get("stream") else self._answer(200, _chat(request))
         elif self.path.endswith("/completions"):
-            self._answer(200, _text(asked))
+            self._answer(200, _text(request))
         elif self.path.endswith("/messages"):
-            self._events(_message_events(asked)) if asked.get("stream") else self._answer(200, _message(asked))
+            self._events(_message_events(request)) if request.get("stream") else self._answer(200, _message(request))
         else:
             self._answer(404, {"error": {"message": self.path}})
 

@@ -13,9 +13,9 @@ CHAT = {"model": "gpt-4o", "messages": [{"role": "user", "content": "How are you
 ANSWER = {"choices": [{"index": 0, "message": {"role": "assistant", "content": "Fine, thanks."}}]}
 
 
-def log(home: Home, **said: Any) -> str:
+def log(home: Home, **fields: Any) -> str:
     """Log a completion; gives its id."""
-    return str(home.post("/completions", **said)["id"])
+    return str(home.post("/completions", **fields)["id"])
 
 
 def make_task(home: Home, selector: str) -> str:
@@ -139,7 +139,7 @@ def test_feedback_download_pages_through_all(home: Home, offset: int, limit: int
     paging = ["--offset", str(offset), "--limit", str(limit)]
     home.log10("feedback", "download", "--task_id", task_id, "--file", "feedback.jsonl", *paging)
 
-    got = [one["json_values"]["Coverage"] for one in lines(home.folder / "feedback.jsonl")]
+    got = [line["json_values"]["Coverage"] for line in lines(home.folder / "feedback.jsonl")]
     assert got == list(reversed(range(27)))[offset : offset + limit]
 
 

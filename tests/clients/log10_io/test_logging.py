@@ -29,12 +29,12 @@ FINISHED = [
 
 
 def every_completion(home: Home) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = []
+    completions: list[dict[str, Any]] = []
     page: dict[str, Any] = {"next_cursor": ""}
     while "next_cursor" in page:
         page = home.get("/completions", cursor=page["next_cursor"])
-        found += page["completions"]
-    return found
+        completions += page["completions"]
+    return completions
 
 
 @pytest.fixture(scope="module")
@@ -53,11 +53,11 @@ def ran(request: pytest.FixtureRequest, kept: dict[str, Any]) -> dict[str, Any]:
         kept[kind] = {
             "seen": seen,
             "listed": listed,
-            "logged": {one["tags"][0]: one for one in listed},
+            "logged": {completion["tags"][0]: completion for completion in listed},
             "sessions": {name: home.get(f"/sessions/{saw['session_id']}") for name, saw in seen.items()},
         }
-    found: dict[str, Any] = kept[kind]
-    return found
+    results: dict[str, Any] = kept[kind]
+    return results
 
 
 # The parameter must be known where `ran` decides by it.
@@ -97,7 +97,7 @@ def test_nested_tags_come_in_their_order_and_the_session_is_the_programs(
             inside = ["decorated"] if name == "openai decorated" else []
             assert completion["tags"] == [name, f"{name} inside", *inside]
             assert completion["session_id"] == ran["seen"][name]["session_id"]
-            assert [one["id"] for one in ran["sessions"][name]["completions"]] == [completion["id"]]
+            assert [listed["id"] for listed in ran["sessions"][name]["completions"]] == [completion["id"]]
 
 
 def test_a_call_that_fails_is_failed_with_its_reason(ran: dict[str, Any]) -> None:

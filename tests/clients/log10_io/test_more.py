@@ -81,20 +81,20 @@ def test_a_proposal_is_the_autofeedback_of_its_completion(home: Home) -> None:
     ran = home.run("-c", program)
 
     assert ran.returncode == 0, ran.stderr
-    one, two = json.loads(ran.stdout.splitlines()[-1])
-    assert one["autoFeedback"] == {"id": proposal["id"], "status": "proposed", "jsonValues": values, "comment": ""}
-    assert two["autoFeedback"] is None
+    first, second = json.loads(ran.stdout.splitlines()[-1])
+    assert first["autoFeedback"] == {"id": proposal["id"], "status": "proposed", "jsonValues": values, "comment": ""}
+    assert second["autoFeedback"] is None
 
 
 @pytest.mark.parametrize("file", ["report.jsonl", "report.md", "report.csv"])
 def test_models_are_benchmarked_on_stored_completions(home: Home, file: str) -> None:
-    said: dict[str, Any] = {"model": "gpt-4o", "messages": [{"role": "user", "content": "How are you?"}]}
+    request: dict[str, Any] = {"model": "gpt-4o", "messages": [{"role": "user", "content": "How are you?"}]}
     answer = {
         "model": "gpt-4o",
         "choices": [{"message": {"role": "assistant", "content": "Fine."}}],
         "usage": llm.USAGE,
     }
-    home.post("/completions", id="one", tags=["bench"], request=said, response=answer, duration=0.5)
+    home.post("/completions", id="one", tags=["bench"], request=request, response=answer, duration=0.5)
 
     with llm.served() as port:
         ran = home.run(

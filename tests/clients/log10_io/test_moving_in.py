@@ -24,12 +24,12 @@ def test_downloads_of_the_real_client_are_moved_in_with_ids_times_tags_and_links
     home.log10("completions", "download", "--limit", "12", "--file", "moving-completions.jsonl")
     home.log10("feedback", "download", "--limit", "11", "--file", "moving-feedback.jsonl")
     files = [home.folder / "moving-completions.jsonl", home.folder / "moving-feedback.jsonl"]
-    there = new_organization(database)
+    target = new_organization(database)
 
-    results = [import_lines(database, there.id, file.read_bytes()) for file in files]
+    results = [import_lines(database, target.id, file.read_bytes()) for file in files]
 
     assert [(tally.stored, refused) for tally, refused in results] == [(12, []), (11, [])]
-    moved = {line["id"]: line for line in parsed(exported(database, there.id))}
+    moved = {line["id"]: line for line in parsed(exported(database, target.id))}
     before = {line["id"]: line for line in parsed(exported(database, "the-organization-of-the-programs"))}
     for number in range(12):  # the download says in words what was only shown
         assert moved[f"c-{number}"] == {**before[f"c-{number}"], "kind": "chat", "status": "finished"}

@@ -87,7 +87,7 @@ class Graph(httpx.Client):
     def ask(self, query: str, variables: dict[str, Any] | None = None) -> httpx.Response:
         return self.post("/graphql", json={"query": query, "variables": variables or {}})
 
-    def asked(self, query: str, **variables: Any) -> dict[str, Any]:
+    def body(self, query: str, **variables: Any) -> dict[str, Any]:
         """All that is answered with status 200."""
         answer = self.ask(query, variables)
         assert answer.status_code == 200, answer.text
@@ -98,22 +98,22 @@ class Graph(httpx.Client):
 
     def data(self, query: str, **variables: Any) -> dict[str, Any]:
         """The data of an answer without faults."""
-        body = self.asked(query, **variables)
+        body = self.body(query, **variables)
         assert "errors" not in body, body
         return dict(body["data"])
 
     def error(self, query: str, **variables: Any) -> dict[str, Any]:
         """The only fault of an answer."""
-        [error] = self.asked(query, **variables)["errors"]
+        [error] = self.body(query, **variables)["errors"]
         return dict(error)
 
     def feedback(self, **arguments: Any) -> dict[str, Any]:
         """What the document of the command line gives."""
-        said = {"id": self.organization.id, "taskId": "", "filter": None, "page": 1, "limit": 50, **arguments}
-        return dict(self.data(FEEDBACK, **said)["organization"]["feedbackV2"])
+        variables = {"id": self.organization.id, "taskId": "", "filter": None, "page": 1, "limit": 50, **arguments}
+        return dict(self.data(FEEDBACK, **variables)["organization"]["feedbackV2"])
 
-    def grades(self, filter: str, **arguments: Any) -> list[Any]:
-        return [node["jsonValues"]["grade"] for node in self.feedback(filter=filter, **arguments)["nodes"]]
+    def grades(self, filter_text: str, **arguments: Any) -> list[Any]:
+        return [node["jsonValues"]["grade"] for node in self.feedback(filter=filter_text, **arguments)["nodes"]]
 
 
 @pytest.fixture
@@ -142,10 +142,10 @@ def graded(api: Api) -> Api:
 
 
 def test_feedback_comes_newest_first_with_its_task_and_completions(graph: Graph, graded: Api) -> None:
-    found = graph.feedback(limit=2)
+    page = graph.feedback(limit=2)
 
-    assert found["pageInfo"] == {"totalCount": 10, "currentPage": 1}
-    assert found["nodes"] == [
+    assert page["pageInfo"] == {"totalCount": 10, "currentPage": 1}
+    assert page["nodes"] == [
         {
             "id": f"f{number}",
             "jsonValues": {"grade": number},
@@ -163,10 +163,10 @@ def test_pages_count_from_one_and_do_not_overlap(graph: Graph, graded: Api) -> N
 
 
 def test_a_filter_narrows_the_nodes_and_the_total(graph: Graph, graded: Api) -> None:
-    found = graph.feedback(filter="grade <= 5", limit=2, page=2)
+    page = graph.feedback(filter="grade <= 5", limit=2, page=2)
 
-    assert [node["id"] for node in found["nodes"]] == ["f3", "f2"]
-    assert found["pageInfo"] == {"totalCount": 6, "currentPage": 2}
+    assert [node["id"] for node in page["nodes"]] == ["f3", "f2"]
+    assert page["pageInfo"] == {"totalCount": 6, "currentPage": 2}
 
 
 def test_a_filter_reads_past_the_first_rows_that_it_reads_at_once(
@@ -217,7 +217,7 @@ def test_only_accepted_feedback_is_listed(graph: Graph, graded: Api) -> None:
 
 
 def test_a_wrong_filter_is_told_where_it_is_wrong_and_leaves_data_an_object(graph: Graph, graded: Api) -> None:
-    body = graph.asked(FEEDBACK, id=graph.organization.id, filter="grade <= 5 and )", page=1, limit=5)
+    body = graph.body(FEEDBACK, id=graph.organization.id, filter="grade <= 5 and )", page=1, limit=5)
 
     assert body["data"] == {"organization": None}
     [error] = body["errors"]
@@ -369,14 +369,14 @@ def test_the_address_has_the_host_that_the_caller_named(graph: Graph) -> None:
 
 @pytest.mark.parametrize("organization_id", [None, "", "None", "missing"])
 def test_a_blank_organization_is_the_tokens(graph: Graph, organization_id: str | None) -> None:
-    said = {"name": "n"} if organization_id == "missing" else {"name": "n", "organizationId": organization_id}
+    variables = {"name": "n"} if organization_id == "missing" else {"name": "n", "organizationId": organization_id}
 
-    assert graph.data(CREATE_TEST_RUN, input=said)["createTestRun"]["id"]
+    assert graph.data(CREATE_TEST_RUN, input=variables)["createTestRun"]["id"]
 
 
 @pytest.mark.parametrize("name", ["\0", "x" * 4097])
 def test_a_refused_run_is_null_and_leaves_nothing_behind(graph: Graph, api: Api, name: str) -> None:
-    body = graph.asked(CREATE_TEST_RUN, input={"name": name})
+    body = graph.body(CREATE_TEST_RUN, input={"name": name})
 
     assert body["data"] == {"createTestRun": None}
     assert body["errors"][0]["extensions"]["code"] == "invalid"
@@ -469,7 +469,7 @@ def test_a_wrong_document_gives_errors_and_no_data(graph: Graph) -> None:
         "query($a: Int!) { organization { id } }",
         "fragment A on Query { __typename }",
     ):
-        body = graph.asked(query)
+        body = graph.body(query)
 
         assert "data" not in body, query
         assert all(error["message"] for error in body["errors"])
@@ -478,7 +478,7 @@ def test_a_wrong_document_gives_errors_and_no_data(graph: Graph) -> None:
 
 def test_a_variable_that_is_missing_or_of_the_wrong_type_gives_errors_and_no_data(graph: Graph) -> None:
     for variables in ({}, {"id": None}, {"id": 5}, {"id": "x", "page": "one"}, {"id": "x", "page": 2**31}):
-        body = graph.asked(FEEDBACK, **variables)
+        body = graph.body(FEEDBACK, **variables)
 
         assert "data" not in body
         assert body["errors"]
@@ -521,12 +521,12 @@ def test_a_body_beyond_the_limit_is_413(migrated: Database, graph: Graph) -> Non
 def test_get_asks_and_never_writes(graph: Graph, api: Api) -> None:
     variables = json.dumps({"id": graph.organization.id})
 
-    asked = graph.get("/graphql", params={"query": FEEDBACK, "variables": variables})
-    written = graph.get("/graphql", params={"query": 'mutation { createTestRun(input: {name: "n"}) { id } }'})
+    query_answer = graph.get("/graphql", params={"query": FEEDBACK, "variables": variables})
+    mutation_answer = graph.get("/graphql", params={"query": 'mutation { createTestRun(input: {name: "n"}) { id } }'})
 
-    assert asked.json()["data"]["organization"]["id"] == graph.organization.id
-    assert written.headers["Allow"] == "POST"
-    problem(written, 405)
+    assert query_answer.json()["data"]["organization"]["id"] == graph.organization.id
+    assert mutation_answer.headers["Allow"] == "POST"
+    problem(mutation_answer, 405)
     assert api.get("/test_runs").json()["test_runs"] == []
 
 
@@ -601,7 +601,7 @@ def test_asking_for_too_much_at_once_is_a_fault_inside(graph: Graph, inside: str
     fragment = f"fragment many on Feedback {{ {' '.join(f'a{number}: id' for number in range(30))} }}"
     document = f"{{ organization {{ {inside} }} }}" + (fragment if "...many" in inside else "")
 
-    body = graph.asked(document)
+    body = graph.body(document)
 
     assert body["data"] == {"organization": None}
     assert body["errors"][0]["extensions"]["code"] == "too_costly"
@@ -610,7 +610,7 @@ def test_asking_for_too_much_at_once_is_a_fault_inside(graph: Graph, inside: str
 def test_many_test_runs_at_once_are_too_costly(graph: Graph) -> None:
     runs = " ".join(f'a{number}: createTestRun(input: {{name: "n"}}) {{ id }}' for number in range(41))
 
-    body = graph.asked(f"mutation {{ {runs} }}")
+    body = graph.body(f"mutation {{ {runs} }}")
 
     assert body["data"]["a40"] is None
     assert body["errors"][0]["extensions"]["code"] == "too_costly"

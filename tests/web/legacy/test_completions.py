@@ -29,8 +29,8 @@ def call(api: Api, method: str, path: str, **options: Any) -> httpx.Response:
     return api.request(method, api.base_url.join(f"/api/{path}"), **options)
 
 
-def log(api: Api, id: str = ID, /, **said: Any) -> httpx.Response:
-    return call(api, "POST", f"completions/{id}", json=said)
+def log(api: Api, id: str = ID, /, **fields: Any) -> httpx.Response:
+    return call(api, "POST", f"completions/{id}", json=fields)
 
 
 def row(api: Api, id: str = ID) -> dict[str, Any]:
@@ -42,10 +42,10 @@ def row(api: Api, id: str = ID) -> dict[str, Any]:
 def test_an_id_given_out_is_a_version_4_uuid_and_no_completion_yet(api: Api) -> None:
     answer = call(api, "POST", "completions", json={"organization_id": api.organization.id})
 
-    given = answer.json()
+    body = answer.json()
     assert answer.status_code == 200
-    assert given["organizationSlug"] == api.organization.slug
-    assert uuid.UUID(given["completionID"]).version == 4
+    assert body["organizationSlug"] == api.organization.slug
+    assert uuid.UUID(body["completionID"]).version == 4
     assert call(api, "GET", "completions").json() == {"data": [], "total": 0}
 
 
@@ -142,7 +142,7 @@ def numbered(api: Api) -> list[str]:
 def listed(api: Api, **query: Any) -> tuple[list[str], int]:
     answer = call(api, "GET", "completions", params=query)
     assert answer.status_code == 200, answer.text
-    return [one["id"] for one in answer.json()["data"]], answer.json()["total"]
+    return [row["id"] for row in answer.json()["data"]], answer.json()["total"]
 
 
 def test_rows_are_listed_newest_first_with_all_that_match_counted(api: Api) -> None:
@@ -215,6 +215,6 @@ def test_a_blank_query_gives_the_tags_that_were_used_last(api: Api) -> None:
 
 
 def test_a_session_is_made(api: Api) -> None:
-    given = call(api, "POST", "sessions", json={"organization_id": api.organization.id}).json()
+    body = call(api, "POST", "sessions", json={"organization_id": api.organization.id}).json()
 
-    assert api.get(f"/sessions/{given['sessionID']}").status_code == 200
+    assert api.get(f"/sessions/{body['sessionID']}").status_code == 200

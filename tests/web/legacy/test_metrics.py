@@ -33,7 +33,7 @@ def at_midnight(database: Database, organization: Organization) -> None:
     with database.writing() as connection:
         tx = database.tx(connection, organization.id)
         nothing: dict[str, Any] = dict.fromkeys(CompletionRow._fields)
-        known: dict[str, Any] = {
+        fixed: dict[str, Any] = {
             "organization_id": organization.id,
             "input_tokens": 9,
             "output_tokens": 3,
@@ -42,7 +42,7 @@ def at_midnight(database: Database, organization: Organization) -> None:
         instants = [THE_25TH - 1, THE_25TH, THE_25TH + DAY - 1, THE_25TH + DAY]
         store.completions.add(
             tx,
-            [CompletionRow(**{**nothing, **known, "id": str(at), "created_at": at, "model": "m"}) for at in instants],
+            [CompletionRow(**{**nothing, **fixed, "id": str(at), "created_at": at, "model": "m"}) for at in instants],
         )
         key = store.tags.ensure(tx, ["a"])["a"]
         store.completion_tags.add_tags(tx, [CompletionTagRow(organization.id, str(at), key, at) for at in instants])

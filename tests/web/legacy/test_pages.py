@@ -18,7 +18,7 @@ def page(api: Api, path: str, **query: Any) -> dict[str, Any]:
 
 
 @pytest.fixture
-def given(api: Api) -> list[dict[str, Any]]:
+def uploaded(api: Api) -> list[dict[str, Any]]:
     """Feedback 4 to 0, newest first: the even ones for the task `even`, the odd ones for `odd`."""
     for id in ("even", "odd"):
         api.task(["a"], id=id, name=f"The {id} ones")
@@ -29,11 +29,11 @@ def given(api: Api) -> list[dict[str, Any]]:
 
 
 def ids(answer: dict[str, Any]) -> list[str]:
-    return [one["id"] for one in answer["data"]]
+    return [item["id"] for item in answer["data"]]
 
 
 def test_naming_an_organization_in_the_query_gives_the_envelope(
-    api: Api, given: list[Any], subtests: pytest.Subtests
+    api: Api, uploaded: list[Any], subtests: pytest.Subtests
 ) -> None:
     for path in ["/feedback", "/feedback_task"]:
         for named in ["", " ", "None", "ID", "SLUG"]:
@@ -46,28 +46,28 @@ def test_naming_an_organization_in_the_query_gives_the_envelope(
 
 
 def test_any_other_call_gets_the_documents_shape(
-    api: Api, given: list[dict[str, Any]], subtests: pytest.Subtests
+    api: Api, uploaded: list[dict[str, Any]], subtests: pytest.Subtests
 ) -> None:
     for query in ["", "?offset=0&limit=50", "?Organization_id=x", "?task_id=&organization="]:
         with subtests.test(query=query):
-            assert api.get("/feedback" + query).json() == {"feedback": given}
+            assert api.get("/feedback" + query).json() == {"feedback": uploaded}
             assert [task["id"] for task in api.get("/feedback_task" + query).json()] == ["odd", "even"]
 
 
-def test_feedback_in_the_envelope_also_names_its_task(api: Api, given: list[dict[str, Any]]) -> None:
+def test_feedback_in_the_envelope_also_names_its_task(api: Api, uploaded: list[dict[str, Any]]) -> None:
     names = {"even": "The even ones", "odd": "The odd ones"}
 
-    assert page(api, "/feedback")["data"] == [{**one, "task_name": names[one["task_id"]]} for one in given]
+    assert page(api, "/feedback")["data"] == [{**item, "task_name": names[item["task_id"]]} for item in uploaded]
 
 
-def test_a_task_that_was_renamed_has_its_new_name(api: Api, given: list[Any]) -> None:
+def test_a_task_that_was_renamed_has_its_new_name(api: Api, uploaded: list[Any]) -> None:
     api.patch("/feedback_task/odd", json={"name": "new"})
 
-    assert {one["task_name"] for one in page(api, "/feedback", task_id="odd")["data"]} == {"new"}
+    assert {item["task_name"] for item in page(api, "/feedback", task_id="odd")["data"]} == {"new"}
 
 
 def test_the_total_of_feedback_is_what_remains_from_the_offset_on(
-    api: Api, given: list[Any], subtests: pytest.Subtests
+    api: Api, uploaded: list[Any], subtests: pytest.Subtests
 ) -> None:
     cases: list[tuple[dict[str, Any], list[str], int, int, int]] = [
         ({}, ["4", "3", "2", "1", "0"], 5, 0, 50),
@@ -93,7 +93,7 @@ def test_the_total_of_feedback_is_what_remains_from_the_offset_on(
 
 
 def test_the_total_of_tasks_is_what_remains_from_the_offset_on(
-    api: Api, given: list[Any], subtests: pytest.Subtests
+    api: Api, uploaded: list[Any], subtests: pytest.Subtests
 ) -> None:
     for query, listed, total in [
         ({}, ["odd", "even"], 2),
@@ -107,15 +107,15 @@ def test_the_total_of_tasks_is_what_remains_from_the_offset_on(
             assert (ids(answer), answer["total"]) == (listed, total)
 
 
-def test_paging_as_the_client_does_gives_each_feedback_once(api: Api, given: list[Any]) -> None:
+def test_paging_as_the_client_does_gives_each_feedback_once(api: Api, uploaded: list[Any]) -> None:
     """It asks for pages of two from its offset on, until it has as many as the first answer's `total`."""
     first = page(api, "/feedback", offset=1, limit=2)
 
-    found = ids(first)
-    while len(found) < first["total"]:
-        found += ids(page(api, "/feedback", offset=1 + len(found), limit=2))
+    listed = ids(first)
+    while len(listed) < first["total"]:
+        listed += ids(page(api, "/feedback", offset=1 + len(listed), limit=2))
 
-    assert found == ["3", "2", "1", "0"]
+    assert listed == ["3", "2", "1", "0"]
 
 
 def test_a_query_that_cannot_be_read_is_refused(api: Api, subtests: pytest.Subtests) -> None:
@@ -134,7 +134,7 @@ def test_another_organization_in_the_query_is_refused(api: Api, other_api: Api, 
     problem(answer, 403, "wrong_organization")
 
 
-def test_a_body_narrows_the_envelope_too(api: Api, given: list[Any]) -> None:
+def test_a_body_narrows_the_envelope_too(api: Api, uploaded: list[Any]) -> None:
     """`GET /api/v1/feedback` takes its fields in a JSON body as well, whatever the envelope (docs/api.md, "The versioned API")."""
     answer = api.request("GET", "/feedback", params={"organization_id": ""}, json={"task_id": "odd", "limit": 1})
 
@@ -148,7 +148,7 @@ def test_another_organization_in_the_body_is_refused_under_the_envelope_too(api:
     problem(api.request("GET", "/feedback", params={"organization_id": ""}, json=body), 403, "wrong_organization")
 
 
-def test_a_task_says_when_it_was_made_in_full(api: Api, given: list[Any]) -> None:
+def test_a_task_says_when_it_was_made_in_full(api: Api, uploaded: list[Any]) -> None:
     for task in page(api, "/feedback_task")["data"]:
         assert MOMENT.fullmatch(task["created_at"])
 
@@ -175,7 +175,7 @@ def test_a_schema_shows_required_in_the_envelope_alone(api: Api, schema: str, sh
     assert api.get(f"/feedback_task/{made.json()['id']}").text == made.text
 
 
-def test_tasks_in_the_envelope_keep_their_fields(api: Api, given: list[Any]) -> None:
+def test_tasks_in_the_envelope_keep_their_fields(api: Api, uploaded: list[Any]) -> None:
     plain = api.get("/feedback_task").json()
 
     shown = page(api, "/feedback_task")["data"]
@@ -185,7 +185,7 @@ def test_tasks_in_the_envelope_keep_their_fields(api: Api, given: list[Any]) -> 
     ]
 
 
-def test_archived_tasks_are_in_the_envelope(api: Api, given: list[Any]) -> None:
+def test_archived_tasks_are_in_the_envelope(api: Api, uploaded: list[Any]) -> None:
     api.patch("/feedback_task/odd", json={"archived": True})
 
     assert ids(page(api, "/feedback_task")) == ["odd", "even"]

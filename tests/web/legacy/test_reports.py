@@ -77,26 +77,26 @@ def test_of_uploads_at_once_one_is_stored(api: Api, run: dict[str, Any]) -> None
 def test_a_wrong_address_looks_the_same_whatever_is_wrong(api: Api, other_api: Api, run: dict[str, Any]) -> None:
     """Before and after the upload, so that nobody learns which runs there are."""
     *start, organization_id, run_id, secret, end = run["reportUploadUrl"].split("/")
-    theirs = new_run(other_api)
+    other_run = new_run(other_api)
     wrong = [
         [organization_id, run_id, "wrong", end],
         [organization_id, run_id, secret[:-1], end],
         [organization_id, run_id, "%00", end],
         [organization_id, "unknown", secret, end],
         [organization_id, "%00", secret, end],
-        [organization_id, theirs["id"], secret, end],
+        [organization_id, other_run["id"], secret, end],
         [other_api.organization.id, run_id, secret, end],
-        [other_api.organization.id, theirs["id"], secret, end],
+        [other_api.organization.id, other_run["id"], secret, end],
         ["unknown", run_id, secret, end],
         ["%00", run_id, secret, end],
     ]
 
     for _ in range(2):
-        said = [problem(httpx.put("/".join([*start, *parts]), json=REPORT), 404, "not_found") for parts in wrong]
-        assert {body["detail"] for body in said} == {said[0]["detail"]}
+        problems = [problem(httpx.put("/".join([*start, *parts]), json=REPORT), 404, "not_found") for parts in wrong]
+        assert {body["detail"] for body in problems} == {problems[0]["detail"]}
         httpx.put(run["reportUploadUrl"], json=REPORT)
 
-    assert "report" not in other_api.get(f"/test_runs/{theirs['id']}").json()
+    assert "report" not in other_api.get(f"/test_runs/{other_run['id']}").json()
 
 
 def test_a_refused_body_leaves_the_right_unused(api: Api, run: dict[str, Any]) -> None:
@@ -156,7 +156,7 @@ def test_the_address_is_in_no_log(api: Api, run: dict[str, Any], caplog: pytest.
 
 
 @pytest.mark.parametrize(
-    ("said", "logged"),
+    ("line", "logged"),
     [
         ("/test_runs/o/r/SECRET/report", "/test_runs/o/r/…/report"),
         ("/test_runs/o/r/SECRET", "/test_runs/o/r/…"),
@@ -166,8 +166,8 @@ def test_the_address_is_in_no_log(api: Api, run: dict[str, Any], caplog: pytest.
         ("/api/v1/test_runs?limit=5", "/api/v1/test_runs?limit=5"),
     ],
 )
-def test_the_filter_masks_the_secret_alone(said: str, logged: str) -> None:
-    record = logging.LogRecord("uvicorn.access", logging.INFO, "", 0, '%s - "%s" %d', ("client", said, 200), None)
+def test_the_filter_masks_the_secret_alone(line: str, logged: str) -> None:
+    record = logging.LogRecord("uvicorn.access", logging.INFO, "", 0, '%s - "%s" %d', ("client", line, 200), None)
 
     assert SecretMaskingFilter().filter(record)
     assert record.getMessage() == f'client - "{logged}" 200'

@@ -33,9 +33,9 @@ def test_the_export_is_the_organizations_as_json_lines(
     assert answer.headers["content-type"] == "application/x-ndjson"
     assert "log10-export.jsonl" in answer.headers["content-disposition"]
     header, *lines = answer.content.splitlines(keepends=True)
-    said = json.loads(header)
-    assert said.pop("exported_at").endswith("+00:00")
-    assert said == {"type": "header", "format": "log10-server", "version": 1, "organization_id": organization.id}
+    first_line = json.loads(header)
+    assert first_line.pop("exported_at").endswith("+00:00")
+    assert first_line == {"type": "header", "format": "log10-server", "version": 1, "organization_id": organization.id}
     assert lines == exported(database, organization.id)
     assert other_api.get("/export").content.splitlines(keepends=True)[1:] == exported(
         database, other_api.organization.id
@@ -65,13 +65,13 @@ def test_what_is_logged_while_an_export_runs_is_left_out(database: Database, org
 # Training
 
 
-def example(api: Api, id: str, grade: int, **said: object) -> None:
+def example(api: Api, id: str, grade: int, **fields: object) -> None:
     api.completion(
         id=id,
         request={"messages": [{"role": "user", "content": "a"}]},
         response={"choices": [{"message": {"role": "assistant", "content": id}}]},
     )
-    api.upload("t", completion_ids=[id], json_values={"grade": grade, "tone of voice": "rude"}, **said)
+    api.upload("t", completion_ids=[id], json_values={"grade": grade, "tone of voice": "rude"}, **fields)
 
 
 def test_training_rows_are_chosen_by_task_and_filter(api: Api) -> None:

@@ -28,7 +28,10 @@ def test_the_author_is_the_name_of_the_token_and_without_one_its_id(api: Api, na
 
     assert (by_name["author"], by_name["author_kind"]) == ("nightly grader", "program")
     assert by_name["author_id"] != by_id["author_id"] == by_id["author"]
-    assert {one["author"] for one in api.get("/feedback").json()["feedback"]} == {"nightly grader", by_id["author_id"]}
+    assert {item["author"] for item in api.get("/feedback").json()["feedback"]} == {
+        "nightly grader",
+        by_id["author_id"],
+    }
     assert api.get(f"/feedback/{by_name['id']}").json() == by_name
 
 

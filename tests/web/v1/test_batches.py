@@ -14,11 +14,11 @@ import pytest
 
 from log10_server.db.database import Database
 from log10_server.settings import Limits, Settings
-from tests.concurrency.wanted import everything_agrees
+from tests.concurrency.consistency import everything_agrees
 from tests.conftest import Api, Served, paths, problem, serve
 from tests.web.test_authentication import answered, connection, head
 from tests.web.test_bad_input import counted
-from tests.web.v1.test_completions import CLOSING, OPENING, known
+from tests.web.v1.test_completions import CLOSING, OPENING, client_fields
 
 LINES = "application/x-ndjson"
 Rows = Sequence[dict[str, Any]]
@@ -43,8 +43,8 @@ def array(api: Api, content: bytes | str) -> httpx.Response:
 @pytest.fixture(params=[as_array, as_lines])
 def spelled(request: pytest.FixtureRequest) -> Callable[[Rows], dict[str, Any]]:
     """Both ways to send a batch."""
-    found: Callable[[Rows], dict[str, Any]] = request.param
-    return found
+    spelling: Callable[[Rows], dict[str, Any]] = request.param
+    return spelling
 
 
 Spelled = Callable[[Rows], dict[str, Any]]
@@ -74,8 +74,8 @@ def test_every_row_is_stored_and_the_ids_are_in_the_order_of_the_rows(api: Api, 
     assert (ids[0], ids[2]) == ("b", "a")
     assert uuid.UUID(ids[1]).version == 7
     for id, row in zip(ids, rows, strict=True):
-        alone = known(api.completion(**{**row, "id": f"alone-{id}"}))
-        assert known(api.get(f"/completions/{id}").json()) == alone
+        alone = client_fields(api.completion(**{**row, "id": f"alone-{id}"}))
+        assert client_fields(api.get(f"/completions/{id}").json()) == alone
     assert api.get("/sessions/s").status_code == 200
 
 
@@ -135,7 +135,7 @@ def test_rows_of_one_id_merge_in_their_order_as_single_rows_do(
     ids = stored(api, spelled([{"id": "c", **row} for row in rows]))
 
     assert ids == ["c"] * 3
-    assert known(api.get("/completions/c").json()) == known(api.get("/completions/alone").json())
+    assert client_fields(api.get("/completions/c").json()) == client_fields(api.get("/completions/alone").json())
 
 
 def test_rows_merge_into_what_is_stored(api: Api, spelled: Spelled) -> None:
@@ -153,13 +153,13 @@ def test_rows_of_one_id_merge_however_far_apart_they_stand(api: Api) -> None:
     ids = stored(api, as_lines(rows))
 
     assert ids == [row["id"] for row in rows]
-    assert known(api.get("/completions/c").json()) == {**OPENING, **CLOSING}
+    assert client_fields(api.get("/completions/c").json()) == {**OPENING, **CLOSING}
 
 
 def test_rows_are_listed_newest_last_row_first(api: Api, spelled: Spelled) -> None:
     ids = stored(api, spelled([{"tags": ["t"]}] * 5))
 
-    listed = [one["id"] for one in api.get("/completions", params={"tag": "t"}).json()["completions"]]
+    listed = [completion["id"] for completion in api.get("/completions", params={"tag": "t"}).json()["completions"]]
 
     assert listed == ids[::-1] == sorted(ids, reverse=True)
 
@@ -331,12 +331,12 @@ def test_a_row_that_names_another_organization_is_refused_with_all_others(
     api: Api, other_api: Api, database: Database, spelled: Spelled
 ) -> None:
     before = counted(database)
-    mine, theirs = api.organization, other_api.organization
+    own, other = api.organization, other_api.organization
 
-    wrong: list[Any] = [theirs.id, theirs.slug, 5, []]
+    wrong: list[Any] = [other.id, other.slug, 5, []]
     for named in wrong:
         rows: Rows = [
-            {"organization_id": mine.slug},
+            {"organization_id": own.slug},
             {"organization_id": None},
             {"tags": 5},
             {"organization_id": named},
@@ -345,7 +345,7 @@ def test_a_row_that_names_another_organization_is_refused_with_all_others(
 
         assert "Row 3" in problem(answer, 403, "wrong_organization")["detail"]
     assert counted(database) == before
-    assert len(stored(api, spelled([{"organization_id": name} for name in (mine.id, mine.slug, "", None)]))) == 4
+    assert len(stored(api, spelled([{"organization_id": name} for name in (own.id, own.slug, "", None)]))) == 4
 
 
 def test_ids_of_another_organization_make_rows_of_ones_own(api: Api, other_api: Api, spelled: Spelled) -> None:
@@ -426,18 +426,18 @@ def test_another_type_is_refused_before_the_json(api: Api, media_type: str) -> N
 
 def test_refusals_come_in_the_order_of_the_contract(tight: Api, other_api: Api) -> None:
     large = b"[" * 9000
-    theirs = json.dumps({"organization_id": other_api.organization.id})
+    other_row = json.dumps({"organization_id": other_api.organization.id})
 
-    def status(content: bytes | str, media_type: str = "application/json", **headers: str) -> int:
-        said = {"Content-Type": media_type, **headers}
-        return tight.post("/completions/batch", content=content, headers=said).status_code
+    def status(content: bytes | str, media_type: str = "application/json", **more_headers: str) -> int:
+        headers = {"Content-Type": media_type, **more_headers}
+        return tight.post("/completions/batch", content=content, headers=headers).status_code
 
     assert status(large, "text/plain", **{"X-Log10-Token": "nobody"}) == 401
     assert status(large, "text/plain", **{"X-Log10-Organization": "another"}) == 403
     assert status(large, "text/plain") == 413
     assert status(b"[", "text/plain") == 415
-    assert status(f'[{{"tags":5}},{theirs},{{]') == 400
-    assert status(f'[{{"tags":5}},{theirs}]') == 403
+    assert status(f'[{{"tags":5}},{other_row},{{]') == 400
+    assert status(f'[{{"tags":5}},{other_row}]') == 403
     assert status('[{"tags":5}]') == 422
 
 
@@ -488,8 +488,8 @@ def test_batches_and_single_rows_at_once_lose_nothing(serving: Served, api: Api)
     openings = [{"id": id, **OPENING} for id in ids]
     closings = [{"id": id, **CLOSING} for id in reversed(ids)]
     threads = [
-        threading.Thread(target=send, args=one)
-        for one in ((openings, 150), (openings, 20), (closings, 1), (closings, 7), (openings[::-1], 1))
+        threading.Thread(target=send, args=arguments)
+        for arguments in ((openings, 150), (openings, 20), (closings, 1), (closings, 7), (openings[::-1], 1))
     ]
     for thread in threads:
         thread.start()
@@ -497,8 +497,8 @@ def test_batches_and_single_rows_at_once_lose_nothing(serving: Served, api: Api)
         thread.join()
 
     assert failed == []
-    for one in api.get("/completions", params={"limit": 1000}).json()["completions"]:
-        assert known(one) == {**OPENING, **CLOSING}
+    for completion in api.get("/completions", params={"limit": 1000}).json()["completions"]:
+        assert client_fields(completion) == {**OPENING, **CLOSING}
     assert sorted(api.ungraded(limit=1000, task_id="task")) == sorted(ids)
     everything_agrees(api)
 

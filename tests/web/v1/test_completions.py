@@ -15,9 +15,9 @@ CLOSING = {"status": "finished", "response": {"x": None}, "duration": 1.5, "fail
 HUGE = int("9" * 4000)
 
 
-def known(completion: dict[str, Any]) -> dict[str, Any]:
+def client_fields(completion: dict[str, Any]) -> dict[str, Any]:
     """What rows have said of a completion: all but what the server says."""
-    return {name: said for name, said in completion.items() if name not in {"id", "created_at_ms", "organization_id"}}
+    return {name: value for name, value in completion.items() if name not in {"id", "created_at_ms", "organization_id"}}
 
 
 def test_a_completion_without_an_id_gets_a_version_7_uuid(api: Api) -> None:
@@ -29,7 +29,7 @@ def test_an_empty_completion_shows_defaults_and_no_nulls(api: Api) -> None:
 
     made = api.completion()
 
-    assert known(made) == {"kind": "chat", "status": "started", "tags": []}
+    assert client_fields(made) == {"kind": "chat", "status": "started", "tags": []}
     assert made["organization_id"] == api.organization.id
     assert before <= made["created_at_ms"] <= time.time_ns() // 1_000_000
     assert type(made["created_at_ms"]) is int
@@ -78,7 +78,7 @@ def test_opening_and_closing_rows_give_the_same_in_any_order(api: Api, subtests:
             for row in rows:
                 answer = api.post(f"/completions/{number}", json=row)
 
-            assert known(answer.json()) == {**OPENING, **CLOSING}
+            assert client_fields(answer.json()) == {**OPENING, **CLOSING}
 
 
 def test_a_late_start_does_not_bring_back_tags_that_were_cleared(api: Api) -> None:
@@ -108,7 +108,7 @@ def test_another_id_in_the_body_than_in_the_path_is_invalid(api: Api) -> None:
 def test_what_is_the_servers_is_ignored_in_a_body(api: Api) -> None:
     made = api.completion(created_at_ms=5, created_at="x", model=7, input_tokens="x", total={}, kinds=1)
 
-    assert known(made) == {"kind": "chat", "status": "started", "tags": []}
+    assert client_fields(made) == {"kind": "chat", "status": "started", "tags": []}
     assert made["created_at_ms"] > 5
 
 
@@ -279,11 +279,11 @@ def test_feedback_on_a_deleted_completion_stays_without_it(api: Api) -> None:
     task = api.task(["t"])
     for id in "abc":
         api.completion(id=id, tags=["t"])
-    given = api.upload(task["id"], completion_ids=["a", "b", "c"])
+    uploaded = api.upload(task["id"], completion_ids=["a", "b", "c"])
 
     api.delete("/completions/b")
 
-    assert api.get(f"/feedback/{given['id']}").json()["matched_completion_ids"] == ["a", "c"]
+    assert api.get(f"/feedback/{uploaded['id']}").json()["matched_completion_ids"] == ["a", "c"]
 
 
 def test_a_row_after_the_deletion_makes_the_completion_anew(api: Api) -> None:
@@ -294,7 +294,7 @@ def test_a_row_after_the_deletion_makes_the_completion_anew(api: Api) -> None:
 
     anew = api.completion(id="c", tags=["t"])
 
-    assert known(anew) == {"kind": "chat", "status": "started", "tags": ["t"]}
+    assert client_fields(anew) == {"kind": "chat", "status": "started", "tags": ["t"]}
     assert anew["created_at_ms"] >= first["created_at_ms"]
     assert api.ungraded() == ["c"]
 
@@ -302,9 +302,9 @@ def test_a_row_after_the_deletion_makes_the_completion_anew(api: Api) -> None:
 def test_two_organizations_may_use_the_same_id(api: Api, other_api: Api) -> None:
     api.completion(id="c", tags=["mine"], session_id="s")
 
-    theirs = other_api.completion(id="c", duration=1)
+    other_completion = other_api.completion(id="c", duration=1)
 
-    assert known(theirs) == {"kind": "chat", "status": "started", "tags": [], "duration": 1}
+    assert client_fields(other_completion) == {"kind": "chat", "status": "started", "tags": [], "duration": 1}
     other_api.delete("/completions/c")
     assert api.get("/completions/c").json()["tags"] == ["mine"]
     problem(other_api.get("/sessions/s"), 404)

@@ -33,9 +33,9 @@ def walked(api: Api, limit: int, **query: Any) -> list[str]:
             return ids
 
 
-def log(api: Api, ids: str, **said: Any) -> None:
+def log(api: Api, ids: str, **fields: Any) -> None:
     for id in ids:
-        api.completion(id=id, **said)
+        api.completion(id=id, **fields)
 
 
 def began(database: Database, organization: Organization, id: str) -> datetime:
@@ -186,11 +186,11 @@ NO_CURSORS = [
 
 
 def assert_all_invalid(api: Api, name: str, wrong: list[str]) -> None:
-    for said in wrong:
-        answer = api.get("/completions", params={name: said})
+    for value in wrong:
+        answer = api.get("/completions", params={name: value})
 
-        assert answer.status_code == 422, said
-        assert paths(answer) == [f"/query/{name}"], said
+        assert answer.status_code == 422, value
+        assert paths(answer) == [f"/query/{name}"], value
 
 
 def test_a_cursor_that_is_none_is_invalid(api: Api) -> None:

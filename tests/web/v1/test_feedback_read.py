@@ -15,7 +15,7 @@ from log10_server.services.selectors import CompletionList
 from tests.conftest import Api, Organization, paths, problem
 
 # The id of each feedback, the oldest first, its task and its completions.
-GIVEN = [
+UPLOADED = [
     ("e", "t1", ["one"]),
     ("d", "t2", ["one", "two"]),
     ("c", "t1", ["two"]),
@@ -26,17 +26,17 @@ ALL = ["a", "b", "c", "d", "e"]
 
 
 @pytest.fixture
-def given(database: Database, organization: Organization) -> list[int]:
-    """Two completions, two tasks, the feedback of GIVEN; gives the microseconds at which each was stored."""
+def upload_times(database: Database, organization: Organization) -> list[int]:
+    """Two completions, two tasks, the feedback of UPLOADED; gives the microseconds at which each was stored."""
     with database.writing() as connection:
         tx = database.tx(connection, organization.id)
         completions.record(tx, [Entry(id, {"tags": ["a"]}) for id in ("one", "two")])
         for id in ("t1", "t2"):
             feedback_tasks.create(tx, NewFeedbackTask(id, "a task", "", "{}", ("a",)))
         stored = feedback.record(
-            tx, [NewFeedback(id, task, "{}", "", CompletionList(tuple(ids))) for id, task, ids in GIVEN]
+            tx, [NewFeedback(id, task, "{}", "", CompletionList(tuple(ids))) for id, task, ids in UPLOADED]
         )
-        return [one.feedback.created_at for one in stored if isinstance(one, feedback.StoredFeedback)]
+        return [outcome.feedback.created_at for outcome in stored if isinstance(outcome, feedback.StoredFeedback)]
 
 
 def listed(api: Api, **query: Any) -> list[str]:
@@ -46,7 +46,7 @@ def listed(api: Api, **query: Any) -> list[str]:
 def listed_with(api: Api, body: dict[str, Any] | None, query: dict[str, Any]) -> list[str]:
     answer = api.request("GET", "/feedback", params=query, json=body)
     assert answer.status_code == 200, answer.text
-    return [one["id"] for one in answer.json()["feedback"]]
+    return [item["id"] for item in answer.json()["feedback"]]
 
 
 def iso(microseconds: int) -> str:
@@ -60,11 +60,11 @@ def test_feedback_says_all_its_fields(api: Api) -> None:
     task = api.task(["a"])["id"]
     api.completion(id="one", tags=["a"])
 
-    said = api.upload(task, id="mine", completion_ids=["one"], comment="fine")
+    uploaded = api.upload(task, id="mine", completion_ids=["one"], comment="fine")
 
-    assert api.get("/feedback/mine").json() == said
+    assert api.get("/feedback/mine").json() == uploaded
     assert (
-        said.items()
+        uploaded.items()
         >= {
             "id": "mine",
             "organization_id": api.organization.id,
@@ -75,7 +75,7 @@ def test_feedback_says_all_its_fields(api: Api) -> None:
             "completions_summary": "1 completion",
         }.items()
     )
-    assert isinstance(said["created_at_ms"], int)
+    assert isinstance(uploaded["created_at_ms"], int)
 
 
 def test_feedback_that_is_not_there_is_not_found(api: Api, subtests: pytest.Subtests) -> None:
@@ -85,7 +85,7 @@ def test_feedback_that_is_not_there_is_not_found(api: Api, subtests: pytest.Subt
                 problem(api.request(method, f"/feedback/{feedback_id}"), 404, "not_found")
 
 
-def test_deleted_feedback_is_gone_at_once(api: Api, given: list[int]) -> None:
+def test_deleted_feedback_is_gone_at_once(api: Api, upload_times: list[int]) -> None:
     first = api.delete("/feedback/c")
 
     assert (first.status_code, first.content) == (204, b"")
@@ -94,13 +94,13 @@ def test_deleted_feedback_is_gone_at_once(api: Api, given: list[int]) -> None:
     assert listed(api, task_id="t1", completion_id="two") == []
 
 
-def test_feedback_can_be_deleted_once(api: Api, given: list[int]) -> None:
+def test_feedback_can_be_deleted_once(api: Api, upload_times: list[int]) -> None:
     api.delete("/feedback/c")
 
     problem(api.delete("/feedback/c"), 404, "not_found")
 
 
-def test_the_completions_of_deleted_feedback_stay(api: Api, given: list[int]) -> None:
+def test_the_completions_of_deleted_feedback_stay(api: Api, upload_times: list[int]) -> None:
     api.delete("/feedback/d")
 
     assert api.get("/completions/one").status_code == 200
@@ -111,7 +111,9 @@ def test_the_completions_of_deleted_feedback_stay(api: Api, given: list[int]) ->
 
 
 @pytest.mark.parametrize("place", ["query", "body"])
-def test_a_list_is_narrowed_by_query_or_body(api: Api, given: list[int], place: str, subtests: pytest.Subtests) -> None:
+def test_a_list_is_narrowed_by_query_or_body(
+    api: Api, upload_times: list[int], place: str, subtests: pytest.Subtests
+) -> None:
     cases: list[tuple[dict[str, Any], list[str]]] = [
         ({}, ALL),
         ({"limit": 2}, ["a", "b"]),
@@ -136,7 +138,7 @@ def test_a_list_is_narrowed_by_query_or_body(api: Api, given: list[int], place: 
             assert listed_ids == ids
 
 
-def test_the_query_wins_where_both_name_a_field(api: Api, given: list[int], subtests: pytest.Subtests) -> None:
+def test_the_query_wins_where_both_name_a_field(api: Api, upload_times: list[int], subtests: pytest.Subtests) -> None:
     cases: list[tuple[dict[str, Any], dict[str, Any], list[str]]] = [
         ({"limit": 1}, {"limit": 3}, ["a"]),
         ({"offset": 0}, {"offset": 3}, ALL),
@@ -153,13 +155,13 @@ def test_the_query_wins_where_both_name_a_field(api: Api, given: list[int], subt
             assert listed_with(api, body, query) == ids
 
 
-def test_a_blank_value_in_the_query_is_none(api: Api, given: list[int]) -> None:
+def test_a_blank_value_in_the_query_is_none(api: Api, upload_times: list[int]) -> None:
     for name in ["task_id", "completion_id", "created_from", "created_to", "offset", "limit", "total"]:
         for blank in ["", " ", "None", "\t"]:
             assert listed(api, **{name: blank}) == ALL, (name, blank)
 
 
-def test_a_blank_id_in_the_body_is_none(api: Api, given: list[int], subtests: pytest.Subtests) -> None:
+def test_a_blank_id_in_the_body_is_none(api: Api, upload_times: list[int], subtests: pytest.Subtests) -> None:
     cases: list[dict[str, Any]] = [
         {},
         {"task_id": ""},
@@ -188,7 +190,7 @@ def test_a_query_that_cannot_be_read_is_refused(api: Api, subtests: pytest.Subte
             assert paths(api.get("/feedback", params={name: wrong})) == [f"/query/{name}"]
 
 
-def test_a_number_of_many_zeros_is_that_number(api: Api, given: list[int], subtests: pytest.Subtests) -> None:
+def test_a_number_of_many_zeros_is_that_number(api: Api, upload_times: list[int], subtests: pytest.Subtests) -> None:
     for zeros in [5, 5000]:
         with subtests.test(zeros=zeros):
             assert listed(api, limit="0" * zeros + "2") == ["a", "b"]
@@ -225,41 +227,41 @@ def test_a_body_that_is_not_json_is_refused(api: Api, subtests: pytest.Subtests)
 
 
 @pytest.mark.parametrize("name", ["created_from", "created_to"])
-def test_the_ends_of_the_time_are_inclusive(api: Api, given: list[int], name: str) -> None:
-    found = listed(api, **{name: iso(given[2])})
+def test_the_ends_of_the_time_are_inclusive(api: Api, upload_times: list[int], name: str) -> None:
+    ids = listed(api, **{name: iso(upload_times[2])})
 
-    assert found == (["a", "b", "c"] if name == "created_from" else ["c", "d", "e"])
+    assert ids == (["a", "b", "c"] if name == "created_from" else ["c", "d", "e"])
 
 
-def test_a_date_as_the_end_of_the_time_means_the_whole_day(api: Api, given: list[int]) -> None:
-    first, last = iso(given[0])[:10], iso(given[-1])[:10]
+def test_a_date_as_the_end_of_the_time_means_the_whole_day(api: Api, upload_times: list[int]) -> None:
+    first, last = iso(upload_times[0])[:10], iso(upload_times[-1])[:10]
 
     assert listed(api, created_from=first, created_to=last) == ALL
     assert listed(api, created_to=f"{first}T00:00") == []
 
 
-def test_both_ends_of_the_time_narrow_the_list(api: Api, given: list[int]) -> None:
-    found = listed(api, created_from=iso(given[1]), created_to=iso(given[3]), task_id="t1")
+def test_both_ends_of_the_time_narrow_the_list(api: Api, upload_times: list[int]) -> None:
+    ids = listed(api, created_from=iso(upload_times[1]), created_to=iso(upload_times[3]), task_id="t1")
 
-    assert found == ["b", "c"]
+    assert ids == ["b", "c"]
 
 
-def test_a_time_without_a_zone_is_utc(api: Api, given: list[int], subtests: pytest.Subtests) -> None:
+def test_a_time_without_a_zone_is_utc(api: Api, upload_times: list[int], subtests: pytest.Subtests) -> None:
     for spelled in ["{}", "{}+00:00", "{}Z"]:
         with subtests.test(spelled=spelled):
-            moment = spelled.format(iso(given[3]).removesuffix("+00:00"))
+            moment = spelled.format(iso(upload_times[3]).removesuffix("+00:00"))
 
             assert listed(api, created_from=moment) == ["a", "b"]
 
 
-def test_a_time_may_lie_before_all(api: Api, given: list[int], subtests: pytest.Subtests) -> None:
+def test_a_time_may_lie_before_all(api: Api, upload_times: list[int], subtests: pytest.Subtests) -> None:
     for moment in ["0001-01-01T00:00:00+23:59", "0001-01-01", "1969-12-31T23:59:59.999999-14:00"]:
         with subtests.test(moment=moment):
             assert listed(api, created_from=moment) == ALL
             assert listed(api, created_to=moment) == []
 
 
-def test_feedback_is_counted_on_request(api: Api, given: list[int], subtests: pytest.Subtests) -> None:
+def test_feedback_is_counted_on_request(api: Api, upload_times: list[int], subtests: pytest.Subtests) -> None:
     cases: list[tuple[dict[str, Any], str | None]] = [
         ({}, None),
         ({"total": "false"}, None),
@@ -276,7 +278,7 @@ def test_feedback_is_counted_on_request(api: Api, given: list[int], subtests: py
             assert api.get("/feedback", params=query).headers.get("X-Total-Count") == total
 
 
-def test_50_are_listed_unless_more_are_asked_for(api: Api, database: Database, given: list[int]) -> None:
+def test_50_are_listed_unless_more_are_asked_for(api: Api, database: Database, upload_times: list[int]) -> None:
     with database.writing() as connection:
         tx = database.tx(connection, api.organization.id)
         feedback.record(tx, [NewFeedback(None, "t1", "{}", "", CompletionList(("one",))) for _ in range(1000)])
@@ -287,7 +289,7 @@ def test_50_are_listed_unless_more_are_asked_for(api: Api, database: Database, g
     assert len(listed(api, limit=1000, offset=1000)) == 5
 
 
-def test_a_deleted_completion_filters_nothing_any_more(api: Api, given: list[int]) -> None:
+def test_a_deleted_completion_filters_nothing_any_more(api: Api, upload_times: list[int]) -> None:
     api.delete("/completions/one")
 
     assert listed(api, completion_id="one") == []
@@ -302,8 +304,8 @@ def summary(api: Api, *requests: Any) -> str:
     """Of feedback on completions with these requests, in their order."""
     task = api.task([])["id"]
     ids = [api.completion(request=request)["id"] for request in requests]
-    said = {"completion_ids": ids} if ids else {"completion_tags_selector": [], "allow_unmatched_feedback": True}
-    return str(api.upload(task, **said)["completions_summary"])
+    target = {"completion_ids": ids} if ids else {"completion_tags_selector": [], "allow_unmatched_feedback": True}
+    return str(api.upload(task, **target)["completions_summary"])
 
 
 def test_the_summary_names_models_and_the_last_user_message(api: Api) -> None:
@@ -326,11 +328,11 @@ def test_the_summary_of_nothing_says_so(api: Api) -> None:
 def test_the_summary_stays_as_it_was_when_the_completion_changes(api: Api) -> None:
     task = api.task([])["id"]
     api.completion(id="one", request={"prompt": "before"})
-    given = api.upload(task, completion_ids=["one"])
+    uploaded = api.upload(task, completion_ids=["one"])
 
     api.completion(id="one", request={"prompt": "after"})
 
-    assert api.get(f"/feedback/{given['id']}").json()["completions_summary"] == '1 completion: "before"'
+    assert api.get(f"/feedback/{uploaded['id']}").json()["completions_summary"] == '1 completion: "before"'
 
 
 def test_the_summary_is_one_line_whatever_the_model_is_called(api: Api, subtests: pytest.Subtests) -> None:

@@ -39,7 +39,7 @@ def content(task: str, **other: Any) -> dict[str, Any]:
 
 
 def stored(api: Api) -> list[str]:
-    return [one["id"] for one in api.get("/feedback").json()["feedback"]]
+    return [item["id"] for item in api.get("/feedback").json()["feedback"]]
 
 
 @pytest.fixture

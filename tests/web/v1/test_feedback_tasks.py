@@ -24,14 +24,14 @@ SPELLED = (
 )
 
 
-def made(api: Api, **said: Any) -> httpx.Response:
+def made(api: Api, **fields: Any) -> httpx.Response:
     """The answer to a new task; what is MISSING is not sent."""
-    body = {"name": "quality", "json_schema": {}, **said}
+    body = {"name": "quality", "json_schema": {}, **fields}
     return api.post("/feedback_task", json={name: value for name, value in body.items() if value is not MISSING})
 
 
-def changed(api: Api, task: str, **said: Any) -> dict[str, Any]:
-    answer = api.patch(f"/feedback_task/{task}", json=said)
+def changed(api: Api, task: str, **fields: Any) -> dict[str, Any]:
+    answer = api.patch(f"/feedback_task/{task}", json=fields)
     assert answer.status_code == 200, answer.text
     return dict(answer.json())
 
@@ -77,11 +77,11 @@ def test_no_selector_is_an_empty_list(api: Api, selector: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "answered"),
+    ("sent", "answered"),
     [(["b", "a"], ["b", "a"]), (["b", "a", "b", "B", "a"], ["b", "a", "B"]), (["é", "e\u0301"],) * 2],
 )
-def test_a_selector_keeps_its_order_and_each_tag_once(api: Api, given: list[str], answered: list[str]) -> None:
-    assert made(api, completion_tags_selector=given).json()[SELECTOR] == answered
+def test_a_selector_keeps_its_order_and_each_tag_once(api: Api, sent: list[str], answered: list[str]) -> None:
+    assert made(api, completion_tags_selector=sent).json()[SELECTOR] == answered
 
 
 def test_what_is_no_selector_is_refused(api: Api, subtests: pytest.Subtests) -> None:
@@ -270,13 +270,13 @@ def test_a_change_of_one_field_leaves_the_others(api: Api, field: str, value: An
 
 
 @pytest.mark.parametrize(
-    "said",
+    "changes",
     [{}, dict.fromkeys(["name", "instruction", SELECTOR, "archived", "json_schema"]), {"id": "x", "created_at_ms": 1}],
 )
-def test_what_is_left_out_or_null_stays(api: Api, said: dict[str, Any]) -> None:
+def test_what_is_left_out_or_null_stays(api: Api, changes: dict[str, Any]) -> None:
     task = made(api, **TASK).json()
 
-    assert changed(api, "mine", **said) == task
+    assert changed(api, "mine", **changes) == task
 
 
 @pytest.mark.parametrize("spelled", ['{"type":"object","maxProperties":1}', '{"maxProperties" : 1e0, "type":"object"}'])
@@ -299,15 +299,15 @@ def test_another_schema_is_refused_and_nothing_changes(api: Api, schema: dict[st
 
 
 @pytest.mark.parametrize(
-    "said",
+    "changes",
     [{"name": 5}, {"instruction": []}, {SELECTOR: "a"}, {SELECTOR: [1]}, {"archived": "true"}, {"json_schema": []}],
 )
-def test_a_change_of_the_wrong_type_is_refused(api: Api, said: dict[str, Any]) -> None:
+def test_a_change_of_the_wrong_type_is_refused(api: Api, changes: dict[str, Any]) -> None:
     made(api, **TASK)
 
-    answer = api.patch("/feedback_task/mine", json=said)
+    answer = api.patch("/feedback_task/mine", json=changes)
 
-    assert paths(answer)[0].startswith("/" + next(iter(said)))
+    assert paths(answer)[0].startswith("/" + next(iter(changes)))
 
 
 # Archived, and what is asked for
@@ -316,12 +316,12 @@ def test_a_change_of_the_wrong_type_is_refused(api: Api, said: dict[str, Any]) -
 def test_an_archived_task_asks_for_nothing(api: Api) -> None:
     task = api.task(["a"])["id"]
     before = api.completion(tags=["a"])["id"]
-    wanted = api.ungraded()
+    ungraded_before = api.ungraded()
 
     changed(api, task, archived=True)
     api.completion(tags=["a"])
 
-    assert wanted == [before]
+    assert ungraded_before == [before]
     assert api.ungraded() == []
     assert api.ungraded(task_id=task) == []
 
@@ -342,20 +342,20 @@ def test_a_task_that_is_taken_out_of_the_archive_asks_again(api: Api) -> None:
 def test_the_feedback_of_an_archived_task_stays(api: Api) -> None:
     task = api.task(["a"])["id"]
     api.completion(id="one", tags=["a"])
-    given = api.upload(task, completion_ids=["one"])
+    uploaded = api.upload(task, completion_ids=["one"])
 
     changed(api, task, archived=True)
 
-    assert api.get("/feedback", params={"task_id": task}).json() == {"feedback": [given]}
-    assert api.get(f"/feedback/{given['id']}").json() == given
+    assert api.get("/feedback", params={"task_id": task}).json() == {"feedback": [uploaded]}
+    assert api.get(f"/feedback/{uploaded['id']}").json() == uploaded
 
 
 def test_feedback_deleted_from_an_archived_task_is_asked_for_once_it_is_taken_out(api: Api) -> None:
     task = api.task(["a"])["id"]
     api.completion(id="one", tags=["a"])
-    given = api.upload(task, completion_ids=["one"])
+    uploaded = api.upload(task, completion_ids=["one"])
     changed(api, task, archived=True)
-    api.delete(f"/feedback/{given['id']}")
+    api.delete(f"/feedback/{uploaded['id']}")
     while_archived = api.ungraded()
 
     changed(api, task, archived=False)

@@ -22,9 +22,9 @@ GRADED = {
 }
 
 
-def offered(api: Api, task: str, **said: Any) -> httpx.Response:
+def offered(api: Api, task: str, **fields: Any) -> httpx.Response:
     """The answer to an upload; what is MISSING is not sent."""
-    body = {"task_id": task, "json_values": {}, **said}
+    body = {"task_id": task, "json_values": {}, **fields}
     return api.post("/feedback", json={name: value for name, value in body.items() if value is not MISSING})
 
 
@@ -192,18 +192,18 @@ def test_feedback_may_match_nothing_when_that_is_allowed(api: Api, task: str, se
 def test_a_tag_that_only_a_refused_selector_named_does_not_come_to_be(api: Api, task: str) -> None:
     offered(api, task, completion_tags_selector=["never used"])
 
-    found = api.get(api.base_url.join("/api/tags/search"), params={"query": "never"})
+    answer = api.get(api.base_url.join("/api/tags/search"), params={"query": "never"})
 
-    assert found.json()["data"] == []
+    assert answer.json()["data"] == []
 
 
 def test_unknown_ids_are_all_named_and_no_others(api: Api, task: str) -> None:
     answer = offered(api, task, completion_ids=["one", "nobody", "two", "no one"])
 
-    said = problem(answer, 422, "unknown_completion")
-    assert [error["path"] for error in said["errors"]] == ["/completion_ids/1", "/completion_ids/3"]
-    assert "nobody" in said["errors"][0]["message"]
-    assert "no one" in said["errors"][1]["message"]
+    body = problem(answer, 422, "unknown_completion")
+    assert [error["path"] for error in body["errors"]] == ["/completion_ids/1", "/completion_ids/3"]
+    assert "nobody" in body["errors"][0]["message"]
+    assert "no one" in body["errors"][1]["message"]
     assert "'two'" not in answer.text
 
 
@@ -220,9 +220,9 @@ def test_a_deleted_completion_is_an_unknown_id(api: Api, task: str) -> None:
 
 
 def test_an_id_that_was_given_out_but_has_no_row_is_unknown(api: Api, task: str) -> None:
-    given = api.post(api.base_url.join("/api/completions"), json={}).json()["completionID"]
+    reserved_id = api.post(api.base_url.join("/api/completions"), json={}).json()["completionID"]
 
-    assert refused_code(offered(api, task, completion_ids=[given])) == "unknown_completion"
+    assert refused_code(offered(api, task, completion_ids=[reserved_id])) == "unknown_completion"
 
 
 # How many may match
@@ -261,7 +261,7 @@ def test_100_may_match_unless_more_are_allowed(
 
 
 @pytest.mark.parametrize(
-    ("there", "most", "said"),
+    ("count", "at_most", "count_in_message"),
     [
         (2, 1, "2"),
         (101, MISSING, "101"),
@@ -271,14 +271,14 @@ def test_100_may_match_unless_more_are_allowed(
     ],
 )
 def test_too_many_matches_are_refused_and_counted(
-    api: Api, task: str, database: Database, organization: Organization, there: int, most: Any, said: str
+    api: Api, task: str, database: Database, organization: Organization, count: int, at_most: Any, count_in_message: str
 ) -> None:
-    many(database, organization, there)
+    many(database, organization, count)
 
-    answer = offered(api, task, completion_tags_selector=["many"], max_matched_completions=most)
+    answer = offered(api, task, completion_tags_selector=["many"], max_matched_completions=at_most)
 
     assert paths(answer, code="too_many_matches") == ["/" + SELECTOR]
-    assert f"matches {said} completions" in answer.json()["detail"]
+    assert f"matches {count_in_message} completions" in answer.json()["detail"]
 
 
 def test_a_limit_above_the_highest_means_the_highest(
@@ -445,10 +445,10 @@ def test_a_refused_upload_leaves_nothing_behind(api: Api, task: str, values: dic
 
 
 @pytest.mark.parametrize(
-    "said", [{SELECTOR: ["nothing"]}, {SELECTOR: ["all"], "max_matched_completions": 2}, {IDS: ["one", "nobody"]}]
+    "fields", [{SELECTOR: ["nothing"]}, {SELECTOR: ["all"], "max_matched_completions": 2}, {IDS: ["one", "nobody"]}]
 )
-def test_an_id_of_a_refused_upload_is_still_free(api: Api, task: str, said: dict[str, Any]) -> None:
-    refused = offered(api, task, id="mine", **said)
+def test_an_id_of_a_refused_upload_is_still_free(api: Api, task: str, fields: dict[str, Any]) -> None:
+    refused = offered(api, task, id="mine", **fields)
 
     assert refused.status_code == 422
     assert api.ungraded() == ["two", "one"]

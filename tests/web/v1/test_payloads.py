@@ -20,7 +20,7 @@ def tokens(text: str) -> list[str]:
 def member(text: str, name: str) -> list[list[str]]:
     """The tokens of the value of each member `name`, wherever it stands outside of another one found."""
     all_tokens = tokens(text)
-    found: list[list[str]] = []
+    values: list[list[str]] = []
     place = 0
     while place < len(all_tokens) - 2:
         if all_tokens[place] == json.dumps(name) and all_tokens[place + 1] == ":":
@@ -31,13 +31,13 @@ def member(text: str, name: str) -> list[list[str]]:
                 place += 1
                 if depth == 0:
                     break
-            found.append(all_tokens[start:place])
+            values.append(all_tokens[start:place])
         else:
             place += 1
-    return found
+    return values
 
 
-def said(payload: str, **more: str) -> bytes:
+def body_with_request(payload: str, **more: str) -> bytes:
     """A body with this request, and other members as JSON text."""
     parts = {"request": payload, **more}
     return ("{" + ",".join(f'"{name}":{text}' for name, text in parts.items()) + "}").encode()
@@ -81,7 +81,9 @@ def test_a_payload_is_answered_as_it_came_wherever_it_is_read(api: Api, subtests
 
     for kind, payload in PAYLOADS.items():
         with subtests.test(kind):
-            body = said(payload, response=payload, stacktrace=f"[{payload}]", tags='["t"]', session_id='"s"')
+            body = body_with_request(
+                payload, response=payload, stacktrace=f"[{payload}]", tags='["t"]', session_id='"s"'
+            )
             expected = tokens(payload)
 
             created = api.post("/completions", content=body)
@@ -115,7 +117,7 @@ def test_a_response_is_merged_as_it_came(api: Api, subtests: pytest.Subtests) ->
 def test_a_payload_of_a_megabyte_is_answered_as_it_came(api: Api) -> None:
     payload = '{"text":"' + "é" * 500_000 + '","n":1.50}'
 
-    created = api.post("/completions/c", content=said(payload))
+    created = api.post("/completions/c", content=body_with_request(payload))
 
     for answer in (created, api.get("/completions/c")):
         assert f'"request":{payload}'.encode() in answer.content
@@ -224,7 +226,7 @@ def test_a_body_that_is_no_object_is_invalid_as_a_whole(api: Api, subtests: pyte
 def test_what_nests_too_deeply_is_invalid_and_says_the_limit(api: Api, subtests: pytest.Subtests) -> None:
     for levels in [200, 1000, 100_000]:
         with subtests.test(levels=levels):
-            answer = api.post("/completions", content=said(nested(levels)))
+            answer = api.post("/completions", content=body_with_request(nested(levels)))
 
             assert "200" in problem(answer, 422)["detail"]
 
@@ -232,6 +234,6 @@ def test_what_nests_too_deeply_is_invalid_and_says_the_limit(api: Api, subtests:
 def test_brackets_in_strings_do_not_nest(api: Api) -> None:
     payload = '{"a":"' + '[{\\"' * 1000 + '"}'
 
-    answer = api.post("/completions", content=said(payload))
+    answer = api.post("/completions", content=body_with_request(payload))
 
     assert member(answer.text, "request") == [tokens(payload)]

@@ -9,15 +9,15 @@ from tests.conftest import Api, paths, problem
 SCHEMA = {"type": "object", "properties": {"grade": {"type": "integer", "maximum": 5}}, "required": ["grade"]}
 
 
-def proposed(api: Api, **said: Any) -> dict[str, Any]:
+def proposed(api: Api, **fields: Any) -> dict[str, Any]:
     """A proposal on the completion `one`, which a task wants feedback on."""
     api.completion(id="one", tags=["tag"])
     task = api.task(["tag"], SCHEMA, id="task")
-    return api.upload(task["id"], completion_ids=["one"], json_values={"grade": 3}, state="proposed", **said)
+    return api.upload(task["id"], completion_ids=["one"], json_values={"grade": 3}, state="proposed", **fields)
 
 
 def listed(api: Api, **query: Any) -> list[str]:
-    return [one["id"] for one in api.get("/feedback", params=query).json()["feedback"]]
+    return [item["id"] for item in api.get("/feedback", params=query).json()["feedback"]]
 
 
 def test_a_proposal_is_stored_and_grades_nothing(api: Api) -> None:
@@ -32,9 +32,9 @@ def test_feedback_is_accepted_unless_it_says_otherwise(api: Api) -> None:
     api.completion(id="one", tags=["tag"])
     task = api.task(["tag"])
 
-    given = api.upload(task["id"], completion_ids=["one"])
+    uploaded = api.upload(task["id"], completion_ids=["one"])
 
-    assert given["state"] == "accepted"
+    assert uploaded["state"] == "accepted"
     assert api.ungraded() == []
 
 
@@ -118,11 +118,11 @@ def test_a_proposal_for_an_archived_task_is_not_accepted(api: Api) -> None:
 
 def test_a_list_holds_what_was_accepted_unless_it_is_asked_for_more(api: Api) -> None:
     proposal = proposed(api)
-    given = api.upload("task", completion_ids=["one"], json_values={"grade": 1})
+    accepted = api.upload("task", completion_ids=["one"], json_values={"grade": 1})
 
-    assert listed(api) == [given["id"]]
+    assert listed(api) == [accepted["id"]]
     assert listed(api, state="proposed") == [proposal["id"]]
-    assert listed(api, state="all") == [given["id"], proposal["id"]]
+    assert listed(api, state="all") == [accepted["id"], proposal["id"]]
 
 
 def test_deleting_a_proposal_leaves_its_completion_ungraded(api: Api) -> None:

@@ -115,7 +115,9 @@ def reach(api: Api, id: str) -> None:
     assert read.status_code == 200, read.text
     assert read.json()["session"]["id"] == id
     assert ids(read.json()) == ["c"]
-    assert [found["id"] for found in api.get("/completions", params={"session_id": id}).json()["completions"]] == ["c"]
+    assert [
+        completion["id"] for completion in api.get("/completions", params={"session_id": id}).json()["completions"]
+    ] == ["c"]
 
 
 def test_a_line_break_behind_an_id_is_part_of_it(api: Api) -> None:

@@ -65,7 +65,7 @@ def test_every_route_of_the_server_is_either_walked_here_or_public(serving: Serv
 
 def filled(path: str, prefix: str) -> str:
     """The path with ids of what `inhabited` makes under `prefix`; of other kinds there is nothing."""
-    return re.sub(r"{(\w+)}", lambda found: f"{prefix}-{IDS.get(found[1], found[1])}", path)
+    return re.sub(r"{(\w+)}", lambda match: f"{prefix}-{IDS.get(match[1], match[1])}", path)
 
 
 def url(served: Served, path: str) -> str:
@@ -93,8 +93,12 @@ TOKENS: list[list[str]] = [[], [""], ["unknown"], ["x" * 5000], ["OWN", "unknown
 def test_without_a_good_token_every_operation_is_refused_before_anything_else(
     serving: Served, api: Api, other_api: Api, tokens: list[str]
 ) -> None:
-    known = {"OWN": api.organization.token, "OTHER": other_api.organization.token, "own": api.organization.token[:-1]}
-    headers = [("X-Log10-Token", known.get(token, token)) for token in tokens]
+    token_values = {
+        "OWN": api.organization.token,
+        "OTHER": other_api.organization.token,
+        "own": api.organization.token[:-1],
+    }
+    headers = [("X-Log10-Token", token_values.get(token, token)) for token in tokens]
     headers += [(HEADERS[0], "nobody"), ("Content-Type", "text/plain")]
 
     with httpx.Client(headers=headers) as client:
@@ -225,11 +229,11 @@ def test_null_in_the_body_names_no_organization(api: Api) -> None:
 def test_one_wrong_name_among_right_ones_is_refused(api: Api, names: dict[str, str], subtests: pytest.Subtests) -> None:
     for wrong in range(5):
         with subtests.test(wrong=wrong):
-            said = [names["OTHER ID"] if place == wrong else api.organization.id for place in range(5)]
-            headers = [(HEADERS[0], said[0]), (HEADERS[1], said[1])]
-            query = f"organization_id={said[2]}&organization_id={said[3]}"
+            organization_names = [names["OTHER ID"] if place == wrong else api.organization.id for place in range(5)]
+            headers = [(HEADERS[0], organization_names[0]), (HEADERS[1], organization_names[1])]
+            query = f"organization_id={organization_names[2]}&organization_id={organization_names[3]}"
 
-            answer = api.post(f"/completions?{query}", headers=headers, json={"organization_id": said[4]})
+            answer = api.post(f"/completions?{query}", headers=headers, json={"organization_id": organization_names[4]})
 
             problem(answer, 403, "wrong_organization")
 
@@ -272,12 +276,12 @@ def test_another_organizations_ids_answer_like_those_that_do_not_exist(
             continue  # a row posted under such an id makes one's own: below
         body = {"name": "mine"} if method == "PATCH" else {}
         content = None if method in ("GET", "DELETE") else body
-        theirs, absent = (
+        other, absent = (
             api.request(method, url(serving, filled(path, prefix)), json=content) for prefix in ("their", "no-no")
         )
-        assert (method, path, theirs.status_code) == (method, path, absent.status_code) == (method, path, 404)
-        assert theirs.text.replace("their-", "no-no-") == absent.text
-        assert sorted(theirs.headers) == sorted(absent.headers)
+        assert (method, path, other.status_code) == (method, path, absent.status_code) == (method, path, 404)
+        assert other.text.replace("their-", "no-no-") == absent.text
+        assert sorted(other.headers) == sorted(absent.headers)
     assert everything(other_api) == before
 
 
@@ -313,29 +317,29 @@ def test_a_row_under_another_organizations_id_makes_a_row_of_ones_own(
 def test_a_filter_by_what_another_organization_has_finds_nothing(api: Api, other_api: Api, query: str) -> None:
     inhabited(other_api, "their")
 
-    theirs, absent = (api.get(query.replace("ID", prefix)) for prefix in ("their", "no-no"))
+    other, absent = (api.get(query.replace("ID", prefix)) for prefix in ("their", "no-no"))
 
-    assert theirs.status_code == 200
-    assert (theirs.text, theirs.headers.get("X-Total-Count")) == (absent.text, absent.headers.get("X-Total-Count"))
+    assert other.status_code == 200
+    assert (other.text, other.headers.get("X-Total-Count")) == (absent.text, absent.headers.get("X-Total-Count"))
 
 
 @pytest.mark.parametrize(
-    "said",
+    "target",
     [
         {"task_id": "ID-task", "completion_ids": ["my-completion"]},
         {"task_id": "my-task", "completion_ids": ["my-completion", "ID-completion"]},
         {"task_id": "my-task", "completion_tags_selector": ["ID-tag"]},
     ],
 )
-def test_feedback_cannot_name_what_another_organization_has(api: Api, other_api: Api, said: dict[str, Any]) -> None:
+def test_feedback_cannot_name_what_another_organization_has(api: Api, other_api: Api, target: dict[str, Any]) -> None:
     inhabited(other_api, "their")
     inhabited(api, "my")
-    bodies = [str(said).replace("ID", prefix).replace("'", '"') for prefix in ("their", "no-no")]
+    bodies = [str(target).replace("ID", prefix).replace("'", '"') for prefix in ("their", "no-no")]
 
-    theirs, absent = (api.post("/feedback", content=body[:-1] + ', "json_values": {}}') for body in bodies)
+    other, absent = (api.post("/feedback", content=body[:-1] + ', "json_values": {}}') for body in bodies)
 
-    problem(theirs, 422)
-    assert theirs.text.replace("their-", "no-no-") == absent.text
+    problem(other, 422)
+    assert other.text.replace("their-", "no-no-") == absent.text
 
 
 def test_the_unversioned_lists_show_nothing_of_another_organization(serving: Served, api: Api, other_api: Api) -> None:
@@ -357,21 +361,21 @@ def test_the_unversioned_lists_show_nothing_of_another_organization(serving: Ser
 
 
 def test_the_same_ids_live_side_by_side_in_two_organizations(api: Api, other_api: Api) -> None:
-    for one, comment in ((api, "mine"), (other_api, "theirs")):
-        one.completion(id="x", tags=["x"], session_id="x", request={"of": comment})
-        one.task(["x"], id="x", name=comment)
-        one.upload("x", id="x", completion_tags_selector=["x"], comment=comment)
+    for client, comment in ((api, "mine"), (other_api, "theirs")):
+        client.completion(id="x", tags=["x"], session_id="x", request={"of": comment})
+        client.task(["x"], id="x", name=comment)
+        client.upload("x", id="x", completion_tags_selector=["x"], comment=comment)
 
-    for one, comment in ((api, "mine"), (other_api, "theirs")):
-        assert one.get("/completions/x").json()["request"] == {"of": comment}
-        assert one.get("/feedback_task/x").json()["name"] == comment
-        assert one.get("/feedback/x").json()["comment"] == comment
-        assert len(one.get("/sessions/x").json()["completions"]) == 1
+    for client, comment in ((api, "mine"), (other_api, "theirs")):
+        assert client.get("/completions/x").json()["request"] == {"of": comment}
+        assert client.get("/feedback_task/x").json()["name"] == comment
+        assert client.get("/feedback/x").json()["comment"] == comment
+        assert len(client.get("/sessions/x").json()["completions"]) == 1
 
 
 def test_deleting_ones_own_leaves_the_same_ids_of_another_organization(api: Api, other_api: Api) -> None:
-    for one in (api, other_api):
-        inhabited(one, "x")
+    for client in (api, other_api):
+        inhabited(client, "x")
     before = everything(other_api)
 
     deleted = [api.delete("/completions/x-completion"), api.delete("/feedback/x-feedback")]
@@ -384,11 +388,11 @@ def test_deleting_ones_own_leaves_the_same_ids_of_another_organization(api: Api,
 # Which refusal comes first
 
 
-def status(served: Served, line: str, headers: dict[str, str], body: bytes, length: int | None = None) -> int:
+def status(served: Served, line: str, more_headers: dict[str, str], body: bytes, length: int | None = None) -> int:
     """The status of a call that is sent as it is; `length` is what it claims."""
     parts = urlsplit(served.url)
-    said = {"Host": "x", "Connection": "close", "Content-Length": str(length or len(body)), **headers}
-    head = "".join(f"{name}: {value}\r\n" for name, value in said.items())
+    headers = {"Host": "x", "Connection": "close", "Content-Length": str(length or len(body)), **more_headers}
+    head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     with socket.create_connection((parts.hostname, parts.port), timeout=10) as raw:
         raw.sendall(f"{line} HTTP/1.1\r\n{head}\r\n".encode() + body)
         return int(raw.makefile("rb").readline().split()[1])

@@ -26,10 +26,10 @@ def reported(api: Api, report: Any, run: Run | None = None) -> Run:
     return dict(api.get(f"/test_runs/{run['id']}").json())
 
 
-def test(name: str, run: Run, **said: Any) -> Run:
+def test(name: str, run: Run, **fields: Any) -> Run:
     """One test of a report, as `pytest --log10` writes it."""
     tags = [f"{run['name']}-{run['id']}", name]
-    return {"nodeid": f"test_a.py::{name}", "outcome": "passed", "log10_completion_tags_selector": tags, **said}
+    return {"nodeid": f"test_a.py::{name}", "outcome": "passed", "log10_completion_tags_selector": tags, **fields}
 
 
 test.__test__ = False  # type: ignore[attr-defined]
@@ -114,9 +114,9 @@ def test_each_test_comes_with_its_completions_newest_first(api: Api) -> None:
 
     stages = {"setup": {"duration": 0.25}, "call": {"duration": 1.5, "outcome": "failed"}, "teardown": {}}
     report = {"tests": [test(names[0], run), test(names[1], run, outcome="failed", **stages), test(names[2], run)]}
-    found = reported(api, report, run)["tests"]
+    tests = reported(api, report, run)["tests"]
 
-    assert found == [
+    assert tests == [
         {
             "nodeid": "test_a.py::test_a",
             "outcome": "passed",
@@ -148,10 +148,10 @@ def test_a_name_that_the_plugin_cuts_in_its_selector_is_found_whole(api: Api) ->
     nodes = [("t.py::test_a[x::y]", "y]"), ("t.py::TestIt::test_a[[z]::]", "]"), ("odd[dir/t.py::test_b", "test_b")]
 
     tests = [{"nodeid": nodeid, "log10_completion_tags_selector": [session, cut]} for nodeid, cut in nodes]
-    found = reported(api, {"tests": tests}, run)["tests"]
+    listed = reported(api, {"tests": tests}, run)["tests"]
 
-    assert [one["completion_ids"] for one in found] == [["a[x::y]"], ["a[[z]::]"], ["b"]]
-    assert [one["completion_tags_selector"][1] for one in found] == ["y]", "]", "test_b"]
+    assert [entry["completion_ids"] for entry in listed] == [["a[x::y]"], ["a[[z]::]"], ["b"]]
+    assert [entry["completion_tags_selector"][1] for entry in listed] == ["y]", "]", "test_b"]
 
 
 def test_completions_that_come_after_the_report_are_found_too(api: Api) -> None:
@@ -168,9 +168,9 @@ def test_no_more_than_a_hundred_completions_are_named_for_a_test(api: Api) -> No
     tags = ["test_a", f"nightly-{run['id']}"]
     ids = [api.completion(tags=tags)["id"] for _ in range(COMPLETIONS_OF_A_TEST + 3)]
 
-    [found] = reported(api, {"tests": [test("test_a", run)]}, run)["tests"]
+    [entry] = reported(api, {"tests": [test("test_a", run)]}, run)["tests"]
 
-    assert found["completion_ids"] == ids[:2:-1]
+    assert entry["completion_ids"] == ids[:2:-1]
 
 
 def test_of_a_very_long_report_the_first_thousand_tests_are_looked_up(api: Api) -> None:
@@ -179,10 +179,10 @@ def test_of_a_very_long_report_the_first_thousand_tests_are_looked_up(api: Api) 
     for name in (names[0], names[TESTS_LOOKED_UP - 1], names[TESTS_LOOKED_UP]):
         api.completion(id=name, tags=[name, f"nightly-{run['id']}"])
 
-    found = reported(api, {"tests": [test(name, run) for name in names]}, run)["tests"]
+    tests = reported(api, {"tests": [test(name, run) for name in names]}, run)["tests"]
 
-    assert [one["completion_tags_selector"][1] for one in found] == names
-    assert [one["completion_ids"] for one in found if one["completion_ids"]] == [
+    assert [entry["completion_tags_selector"][1] for entry in tests] == names
+    assert [entry["completion_ids"] for entry in tests if entry["completion_ids"]] == [
         [names[0]],
         [names[TESTS_LOOKED_UP - 1]],
     ]
@@ -205,9 +205,9 @@ def test_of_a_very_long_report_the_first_thousand_tests_are_looked_up(api: Api) 
 def test_an_odd_selector_finds_nothing(api: Api, selector: Any, read: list[str]) -> None:
     api.completion(tags=["a", *map(str, range(20))])
 
-    [found] = reported(api, {"tests": [{"nodeid": 5, "log10_completion_tags_selector": selector}]})["tests"]
+    [entry] = reported(api, {"tests": [{"nodeid": 5, "log10_completion_tags_selector": selector}]})["tests"]
 
-    assert found == {"nodeid": "", "completion_tags_selector": read, "completion_ids": []}
+    assert entry == {"nodeid": "", "completion_tags_selector": read, "completion_ids": []}
 
 
 def test_selectors_of_any_form_are_looked_up(api: Api) -> None:
@@ -216,9 +216,9 @@ def test_selectors_of_any_form_are_looked_up(api: Api) -> None:
     api.completion(id="three", tags=["d"])
     selectors = [["a"], ["b", "a"], ["c", "b", "a"], ["d"], ["a", "d"], ["d", "d"]]
 
-    found = reported(api, {"tests": [{"log10_completion_tags_selector": selector} for selector in selectors]})["tests"]
+    tests = reported(api, {"tests": [{"log10_completion_tags_selector": selector} for selector in selectors]})["tests"]
 
-    assert [one["completion_ids"] for one in found] == [
+    assert [entry["completion_ids"] for entry in tests] == [
         ["two", "one"],
         ["two", "one"],
         ["one"],
@@ -229,7 +229,7 @@ def test_selectors_of_any_form_are_looked_up(api: Api) -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "seconds"),
+    ("reported_test", "seconds"),
     [
         ({"duration": 2}, 2),
         ({"duration": "long"}, None),
@@ -239,10 +239,10 @@ def test_selectors_of_any_form_are_looked_up(api: Api) -> None:
         ({"setup": []}, None),
     ],
 )
-def test_the_duration_is_that_of_the_stages(api: Api, said: dict[str, Any], seconds: float | None) -> None:
-    [found] = reported(api, {"tests": [said]})["tests"]
+def test_the_duration_is_that_of_the_stages(api: Api, reported_test: dict[str, Any], seconds: float | None) -> None:
+    [entry] = reported(api, {"tests": [reported_test]})["tests"]
 
-    assert found.get("duration") == seconds
+    assert entry.get("duration") == seconds
 
 
 def test_nothing_of_another_organization_is_seen(api: Api, other_api: Api) -> None:

@@ -176,13 +176,13 @@ def test_feedback_counts_for_a_completion_that_the_selector_matches_only_later(a
 def test_feedback_stays_matched_when_tags_change_and_come_back(api: Api) -> None:
     task = api.task(["a"])["id"]
     api.completion(id="one", tags=["a"])
-    given = api.upload(task, completion_tags_selector=["a"])
+    uploaded = api.upload(task, completion_tags_selector=["a"])
 
     api.completion(id="one", tags=["b"])
-    without = api.get(f"/feedback/{given['id']}").json()
+    without = api.get(f"/feedback/{uploaded['id']}").json()
     api.completion(id="one", tags=["a"])
 
-    assert without == given
+    assert without == uploaded
     assert api.ungraded() == []
 
 
@@ -208,22 +208,22 @@ def test_a_deleted_completion_is_not_wanted(api: Api) -> None:
 def test_a_completion_made_anew_is_ungraded_again(api: Api) -> None:
     task = api.task(["a"])["id"]
     api.completion(id="one", tags=["a"])
-    given = api.upload(task, completion_ids=["one"])
+    uploaded = api.upload(task, completion_ids=["one"])
     api.delete("/completions/one")
 
     api.completion(id="one", tags=["a"])
 
     assert api.ungraded() == ["one"]
-    assert api.get(f"/feedback/{given['id']}").json()["matched_completion_ids"] == []
+    assert api.get(f"/feedback/{uploaded['id']}").json()["matched_completion_ids"] == []
 
 
 def test_deleted_feedback_leaves_its_completions_ungraded(api: Api) -> None:
     task = api.task(["a"])["id"]
     for id, tags in (("one", ["a"]), ("two", ["a", "b"]), ("other", ["b"])):
         api.completion(id=id, tags=tags)
-    given = api.upload(task, completion_ids=["two", "other", "one"])
+    uploaded = api.upload(task, completion_ids=["two", "other", "one"])
 
-    api.delete(f"/feedback/{given['id']}")
+    api.delete(f"/feedback/{uploaded['id']}")
 
     assert api.ungraded() == ["two", "one"]
 
@@ -232,11 +232,11 @@ def test_what_other_feedback_grades_stays_graded_when_feedback_is_deleted(api: A
     task, other = api.task(["a"])["id"], api.task(["a"])["id"]
     for id in ("one", "two"):
         api.completion(id=id, tags=["a"])
-    given = api.upload(task, completion_ids=["one", "two"])
+    uploaded = api.upload(task, completion_ids=["one", "two"])
     api.upload(task, completion_ids=["two"])
     api.upload(other, completion_ids=["one", "two"])
 
-    api.delete(f"/feedback/{given['id']}")
+    api.delete(f"/feedback/{uploaded['id']}")
 
     assert api.ungraded() == ["one"]
 

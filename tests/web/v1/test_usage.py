@@ -8,13 +8,13 @@ import pytest
 from tests.conftest import Api, paths
 
 
-def log(api: Api, model: str | None = None, tokens: tuple[int, int] | None = None, **said: Any) -> None:
+def log(api: Api, model: str | None = None, tokens: tuple[int, int] | None = None, **fields: Any) -> None:
     response: dict[str, Any] = {}
     if model is not None:
         response["model"] = model
     if tokens is not None:
         response["usage"] = {"prompt_tokens": tokens[0], "completion_tokens": tokens[1]}
-    api.completion(**{"response": response, **said})
+    api.completion(**{"response": response, **fields})
 
 
 def usage(api: Api, **query: Any) -> Any:
@@ -165,7 +165,7 @@ def test_the_calls_of_another_organization_do_not_count(api: Api, other_api: Api
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "value"),
     [
         ("group_by", "week"),
         ("created_from", "yesterday"),
@@ -176,5 +176,5 @@ def test_the_calls_of_another_organization_do_not_count(api: Api, other_api: Api
         ("limit", "abc"),
     ],
 )
-def test_a_query_that_can_not_be_read_is_refused(api: Api, name: str, said: str) -> None:
-    assert paths(api.get("/usage", params={name: said}), code="invalid") == [f"/query/{name}"]
+def test_a_query_that_can_not_be_read_is_refused(api: Api, name: str, value: str) -> None:
+    assert paths(api.get("/usage", params={name: value}), code="invalid") == [f"/query/{name}"]

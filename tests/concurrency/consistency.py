@@ -27,19 +27,19 @@ def completions(api: httpx.Client, **filters: Any) -> Iterator[dict[str, Any]]:
 
 def feedback(api: httpx.Client) -> list[dict[str, Any]]:
     """All feedback, newest first."""
-    found: list[dict[str, Any]] = []
-    while page := api.get("/feedback", params={"limit": 1000, "offset": len(found)}).json()["feedback"]:
-        found += page
-    return found
+    items: list[dict[str, Any]] = []
+    while page := api.get("/feedback", params={"limit": 1000, "offset": len(items)}).json()["feedback"]:
+        items += page
+    return items
 
 
 def ungraded(api: httpx.Client, **query: Any) -> list[str]:
-    found: list[str] = []
-    while page := api.get("/completions/ungraded", params={"limit": 1000, "offset": len(found), **query}).json()[
+    ids: list[str] = []
+    while page := api.get("/completions/ungraded", params={"limit": 1000, "offset": len(ids), **query}).json()[
         "completions"
     ]:
-        found += [completion["id"] for completion in page]
-    return found
+        ids += [completion["id"] for completion in page]
+    return ids
 
 
 def everything_agrees(api: httpx.Client) -> None:
@@ -48,14 +48,14 @@ def everything_agrees(api: httpx.Client) -> None:
     tags = {completion["id"]: set(completion["tags"]) for completion in listed}
     for tag in sorted(set().union(*tags.values())):
         assert [completion["id"] for completion in completions(api, tag=tag)] == [id for id in tags if tag in tags[id]]
-    given = feedback(api)
-    graded = {(one["task_id"], id) for one in given for id in one["matched_completion_ids"]}
+    all_feedback = feedback(api)
+    graded = {(item["task_id"], id) for item in all_feedback for id in item["matched_completion_ids"]}
     assert {id for _, id in graded} <= tags.keys()
     wanting: set[str] = set()
     for task in api.get("/feedback_task").json():
         selector = set(task["completion_tags_selector"])
         asks = bool(selector) and not task["archived"]
-        theirs = [id for id in tags if asks and selector <= tags[id] and (task["id"], id) not in graded]
-        assert ungraded(api, task_id=task["id"]) == theirs
-        wanting.update(theirs)
+        expected = [id for id in tags if asks and selector <= tags[id] and (task["id"], id) not in graded]
+        assert ungraded(api, task_id=task["id"]) == expected
+        wanting.update(expected)
     assert ungraded(api) == [id for id in tags if id in wanting]
