@@ -112,7 +112,7 @@ def feedback_on(number: int) -> dict[str, object]:
 
 
 def prepare(database: Database) -> None:
-    """Completions with a tag of their own, all wanted by the task, and feedback on the oldest hundred."""
+    """Completions with a tag of their own, all of which match the task, and feedback on the oldest hundred."""
     load_completions(database, ORGANIZATION, range(PREPARED), 2500, lambda number: ["prod", "wanted", f"own:{number}"])
     about = zip(range(100), itertools.repeat(TASK_ID), strict=False)
     load_feedback(database, ORGANIZATION, about, '{"grade":4,"note":"Names the right day."}')

@@ -43,14 +43,14 @@ def is_of_share_30(number: int) -> bool:
 
 
 def make_tasks(client: Client) -> None:
-    """The tasks of the users, and one that wants nothing that there is, for feedback while measuring."""
+    """The tasks of the users, and one that matches no completion, for feedback while measuring."""
     for user in range(TASKS):
         client.done("POST", "/api/v1/feedback_task", task(f"task-{user}", [f"user:{user}"]))
     client.done("POST", "/api/v1/feedback_task", task("measured", ["nothing has this"]))
 
 
 def task(task_id: str, selector: list[str]) -> dict[str, Any]:
-    """The upload of a task that wants feedback on the completions with these tags."""
+    """The body that creates a task for the completions with these tags."""
     return {**TASK, "id": task_id, "completion_tags_selector": selector}
 
 

@@ -15,7 +15,7 @@ class CantMeasure(Exception):
 
 @dataclass(frozen=True)
 class Options:
-    """`seconds` is the length of one run of the load tool, `only` a part of the names of the rows that are wanted.
+    """`seconds` is the length of one run of the load tool, `only` a part of the names of the rows to measure.
 
     `calls` is how often `scale`
     calls each operation, `peer` who else is measured. `size` is how many completions `scale` builds in the end, `bytes` how large each of them is as JSON.

@@ -141,7 +141,7 @@ class Scale:
         self._note("create 50 KB", size, statistics.median(took) * 1000)
 
     def _make_tasks(self, size: int) -> None:
-        """Tasks that want a third of all there is, while others go on writing."""
+        """Create tasks that match a third of all completions, while other clients go on writing."""
         expected = history.how_many_of_share_30(size)
         made, at_once, deep, others = [], [], [], []
         for turn in range(_TASKS_MADE):

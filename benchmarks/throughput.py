@@ -57,7 +57,7 @@ class Bench:
         self._check_lists(answers)
 
     def measure(self) -> None:
-        """All rows that are wanted."""
+        """Measure all rows that were chosen."""
         for case in [*cases.lists(), *cases.writes(self.folder)]:
             if self.options.wants(case.name):
                 self._throughput(case)

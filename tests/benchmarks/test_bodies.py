@@ -1,4 +1,4 @@
-"""What the benchmark sends: as large as it says, and taken by the server and by the limit alike."""
+"""The bodies that the benchmark sends have the size they claim, and both the server and `limit` accept them."""
 
 import asyncio
 import json

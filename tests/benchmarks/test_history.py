@@ -1,4 +1,4 @@
-"""The history that `make bench-scale` builds is what it says, on both databases."""
+"""The history that `make bench-scale` builds is as documented, on both databases."""
 
 from benchmarks import history
 from benchmarks.loading import completion_id, load_completions, load_feedback
@@ -11,7 +11,9 @@ from tests.conftest import Organization
 SIZE = 2000
 
 
-def test_half_of_it_is_wanted_and_graded_but_for_a_few(database: Database, organization: Organization) -> None:
+def test_half_of_the_history_matches_a_task_and_nearly_all_of_that_is_graded(
+    database: Database, organization: Organization
+) -> None:
     with database.writing() as connection:
         for user in range(history.TASKS):
             task = NewFeedbackTask(f"task-{user}", "", "", "{}", (f"user:{user}",))
@@ -33,6 +35,6 @@ def test_half_of_it_is_wanted_and_graded_but_for_a_few(database: Database, organ
     assert third[:50] == history.newest_of_share_30(SIZE, 50)
 
 
-def test_a_third_is_counted_at_any_size() -> None:
+def test_the_share_of_30_percent_is_counted_at_any_size() -> None:
     for size in (0, 1, 3, 4, 9, 10, 25):
         assert history.how_many_of_share_30(size) == sum(map(history.is_of_share_30, range(size)))

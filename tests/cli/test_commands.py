@@ -349,7 +349,7 @@ def test_a_revision_that_is_no_way_down_is_one_clear_line(quickly: Quickly, revi
 @pytest.mark.parametrize(
     "command", ["migrate", "organization create", "organization list", "token issue", "token list", "token revoke x"]
 )
-def test_every_command_says_in_one_line_that_the_database_is_away(quickly: Quickly, command: str) -> None:
+def test_every_command_reports_an_unreachable_database_in_one_line(quickly: Quickly, command: str) -> None:
     ran = quickly(*command.split(), DATABASE_URL="postgresql://me:s3cret@127.0.0.1:1/log10")
 
     is_refused(ran, "database", "log10 on 127.0.0.1:1")

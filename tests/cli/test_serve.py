@@ -29,7 +29,7 @@ def lists_tasks(url: str, token: str) -> int:
 
 
 def is_one_clear_line(ran: subprocess.CompletedProcess[str], *words: str) -> None:
-    """Whether a command failed as an operator wants it to: one line on stderr with these words, no traceback.
+    """Assert that a command failed with one line on stderr that has these words, and without a traceback.
 
     A migration that fails was logged when it began.
     """
@@ -40,7 +40,7 @@ def is_one_clear_line(ran: subprocess.CompletedProcess[str], *words: str) -> Non
         assert word in ran.stderr
 
 
-# The first start and the next ones
+# The first start and later starts
 
 
 def test_a_first_start_prints_three_exports_that_work_a_curl_and_swagger(program: Program) -> None:
@@ -106,7 +106,7 @@ def test_a_token_set_for_the_first_start_counts_only_there(on_sqlite: Program) -
     ("variable", "value"),
     [("LOG10_SERVER_FIRST_TOKEN", "short"), ("LOG10_SERVER_FIRST_ORGANIZATION_ID", "an id, with spaces")],
 )
-def test_a_first_token_or_organization_that_can_not_be_one_is_said_by_its_variable(
+def test_an_invalid_first_token_or_organization_is_refused_with_the_name_of_its_variable(
     on_sqlite: Program, variable: str, value: str
 ) -> None:
     ran = on_sqlite.run("serve", **{variable: value})

@@ -227,7 +227,9 @@ def test_training_rows_come_out_with_what_was_left_out(program: Program) -> None
         (["import", "there.jsonl", "--organization", "nobody"], "no organization 'nobody'"),
     ],
 )
-def test_what_can_not_be_done_is_said(on_sqlite: Program, arguments: list[str], words: str) -> None:
+def test_an_impossible_export_or_import_is_refused_with_a_reason(
+    on_sqlite: Program, arguments: list[str], words: str
+) -> None:
     on_sqlite.output_of("organization", "create", "--slug", "o")
     (on_sqlite.folder / "there.jsonl").write_bytes(b"")
 

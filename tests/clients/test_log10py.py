@@ -36,7 +36,7 @@ def kept() -> dict[str, Any]:
 
 @pytest.fixture
 def driven(program: Program, python_with_log10py: Path, kept: dict[str, Any]) -> dict[str, Any]:
-    """The calls of the SDK, and what the server says afterwards over plain HTTP."""
+    """The calls of the SDK, and what the server answers afterwards over plain HTTP."""
     kind = "postgres" if program.is_postgres else "sqlite"
     if kind not in kept:
         served = program.serve()

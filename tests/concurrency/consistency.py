@@ -1,4 +1,4 @@
-"""What a server must say once all is quiet, computed from what it lists: the plain query behind what is kept."""
+"""Checks that the indexes of a server agree with its completions and feedback, by a plain computation over its lists."""
 
 from collections.abc import Iterator
 from typing import Any

@@ -159,7 +159,7 @@ def meddles(number: int, work: SimpleQueue[Row]) -> Callable[[httpx.Client], htt
     return act
 
 
-def test_rows_in_every_order_to_two_processes_give_what_the_contract_says(
+def test_rows_in_every_order_to_two_processes_merge_as_documented(
     program: Program, servers: list[Served], token: str
 ) -> None:
     """One story of one load, since a second one would take as long again: statuses, merge, indexes, ungraded, logs."""

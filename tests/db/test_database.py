@@ -1,4 +1,4 @@
-"""The database: what was answered is seen next, many values go in one statement, and SQLite is as durable as said."""
+"""The database: a committed write is seen by the next read, many values go in one statement, and SQLite is durable."""
 
 import json
 import multiprocessing
@@ -219,7 +219,7 @@ def test_what_was_to_be_inserted_together_is_forgotten_when_that_fails(tx: Tx) -
 @pytest.mark.parametrize("count", [1, 2, 7])
 @pytest.mark.parametrize("duration", [None, 1, 1.5])
 def test_columns_of_nothing_are_inserted_as_nothing(tx: Tx, count: int, duration: float | None) -> None:
-    """Whether all rows say nothing in a column, or the first or last of them alone says something."""
+    """Whether a column is null in all rows, or has a value in the first or the last of them only."""
     inserted = [row(tx, str(number), duration=duration if number == count - 1 else None) for number in range(count)]
     inserted.append(row(tx, "last", status="started"))
 

@@ -233,7 +233,7 @@ def test_a_lone_refused_work_leaves_nothing(database: Database, organization: Or
 
 
 @pytest.mark.parametrize("defect", [broken, refusing("b", ZeroDivisionError())])
-def test_a_defect_is_its_own_and_hides_its_message(
+def test_an_internal_error_fails_only_its_own_work_and_hides_its_message(
     database: Database, organization: Organization, defect: Callable[[Tx], None], caplog: pytest.LogCaptureFixture
 ) -> None:
     async def story() -> None:
@@ -428,7 +428,7 @@ def test_a_caller_whose_loop_has_ended_does_not_end_the_writer(
 def test_a_work_that_hides_the_failure_of_a_statement_is_not_answered_as_stored(
     database: Database, organization: Organization
 ) -> None:
-    """Postgres takes a COMMIT after it for a ROLLBACK, and says nothing; SQLite undoes only that statement."""
+    """Postgres silently treats the COMMIT after it as a ROLLBACK; SQLite undoes only that statement."""
 
     def hiding(tx: Tx) -> str:
         store.sessions.ensure(tx, ["a"])

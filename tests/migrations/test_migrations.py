@@ -361,7 +361,7 @@ def test_a_revision_that_nobody_knows_is_refused(fresh: Database) -> None:
         migrations.downgrade(fresh, "nobody-knows-this")
 
 
-def test_a_database_that_is_away_is_said_to_be_away() -> None:
+def test_an_unreachable_database_is_reported_as_unavailable() -> None:
     away = Database("postgresql://nobody@127.0.0.1:9/log10")
 
     with pytest.raises(Unavailable):
@@ -371,7 +371,7 @@ def test_a_database_that_is_away_is_said_to_be_away() -> None:
     away.close()
 
 
-def test_a_file_that_cannot_be_made_is_said(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_created_is_reported(tmp_path: Path) -> None:
     nowhere = Database(f"sqlite:///{tmp_path}/no/such/folder/file.db")
 
     with pytest.raises(WrongSchema, match=r"file\.db"):

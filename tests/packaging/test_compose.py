@@ -24,7 +24,7 @@ DOT_ENV = {"POSTGRES_PASSWORD": "a-password", "LOG10_SERVER_FIRST_TOKEN": "a-tok
 
 @dataclass(frozen=True)
 class Image:
-    """What the last stage of a Dockerfile says about the programs that run in it."""
+    """How the last stage of a Dockerfile starts, checks and stops its program."""
 
     entrypoint: list[str]
     command: list[str]

@@ -126,7 +126,7 @@ def test_what_is_graded_and_deleted_behind_stays_away_and_comes_back(tx: Tx) -> 
     filled(tx)
 
 
-def test_what_comes_with_an_old_instant_is_listed_behind(tx: Tx) -> None:
+def test_completions_with_an_old_time_are_listed_last(tx: Tx) -> None:
     ids = log_completions(tx, 0, MANY, "x")
     task = task_with_selector(tx, "x")
 

@@ -139,7 +139,7 @@ def test_rows_without_an_id_make_a_completion_each(tx: Tx) -> None:
     assert [completions.get(tx, row.id) for row in rows[:3:2]] == rows[:3:2]
 
 
-def test_nothing_is_recorded_of_nothing(tx: Tx) -> None:
+def test_recording_no_entries_gives_no_rows(tx: Tx) -> None:
     assert recorded(tx) == []
 
 
@@ -161,7 +161,7 @@ def test_some_thousands_at_once_are_recorded(tx: Tx) -> None:
     assert_indexed(tx)
 
 
-def test_a_row_that_says_nothing_new_changes_nothing(tx: Tx) -> None:
+def test_a_row_that_repeats_stored_values_changes_nothing(tx: Tx) -> None:
     (first,) = recorded(tx, Entry("c", {**OPENING, **CLOSING}))
 
     (again,) = recorded(tx, Entry("c", OPENING))
@@ -189,7 +189,7 @@ def test_what_is_not_there_is_not_found(tx: Tx, id: str) -> None:
 
 
 def log_row(status: str | None, request: str | None, response: str | None) -> CompletionFields:
-    """A row as a dialect says it."""
+    """A row as a dialect hands it to the service: without the fields that are null."""
     values = {"status": status, "request": request, "response": response}
     fields = {name: value for name, value in values.items() if value is not None}
     return cast(CompletionFields, fields)

@@ -96,7 +96,7 @@ def test_many_at_once_give_what_one_at_a_time_gives(database: Database, seed: in
         assert state(at_once) == state(one_by_one)
 
 
-def test_nothing_is_recorded_of_nothing(ready: Tx) -> None:
+def test_recording_no_uploads_gives_no_outcomes(ready: Tx) -> None:
     assert feedback.record(ready, []) == []
 
 

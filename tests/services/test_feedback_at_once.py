@@ -50,7 +50,7 @@ def upload(tx: Tx) -> None:
 
 @pytest.fixture
 def ready(database: Database, organization: Organization) -> None:
-    """A completion that a task wants feedback on, and a proposal of that."""
+    """An ungraded completion, and proposed feedback on it."""
     with database.writing() as connection:
         tx = database.tx(connection, organization.id)
         completions.record(tx, [Entry("one", {"tags": ["a"]})])

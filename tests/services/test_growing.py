@@ -1,4 +1,4 @@
-"""What is asked costs the same however much there is: counted in the instructions that SQLite runs.
+"""A query costs the same however many rows there are, counted in the instructions that SQLite runs.
 
 Postgres chooses its plans by its statistics and is measured by hand; its statements are the same.
 """

@@ -71,7 +71,7 @@ def test_a_name_that_is_taken_as_an_id_or_as_a_slug_is_refused(
             assert len(store.list_all(connection)) == 1
 
 
-def test_what_could_not_travel_in_a_header_or_names_nothing_is_no_name(
+def test_a_name_that_is_blank_or_can_not_stand_in_a_header_is_refused(
     database: Database, connection: Connection, subtests: pytest.Subtests
 ) -> None:
     for option in ["id", "slug"]:

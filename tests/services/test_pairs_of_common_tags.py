@@ -98,7 +98,7 @@ def test_a_tag_becomes_common_when_it_is_on_enough_completions(tx: Tx) -> None:
     assert_pairs_kept(tx)
 
 
-def test_a_common_tag_stays_so(tx: Tx) -> None:
+def test_a_common_tag_stays_common(tx: Tx) -> None:
     completions.record(tx, [Entry(f"c{number}", {"tags": ["a", "b"]}) for number in range(4)])
 
     completions.record(tx, [Entry(f"c{number}", {"tags": []}) for number in range(4)])
@@ -155,7 +155,7 @@ def test_tests_and_tasks_find_what_a_look_at_each_completion_finds(tx: Tx, seed:
     assert test_runs.find_completions(tx, each) == [ids_with_tags(stored, *tags)[:100] for tags in each]
 
 
-def test_a_crowd_of_tags_has_a_row_for_each_tag_and_no_pairs(tx: Tx) -> None:
+def test_a_completion_with_many_tags_has_a_row_for_each_tag_and_no_pairs(tx: Tx) -> None:
     tx.thresholds.common_tags = CommonTags(min_completions=3, sample_one_in=1, max_tags_for_pairs=20)
     many = [f"tag {number}" for number in range(200)]
 

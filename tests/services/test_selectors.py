@@ -56,7 +56,7 @@ def test_targets_of_all_kinds_are_resolved_in_their_order(tx: Tx) -> None:
     assert resolved[3] == ["two"]
 
 
-def test_nothing_is_resolved_of_nothing(tx: Tx) -> None:
+def test_resolving_no_targets_gives_no_results(tx: Tx) -> None:
     assert selectors.resolve(tx, []) == []
 
 

@@ -222,7 +222,7 @@ def test_a_format_of_another_version_is_not_read(database: Database, organizatio
     assert tally.stored == 0
 
 
-def test_a_byte_order_mark_and_a_last_line_without_an_end_are_no_matter(
+def test_a_byte_order_mark_and_a_last_line_without_an_end_are_accepted(
     database: Database, organization: Organization
 ) -> None:
     tally, refused = import_lines(database, organization.id, b"\xef\xbb\xbf" + lines_of(GOOD).strip())

@@ -30,7 +30,7 @@ def rows(tx: Tx, table: str, *columns: str) -> list[Any]:
 
 
 def expected_ungraded(tx: Tx) -> set[tuple[Any, ...]]:
-    """(completion, task, time) of all that a living task asks for and no accepted feedback of it has matched."""
+    """(completion, task, time) of every completion that an active task selects and none of its accepted feedback graded."""
     accepted = {id for id, state in rows(tx, "feedback", "id", "state") if state == "accepted"}
     task_of = dict(rows(tx, "feedback", "id", "task_id"))
     graded = {
@@ -248,7 +248,7 @@ def listed(tx: Tx, task_id: str | None = None, offset: int = 0, limit: int = 50)
     return [row.id for row in ungraded.list_newest(tx, task_id, offset, limit)]
 
 
-def test_a_task_made_later_wants_what_was_there_before(tx: Tx) -> None:
+def test_a_new_task_makes_older_completions_ungraded(tx: Tx) -> None:
     log_tags(tx, a=["x"], b=["x", "y"], c=["y"], d=[])
 
     task = task_with_selector(tx, "x")
@@ -256,7 +256,7 @@ def test_a_task_made_later_wants_what_was_there_before(tx: Tx) -> None:
     assert listed(tx) == listed(tx, task) == ["b", "a"]
 
 
-def test_tags_added_later_make_a_completion_wanted(tx: Tx) -> None:
+def test_tags_added_later_make_a_completion_ungraded(tx: Tx) -> None:
     task_with_selector(tx, "x", "y")
     log_tags(tx, a=["x"])
 
@@ -265,7 +265,7 @@ def test_tags_added_later_make_a_completion_wanted(tx: Tx) -> None:
     assert listed(tx) == ["a"]
 
 
-def test_an_empty_selector_wants_nothing(tx: Tx) -> None:
+def test_an_empty_selector_matches_no_completion(tx: Tx) -> None:
     log_tags(tx, a=["x"], b=[])
 
     task_with_selector(tx)
@@ -273,7 +273,7 @@ def test_an_empty_selector_wants_nothing(tx: Tx) -> None:
     assert listed(tx) == []
 
 
-def test_a_completion_that_two_tasks_want_is_listed_once_and_by_each(tx: Tx) -> None:
+def test_a_completion_ungraded_for_two_tasks_is_listed_once_and_for_each(tx: Tx) -> None:
     first, second = task_with_selector(tx, "x"), task_with_selector(tx, "y")
     log_tags(tx, a=["x", "y"], b=["y"])
 
@@ -293,7 +293,7 @@ def test_feedback_stays_matched_when_tags_go_and_come_back(tx: Tx) -> None:
     assert listed(tx) == []
 
 
-def test_of_two_pieces_of_feedback_the_last_to_go_makes_ungraded_again(tx: Tx) -> None:
+def test_a_completion_is_ungraded_again_once_its_last_feedback_is_deleted(tx: Tx) -> None:
     task = task_with_selector(tx, "x")
     log_tags(tx, a=["x"])
     first, second = grade(tx, task, "a"), grade(tx, task, "a")
@@ -316,7 +316,7 @@ def test_a_proposal_grades_nothing(tx: Tx) -> None:
     assert listed(tx) == []
 
 
-def test_what_another_task_wants_of_a_graded_completion_is_listed_by_it(tx: Tx) -> None:
+def test_an_unknown_task_has_no_ungraded_completions(tx: Tx) -> None:
     unknown = "no such task"
     log_tags(tx, a=["x"])
     task_with_selector(tx, "x")

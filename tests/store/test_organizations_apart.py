@@ -140,7 +140,7 @@ def test_readers_that_are_kept_busy_lock_nobody_out(
 
 
 def test_reads_that_wait_at_the_end_are_refused_and_count_no_longer(database: Database) -> None:
-    """They were counted for ever: the end of the program was said to hang, and their callers waited for nothing."""
+    """They used to be counted for ever: the program seemed to hang at its end, and their callers waited in vain."""
     go_on = threading.Event()
 
     async def main() -> tuple[list[Any], bool]:

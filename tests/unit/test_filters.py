@@ -1,4 +1,4 @@
-"""The filter language over `json_values`: what it means, and that a wrong filter is told where it is wrong."""
+"""The filter language over `json_values`: what it means, and that an error names the position where it is."""
 
 import json
 from typing import Any
@@ -253,7 +253,7 @@ def spelled(literal: Any) -> str:
 
 
 @given(name=st.text(max_size=20), literal=LITERALS)
-def test_every_name_and_literal_can_be_said(name: str, literal: Any) -> None:
+def test_every_name_and_literal_can_be_written_in_a_filter(name: str, literal: Any) -> None:
     test = parse_filter(f"{quoted(name)} = {spelled(literal)}")
 
     assert test({name: literal})
@@ -262,7 +262,7 @@ def test_every_name_and_literal_can_be_said(name: str, literal: Any) -> None:
 
 
 @given(left=LITERALS, right=LITERALS)
-def test_the_signs_agree_with_one_another(left: Any, right: Any) -> None:
+def test_the_comparison_signs_agree_with_one_another(left: Any, right: Any) -> None:
     holds = {
         sign: parse_filter(f"a {sign} {spelled(right)}")({"a": left}) for sign in ("=", "!=", "<", "<=", ">", ">=")
     }

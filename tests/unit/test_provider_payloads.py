@@ -263,7 +263,7 @@ def test_the_last_of_two_models_counts() -> None:
         '"prompt_eval_count":9,"eval_count":3',
     ],
 )
-def test_odd_neighbours_hide_nothing(odd: str, response: str) -> None:
+def test_odd_messages_beside_the_usage_do_not_hide_it(odd: str, response: str) -> None:
     """A message cut in the middle of an emoji ends in half a surrogate pair; its tokens were counted all the same."""
     request = f'{{"model":"m","messages":{odd}}}'
     response = f'{{"choices":{odd},{response.replace("ODD", odd)}}}'

@@ -1,4 +1,4 @@
-"""How a body is read before anything is asked of it: size, media type, encoding, JSON (docs/api.md, "Errors")."""
+"""What is checked before an endpoint sees a body: size, media type, encoding, JSON (docs/api.md, "Errors")."""
 
 import gzip
 import json
@@ -342,7 +342,7 @@ def test_a_connection_goes_on_after_chunks_that_were_too_large(narrow: Served, o
 
 
 @pytest.mark.parametrize("path", ["/api/v1/completions", "/api/v1/nothing"])
-def test_a_connection_goes_on_after_a_body_that_nobody_wanted(serving: Served, database: Database, path: str) -> None:
+def test_a_connection_goes_on_after_an_unread_body(serving: Served, database: Database, path: str) -> None:
     stranger = Organization("", "", "no-token-of-ours")
     with connection(serving.url) as raw:
         raw.sendall(head(stranger, f"POST {path} HTTP/1.1", "Content-Length: 300000") + b"x" * 300_000)
@@ -449,7 +449,9 @@ def test_no_answer_and_no_log_shows_how_the_server_is_built_or_a_token(
 
 
 @pytest.mark.parametrize("url", ["sqlite:////nowhere/at/all.db", "postgresql://nobody:secret-word@127.0.0.1:9/log10"])
-def test_a_database_that_is_away_is_said_with_the_time_to_try_again(url: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_unreachable_database_is_reported_with_the_time_to_try_again(
+    url: str, caplog: pytest.LogCaptureFixture
+) -> None:
     away = Database(url)
 
     answers: list[httpx.Response] = []
@@ -467,7 +469,7 @@ def test_a_database_that_is_away_is_said_with_the_time_to_try_again(url: str, ca
         assert "secret-word" not in answer.text + caplog.text
 
 
-def test_what_is_asked_of_a_token_is_asked_before_the_path_and_the_body(database: Database, serving: Served) -> None:
+def test_the_token_is_checked_before_the_path_and_the_body(database: Database, serving: Served) -> None:
     for path in ["completions", "nowhere", "completions/ungraded"]:
         answer = httpx.post(f"{serving.url}/api/v1/{path}", content=b"{", headers={"Content-Type": "text/plain"})
 

@@ -1,4 +1,4 @@
-"""The headers that say who calls, as they come over the wire, and what a caller without a valid token is told."""
+"""The headers that identify the caller, as they come over the wire, and the answers to callers without a valid token."""
 
 import socket
 from urllib.parse import urlsplit

@@ -221,7 +221,7 @@ def test_a_path_that_nobody_owns_needs_a_good_token_and_is_not_there(
 
 
 def test_every_route_has_an_owner_and_those_without_a_token_are_known(serving: Served) -> None:
-    """Who adds a public path says so here as well."""
+    """Whoever adds a public path must add it to this list as well."""
     dialects = Dialects(serving.app.state.dialects)
     public = {
         route.path

@@ -65,7 +65,7 @@ def test_a_method_that_a_path_has_not_is_refused_with_those_that_it_has(api: Api
                         problem(answer, 405, "method_not_allowed")
 
 
-def test_a_path_that_is_none_is_not_found(api: Api, serving: Served, subtests: pytest.Subtests) -> None:
+def test_an_unknown_path_is_not_found(api: Api, serving: Served, subtests: pytest.Subtests) -> None:
     for path in [
         "/nowhere",
         "/completions/",
@@ -171,7 +171,7 @@ def test_an_id_with_odd_characters_is_read_back_by_its_path(api: Api, subtests: 
             assert answer.json()["id"] == completion_id
 
 
-def test_an_id_in_a_path_that_can_be_none_makes_nothing(api: Api, subtests: pytest.Subtests) -> None:
+def test_an_invalid_id_in_a_path_creates_nothing(api: Api, subtests: pytest.Subtests) -> None:
     for completion_id in ["%0A", "a%09", "a,b", "a%5Cb", "a%3Fb", "a%23b", "%7F", "x" * 256, "%C3%BC" * 128]:
         with subtests.test(id=completion_id):
             answer = api.post(f"/completions/{completion_id}", json={})
@@ -223,7 +223,7 @@ def test_a_session_with_an_odd_name_is_read_back_by_its_path(api: Api, id: str) 
 # Queries
 
 
-def test_a_limit_that_is_none_is_refused(api: Api, subtests: pytest.Subtests) -> None:
+def test_an_invalid_limit_is_refused(api: Api, subtests: pytest.Subtests) -> None:
     for path in [*LISTS, "/sessions/one"]:
         with subtests.test(path=path):
             api.completion(session_id="one")
@@ -255,7 +255,7 @@ def test_a_limit_beyond_the_highest_or_none_at_all_is_taken(api: Api, subtests: 
                 assert api.get(path, params={"limit": limit}).status_code == 200, limit
 
 
-def test_an_offset_that_is_none_is_refused(api: Api, subtests: pytest.Subtests) -> None:
+def test_an_invalid_offset_is_refused(api: Api, subtests: pytest.Subtests) -> None:
     for path in OFFSETS:
         with subtests.test(path=path):
             for offset in ["-1", "abc", "1.5", f"-{ENORMOUS}", f"-{UNHEARD_OF}"]:
@@ -275,7 +275,7 @@ def test_an_offset_past_the_end_is_an_empty_page(api: Api, path: str) -> None:
         assert answer.json() in ([], {"feedback": []}, {"completions": []}), offset
 
 
-def test_a_date_that_is_none_is_refused(api: Api, subtests: pytest.Subtests) -> None:
+def test_an_invalid_date_is_refused(api: Api, subtests: pytest.Subtests) -> None:
     for name in ["created_from", "created_to"]:
         for path in ["/completions", "/feedback"]:
             with subtests.test(name=name, path=path):
@@ -318,7 +318,7 @@ def test_a_date_is_taken_to_the_edges_of_the_calendar(api: Api, subtests: pytest
                 assert answer.status_code == 200, answer.text
 
 
-def test_what_is_no_value_of_a_parameter_is_refused(api: Api, subtests: pytest.Subtests) -> None:
+def test_an_invalid_value_of_a_parameter_is_refused(api: Api, subtests: pytest.Subtests) -> None:
     for path, name, content in [
         ("/feedback", "total", "maybe"),
         ("/feedback_task", "total", "2"),
@@ -339,7 +339,7 @@ def test_what_is_no_value_of_a_parameter_is_refused(api: Api, subtests: pytest.S
             assert paths(api.get(path, params={name: content})) == [f"/query/{name}"]
 
 
-def test_a_tag_that_no_tag_can_be_is_refused_by_the_name_of_the_parameter(api: Api) -> None:
+def test_an_invalid_tag_in_the_query_is_refused_with_the_name_of_the_parameter(api: Api) -> None:
     assert paths(api.get("/completions?tag=a&tag=%00")) == ["/query/tag"]
 
 

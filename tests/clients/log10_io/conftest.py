@@ -38,13 +38,13 @@ class Home:
     commands: "subprocess.Popen[str]"
 
     def get(self, path: str, **query: Any) -> Any:
-        """What the versioned API says."""
+        """What a GET of the versioned API answers."""
         answer = httpx.get(f"{self.url}/api/v1{path}", params=query, headers={"X-Log10-Token": TOKEN}, trust_env=False)
         assert answer.status_code == 200, answer.text
         return answer.json()
 
     def post(self, path: str, **fields: Any) -> Any:
-        """What the versioned API answers."""
+        """What a POST to the versioned API answers."""
         answer = httpx.post(f"{self.url}/api/v1{path}", json=fields, headers={"X-Log10-Token": TOKEN}, trust_env=False)
         assert answer.is_success, answer.text
         return answer.json()

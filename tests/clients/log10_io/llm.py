@@ -1,4 +1,4 @@
-"""A small LLM server that speaks OpenAI's and Anthropic's wire formats, streaming included; it echoes what it is asked."""
+"""A small LLM server that speaks OpenAI's and Anthropic's wire formats, streaming included; it echoes each prompt."""
 
 import json
 import threading
@@ -137,7 +137,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 class _Server(ThreadingHTTPServer):
     def handle_error(self, *_: object) -> None:
-        """A client that has what it wanted may close its connection as it likes."""
+        """Log no error when a client closes its connection after it has its answer."""
 
 
 @contextmanager

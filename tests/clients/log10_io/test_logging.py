@@ -69,7 +69,7 @@ def test_every_call_makes_one_completion(ran: dict[str, Any]) -> None:
     assert len(ran["listed"]) == len(ran["logged"])
 
 
-def test_a_call_that_succeeds_is_finished_with_what_was_said(ran: dict[str, Any], subtests: pytest.Subtests) -> None:
+def test_a_call_that_succeeds_is_finished_with_its_answer(ran: dict[str, Any], subtests: pytest.Subtests) -> None:
     for name in FINISHED:
         with subtests.test(name=name):
             completion = ran["logged"][name]

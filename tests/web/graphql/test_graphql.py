@@ -227,7 +227,7 @@ def test_a_wrong_filter_is_told_where_it_is_wrong_and_leaves_data_an_object(grap
 
 
 @pytest.mark.parametrize(("name", "wrong"), [("page", 0), ("page", -1), ("limit", 0), ("limit", -5)])
-def test_a_page_or_limit_below_one_is_a_fault_that_is_named(graph: Graph, name: str, wrong: int) -> None:
+def test_a_page_or_limit_below_one_is_refused_by_name(graph: Graph, name: str, wrong: int) -> None:
     error = graph.error(FEEDBACK, id=graph.organization.id, **{name: wrong})
 
     assert name in error["message"]
@@ -313,7 +313,7 @@ def test_an_unknown_completion_is_null(graph: Graph, id: str) -> None:
 
 
 @pytest.mark.parametrize("id", ["\0", "\ud83d"])
-def test_an_id_that_no_database_can_be_asked_for_is_a_fault_inside(graph: Graph, id: str) -> None:
+def test_an_id_that_no_database_can_look_up_is_an_error_of_that_field(graph: Graph, id: str) -> None:
     # httpx would refuse the lone surrogate
     content = json.dumps({"query": AUTO_FEEDBACK, "variables": {"orgId": graph.organization.id, "id": id}})
 
@@ -597,7 +597,7 @@ def test_a_list_of_the_greatest_length_with_all_its_fields_is_within_the_budget(
         f"feedbackV2(limit: {MAX_PAGE}) {{ nodes {{ ...many }} }}",
     ],
 )
-def test_asking_for_too_much_at_once_is_a_fault_inside(graph: Graph, inside: str) -> None:
+def test_a_query_that_is_too_costly_is_an_error_of_that_field(graph: Graph, inside: str) -> None:
     fragment = f"fragment many on Feedback {{ {' '.join(f'a{number}: id' for number in range(30))} }}"
     document = f"{{ organization {{ {inside} }} }}" + (fragment if "...many" in inside else "")
 
@@ -616,7 +616,7 @@ def test_many_test_runs_at_once_are_too_costly(graph: Graph) -> None:
     assert body["errors"][0]["extensions"]["code"] == "too_costly"
 
 
-def test_a_document_of_a_size_that_nobody_needs_is_not_executed(graph: Graph) -> None:
+def test_a_document_that_is_too_large_is_not_executed(graph: Graph) -> None:
     deep = "{ __schema { types " + "{ fields { type " * MAX_LEVELS + "{ name" + " }" * (2 * MAX_LEVELS + 3)
     doubling = "".join(f"fragment f{n} on Organization {{ ...f{n + 1} a{n}: id ...f{n + 1} }} " for n in range(40))
     for query in (

@@ -14,7 +14,7 @@ def path(api: Api, name: str) -> httpx.URL:
     return api.base_url.join(f"/api/experimental/autoprompt/{name}")
 
 
-def test_it_says_that_it_is_not_here(api: Api, subtests: pytest.Subtests) -> None:
+def test_autoprompt_answers_not_implemented(api: Api, subtests: pytest.Subtests) -> None:
     bodies: list[dict[str, Any]] = [
         {},
         {"json": {"prompt": "p"}},
@@ -28,7 +28,7 @@ def test_it_says_that_it_is_not_here(api: Api, subtests: pytest.Subtests) -> Non
                 assert "LLM" in body["detail"]
 
 
-def test_who_calls_is_asked_first(api: Api, other_api: Api, subtests: pytest.Subtests) -> None:
+def test_the_caller_is_authenticated_first(api: Api, other_api: Api, subtests: pytest.Subtests) -> None:
     for name in NAMES:
         with subtests.test(name=name):
             other = other_api.organization.id

@@ -85,14 +85,14 @@ def test_a_start_that_comes_last_only_fills_gaps(api: Api) -> None:
     assert [tag["name"] for tag in shown["tagResolved"]] == ["late"]
 
 
-def test_empty_tags_of_a_row_say_nothing(api: Api) -> None:
+def test_empty_tags_in_a_log_row_keep_the_stored_tags(api: Api) -> None:
     log(api, tags=["kept"])
     log(api, status="finished", tags=[])
 
     assert [tag["name"] for tag in row(api)["tagResolved"]] == ["kept"]
 
 
-def test_a_blank_text_and_null_say_nothing(api: Api, subtests: pytest.Subtests) -> None:
+def test_a_blank_text_or_null_keeps_the_stored_payload(api: Api, subtests: pytest.Subtests) -> None:
     log(api, **ROW)
 
     for name in ["request", "response", "stacktrace"]:

@@ -87,7 +87,7 @@ def test_no_rows_are_a_batch(api: Api) -> None:
 @pytest.mark.parametrize("media_type", ["application/json", "application/x-ndjson", ""])
 @pytest.mark.parametrize("chunked", [False, True])
 def test_a_body_of_zero_bytes_is_no_batch(api: Api, media_type: str, chunked: bool) -> None:
-    """A client whose body was lost on its way was told that it was stored: 201, with 0 rows."""
+    """A client whose body was lost on its way used to get 201 with 0 rows, as if it had been stored."""
     body = iter([b""]) if chunked else b""
 
     answer = api.post("/completions/batch", content=body, headers={"Content-Type": media_type})
@@ -147,7 +147,7 @@ def test_rows_merge_into_what_is_stored(api: Api, spelled: Spelled) -> None:
 
 
 def test_rows_of_one_id_merge_however_far_apart_they_stand(api: Api) -> None:
-    """Beyond what is given to the database at once."""
+    """More rows than go to the database in one transaction."""
     rows: Rows = [{"id": "c", **OPENING}, *({"id": f"r-{n}"} for n in range(1200)), {"id": "c", **CLOSING}]
 
     ids = stored(api, as_lines(rows))
@@ -424,7 +424,7 @@ def test_another_type_is_refused_before_the_json(api: Api, media_type: str) -> N
     assert media_type in problem(answer, 415, "wrong_media_type")["detail"]
 
 
-def test_refusals_come_in_the_order_of_the_contract(tight: Api, other_api: Api) -> None:
+def test_refusals_come_in_the_documented_order(tight: Api, other_api: Api) -> None:
     large = b"[" * 9000
     other_row = json.dumps({"organization_id": other_api.organization.id})
 

@@ -16,7 +16,7 @@ HUGE = int("9" * 4000)
 
 
 def client_fields(completion: dict[str, Any]) -> dict[str, Any]:
-    """What rows have said of a completion: all but what the server says."""
+    """The fields of a completion that its client sent, without those that the server sets."""
     return {name: value for name, value in completion.items() if name not in {"id", "created_at_ms", "organization_id"}}
 
 
@@ -87,7 +87,7 @@ def test_a_late_start_does_not_bring_back_tags_that_were_cleared(api: Api) -> No
     assert api.completion(id="c", **OPENING)["tags"] == []
 
 
-def test_a_null_says_nothing(api: Api) -> None:
+def test_null_keeps_the_stored_value(api: Api) -> None:
     made = api.completion(id="c", **OPENING, duration=1.25, failure_kind="x")
 
     answer = api.completion(id="c", **dict.fromkeys([*OPENING, *CLOSING, "failure_kind", "organization_id"]))
@@ -185,7 +185,7 @@ def test_half_a_character_and_nul_are_invalid_in_every_text(api: Api, subtests: 
                 assert_all_invalid(api, f"/{name}", [f'{{"{name}":{half}}}'])
 
 
-def test_a_tag_that_can_not_be_one_is_invalid_at_its_place(api: Api) -> None:
+def test_an_invalid_tag_is_refused_with_its_path(api: Api) -> None:
     wrong = [*HALVES, "1", "null", "[]", "{}", "1e400", '"' + "é" * 4097 + '"']
 
     assert_all_invalid(api, "/tags/1", [f'{{"tags":["a",{tag},"b"]}}' for tag in wrong])

@@ -44,7 +44,7 @@ def began(database: Database, organization: Organization, id: str) -> datetime:
         return utc(completions.get(database.tx(connection, organization.id), id).created_at)
 
 
-def test_an_empty_list_says_no_cursor(api: Api) -> None:
+def test_an_empty_list_has_no_next_cursor(api: Api) -> None:
     assert api.get("/completions").json() == {"completions": []}
 
 
@@ -138,7 +138,7 @@ def test_the_pages_together_are_the_list(api: Api, query: dict[str, Any]) -> Non
         assert walked(api, limit, **query) == list("gfedcba")
 
 
-def test_a_full_last_page_says_no_cursor(api: Api) -> None:
+def test_a_full_last_page_has_no_next_cursor(api: Api) -> None:
     log(api, "ab")
 
     assert "next_cursor" not in api.get("/completions", params={"limit": 2}).json()
@@ -193,7 +193,7 @@ def assert_all_invalid(api: Api, name: str, wrong: list[str]) -> None:
         assert paths(answer) == [f"/query/{name}"], value
 
 
-def test_a_cursor_that_is_none_is_invalid(api: Api) -> None:
+def test_an_invalid_cursor_is_refused(api: Api) -> None:
     assert_all_invalid(api, "cursor", NO_CURSORS)
 
 
@@ -272,13 +272,13 @@ NO_MOMENTS = ["x", "2026", "2026-02-30", "2026-01-01T25:00", "yesterday", "1", "
      "2026-01-01T00:00:00 +00:00x", "T", "\0", "9" * 400, "NaN", "2026-01-01T00:00:00+24:00"]  # fmt: skip
 
 
-def test_a_time_that_is_none_is_invalid(api: Api, subtests: pytest.Subtests) -> None:
+def test_an_invalid_time_is_refused(api: Api, subtests: pytest.Subtests) -> None:
     for name in ["created_from", "created_to"]:
         with subtests.test(name=name):
             assert_all_invalid(api, name, NO_MOMENTS)
 
 
-def test_a_limit_that_is_none_is_invalid(api: Api) -> None:
+def test_an_invalid_limit_is_refused(api: Api) -> None:
     assert_all_invalid(
         api,
         "limit",

@@ -1,4 +1,4 @@
-"""Reading, listing and deleting feedback, and the line that says what was graded (docs/api.md, "The versioned API", "Envelopes", "Lists")."""
+"""Reading, listing and deleting feedback, and the one-line summary of what was graded (docs/api.md, "The versioned API", "Envelopes", "Lists")."""
 
 import json
 from datetime import UTC, datetime

@@ -103,7 +103,7 @@ def test_ids_are_compared_as_sets(api: Api, task: str, ids: list[str]) -> None:
     assert api.upload(task, id="mine", completion_ids=ids) == first
 
 
-def test_what_is_no_content_does_not_count(
+def test_fields_that_are_not_content_do_not_make_an_upload_different(
     api: Api, task: str, first: dict[str, Any], subtests: pytest.Subtests
 ) -> None:
     cases: list[dict[str, Any]] = [
@@ -258,7 +258,7 @@ def test_an_odd_id_is_stored_read_repeated_and_deleted(api: Api, task: str, subt
             assert gone == [204, 404]
 
 
-def test_what_can_be_no_id_is_refused(api: Api, task: str, subtests: pytest.Subtests) -> None:
+def test_an_invalid_id_is_refused(api: Api, task: str, subtests: pytest.Subtests) -> None:
     for feedback_id in WRONG_IDS:
         with subtests.test(id=feedback_id):
             assert paths(again(api, task, id=feedback_id)) == ["/id"]

@@ -132,7 +132,7 @@ def test_a_wrong_member_is_refused_where_it_stands(api: Api, subtests: pytest.Su
             assert listed(api) == []
 
 
-def test_a_schema_that_is_none_is_refused_where_it_is_wrong(api: Api) -> None:
+def test_an_invalid_schema_is_refused_with_the_path_of_its_error(api: Api) -> None:
     answer = made(api, json_schema={"properties": {"x": {"type": "colour"}}})
 
     assert paths(answer, code="invalid_schema") == ["/json_schema/properties/x/type"]
@@ -310,10 +310,10 @@ def test_a_change_of_the_wrong_type_is_refused(api: Api, changes: dict[str, Any]
     assert paths(answer)[0].startswith("/" + next(iter(changes)))
 
 
-# Archived, and what is asked for
+# Archived tasks, and what is ungraded
 
 
-def test_an_archived_task_asks_for_nothing(api: Api) -> None:
+def test_an_archived_task_makes_no_completion_ungraded(api: Api) -> None:
     task = api.task(["a"])["id"]
     before = api.completion(tags=["a"])["id"]
     ungraded_before = api.ungraded()

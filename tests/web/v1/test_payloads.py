@@ -138,7 +138,7 @@ def test_a_payload_given_twice_is_the_last(api: Api) -> None:
     assert answer.json()["request"] == {"b": 2}
 
 
-def test_a_null_payload_says_nothing(api: Api) -> None:
+def test_a_null_payload_keeps_the_stored_payload(api: Api) -> None:
     api.completion(id="c", request={"a": None}, response={})
 
     answer = api.post("/completions/c", json={"request": None, "response": None, "stacktrace": None})

@@ -10,7 +10,7 @@ SCHEMA = {"type": "object", "properties": {"grade": {"type": "integer", "maximum
 
 
 def proposed(api: Api, **fields: Any) -> dict[str, Any]:
-    """A proposal on the completion `one`, which a task wants feedback on."""
+    """Proposed feedback on the ungraded completion `one`."""
     api.completion(id="one", tags=["tag"])
     task = api.task(["tag"], SCHEMA, id="task")
     return api.upload(task["id"], completion_ids=["one"], json_values={"grade": 3}, state="proposed", **fields)
@@ -89,7 +89,7 @@ def test_the_same_decision_again_changes_nothing(api: Api, decision: str) -> Non
 
 
 @pytest.mark.parametrize(("first", "then"), [("accept", "reject"), ("reject", "accept")])
-def test_a_decision_stands(api: Api, first: str, then: str) -> None:
+def test_a_decision_on_a_proposal_is_final(api: Api, first: str, then: str) -> None:
     proposal = proposed(api)
     api.post(f"/feedback/{proposal['id']}/{first}")
 

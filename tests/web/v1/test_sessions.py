@@ -76,7 +76,7 @@ def test_a_completion_that_names_another_session_moves_and_both_sessions_stay(ap
     assert ids(api.get("/sessions/t").json()) == ["c"]
 
 
-def test_a_blank_session_id_says_nothing(api: Api) -> None:
+def test_a_blank_session_id_keeps_the_stored_session(api: Api) -> None:
     api.completion(id="c", session_id="s")
 
     assert api.completion(id="c", session_id="")["session_id"] == "s"

@@ -1,4 +1,4 @@
-"""What wants feedback: completions that some task asks for and that have none (docs/api.md, "Ungraded completions")."""
+"""Ungraded completions: those that match the selector of a task and have no feedback for it (docs/api.md, "Ungraded completions")."""
 
 from typing import Any
 
@@ -7,13 +7,13 @@ import pytest
 from tests.conftest import Api, paths
 
 
-def test_nothing_is_wanted_without_a_task(api: Api) -> None:
+def test_nothing_is_ungraded_without_a_task(api: Api) -> None:
     api.completion(tags=["a"])
 
     assert api.get("/completions/ungraded").json() == {"completions": []}
 
 
-def test_what_is_wanted_is_listed_as_a_whole(api: Api) -> None:
+def test_an_ungraded_completion_is_listed_with_all_its_fields(api: Api) -> None:
     api.task(["a"])
     completion = api.completion(id="one", tags=["a"], request={"model": "m"}, duration=0.5)
 
@@ -115,7 +115,7 @@ def test_tags_added_later_count(api: Api, row: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("tags", [[], ["b"], ["A"]])
-def test_what_loses_the_tags_is_not_wanted_any_more(api: Api, tags: list[str]) -> None:
+def test_a_completion_that_loses_the_tags_is_no_longer_ungraded(api: Api, tags: list[str]) -> None:
     api.task(["a"])
     api.completion(id="one", tags=["a"])
 
@@ -196,7 +196,7 @@ def test_a_new_completion_with_the_tags_of_old_feedback_is_ungraded(api: Api) ->
     assert api.ungraded() == ["two"]
 
 
-def test_a_deleted_completion_is_not_wanted(api: Api) -> None:
+def test_a_deleted_completion_is_not_ungraded(api: Api) -> None:
     api.task(["a"])
     api.completion(id="one", tags=["a"])
 
