@@ -35,6 +35,9 @@ hypothesis.settings.register_profile("without a deadline", deadline=None)
 hypothesis.settings.load_profile("without a deadline")
 
 KINDS = ["sqlite", "postgres16", "postgres18"]
+# These tests run on SQLite only: most of their time is waiting, and what they test happens before the database is used.
+# All other tests of `tests/web` run on Postgres too.
+ON_SQLITE_ONLY = "tests/web/server/"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -55,6 +58,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         kind = item.callspec.params.get("migrated", "") if hasattr(item, "callspec") else ""
         name = item.location[0] if item.nodeid.startswith("tests/clients/") else item.nodeid.replace(kind, "")
         chosen = KINDS[1 + zlib.crc32(name.encode()) % 2] if kind.startswith("postgres") else kind
+        if kind.startswith("postgres") and item.nodeid.startswith(ON_SQLITE_ONLY):
+            chosen = "sqlite"
         (kept if kind == chosen else left_out).append(item)
     items[:] = kept
     config.hook.pytest_deselected(items=left_out)
