@@ -205,3 +205,20 @@ def test_thousands_of_pipelined_requests_are_answered_in_order(serving: Served, 
         statuses = [client.answer().status for _ in range(count)]
 
     assert statuses == [404] * count
+
+
+@pytest.mark.parametrize("chunks", [0, 3])
+def test_a_large_body_ends_where_the_next_request_begins(serving: Served, api: Api, chunks: int) -> None:
+    token = api.organization.token
+    body = b'{"tags": ["large"], "request": {"text": "' + b"x" * 300_000 + b'"}}'
+    messages = [
+        request(token, CREATE, body=body, chunks=chunks),
+        *[request(token, "GET /api/v1/completions/missing HTTP/1.1") for _ in range(5)],
+    ]
+
+    with connected(serving.url) as client:
+        client.send(b"".join(messages * 2))
+        statuses = [client.answer().status for _ in range(2 * len(messages))]
+
+    assert statuses == [201, *[404] * 5] * 2
+    assert len(api.get("/completions", params={"tag": "large"}).json()["completions"]) == 2

@@ -42,9 +42,9 @@ from log10_server.web.server.heads import size_of, with_path
 from log10_server.web.server.refusals import refusal_of_long_head, response_bytes
 from log10_server.web.server.transport import Flow, WriteMonitor, Writer
 
-# Received data is parsed in slices of this many bytes. So however much a client sends at once, at most one slice of a
-# head is kept beyond its limit, and at most one slice of pipelined requests is parsed before the first of them is
-# answered.
+# Received data is parsed in slices of this many bytes, except for a body whose length is known. So however much a client
+# sends at once, at most one slice of a head is kept beyond its limit, and at most one slice of pipelined requests is
+# parsed before the first of them is answered.
 _SLICE = 16_384
 # A chunked body may have this many bytes of chunk sizes, extensions and line ends for each byte of content. A chunk of
 # one byte needs five.
@@ -153,11 +153,20 @@ class HttpProtocol(HttpToolsProtocol):
         data = memoryview(self._unparsed)
         position = 0
         while position < len(data) and not self.pipeline and self._reading is not CLOSED:
-            self._parse(data[position : position + _SLICE])
-            position += _SLICE
+            size = max(_SLICE, self._remaining_body_bytes()) if self._reading is BODY else _SLICE
+            self._parse(data[position : position + size])
+            position += size
         self._unparsed = bytes(data[position:]) if self._reading is not CLOSED else b""
         if self._unparsed:
             self.flow.pause_reading()
+
+    def _remaining_body_bytes(self) -> int:
+        """Return how many bytes of the body are still to be parsed, or 0 if its length is unknown.
+
+        These bytes hold neither a head nor another request, so they need not be parsed in slices.
+        """
+        lengths = (int(content) for name, content in self.scope["headers"] if name == b"content-length")
+        return max(0, next(lengths, 0) - self._body_bytes)
 
     def _parse(self, data: bytes | memoryview) -> None:
         before = (len(self.url), len(self.headers)) if self._reading is HEAD else None
