@@ -54,7 +54,7 @@ def test_a_first_start_prints_three_exports_that_work_a_curl_and_swagger(program
     tried = subprocess.run(
         ["bash", "-c", curl], env=program.environment | exported, capture_output=True, text=True, check=False
     )
-    assert tried.stdout == "[]"
+    assert tried.stdout == "[]\n"
 
 
 def test_the_first_token_belongs_to_the_organization_that_is_printed(on_sqlite: Program) -> None:

@@ -294,7 +294,7 @@ def test_another_schema_is_refused_and_nothing_changes(api: Api, schema: dict[st
 
     answer = api.patch("/feedback_task/mine", json={"name": "new", "json_schema": schema})
 
-    assert "new task" in problem(answer, 409, "schema_is_fixed")["detail"]
+    assert "Create another task" in problem(answer, 409, "schema_is_fixed")["detail"]
     assert api.get("/feedback_task/mine").json() == task
 
 
