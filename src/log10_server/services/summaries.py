@@ -92,6 +92,7 @@ def _line(ids: Sequence[str], models: Mapping[str, str | None], requests: Mappin
 def _start(text: str) -> str:
     """Return the first characters on one line, as text that every database can store."""
     head = text[: _SHOWN_CHARACTERS * 8]
-    plain = "".join(character if character.isprintable() else " " for character in head)
-    line = " ".join(plain.split())
+    if not head.isprintable():
+        head = "".join(character if character.isprintable() else " " for character in head)
+    line = " ".join(head.split())
     return line if len(line) <= _SHOWN_CHARACTERS else line[: _SHOWN_CHARACTERS - 1].rstrip() + "…"
