@@ -246,3 +246,19 @@ def test_pages_lose_and_repeat_nothing_where_rows_have_one_time(tx: Tx, limit: i
     assert paged(lambda after: completions.list_newest(tx, [], Filters(), after, limit)) == newest
     assert paged(lambda after: completions.list_newest(tx, ["t"], Filters(), after, limit)) == newest
     assert paged(lambda after: completions.list_of_session(tx, "s", after, limit)) == sorted(ids)
+
+
+def test_an_import_with_fewer_counts_than_the_stored_row_removes_none(tx: Tx) -> None:
+    """An older version may have stored a row, or exported it, with fewer counts than this version derives."""
+    request, response = '{"messages":[]}', '{"model":"m","usage":{"prompt_tokens":5,"completion_tokens":7}}'
+    fields: CompletionFields = {"status": "finished", "request": request, "response": response}
+    (stored_row,) = recorded(tx, Entry("old", fields))
+    tx.connection.execute(
+        text("UPDATE completion SET model = NULL WHERE organization_id = :mine AND id = 'old'"),
+        {"mine": tx.organization_id},
+    )
+
+    (imported,) = recorded(tx, Entry("old", fields, fills_gaps=True, derived={"model": "m"}))
+
+    assert (imported.model, imported.input_tokens, imported.output_tokens) == ("m", 5, 7)
+    assert imported == stored_row

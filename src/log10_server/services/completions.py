@@ -234,10 +234,11 @@ def _updated_row(row: CompletionRow, entry: Entry) -> CompletionRow:
     if (row.request is None and row.response is None) or _of_payloads(updated) == _of_payloads(row):
         return updated
     # A request and its response may arrive in different rows, so the model and the token counts are derived from the
-    # merged payloads. If the entry has both payloads, that has already been done.
+    # merged payloads. If an entry has both payloads, its constructor has already done that, except in an import.
     derived: Mapping[str, Any] = entry.fields
-    if (updated.request, updated.response) != (entry.fields.get("request"), entry.fields.get("response")):
-        derived = derive(updated.request, updated.response)
+    payloads = (updated.request, updated.response)
+    if entry.fills_gaps or payloads != (entry.fields.get("request"), entry.fields.get("response")):
+        derived = derive(*payloads)
     return updated._replace(
         model=derived.get("model"),
         input_tokens=derived.get("input_tokens"),
