@@ -1,14 +1,18 @@
-"""Lanes of reads: what fills one of them takes nothing from the other."""
+"""Lanes of reads: what fills one of them takes nothing from the others, and organizations take turns."""
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager
+from typing import Any
 
 import httpx
 import pytest
 
 from log10_server.db.database import Database
-from log10_server.runtime.read_lane import _MAX_WAITING_READS
+from log10_server.errors import Unavailable
+from log10_server.runtime.read_lane import ReadLane
+from log10_server.runtime.runtime import _MAX_WAITING_READS, Runtime
 from log10_server.settings import Settings
 from tests.conftest import Api, Organization, Served, problem, serve
 
@@ -18,29 +22,167 @@ def with_one_reader(migrated: Database) -> Iterator[Served]:
     yield from serve(migrated, Settings(readers=1))
 
 
+def call_while_reading(
+    reads: Callable[[Runtime, Callable[[Any], bool]], list[Coroutine[Any, Any, bool]]],
+    served: Served,
+    call: Callable[[], Any],
+) -> Any:
+    """The result of `call`, which runs while these reads fill their lanes."""
+    go_on = threading.Event()
+
+    async def main() -> Any:
+        waiting = [asyncio.ensure_future(read) for read in reads(served.app.state.runtime, lambda _: go_on.wait(20))]
+        await asyncio.sleep(0)  # each has been given to its lane
+        try:
+            return await asyncio.to_thread(call)
+        finally:
+            go_on.set()
+            await asyncio.gather(*waiting)
+
+    return asyncio.run(main())
+
+
 def test_a_flood_of_reads_refuses_no_token_and_no_health_check(
     with_one_reader: Served, database: Database, organization: Organization
 ) -> None:
     """One limit counted both kinds of reads: 1000 waiting lists made every look-up of a token a 503."""
-    runtime = with_one_reader.app.state.runtime
-    go_on = threading.Event()
+
+    def reads(runtime: Runtime, wait: Callable[[Any], bool]) -> list[Coroutine[Any, Any, bool]]:
+        organizations = ["one", "other"] * (_MAX_WAITING_READS // 2)
+        return [runtime.read("first", wait), *(runtime.read(each, wait) for each in organizations)]
 
     def call() -> tuple[httpx.Response, httpx.Response, httpx.Response]:
         with Api(with_one_reader.url, organization) as api:
             health = httpx.get(f"{with_one_reader.url}/healthz", trust_env=False)
             return health, api.get("/completions"), api.post("/completions", json={"id": "one"})
 
-    async def main() -> tuple[httpx.Response, httpx.Response, httpx.Response]:
-        reads = [asyncio.ensure_future(runtime.read(lambda _: go_on.wait(20))) for _ in range(_MAX_WAITING_READS)]
-        await asyncio.sleep(0)  # each has been given to the threads
-        try:
-            return await asyncio.to_thread(call)
-        finally:
-            go_on.set()
-            await asyncio.gather(*reads)
-
-    health, refused, written = asyncio.run(main())
+    health, refused, written = call_while_reading(reads, with_one_reader, call)
 
     assert health.status_code == 200
     assert written.status_code == 201
     problem(refused, 503, "overloaded")
+
+
+def test_lists_do_not_delay_the_look_up_of_a_schema(
+    with_one_reader: Served, database: Database, organization: Organization
+) -> None:
+    """An upload whose schema was not cached waited behind lists, and was a 503 after eight seconds."""
+    with Api(with_one_reader.url, organization) as api:
+        task = api.task(["greeting"], {"type": "object"})
+        api.completion(tags=["greeting"])
+        with_one_reader.app.state.runtime.schemas._schemas.clear()
+
+        uploaded = call_while_reading(
+            lambda runtime, wait: [runtime.read(organization.id, wait) for _ in range(3)],
+            with_one_reader,
+            lambda: api.upload(task["id"], completion_tags_selector=["greeting"]),
+        )
+
+    assert uploaded["task_id"] == task["id"]
+
+
+def test_long_reads_delay_no_list_and_no_upload(serving: Served, api: Api) -> None:
+    task = api.task(["greeting"], {"type": "object"})
+    api.completion(id="one", tags=["greeting"])
+    serving.app.state.runtime.schemas._schemas.clear()
+
+    def reads(runtime: Runtime, wait: Callable[[Any], bool]) -> list[Coroutine[Any, Any, bool]]:
+        organizations = [api.organization.id, "other"] * 4
+        return [runtime.read_long(each, wait, is_continued=False) for each in organizations]
+
+    def call() -> tuple[httpx.Response, list[str], dict[str, Any]]:
+        return api.get("/completions"), api.ungraded(), api.upload(task["id"], completion_ids=["one"])
+
+    listed, ungraded, uploaded = call_while_reading(reads, serving, call)
+
+    assert [completion["id"] for completion in listed.json()["completions"]] == ["one"]
+    assert ungraded == ["one"]
+    assert uploaded["matched_completion_ids"] == ["one"]
+
+
+def test_usage_and_exports_are_refused_while_too_many_long_reads_wait(serving: Served, api: Api) -> None:
+    """The refusal says when to try again. An export that has begun is not refused, because its answer would end early."""
+
+    def reads(runtime: Runtime, wait: Callable[[Any], bool]) -> list[Coroutine[Any, Any, bool]]:
+        organizations = [api.organization.id] * 17
+        return [runtime.read_long(each, wait, is_continued=False) for each in organizations]
+
+    refused = call_while_reading(
+        reads, serving, lambda: [api.get(path) for path in ("/usage", "/export", "/export/training?task_id=any")]
+    )
+
+    for answer in refused:
+        problem(answer, 503, "overloaded")
+        assert int(answer.headers["retry-after"]) >= 1
+
+
+@asynccontextmanager
+async def lane_of(database: Database, threads: int, places: int) -> AsyncIterator[ReadLane]:
+    lane = ReadLane(database, "test", threads=threads, places=places)
+    try:
+        yield lane
+    finally:
+        lane.close()
+
+
+def test_a_waiting_organization_reads_next_however_many_reads_of_another_wait(database: Database) -> None:
+    order: list[str] = []
+    go_on = threading.Event()
+
+    def noting(name: str) -> Callable[[Any], None]:
+        return lambda _: order.append(name)
+
+    async def main() -> None:
+        async with lane_of(database, threads=1, places=100) as lane:
+            first = asyncio.ensure_future(lane.read("a", lambda _: go_on.wait(20), 60))
+            await asyncio.sleep(0)
+            reads = [asyncio.ensure_future(lane.read(name, noting(name), 60)) for name in "a" * 20 + "b"]
+            await asyncio.sleep(0)
+            go_on.set()
+            await asyncio.gather(first, *reads)
+
+    asyncio.run(main())
+
+    assert order.index("b") <= 1
+
+
+def test_one_organization_leaves_half_of_the_threads_to_others(database: Database) -> None:
+    go_on = threading.Event()
+
+    async def main() -> str:
+        async with lane_of(database, threads=2, places=100) as lane:
+            busy = [asyncio.ensure_future(lane.read("a", lambda _: go_on.wait(20), 60)) for _ in range(5)]
+            await asyncio.sleep(0)
+            try:
+                return await lane.read("b", lambda _: "read", 20)
+            finally:
+                go_on.set()
+                await asyncio.gather(*busy)
+
+    assert asyncio.run(main()) == "read"
+
+
+def test_reads_whose_callers_have_left_are_dropped_before_they_begin(database: Database) -> None:
+    """A read waited behind a hundred reads whose callers had left, and was a 503 after eight seconds."""
+    begun: list[str] = []
+    go_on = threading.Event()
+
+    async def main() -> str:
+        async with lane_of(database, threads=1, places=10) as lane:
+            busy = asyncio.ensure_future(lane.read("a", lambda _: go_on.wait(20), 60))
+            await asyncio.sleep(0)
+            left = [asyncio.ensure_future(lane.read("a", lambda _: begun.append("left"), 60)) for _ in range(5)]
+            await asyncio.sleep(0)
+            with pytest.raises(Unavailable):
+                await lane.read("a", lambda _: begun.append("too many"), 60)
+            for read in left:
+                read.cancel()
+            await asyncio.wait(left)
+            stays = asyncio.ensure_future(lane.read("a", lambda _: "read", 60))
+            await asyncio.sleep(0)
+            go_on.set()
+            await busy
+            return await stays
+
+    assert asyncio.run(main()) == "read"
+    assert begun == []

@@ -123,7 +123,9 @@ def test_readers_that_are_kept_busy_lock_nobody_out(
     runtime = with_one_reader.app.state.runtime
     go_on = threading.Event()
     with ThreadPoolExecutor(2) as pool, Api(with_one_reader.url, organization) as api:
-        busy = pool.submit(asyncio.run, runtime.read(lambda _: go_on.wait(20)))  # a list that takes long
+        busy = pool.submit(
+            asyncio.run, runtime.read("an organization", lambda _: go_on.wait(20))
+        )  # a list that takes long
         try:
             waiting = pool.submit(api.get, "/completions")
             time.sleep(0.1)
@@ -146,7 +148,7 @@ def test_reads_that_wait_at_the_end_are_refused_and_count_no_longer(database: Da
     async def main() -> tuple[list[Any], bool]:
         runtime = Runtime(Settings(readers=1), database, ungraded_index.continue_backfill)
         runtime.start()
-        reads = [asyncio.ensure_future(runtime.read(lambda _: go_on.wait(20))) for _ in range(4)]
+        reads = [asyncio.ensure_future(runtime.read("an organization", lambda _: go_on.wait(20))) for _ in range(4)]
         await asyncio.sleep(0.1)
         await runtime.close()
         waited = await asyncio.gather(*reads[1:], return_exceptions=True)

@@ -17,6 +17,9 @@ from log10_server.db.failures import ConnectionLost, OutcomeUnknown, driver_erro
 from log10_server.db.query_builder import QueryBuilder
 from log10_server.errors import Unavailable
 
+# How many threads read besides those of the setting LOG10_SERVER_READERS: long reads, look-ups and short reads.
+OTHER_READERS = 5
+
 
 class Backend(ABC):
     """One database of one kind: its engines, how transactions begin and end, its SQL and its errors."""

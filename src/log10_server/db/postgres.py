@@ -44,7 +44,7 @@ from sqlalchemy.sql import ClauseElement
 from sqlalchemy.types import TypeEngine
 
 from log10_server.db import bulk
-from log10_server.db.backend import Backend
+from log10_server.db.backend import OTHER_READERS, Backend
 from log10_server.db.bulk import BulkStatement, Row
 from log10_server.db.query_builder import QueryBuilder
 
@@ -114,7 +114,7 @@ class Postgres(Backend):
     def __init__(self, url: URL, readers: int) -> None:
         """Create the engines. No connection is opened yet."""
         self.url = url
-        self.read_engine = _engine(url, readers + 2)
+        self.read_engine = _engine(url, readers + OTHER_READERS)
         engine = _engine(url, 2)
         event.listen(engine, "before_cursor_execute", _flush_buffered_inserts)
         self.write_engine = engine.execution_options(log10_writes=True)

@@ -35,7 +35,7 @@ from sqlalchemy.sql import ClauseElement
 from sqlalchemy.types import TypeEngine
 
 from log10_server.db import bulk, retries
-from log10_server.db.backend import Backend
+from log10_server.db.backend import OTHER_READERS, Backend
 from log10_server.db.bulk import BulkStatement, Row
 from log10_server.db.failures import WrongSchema, driver_error_of
 from log10_server.db.query_builder import QueryBuilder
@@ -79,7 +79,7 @@ class Sqlite(Backend):
     def __init__(self, url: URL, readers: int) -> None:
         """Create the engines. No connection is opened yet."""
         self.url = url
-        self.read_engine = _engine(url, readers + 2)
+        self.read_engine = _engine(url, readers + OTHER_READERS)
         self.write_engine = _engine(url, 2).execution_options(log10_writes=True)
         super().__init__()
 

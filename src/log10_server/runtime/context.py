@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeVar
 
+from log10_server.db.database import Connection
 from log10_server.db.transaction import Tx
 from log10_server.errors import Refusal
 from log10_server.runtime.runtime import TIMEOUT_SECONDS, Runtime
@@ -49,13 +50,24 @@ class Context:
         """The limits that an operator can set."""
         return self.runtime.settings.limits
 
-    async def read(self, work: Callable[[Tx], T], *, timeout: float = TIMEOUT_SECONDS) -> T:
-        """Run `work` in a read transaction, and return its result. `timeout` is in seconds.
+    async def read(self, work: Callable[[Tx], T]) -> T:
+        """Run `work`, which reads a page of a list or a few rows, in a read transaction, and return its result.
 
         Raises Unavailable when the database is unavailable, too many reads are waiting, or there is no result in time.
         """
-        database, organization_id = self.runtime.database, self.organization.id
-        return await self.runtime.read(lambda connection: work(database.tx(connection, organization_id)), timeout)
+        return await self.runtime.read(self.organization.id, self._with_tx(work))
+
+    async def read_long(self, work: Callable[[Tx], T], *, is_continued: bool = False) -> T:
+        """The same as `read`, for work that may read many rows, such as usage, an export, or a filter without an index.
+
+        Few long reads run at a time, and they never delay those of `read` and `look_up`. Set `is_continued` when a part
+        of the answer was sent already: then the read is not refused because too many are waiting.
+        """
+        return await self.runtime.read_long(self.organization.id, self._with_tx(work), is_continued=is_continued)
+
+    async def look_up(self, work: Callable[[Tx], T]) -> T:
+        """The same as `read`, for what a write needs to know before it begins. Lists can't delay it."""
+        return await self.runtime.look_up(self.organization.id, self._with_tx(work))
 
     async def write(self, work: Callable[[Tx], T], *, alone: bool = False) -> T:
         """Run `work` in a transaction and return its result, once it is committed.
@@ -78,3 +90,7 @@ class Context:
         For a large body it runs in a thread, so that it does not delay other calls.
         """
         return await asyncio.to_thread(work) if self.size > LARGE_BODY else work()
+
+    def _with_tx(self, work: Callable[[Tx], T]) -> Callable[[Connection], T]:
+        database, organization_id = self.runtime.database, self.organization.id
+        return lambda connection: work(database.tx(connection, organization_id))

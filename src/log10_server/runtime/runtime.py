@@ -23,6 +23,12 @@ LONG_TIMEOUT_SECONDS = 60.0
 # Stopping may take 30 s in all (docs/api.md, "Durability"). Before the writer drains, uvicorn has used up to 15 of them
 # to finish its requests.
 _SECONDS_TO_DRAIN = 8.0
+# The most reads of one lane that may wait. Any further reads would probably time out before they began.
+_MAX_WAITING_READS = 1000
+# Long reads run in few threads, so that they leave most of the machine to other calls, and few may wait, because each
+# takes up to some seconds.
+LONG_READERS = 2
+MAX_WAITING_LONG_READS = 32
 
 
 class Runtime:
@@ -32,8 +38,10 @@ class Runtime:
         """`fill_next` fills the next part of the ungraded index for a task. The services, a layer above, provide it."""
         self.settings = settings
         self.database = database
-        self._reads = ReadLane(database, "reader", settings.readers)
-        self._short_reads = ReadLane(database, "short reads", 1)
+        self._lists = ReadLane(database, "reader", threads=settings.readers, places=_MAX_WAITING_READS)
+        self._long_reads = ReadLane(database, "long reads", threads=LONG_READERS, places=MAX_WAITING_LONG_READS)
+        self._look_ups = ReadLane(database, "look-ups", threads=2, places=_MAX_WAITING_READS)
+        self._short_reads = ReadLane(database, "short reads", threads=1, places=2 * _MAX_WAITING_READS)
         self.writer = Writer(database, settings.waiting_writes, settings.waiting_bytes)
         self.held_bytes = HeldBytes(settings.waiting_bytes)
         self.backfill = Backfill(self.read_short, self.writer, fill_next)
@@ -56,28 +64,43 @@ class Runtime:
         await self.backfill.close()
         await asyncio.to_thread(self.writer.close, _SECONDS_TO_DRAIN)
         await self.validators.close()
-        self._reads.close()
-        self._short_reads.close()
+        for lane in self._lanes:
+            lane.close()
 
     @property
     def is_stuck(self) -> bool:
         """Whether a thread still waits for the database. To be read after `close`."""
-        return self._reads.is_stuck or self._short_reads.is_stuck or self.writer.is_alive
+        return any(lane.is_stuck for lane in self._lanes) or self.writer.is_alive
 
-    async def read(self, work: Callable[[Connection], T], timeout: float = TIMEOUT_SECONDS) -> T:
-        """Run `work` in a reading thread and return its result.
+    @property
+    def _lanes(self) -> tuple[ReadLane, ...]:
+        return self._lists, self._long_reads, self._look_ups, self._short_reads
 
-        Raises Unavailable when the database is unavailable, too many reads are waiting, or there is no result after
-        `timeout` seconds.
+    async def read(self, organization_id: str, work: Callable[[Connection], T]) -> T:
+        """Run `work`, which reads a page of a list or a few rows, and return its result.
+
+        Raises Unavailable when the database is unavailable, too many reads are waiting, or there is no result in time.
         """
-        return await self._reads.read(work, timeout)
+        return await self._lists.read(organization_id, work, TIMEOUT_SECONDS)
+
+    async def read_long(self, organization_id: str, work: Callable[[Connection], T], *, is_continued: bool) -> T:
+        """The same as `read`, but for work that may read many rows: it has separate threads and a longer timeout.
+
+        `is_continued` says that a part of the answer was sent already. Then the read is never refused because too many
+        are waiting, as that would cut off the answer.
+        """
+        return await self._long_reads.read(organization_id, work, LONG_TIMEOUT_SECONDS, is_limited=not is_continued)
+
+    async def look_up(self, organization_id: str, work: Callable[[Connection], T]) -> T:
+        """The same as `read`, but for what a write needs to know before it begins, such as the schema of a task.
+
+        It has separate threads, so lists can't delay a write.
+        """
+        return await self._look_ups.read(organization_id, work, TIMEOUT_SECONDS)
 
     async def read_short(self, work: Callable[[Connection], T]) -> T:
-        """The same as `read`, but in a separate lane for short reads, such as token lookups and health checks.
-
-        So long reads can't delay them or cause their refusal.
-        """
-        return await self._short_reads.read(work, TIMEOUT_SECONDS)
+        """The same as `read`, but for token look-ups, health checks and background work, of no organization."""
+        return await self._short_reads.read("", work, TIMEOUT_SECONDS)
 
     async def write(self, organization_id: str, work: Callable[[Tx], T], *, size: int, alone: bool = False) -> T:
         """Run `work` in the writer and return its result, once it is on disk; `size` is about how many bytes it holds.

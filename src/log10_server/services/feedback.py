@@ -61,7 +61,7 @@ async def upload(context: Context, new: NewFeedback) -> StoredFeedback:
     try:
         await feedback_tasks.validate(context, new.task_id, new.json_values)
     except Invalid:
-        stored = await context.read(lambda tx: find_repeated(tx, new)) if new.id is not None else None
+        stored = await context.look_up(lambda tx: find_repeated(tx, new)) if new.id is not None else None
         if stored is None:
             raise
         return stored
@@ -77,7 +77,7 @@ async def accept_proposal(context: Context, feedback_id: str, json_values: str |
     """
     if json_values is None:
         return await context.write(lambda tx: accept(tx, feedback_id))
-    task_id = (await context.read(lambda tx: get(tx, feedback_id))).feedback.task_id
+    task_id = (await context.look_up(lambda tx: get(tx, feedback_id))).feedback.task_id
     await feedback_tasks.validate(context, task_id, json_values)
     return await context.write(lambda tx: accept(tx, feedback_id, json_values, task_id))
 

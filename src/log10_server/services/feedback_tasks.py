@@ -73,7 +73,7 @@ async def validate(context: Context, task_id: str, json_values: str) -> None:
     schemas, organization_id = context.runtime.schemas, context.organization.id
     json_schema = schemas.find(organization_id, task_id)
     if json_schema is None:
-        json_schema = await context.read(lambda tx: get_referenced(tx, task_id).json_schema)
+        json_schema = await context.look_up(lambda tx: get_referenced(tx, task_id).json_schema)
         schemas.store(organization_id, task_id, json_schema)
     await context.runtime.validators.validate(json_schema, json_values)
 

@@ -105,8 +105,10 @@ async def upload_report(
     """
     if "\0" in "".join(address):  # Postgres would refuse the query
         raise NotFound(_NO_REPORT_EXPECTED)
-    await runtime.read(
-        lambda connection: _check_address(runtime.database.tx(connection, address.organization_id), address)
+    # Strangers can make this call, so it waits for the turn of no organization, not for that of the named one.
+    await runtime.look_up(
+        "",
+        lambda connection: _check_address(runtime.database.tx(connection, address.organization_id), address),
     )
     report = await read_body()
     summary = await asyncio.to_thread(_summary_of, report)

@@ -99,7 +99,7 @@ async def _answer(request: GraphQLRequest, call: Call, *, may_write: bool) -> Js
 
     operation = get_operation_ast(document, request.operationName)
     if operation is None or operation.operation is not OperationType.MUTATION:
-        return await context.read(execute)
+        return await context.read_long(execute)
     if not may_write:
         raise NotAllowed("A mutation must be sent with POST.", allow="POST")
     return await context.write(execute)

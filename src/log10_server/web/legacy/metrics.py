@@ -11,7 +11,6 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, BeforeValidator
 from pydantic_core import PydanticCustomError
 
-from log10_server.runtime.runtime import LONG_TIMEOUT_SECONDS
 from log10_server.services import usage
 from log10_server.store.usage import DailyTokens
 from log10_server.web.http.answers import Answer
@@ -85,8 +84,5 @@ class StatsQuery(BaseModel):
 async def model_stats(query: Annotated[StatsQuery, Query()], context: RequestContext) -> ModelStats:
     """List the tokens of each model on each day (UTC), the newest day first."""
     tags = [tag for part in query.tags for tag in part.split(",") if tag.strip()]
-    rows = await context.read(
-        lambda tx: usage.tokens_per_model_per_day(tx, tags, query.startDate, query.endDate),
-        timeout=LONG_TIMEOUT_SECONDS,
-    )
+    rows = await context.read_long(lambda tx: usage.tokens_per_model_per_day(tx, tags, query.startDate, query.endDate))
     return ModelStats(data=[ModelDay.of(row) for row in rows])

@@ -86,7 +86,7 @@ _TRAINING_EXAMPLE: dict[str, Any] = {
 @refuse_unknown_parameters
 async def export_data(context: RequestContext) -> JsonLines:
     """Export all data of the organization as JSON Lines. An import takes them in this order."""
-    first = await context.read(first_chunk)
+    first = await context.read_long(first_chunk)
     return JsonLines(_export_lines(context, first), headers=_download_headers("log10-export.jsonl"))
 
 
@@ -101,8 +101,8 @@ async def export_training_data(query: Annotated[TrainingQuery, Query()], context
     An unknown task has no rows.
     """
     selection = TrainingSelection(query.task_id, query.filter or (lambda _values: True))
-    until = (await context.read(transfer.begin)).until
-    first = await context.read(lambda tx: training_chunk(tx, selection, None, until))
+    until = (await context.read_long(transfer.begin)).until
+    first = await context.read_long(lambda tx: training_chunk(tx, selection, None, until))
     lines = _training_lines(context, selection, until, first, with_summary=query.summary)
     return JsonLines(lines, headers=_download_headers("log10-training.jsonl"))
 
@@ -115,7 +115,7 @@ async def _export_lines(context: Context, chunk: ExportChunk) -> AsyncIterator[b
         def read(tx: Tx, progress: ExportProgress = progress) -> ExportChunk:
             return next_chunk(tx, progress)
 
-        lines, progress = await context.read(read)
+        lines, progress = await context.read_long(read, is_continued=True)
         if lines:
             yield lines
 
@@ -135,7 +135,7 @@ async def _training_lines(
         def read(tx: Tx, after: Cursor = after) -> TrainingChunk:
             return training_chunk(tx, selection, after, until)
 
-        chunk = await context.read(read)
+        chunk = await context.read_long(read, is_continued=True)
     if with_summary:
         yield f"{written({'summary': summary.to_json()})}\n".encode()
 

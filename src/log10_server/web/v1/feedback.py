@@ -297,7 +297,7 @@ async def list_feedback(
             return feedback.list_page_with_total(tx, filters, query.filter, offset, limit)
         return feedback.list_page(tx, filters, query.filter, offset, limit), None
 
-    rows, total = await context.read(read)
+    rows, total = await (context.read(read) if query.filter is None else context.read_long(read))
     page = FeedbackPage(feedback=[Feedback.of(row) for row in rows])
     return Reply(page, {} if total is None else {"X-Total-Count": str(total)})
 

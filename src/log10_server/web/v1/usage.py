@@ -9,7 +9,6 @@ from msgspec import Meta
 from pydantic import BaseModel, Field
 from pydantic.config import JsonDict
 
-from log10_server.runtime.runtime import LONG_TIMEOUT_SECONDS
 from log10_server.services import durations, usage
 from log10_server.services.usage import UsageSelection
 from log10_server.store.usage import Group, UsageSums
@@ -151,7 +150,7 @@ async def get(query: Annotated[UsageQuery, Query()], context: RequestContext) ->
     """Sum up calls, tokens and durations by day, model, tag or status. Days are listed newest first, other groups by their number of calls."""
     selection = UsageSelection(query.group_by, query.tag, query.model, query.created_from, query.created_to)
     limit = min(query.limit, context.limits.page)
-    groups, total = await context.read(lambda tx: usage.sum_usage(tx, selection, limit), timeout=LONG_TIMEOUT_SECONDS)
+    groups, total = await context.read_long(lambda tx: usage.sum_usage(tx, selection, limit))
     return Usage(usage=[UsageGroup.of_group(sums) for sums in groups], total=Figures.of(total))
 
 
