@@ -2,9 +2,12 @@
 
 import json
 from collections import Counter
+from collections.abc import Iterator
+from random import Random
 
 import pytest
 
+from log10_server.db.database import Database
 from log10_server.db.transaction import Tx
 from log10_server.services import completions, feedback, feedback_tasks, training
 from log10_server.services.completions import Entry
@@ -15,7 +18,7 @@ from log10_server.services.fine_tuning.conversation import Reason
 from log10_server.services.selectors import CompletionList
 from log10_server.services.training import TrainingSummary
 from log10_server.services.transfer import begin
-from log10_server.store.feedback import State
+from log10_server.store.feedback import ACCEPTED, PROPOSED, State
 
 
 def chosen(tx: Tx, filter_text: str, task_id: str = "t") -> tuple[list[str], TrainingSummary]:
@@ -63,12 +66,40 @@ def test_completions_are_chosen_by_the_values_of_accepted_feedback_of_the_task(t
 
 
 @pytest.mark.usefixtures("tasks")
-def test_each_completion_is_there_once_and_the_oldest_first(tx: Tx) -> None:
-    log(tx, "b", "a", "c")
+def test_each_completion_has_one_row_in_the_order_of_the_feedback(tx: Tx) -> None:
+    log(tx, "d", "b", "a", "c")
+    grade(tx, '{"grade":1}', "a")
     for _ in range(3):
-        grade(tx, '{"grade":5}', "c", "a", "b")
+        grade(tx, '{"grade":5}', "c", "b")
+    grade(tx, '{"grade":5}', "d", "b", "a")
 
-    assert chosen(tx, "grade = 5") == (["b", "a", "c"], TrainingSummary(3))
+    assert chosen(tx, "grade = 5") == (["b", "c", "a", "d"], TrainingSummary(4))
+
+
+@pytest.fixture
+def small_pages(database: Database) -> Iterator[None]:
+    """A page of a training export has two completions."""
+    before, database.thresholds.training_page_size = database.thresholds.training_page_size, 2
+    yield
+    database.thresholds.training_page_size = before
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.usefixtures("tasks", "small_pages")
+def test_pages_have_the_completions_that_a_plain_computation_selects(tx: Tx, seed: int) -> None:
+    random = Random(seed)
+    ids = [f"c{number}" for number in range(15)]
+    log(tx, *ids)
+    expected: dict[str, None] = {}
+    for _ in range(40):
+        graded = random.sample(ids, random.choice([1, 1, 2, 7]))
+        state: State
+        grade_given, state = random.randint(1, 5), random.choice([ACCEPTED, ACCEPTED, PROPOSED])
+        grade(tx, f'{{"grade":{grade_given}}}', *graded, state=state)
+        if grade_given >= 4 and state == ACCEPTED:
+            expected |= dict.fromkeys(sorted(graded))
+
+    assert chosen(tx, "grade >= 4") == (list(expected), TrainingSummary(len(expected)))
 
 
 @pytest.mark.usefixtures("tasks")

@@ -74,7 +74,7 @@ def test_what_a_line_refers_to_stands_before_it(database: Database, organization
     assert order == ["session", "feedback_task", "completion", "feedback", "test_run"]
     by_kind = {kind: [line for line in parsed(lines) if line["type"] == kind] for kind in order}
     for rows in by_kind.values():
-        places = [(row["created_at"], row["id"]) for row in rows]
+        places = [(row["created_at"] if row["type"] != "session" else "", row["id"]) for row in rows]
         assert places == sorted(places)
     ids = {row["id"] for row in by_kind["completion"]}
     assert {id for row in by_kind["feedback"] for id in row["matched_completion_ids"]} <= ids

@@ -18,9 +18,8 @@ from log10_server.db.transaction import Tx
 from log10_server.errors import Refusal
 from log10_server.services import feedback_tasks, transfer
 from log10_server.services.filters import FilterError, parse_filter
-from log10_server.services.training import TrainingSummary
+from log10_server.services.training import TrainingCursor, TrainingSummary
 from log10_server.settings import Limits
-from log10_server.store.completions import Cursor
 from log10_server.web.transfer.exporting import ExportChunk, TrainingSelection, first_chunk, next_chunk, training_chunk
 from log10_server.web.transfer.importing import Import, RefusedLine, Tally
 
@@ -54,7 +53,7 @@ def export_training(
     _read(database, organization_id, lambda tx: feedback_tasks.get(tx, task_id))
     until = _read(database, organization_id, transfer.begin).until
     summary = TrainingSummary()
-    after: Cursor | None = None
+    after: TrainingCursor | None = None
     with _open_output(output) as file:
         while True:
             chunk = _read(

@@ -62,6 +62,7 @@ class PostgresQueryBuilder(QueryBuilder):
     """Passes lists as arrays; in `rows_by_key` as JSON, so that each value is looked up separately."""
 
     begins_joins_at_keys = True
+    reads_rows_on_demand = False
 
     def __init__(self) -> None:
         super().__init__()
@@ -89,6 +90,10 @@ class PostgresQueryBuilder(QueryBuilder):
         self._values = values.render_derived()
         column: ColumnElement[Any] = self._values.c.value
         return column
+
+    def size(self, column: ColumnElement[Any]) -> ColumnElement[int]:
+        # For a large text that is stored apart from its row, `octet_length` reads only the row, and `length` the text.
+        return func.coalesce(func.octet_length(column), literal_column("0"))
 
     def finish(self, statement: ClauseElement) -> ClauseElement:
         """With an `each_value` the query runs once for all values (LATERAL), which saves a round trip for each."""

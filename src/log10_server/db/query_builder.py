@@ -14,6 +14,9 @@ class QueryBuilder(ABC):
     # Whether `rows_by_key` makes the database start a join at the given keys. If it does not, the join must be written
     # so that the database can't start with all rows of the organization.
     begins_joins_at_keys: ClassVar[bool]
+    # Whether the database reads each row only when `Tx.iterate` asks for it. If it does not, a statement must bound by
+    # itself how much it reads.
+    reads_rows_on_demand: ClassVar[bool]
 
     def __init__(self) -> None:
         self.json_lists: set[str] = set()  # parameters that are lists and are passed to the driver as JSON
@@ -42,6 +45,10 @@ class QueryBuilder(ABC):
     @abstractmethod
     def each_value(self, name: str, kind: TypeEngine[Any]) -> ColumnElement[Any]:
         """A parameter for which `Tx.fetch_each` takes several values, and returns the rows for each value."""
+
+    @abstractmethod
+    def size(self, column: ColumnElement[Any]) -> ColumnElement[int]:
+        """About how many bytes a text has; 0 for null. Where the database can, it does not read the text for this."""
 
     @abstractmethod
     def finish(self, statement: ClauseElement) -> ClauseElement:

@@ -27,6 +27,7 @@ from sqlalchemy import (
     create_engine,
     event,
     func,
+    literal_column,
     select,
     text,
 )
@@ -52,6 +53,7 @@ class SqliteQueryBuilder(QueryBuilder):
     """Passes a list as JSON text, which `json_each` turns into rows."""
 
     begins_joins_at_keys = False
+    reads_rows_on_demand = True
 
     def in_list(self, column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
         self.json_lists.add(name)
@@ -62,6 +64,9 @@ class SqliteQueryBuilder(QueryBuilder):
 
     def each_value(self, name: str, kind: TypeEngine[Any]) -> ColumnElement[Any]:
         return bindparam(name, type_=kind)
+
+    def size(self, column: ColumnElement[Any]) -> ColumnElement[int]:
+        return func.coalesce(func.length(column), literal_column("0"))  # `octet_length` is new in SQLite 3.43
 
     def finish(self, statement: ClauseElement) -> ClauseElement:
         return statement

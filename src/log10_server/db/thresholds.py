@@ -18,3 +18,4 @@ class Thresholds:
 
     common_tags: CommonTags = field(default_factory=CommonTags)
     backfill_batch_size: int = 1000  # completions that one step of a backfill looks at (`store/ungraded`)
+    training_page_size: int = 200  # completions that one page of a training export looks at (`services/training`)

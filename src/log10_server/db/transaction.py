@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 
 from sqlalchemy import Column, ColumnElement, Connection, Delete, Select, Table, Update, delete, not_, select, update
@@ -88,6 +88,14 @@ class Tx:
         rows: list[Any] = self._run(statement, values).fetchall()
         return rows
 
+    def iterate(self, statement: Statement, **values: Any) -> Iterator[Any]:
+        """Run `statement` and yield its rows as plain tuples.
+
+        SQLite reads each row when it is taken; Postgres reads all of them first.
+        """
+        with closing(self.connection.connection.cursor()) as cursor:
+            yield from self._run(statement, values, cursor)
+
     def fetch_each(self, statement: Statement, name: str, each: Sequence[Any], **values: Any) -> list[Any]:
         """Return the rows of `statement` for all values in `each`, which are passed as its parameter `name`.
 
@@ -159,27 +167,32 @@ class Tx:
             self._buffer.clear()
             self._execute(combined)
 
-    def _run(self, statement: Statement, values: dict[str, Any]) -> Any:
+    def _run(self, statement: Statement, values: dict[str, Any], cursor: Any = None) -> Any:
         compiled = statement.compile(self.backend)
         values = {**compiled.constants, **values, "organization_id": self.organization_id}
         for name in compiled.json_lists:
             values[name] = _json(values[name])
-        return self._drive("execute", compiled.sql, compiled.parameters(values))
+        return self._drive("execute", compiled.sql, compiled.parameters(values), cursor)
 
     def _execute(self, statement: BulkStatement) -> None:
         self._drive("executemany" if statement.runs_many else "execute", statement.sql, statement.parameters)
 
-    def _drive(self, method: str, sql: str, parameters: Any) -> Any:
-        """Run `sql` on the driver. As in SQLAlchemy, errors are DBAPIErrors, and a lost connection is invalidated."""
+    def _drive(self, method: str, sql: str, parameters: Any, cursor: Any = None) -> Any:
+        """Run `sql` on the driver. As in SQLAlchemy, errors are DBAPIErrors, and a lost connection is invalidated.
+
+        Returns the cursor, which is the transaction's own one if `cursor` is None.
+        """
         if self._buffer:
             self._flush()
-        if self._cursor is None:  # connections to write with keep a cursor, others need a new one
-            self._cursor = self.connection.info.get("log10_cursor") or self.connection.connection.cursor()
+        if cursor is None:
+            if self._cursor is None:  # connections to write with keep a cursor, others need a new one
+                self._cursor = self.connection.info.get("log10_cursor") or self.connection.connection.cursor()
+            cursor = self._cursor
         try:
-            getattr(self._cursor, method)(sql, parameters)
+            getattr(cursor, method)(sql, parameters)
         except self.backend.driver_error as error:
             raise self.backend.translate(error, self.connection) from error
-        return self._cursor
+        return cursor
 
 
 _json = json.JSONEncoder(ensure_ascii=False).encode

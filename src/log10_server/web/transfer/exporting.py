@@ -8,9 +8,8 @@ from typing import NamedTuple
 from log10_server.db.transaction import Tx
 from log10_server.services import training, transfer
 from log10_server.services.filters import Predicate
-from log10_server.services.training import TrainingSummary
+from log10_server.services.training import TrainingCursor, TrainingSummary
 from log10_server.services.transfer import ExportProgress
-from log10_server.store.completions import Cursor
 from log10_server.web.transfer.lines import encode_header, encode_line
 
 
@@ -45,11 +44,11 @@ class TrainingChunk(NamedTuple):
 
     lines: bytes
     summary: TrainingSummary
-    next_cursor: Cursor | None
+    next_cursor: TrainingCursor | None
 
 
-def training_chunk(tx: Tx, selection: TrainingSelection, after: Cursor | None, until: int) -> TrainingChunk:
-    """Return fine-tuning rows as JSON Lines, for completions after the cursor that were created by `until`."""
+def training_chunk(tx: Tx, selection: TrainingSelection, after: TrainingCursor | None, until: int) -> TrainingChunk:
+    """Return fine-tuning rows as JSON Lines, for the feedback after the cursor that was stored by `until`."""
     page = training.page(tx, selection.task_id, selection.satisfied, after, until)
     lines = "".join(row + "\n" for row in page.rows).encode()
     return TrainingChunk(lines, page.summary, page.next_cursor)

@@ -15,9 +15,8 @@ from starlette.responses import StreamingResponse
 from log10_server.db.transaction import Tx
 from log10_server.runtime.context import Context
 from log10_server.services import transfer
-from log10_server.services.training import TrainingSummary
+from log10_server.services.training import TrainingCursor, TrainingSummary
 from log10_server.services.transfer import ExportProgress
-from log10_server.store.completions import Cursor
 from log10_server.strict_json import written
 from log10_server.web.http.answers import EXAMPLE_ORGANIZATION
 from log10_server.web.http.call import RequestContext
@@ -132,7 +131,7 @@ async def _training_lines(
         if after is None:
             break
 
-        def read(tx: Tx, after: Cursor = after) -> TrainingChunk:
+        def read(tx: Tx, after: TrainingCursor = after) -> TrainingChunk:
             return training_chunk(tx, selection, after, until)
 
         chunk = await context.read_long(read, is_continued=True)
