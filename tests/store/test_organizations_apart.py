@@ -16,7 +16,7 @@ from log10_server.db.transaction import Tx
 from log10_server.db.writer import Writer
 from log10_server.errors import Unavailable
 from log10_server.runtime.runtime import Runtime
-from log10_server.services import ungraded_index
+from log10_server.services import rollup, ungraded_index
 from log10_server.settings import Settings
 from tests.conftest import Api, Organization, Served, new_organization, serve
 
@@ -146,7 +146,7 @@ def test_reads_that_wait_at_the_end_are_refused_and_count_no_longer(database: Da
     go_on = threading.Event()
 
     async def main() -> tuple[list[Any], bool]:
-        runtime = Runtime(Settings(readers=1), database, ungraded_index.continue_backfill)
+        runtime = Runtime(Settings(readers=1), database, ungraded_index.continue_backfill, rollup)
         runtime.start()
         reads = [asyncio.ensure_future(runtime.read("an organization", lambda _: go_on.wait(20))) for _ in range(4)]
         await asyncio.sleep(0.1)

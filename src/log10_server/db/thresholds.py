@@ -12,6 +12,16 @@ class CommonTags(NamedTuple):
     max_tags_for_pairs: int = 24  # for a completion with more tags no pairs are stored
 
 
+class RollupSizes(NamedTuple):
+    """How many completions the roll-up covers in one step, and how many of the newest it never covers.
+
+    A completion that is merged while it is not covered costs nothing more, and most are merged soon after they began.
+    """
+
+    batch_size: int = 1000
+    uncovered: int = 1000
+
+
 @dataclass
 class Thresholds:
     """The sizes that one `Database` uses. Tests lower them, so that a few rows are enough to reach them."""
@@ -19,3 +29,4 @@ class Thresholds:
     common_tags: CommonTags = field(default_factory=CommonTags)
     backfill_batch_size: int = 1000  # completions that one step of a backfill looks at (`store/ungraded`)
     training_page_size: int = 200  # completions that one page of a training export looks at (`services/training`)
+    rollup: RollupSizes = field(default_factory=RollupSizes)  # (see `services/rollup`)

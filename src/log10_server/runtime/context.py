@@ -82,6 +82,7 @@ class Context:
         Waiting entries of the same organization and recorder are recorded in one call. Raises the Refusal that
         `recorder` returns for this entry.
         """
+        self.runtime.rollup.note(self.organization.id)
         return await self.runtime.writer.record(self.organization.id, recorder, entry, self.size, TIMEOUT_SECONDS)
 
     async def compute(self, work: Callable[[], T]) -> T:

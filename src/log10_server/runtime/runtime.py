@@ -9,6 +9,7 @@ from log10_server.db.transaction import Tx
 from log10_server.db.writer import Writer
 from log10_server.runtime.held_bytes import HeldBytes
 from log10_server.runtime.read_lane import ReadLane
+from log10_server.runtime.rollup import Rollup, RollupRule
 from log10_server.runtime.schema_cache import SchemaCache
 from log10_server.runtime.ungraded_backfill import Backfill, FillNext
 from log10_server.settings import Settings
@@ -34,8 +35,11 @@ MAX_WAITING_LONG_READS = 32
 class Runtime:
     """The threads, child processes and background tasks of the server process, and the methods that use them."""
 
-    def __init__(self, settings: Settings, database: Database, fill_next: FillNext) -> None:
-        """`fill_next` fills the next part of the ungraded index for a task. The services, a layer above, provide it."""
+    def __init__(self, settings: Settings, database: Database, fill_next: FillNext, rollup_rule: RollupRule) -> None:
+        """The services, a layer above, provide the rules of the background jobs.
+
+        `fill_next` fills the next part of the ungraded index for a task, and `rollup_rule` moves on the roll-up.
+        """
         self.settings = settings
         self.database = database
         self._lists = ReadLane(database, "reader", threads=settings.readers, places=_MAX_WAITING_READS)
@@ -45,16 +49,18 @@ class Runtime:
         self.writer = Writer(database, settings.waiting_writes, settings.waiting_bytes)
         self.held_bytes = HeldBytes(settings.waiting_bytes)
         self.backfill = Backfill(self.read_short, self.writer, fill_next)
+        self.rollup = Rollup(database, self.read_short, self.writer, rollup_rule)
         self.validators = Validators(settings.validators, settings.validation_ms / 1000)
         self.schemas = SchemaCache()
 
     def start(self) -> None:
-        """Start the writer, and the backfill in the running event loop.
+        """Start the writer, and the background jobs in the running event loop.
 
         Everything else starts when it is first used.
         """
         self.writer.start()
         self.backfill.start()
+        self.rollup.start()
 
     async def close(self) -> None:
         """Finish the waiting writes, then stop everything.
@@ -62,6 +68,7 @@ class Runtime:
         A thread that hangs keeps running; then `is_stuck` is true.
         """
         await self.backfill.close()
+        await self.rollup.close()
         await asyncio.to_thread(self.writer.close, _SECONDS_TO_DRAIN)
         await self.validators.close()
         for lane in self._lanes:
@@ -108,5 +115,6 @@ class Runtime:
         `alone` gives it a separate transaction, and a longer timeout. Raises Unavailable when there is no result in
         time.
         """
+        self.rollup.note(organization_id)
         timeout = LONG_TIMEOUT_SECONDS if alone else TIMEOUT_SECONDS
         return await self.writer.write(organization_id, work, size=size, alone=alone, timeout=timeout)

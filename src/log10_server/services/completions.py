@@ -11,7 +11,7 @@ from log10_server.clock import uuid7
 from log10_server.db.transaction import Tx
 from log10_server.errors import NotFound
 from log10_server.runtime.context import Context
-from log10_server.services import selectors, ungraded_index
+from log10_server.services import rollup, selectors, ungraded_index
 from log10_server.services.merging import AllFields, CompletionFields, DerivedFields, merged
 from log10_server.services.provider_payloads import derive
 from log10_server.store.completion_tags import CompletionTagRow
@@ -80,7 +80,7 @@ def record(tx: Tx, entries: Sequence[Entry]) -> list[CompletionRow]:
     instants = tx.clock.next_instants(len(entries))
     ids = [entry.completion_id or uuid7(at) for at, entry in zip(instants, entries, strict=True)]
     store.sessions.ensure(tx, {entry.fields["session_id"] for entry in entries if "session_id" in entry.fields})
-    before = store.completions.find_many(
+    before, watermark = store.completions.find_many_and_watermark(
         tx, [entry.completion_id for entry in entries if entry.completion_id is not None]
     )
     results: list[CompletionRow] = []
@@ -88,16 +88,26 @@ def record(tx: Tx, entries: Sequence[Entry]) -> list[CompletionRow]:
         row = _row_after(tx, current.get(completion_id) or before.get(completion_id), completion_id, created_at, entry)
         current[completion_id] = row
         results.append(row)
-    store.completions.replace(tx, [row for row in current.values() if row.id in before and row != before[row.id]])
+    changed = [row for row in current.values() if row.id in before and row != before[row.id]]
+    covered = [row.id for row in changed if watermark is not None and (row.created_at, row.id) <= watermark]
+    if covered:
+        rollup.remove(tx, covered)
+    store.completions.replace(tx, changed)
     with_changed_tags = [
         row for row in current.values() if row.tags != (before[row.id].tags if row.id in before else None)
     ]
     tags = {row.id: ungraded_index.tags_of(row) for row in with_changed_tags}
     existing_tags = store.feedback_tasks.find_existing_tags(tx, set().union(*tags.values()))
     graded = _remove_from_indexes(tx, [row.id for row in with_changed_tags if row.id in before])
+    new = [row for row in current.values() if row.id not in before]
+    if watermark is None:
+        watermark = existing_tags.watermark or store.rollups.find_watermark(tx)
+    covered += [row.id for row in new if (row.created_at, row.id) <= watermark]
     with tx.buffered_inserts():
-        store.completions.add(tx, [row for row in current.values() if row.id not in before])
-        _add_to_indexes(tx, with_changed_tags, tags, existing_tags, graded)
+        store.completions.add(tx, new)
+        new_common_tags = _add_to_indexes(tx, with_changed_tags, tags, existing_tags, graded)
+    if covered or new_common_tags:
+        rollup.add(tx, covered, watermark, new_common_tags)
     return results
 
 
@@ -161,8 +171,11 @@ def find(tx: Tx, completion_id: str) -> CompletionRow | None:
 
 def delete(tx: Tx, completion_id: str) -> None:
     """Delete a completion. Feedback on it stays, but is no longer linked to it. Raises NotFound."""
-    if not store.completions.find_existing_ids(tx, [completion_id]):
+    rows, watermark = store.completions.find_many_and_watermark(tx, [completion_id])
+    if watermark is None:
         raise NotFound(f"There is no completion {completion_id!r}.")
+    if (rows[completion_id].created_at, completion_id) <= watermark:
+        rollup.remove(tx, [completion_id])
     store.ungraded.remove_completions(tx, [completion_id])
     store.feedback.unlink_completion(tx, completion_id)
     store.completions.remove(tx, completion_id)
@@ -284,11 +297,14 @@ def _add_to_indexes(
     tags: Mapping[str, Sequence[str]],
     existing_tags: ExistingTags,
     graded: set[tuple[str, str]],
-) -> None:
-    """Add completions to the tag index and the ungraded index. `tags` has the current tags of each completion."""
+) -> list[int]:
+    """Add completions to the tag index and the ungraded index. `tags` has the current tags of each completion.
+
+    Returns the keys of the tags that are common from now on.
+    """
     keys = store.tags.add_missing(tx, set().union(*tags.values()), existing_tags.keys)
     tag_ids = {completion_id: {keys[tag] for tag in names} for completion_id, names in tags.items()}
-    store.completion_tags.add_tags(
+    new_common_tags = store.completion_tags.add_tags(
         tx,
         [
             CompletionTagRow(row.organization_id, row.id, tag_id, row.created_at)
@@ -298,3 +314,4 @@ def _add_to_indexes(
         existing_tags.common,
     )
     ungraded_index.add_matching(tx, rows, tag_ids, existing_tags.selectors, graded)
+    return new_common_tags

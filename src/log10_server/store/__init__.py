@@ -6,9 +6,11 @@ Business rules are in the services, and HTTP is in `web`.
 from log10_server.store import (
     completion_tags,
     completions,
+    covered,
     feedback,
     feedback_tasks,
     organizations,
+    rollups,
     sessions,
     tag_search,
     tags,
@@ -21,9 +23,11 @@ from log10_server.store import (
 __all__ = [
     "completion_tags",
     "completions",
+    "covered",
     "feedback",
     "feedback_tasks",
     "organizations",
+    "rollups",
     "sessions",
     "tag_search",
     "tags",

@@ -106,12 +106,15 @@ class TaggedCompletions(NamedTuple):
     candidates: Select[Any]
 
 
-def add_tags(tx: Tx, rows: Iterable[CompletionTagRow], common: Collection[int] = ()) -> None:
-    """Add all tags of some completions to the index. `common` has the ids of the tags that are marked as common."""
+def add_tags(tx: Tx, rows: Iterable[CompletionTagRow], common: Collection[int] = ()) -> list[int]:
+    """Add all tags of some completions to the index. `common` has the ids of the tags that are marked as common.
+
+    Returns the ids of the tags that this call has marked as common.
+    """
     ordered = sorted(rows)
     tx.insert_many(completion_tag, ordered)
     tx.insert_many(completion_tag_pair, sorted(_pairs(ordered, common, tx.thresholds.common_tags.max_tags_for_pairs)))
-    _mark_common(tx, ordered, common)
+    return _mark_common(tx, ordered, common)
 
 
 def remove_tags(tx: Tx, completion_ids: Iterable[str]) -> None:
@@ -119,6 +122,14 @@ def remove_tags(tx: Tx, completion_ids: Iterable[str]) -> None:
     rows, common = _tags_of(tx, sorted(completion_ids))
     tx.remove_many(completion_tag_pair, sorted(_pairs(rows, common, tx.thresholds.common_tags.max_tags_for_pairs)))
     tx.remove_many(completion_tag, sorted(rows))
+
+
+def list_common_tags(tx: Tx, completion_ids: Sequence[str]) -> dict[str, list[int]]:
+    """For each of these completions that has common tags, their keys."""
+    by_completion: dict[str, list[int]] = {}
+    for completion_id, tag_id in tx.fetch(_COMMON_TAGS_OF, ids=list(completion_ids)) if completion_ids else ():
+        by_completion.setdefault(completion_id, []).append(tag_id)
+    return by_completion
 
 
 def list_with_all_tags(tx: Tx, tag_ids: Sequence[int], limit: int) -> list[str]:
@@ -273,8 +284,8 @@ def _pairs(
             yield CompletionTagPairRow(organization_id, first, second, created_at, completion_id)
 
 
-def _mark_common(tx: Tx, rows: Sequence[CompletionTagRow], common: Collection[int]) -> None:
-    """Mark those tags of `rows` that are now on enough completions to be common.
+def _mark_common(tx: Tx, rows: Sequence[CompletionTagRow], common: Collection[int]) -> list[int]:
+    """Mark those tags of `rows` that are now on enough completions to be common, and return them.
 
     Counting for each row would cost too much, and marking is not urgent. So only the tags of a sample of the
     completions are counted; the sample is chosen by a hash of the id. When a tag is marked affects the cost of a query,
@@ -287,10 +298,12 @@ def _mark_common(tx: Tx, rows: Sequence[CompletionTagRow], common: Collection[in
         if row.tag_id not in common and zlib.crc32(row.completion_id.encode()) % sample_one_in == 0
     }
     if not unmarked:
-        return
+        return []
     min_completions = tx.thresholds.common_tags.min_completions
-    for (tag_id,) in tx.fetch(_ABOVE_MINIMUM, ids=sorted(unmarked), min_completions=min_completions):
+    above_minimum = tx.fetch(_ABOVE_MINIMUM, ids=sorted(unmarked), min_completions=min_completions)
+    for (tag_id,) in above_minimum:
         _make_common(tx, tag_id)
+    return [tag_id for (tag_id,) in above_minimum]
 
 
 _COMPLETIONS_AT_ONCE = 200  # each has at most `max_tags_for_pairs` tags
@@ -372,6 +385,13 @@ _TAGS_OF = Statement(
         query.rows(completion_tag, "completion_id", "tag_id", "created_at")
         .join(tag, _is_same_tag)
         .add_columns(tag.c.is_common),
+        completion_tag.c.completion_id,
+        "ids",
+    )
+)
+_COMMON_TAGS_OF = Statement(
+    lambda query: query.rows_by_key(
+        query.rows(completion_tag, "completion_id", "tag_id").join(tag, _is_same_tag).where(tag.c.is_common),
         completion_tag.c.completion_id,
         "ids",
     )

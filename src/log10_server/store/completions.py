@@ -30,6 +30,7 @@ from log10_server.db.schema import Instant, Key, Payload, check_columns, foreign
 from log10_server.db.statements import Statement
 from log10_server.db.transaction import Tx
 from log10_server.store.completion_tags import remove_tags, select_with_all_tags
+from log10_server.store.rollups import NOTHING_COVERED, Watermark, rollup, select_watermark
 
 completion = owned_table(
     "completion",
@@ -98,6 +99,18 @@ shown_status = func.coalesce(completion.c.status, case((completion.c.response.is
 
 
 _BY_ID = Statement(lambda query: query.rows_by_key(query.rows(completion), completion.c.id, "ids"))
+_BY_ID_WITH_WATERMARK = Statement(
+    lambda query: query.rows_by_key(
+        query.rows(completion).add_columns(
+            *(
+                select_watermark(query).with_only_columns(column).scalar_subquery().label(f"watermark_{column.name}")
+                for column in (rollup.c.created_at, rollup.c.completion_id)
+            )
+        ),
+        completion.c.id,
+        "ids",
+    )
+)
 _EXISTING_IDS = Statement(lambda query: query.rows_by_key(query.rows(completion, "id"), completion.c.id, "ids"))
 _MODELS = Statement(lambda query: query.rows_by_key(query.rows(completion, "id", "model"), completion.c.id, "ids"))
 
@@ -113,6 +126,21 @@ def find_many(tx: Tx, ids: Iterable[str]) -> dict[str, CompletionRow]:
     if not distinct:
         return {}
     return {row.id: row for row in map(CompletionRow._make, tx.fetch(_BY_ID, ids=distinct))}
+
+
+def find_many_and_watermark(tx: Tx, ids: Iterable[str]) -> tuple[dict[str, CompletionRow], Watermark | None]:
+    """The completions with these ids, and the position up to which the summaries cover completions (`store/rollups`).
+
+    One statement finds both, so that a write needs no further round trip. The position is None when there is no such
+    completion.
+    """
+    distinct = sorted(set(ids))
+    rows = tx.fetch(_BY_ID_WITH_WATERMARK, ids=distinct) if distinct else []
+    by_id = {row.id: row for row in (CompletionRow._make(row[:-2]) for row in rows)}
+    if not rows:
+        return by_id, None
+    created_at, completion_id = rows[0][-2:]
+    return by_id, NOTHING_COVERED if created_at is None else Watermark(created_at, completion_id)
 
 
 def add(tx: Tx, rows: Sequence[CompletionRow]) -> None:

@@ -22,6 +22,7 @@ from log10_server.db.query_builder import QueryBuilder
 from log10_server.db.schema import Digest, Instant, Key, Payload, check_columns, foreign_key, ordered_index, owned_table
 from log10_server.db.statements import Statement
 from log10_server.db.transaction import Tx
+from log10_server.store.rollups import NOTHING_COVERED, Watermark, rollup, select_watermark
 from log10_server.store.tags import digests, tag
 
 feedback_task = owned_table(
@@ -134,18 +135,27 @@ class ExistingTags(NamedTuple):
 
     `keys` has the key of each tag by name, and `common` the keys of the common tags. `selectors` has, by task id, the
     keys of all tags of each of these selectors. Archived tasks are left out.
+
+    `watermark` is the position up to which the summaries cover completions (`store/rollups`). The same statement finds
+    it, so that a write needs no further round trip. It is None when no names were given.
     """
 
     keys: dict[str, int]
     common: set[int]
     selectors: dict[str, set[int]]
+    watermark: Watermark | None
 
 
 def find_existing_tags(tx: Tx, names: Iterable[str]) -> ExistingTags:
     """Find the tags with these names and the selectors that name them, with one statement."""
     by_name = digests(names)
-    existing = ExistingTags({}, set(), {})
-    for digest, tag_id, is_common, task_id in tx.fetch(_EXISTING_TAGS, digests=sorted(by_name)) if by_name else ():
+    if not by_name:
+        return ExistingTags({}, set(), {}, None)
+    existing = ExistingTags({}, set(), {}, NOTHING_COVERED)
+    for digest, tag_id, is_common, task_id, watermark_id in tx.fetch(_EXISTING_TAGS, digests=sorted(by_name)):
+        if watermark_id is not None:
+            existing = existing._replace(watermark=Watermark(tag_id, watermark_id))
+            continue
         if task_id is not None:
             existing.selectors.setdefault(task_id, set()).add(tag_id)
             continue
@@ -156,15 +166,24 @@ def find_existing_tags(tx: Tx, names: Iterable[str]) -> ExistingTags:
 
 
 def _existing_tags(query: QueryBuilder) -> CompoundSelect[Any]:
-    """A query that returns rows of tags and rows of selectors together, so that one statement is enough."""
-    tags = query.rows(tag, "name_digest", "id", "is_common").add_columns(cast(null(), Text).label("task_id"))
+    """A query that returns tags, selectors and the watermark of the roll-up together, so that one statement is enough.
+
+    Only the row of the watermark has a `watermark_id`, and the number in it is the watermark's `created_at`.
+    """
+    no_text = cast(null(), Text)
+    tags = query.rows(tag, "name_digest", "id", "is_common").add_columns(
+        no_text.label("task_id"), no_text.label("watermark_id")
+    )
     matching, selector = feedback_task_tag.alias("matching"), feedback_task_tag.alias("selector")
     is_task_of_selector = (feedback_task.c.organization_id == selector.c.organization_id) & (
         feedback_task.c.id == selector.c.task_id
     )
-    nothing = cast(null(), Text).label("name_digest"), cast(null(), Boolean).label("is_common")
+    no_digest, no_boolean = no_text.label("name_digest"), cast(null(), Boolean).label("is_common")
+    watermark = select_watermark(query).with_only_columns(
+        no_digest, rollup.c.created_at, no_boolean, no_text.label("task_id"), rollup.c.completion_id
+    )
     selectors = (
-        select(nothing[0], selector.c.tag_id, nothing[1], selector.c.task_id)
+        select(no_digest, selector.c.tag_id, no_boolean, selector.c.task_id, no_text.label("watermark_id"))
         .join(feedback_task, is_task_of_selector)
         .where(feedback_task.c.archived == false())
     )
@@ -180,7 +199,7 @@ def _existing_tags(query: QueryBuilder) -> CompoundSelect[Any]:
         ids = query.rows_by_key(query.rows(tag, "id"), tag.c.name_digest, "digests")
         tasks = select(matching.c.task_id).where(query.is_owned(matching), matching.c.tag_id.in_(ids))
         selectors = selectors.where(query.is_owned(selector), selector.c.task_id.in_(tasks))
-    return union_all(query.rows_by_key(tags, tag.c.name_digest, "digests"), selectors)
+    return union_all(query.rows_by_key(tags, tag.c.name_digest, "digests"), selectors, watermark)
 
 
 _EXISTING_TAGS = Statement(_existing_tags)
