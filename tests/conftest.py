@@ -157,9 +157,9 @@ class Organization:
     token: str
 
 
-def new_organization(database: Database, id: str | None = None, slug: str | None = None) -> Organization:
+def new_organization(database: Database, organization_id: str | None = None, slug: str | None = None) -> Organization:
     with database.writing() as connection:
-        row = organizations.create(connection, database.clock, id, slug)
+        row = organizations.create(connection, database.clock, organization_id, slug)
         issued = organizations.issue_token(connection, database.clock, row.id)
     return Organization(row.id, row.slug, issued.value)
 

@@ -35,11 +35,11 @@ def database_of(program: Program) -> Database:
 
 def filled(program: Program, count: int = 300) -> str:
     """The id of a new organization with a bit of everything."""
-    id = program.output_of("organization", "create", "--slug", "full")
+    organization_id = program.output_of("organization", "create", "--slug", "full")
     database = database_of(program)
-    fill(database, id, count)
+    fill(database, organization_id, count)
     database.close()
-    return id
+    return organization_id
 
 
 def body(export: bytes) -> list[bytes]:

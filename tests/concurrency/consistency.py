@@ -47,15 +47,23 @@ def everything_agrees(api: httpx.Client) -> None:
     listed = list(completions(api))
     tags = {completion["id"]: set(completion["tags"]) for completion in listed}
     for tag in sorted(set().union(*tags.values())):
-        assert [completion["id"] for completion in completions(api, tag=tag)] == [id for id in tags if tag in tags[id]]
+        assert [completion["id"] for completion in completions(api, tag=tag)] == [
+            completion_id for completion_id in tags if tag in tags[completion_id]
+        ]
     all_feedback = feedback(api)
-    graded = {(item["task_id"], id) for item in all_feedback for id in item["matched_completion_ids"]}
-    assert {id for _, id in graded} <= tags.keys()
+    graded = {
+        (item["task_id"], completion_id) for item in all_feedback for completion_id in item["matched_completion_ids"]
+    }
+    assert {completion_id for _, completion_id in graded} <= tags.keys()
     wanting: set[str] = set()
     for task in api.get("/feedback_task").json():
         selector = set(task["completion_tags_selector"])
         asks = bool(selector) and not task["archived"]
-        expected = [id for id in tags if asks and selector <= tags[id] and (task["id"], id) not in graded]
+        expected = [
+            completion_id
+            for completion_id in tags
+            if asks and selector <= tags[completion_id] and (task["id"], completion_id) not in graded
+        ]
         assert ungraded(api, task_id=task["id"]) == expected
         wanting.update(expected)
-    assert ungraded(api) == [id for id in tags if id in wanting]
+    assert ungraded(api) == [completion_id for completion_id in tags if completion_id in wanting]

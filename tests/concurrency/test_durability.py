@@ -59,26 +59,37 @@ class Load:
                 turn += 1
                 pair = [f"{number}-{turn}-a", f"{number}-{turn}-b"]
                 try:
-                    answers = [self.log(api, id, number) for id in pair]
+                    answers = [self.log(api, completion_id, number) for completion_id in pair]
                     if all(answers) and turn % 2:
                         self.give(api, f"feedback-{number}-{turn}", pair)
                 except httpx.TransportError:
                     return
 
-    def log(self, api: httpx.Client, id: str, number: int) -> bool:
-        body = {"request": {"of": id, "text": "x" * 500}, "response": {"of": id}, "tags": ["load", f"client {number}"]}
-        return self.sent(api, f"/completions/{id}", {**body, "session_id": f"session-{number}"}, self.logged, id, body)
+    def log(self, api: httpx.Client, completion_id: str, number: int) -> bool:
+        body = {
+            "request": {"of": completion_id, "text": "x" * 500},
+            "response": {"of": completion_id},
+            "tags": ["load", f"client {number}"],
+        }
+        return self.sent(
+            api,
+            f"/completions/{completion_id}",
+            {**body, "session_id": f"session-{number}"},
+            self.logged,
+            completion_id,
+            body,
+        )
 
-    def give(self, api: httpx.Client, id: str, pair: list[str]) -> bool:
-        body = {"id": id, "task_id": "task", "json_values": {"of": id}, "completion_ids": pair}
-        return self.sent(api, "/feedback", body, self.uploaded, id, pair)
+    def give(self, api: httpx.Client, feedback_id: str, pair: list[str]) -> bool:
+        body = {"id": feedback_id, "task_id": "task", "json_values": {"of": feedback_id}, "completion_ids": pair}
+        return self.sent(api, "/feedback", body, self.uploaded, feedback_id, pair)
 
-    def sent(self, api: httpx.Client, path: str, body: Any, into: dict[str, Any], id: str, kept: Any) -> bool:
+    def sent(self, api: httpx.Client, path: str, body: Any, into: dict[str, Any], row_id: str, kept: Any) -> bool:
         began = time.monotonic()
         answer = api.post(path, json=body)
         self.slowest = max(self.slowest, time.monotonic() - began)
         if answer.status_code == 200:
-            into[id] = kept
+            into[row_id] = kept
             return True
         self.refusals.append(answer)
         time.sleep(0.02)
@@ -93,15 +104,15 @@ class Load:
         with client_of(served, self.token) as api:
             stored = {completion["id"]: completion for completion in completions(api)}
             assert acknowledged - stored.keys() == set()
-            for id, completion in stored.items():
-                assert completion["request"]["of"] == id
-                assert completion["response"] == {"of": id}
+            for completion_id, completion in stored.items():
+                assert completion["request"]["of"] == completion_id
+                assert completion["response"] == {"of": completion_id}
                 assert len(completion["tags"]) == 2
-                assert completion["session_id"] == f"session-{id.split('-')[0]}"
+                assert completion["session_id"] == f"session-{completion_id.split('-')[0]}"
             stored_feedback = {item["id"]: item for item in feedback(api)}
             assert acknowledged_feedback - stored_feedback.keys() == set()
-            for id, item in stored_feedback.items():
-                assert item["json_values"] == {"of": id}
+            for feedback_id, item in stored_feedback.items():
+                assert item["json_values"] == {"of": feedback_id}
                 assert len(item["matched_completion_ids"]) == 2
             everything_agrees(api)
 

@@ -63,7 +63,12 @@ def in_every_order(rows: dict[str, list[dict[str, Any]]], chance: random.Random)
     """Each row one to three times, those of a few completions mixed, so that rows of one completion meet."""
     ids = list(rows)
     for start in range(0, len(ids), 4):
-        few = [(id, row) for id in ids[start : start + 4] for row in rows[id] for _ in range(chance.randint(1, 3))]
+        few = [
+            (completion_id, row)
+            for completion_id in ids[start : start + 4]
+            for row in rows[completion_id]
+            for _ in range(chance.randint(1, 3))
+        ]
         chance.shuffle(few)
         yield from few
 
@@ -98,12 +103,12 @@ def sends(work: SimpleQueue[Row], number: int) -> Callable[[httpx.Client], httpx
 
     def act(api: httpx.Client) -> httpx.Response | None:
         try:
-            id, row = work.get_nowait()
+            completion_id, row = work.get_nowait()
         except Empty:
             return None
         if next(turns) % 3:
-            return api.post(f"/completions/{id}", json=row)
-        return api.post("/completions", json={"id": id, **row})
+            return api.post(f"/completions/{completion_id}", json=row)
+        return api.post("/completions", json={"id": completion_id, **row})
 
     return act
 
@@ -182,13 +187,15 @@ def test_rows_in_every_order_to_two_processes_merge_as_documented(
     for served in servers:
         with client_of(served, token) as api:
             stored = {completion["id"]: completion for completion in completions(api)}
-            for id, (opened, closed) in rows.items():
+            for completion_id, (opened, closed) in rows.items():
                 merged = {**opened, **closed}
-                assert {name: stored[id].get(name) for name in merged} == merged, id
+                assert {name: stored[completion_id].get(name) for name in merged} == merged, completion_id
             for session in range(7):
                 listed = api.get(f"/sessions/session-{session}", params={"limit": 1000}).json()["completions"]
                 expected = {
-                    id for id, completion in stored.items() if completion.get("session_id") == f"session-{session}"
+                    completion_id
+                    for completion_id, completion in stored.items()
+                    if completion.get("session_id") == f"session-{session}"
                 }
                 assert {completion["id"] for completion in listed} == expected
             everything_agrees(api)

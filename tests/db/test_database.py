@@ -26,9 +26,9 @@ from log10_server.store.tags import TagRow, tag
 from tests.conftest import Organization, new_organization
 
 
-def row(tx: Tx, id: str, **values: Any) -> CompletionRow:
+def row(tx: Tx, completion_id: str, **values: Any) -> CompletionRow:
     nothing: dict[str, Any] = dict.fromkeys(CompletionRow._fields[2:])
-    return CompletionRow(tx.organization_id, id, **{**nothing, "created_at": 1, **values})
+    return CompletionRow(tx.organization_id, completion_id, **{**nothing, "created_at": 1, **values})
 
 
 def read(tx: Tx) -> list[CompletionRow]:
@@ -82,7 +82,7 @@ def test_what_raises_leaves_nothing(database: Database, organization: Organizati
 @pytest.mark.parametrize("count", [0, 1, 40_000])
 def test_any_number_of_texts_is_looked_up_in_one_statement(tx: Tx, count: int) -> None:
     ids = [f"s'{number}\\" for number in range(0, count, 2)]
-    tx.insert_many(session, [SessionRow(tx.organization_id, id, 1) for id in ids])
+    tx.insert_many(session, [SessionRow(tx.organization_id, session_id, 1) for session_id in ids])
 
     names = [f"s'{number}\\" for number in range(count)]
     matches = tx.connection.scalars(tx.rows(session, "id").where(tx.in_list(session.c.id, names)))
@@ -124,7 +124,7 @@ def test_a_statement_that_is_built_once_looks_up_whole_numbers_of_any_size(tx: T
 
 def test_a_statement_that_is_built_once_looks_up_odd_texts_exactly(tx: Tx) -> None:
     stored = ODD[::2]
-    tx.insert_many(completion, [row(tx, id) for id in stored])
+    tx.insert_many(completion, [row(tx, completion_id) for completion_id in stored])
 
     assert store.completions.find_existing_ids(tx, ODD) == set(stored)
 
@@ -310,7 +310,7 @@ def test_a_row_whose_key_is_taken_is_left_out(tx: Tx) -> None:
 
 def test_texts_sort_by_code_point(tx: Tx) -> None:
     ids = ["b", "B", "a", "é", "z", "Z", "_", "1", "😀", "\uffee", " ", "aa", "a b", "a-b"]
-    tx.insert_many(completion, [row(tx, id) for id in ids])
+    tx.insert_many(completion, [row(tx, completion_id) for completion_id in ids])
 
     assert [stored.id for stored in read(tx)] == sorted(ids)
 

@@ -74,37 +74,37 @@ async def lined(
         await asyncio.to_thread(line.writer.close)
 
 
-def storing(id: str) -> Callable[[Tx], str]:
+def storing(session_id: str) -> Callable[[Tx], str]:
     def work(tx: Tx) -> str:
-        store.sessions.ensure(tx, [id])
-        return id
+        store.sessions.ensure(tx, [session_id])
+        return session_id
 
     return work
 
 
-def refusing(id: str, refusal: Exception) -> Callable[[Tx], str]:
+def refusing(session_id: str, refusal: Exception) -> Callable[[Tx], str]:
     """Stores something, then raises."""
 
     def work(tx: Tx) -> str:
-        store.sessions.ensure(tx, [id])
+        store.sessions.ensure(tx, [session_id])
         raise refusal
 
     return work
 
 
-def clashing(id: str, times: int) -> Callable[[Tx], str]:
+def clashing(session_id: str, times: int) -> Callable[[Tx], str]:
     """As when another process was in the way: a key is taken, so many times."""
     left = [times]
 
     def work(tx: Tx) -> str:
-        store.sessions.ensure(tx, [id])
+        store.sessions.ensure(tx, [session_id])
         if left[0]:
             left[0] -= 1
             tx.connection.execute(
                 text("INSERT INTO session (organization_id, id, created_at) VALUES (:mine, :id, 1)"),
-                {"mine": tx.organization_id, "id": id},
+                {"mine": tx.organization_id, "id": session_id},
             )
-        return id
+        return session_id
 
     return work
 
@@ -198,17 +198,17 @@ def test_what_sqlite_undoes_by_itself_is_not_answered_as_stored(tmp_path: Path) 
     with database.writing() as connection:
         pages = connection.exec_driver_sql("PRAGMA page_count").scalar() or 0
 
-    def in_little_room(id: str) -> Callable[[Tx], str]:
+    def in_little_room(session_id: str) -> Callable[[Tx], str]:
         def work(tx: Tx) -> str:
             tx.connection.exec_driver_sql(f"PRAGMA max_page_count={pages + 3}")
-            store.sessions.ensure(tx, [id])
-            return id
+            store.sessions.ensure(tx, [session_id])
+            return session_id
 
         return work
 
     async def main() -> list[Any]:
         async with lined(database, organization) as line:
-            works = [in_little_room(id) for id in ("a", "b", "large" * 12_000, "c")]
+            works = [in_little_room(session_id) for session_id in ("a", "b", "large" * 12_000, "c")]
             return await line.together(*map(line.write, works))
 
     outcomes = asyncio.run(main())
@@ -333,7 +333,7 @@ def test_a_work_that_always_clashes_is_a_defect_and_logged(
 def test_more_than_may_wait_are_refused(database: Database, organization: Organization) -> None:
     async def story() -> None:
         async with lined(database, organization, max_waiting=3) as line:
-            answers = await line.together(*(line.write(storing(id)) for id in "abcde"))
+            answers = await line.together(*(line.write(storing(session_id)) for session_id in "abcde"))
             assert answers[:3] == ["a", "b", "c"]
             assert [refused.code for refused in answers[3:]] == ["overloaded"] * 2
             assert await line.write(storing("f")) == "f"
@@ -345,7 +345,7 @@ def test_more_than_may_wait_are_refused(database: Database, organization: Organi
 def test_more_bytes_than_may_wait_are_refused(database: Database, organization: Organization) -> None:
     async def story() -> None:
         async with lined(database, organization, max_bytes=100) as line:
-            answers = await line.together(*(line.write(storing(id), size=40) for id in "abc"))
+            answers = await line.together(*(line.write(storing(session_id), size=40) for session_id in "abc"))
             assert answers[:2] == ["a", "b"]
             assert answers[2].code == "overloaded"
             assert await line.write(storing("d"), size=100) == "d"
@@ -369,7 +369,7 @@ def test_closing_does_what_stands_in_line_and_refuses_what_comes_later(
     async def story() -> None:
         async with lined(database, organization) as line:
             await line.close_gate()
-            waiting = [asyncio.ensure_future(line.write(storing(id))) for id in "abc"]
+            waiting = [asyncio.ensure_future(line.write(storing(session_id))) for session_id in "abc"]
             await asyncio.sleep(0)
             closing = asyncio.ensure_future(asyncio.to_thread(line.writer.close))
             line.open_gate()
@@ -388,7 +388,7 @@ def test_a_caller_that_goes_away_does_not_hurt_the_others(database: Database, or
     async def story() -> None:
         async with lined(database, organization) as line:
             await line.close_gate()
-            waiting = [asyncio.ensure_future(line.write(storing(id))) for id in "abc"]
+            waiting = [asyncio.ensure_future(line.write(storing(session_id))) for session_id in "abc"]
             await asyncio.sleep(0)
             waiting[1].cancel()
             line.open_gate()

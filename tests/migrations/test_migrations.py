@@ -254,18 +254,22 @@ def test_pairs_of_common_tags_are_made_for_what_was_there(fresh: Database) -> No
             sa.text(
                 "INSERT INTO tag (organization_id, id, name_digest, name, created_at) VALUES ('o', :id, :n, :n, 0)"
             ),
-            [{"id": id, "n": str(id)} for id in every],
+            [{"id": tag_id, "n": str(tag_id)} for tag_id in every],
         )
         connection.execute(
             sa.text("INSERT INTO completion (organization_id, id, created_at) VALUES ('o', :id, 7)"),
-            [{"id": id} for id in tags],
+            [{"id": completion_id} for completion_id in tags],
         )
         connection.execute(
             sa.text(
                 "INSERT INTO completion_tag (organization_id, completion_id, tag_id, created_at)"
                 " VALUES ('o', :id, :tag, 7)"
             ),
-            [{"id": id, "tag": tag} for id, tags_of_completion in tags.items() for tag in tags_of_completion],
+            [
+                {"id": completion_id, "tag": tag}
+                for completion_id, tags_of_completion in tags.items()
+                for tag in tags_of_completion
+            ],
         )
 
     migrations.migrate(fresh)
@@ -276,11 +280,11 @@ def test_pairs_of_common_tags_are_made_for_what_was_there(fresh: Database) -> No
         pairs = {tuple(row) for row in connection.execute(sa.text(f"SELECT {columns} FROM completion_tag_pair"))}
     assert common == {1, 2, 3}
     expected = {
-        (id, first, second)
-        for id in tags
-        if id != "crowd"
+        (completion_id, first, second)
+        for completion_id in tags
+        if completion_id != "crowd"
         for first, second in ((1, 2), (1, 3), (2, 3))
-        if {first, second} <= tags[id]
+        if {first, second} <= tags[completion_id]
     }
     assert pairs == {(*pair, "o", 7) for pair in expected | {("crowd", 1, 0), ("crowd", 2, 0)}}
 

@@ -34,8 +34,8 @@ def backfill_batch_size(database: Database) -> Iterator[int]:
 def log_completions(tx: Tx, start: int, end: int, *tags: str, created_at: int | None = None) -> list[str]:
     """Gives their ids, the newest first."""
     ids = [f"c{number:03}" for number in range(start, end)]
-    for id in ids:
-        completions.record(tx, [Entry(id, {"tags": list(tags)}, created_at)])
+    for completion_id in ids:
+        completions.record(tx, [Entry(completion_id, {"tags": list(tags)}, created_at)])
     return ids[::-1]
 
 
@@ -55,7 +55,8 @@ def listed(tx: Tx, task_id: str | None = None, offset: int = 0, limit: int = 100
 
 def kept(tx: Tx, task_id: str) -> list[str]:
     return sorted(
-        (id for id, task in rows(tx, "ungraded", "completion_id", "task_id") if task == task_id), reverse=True
+        (completion_id for completion_id, task in rows(tx, "ungraded", "completion_id", "task_id") if task == task_id),
+        reverse=True,
     )
 
 
@@ -119,10 +120,10 @@ def test_what_is_graded_and_deleted_behind_stays_away_and_comes_back(tx: Tx) -> 
     feedback_id = grade(tx, task, ids[1], ids[30], ids[50])
     completions.delete(tx, ids[40])
 
-    left = [id for id in ids if id not in (ids[1], ids[30], ids[40], ids[50])]
+    left = [completion_id for completion_id in ids if completion_id not in (ids[1], ids[30], ids[40], ids[50])]
     assert listed(tx, task) == left
     feedback.delete(tx, feedback_id)
-    assert listed(tx, task) == [id for id in ids if id != ids[40]]
+    assert listed(tx, task) == [completion_id for completion_id in ids if completion_id != ids[40]]
     filled(tx)
 
 
@@ -236,7 +237,7 @@ def test_a_task_that_can_not_be_filled_keeps_no_other_waiting(database: Database
 
     def left() -> list[str]:
         with database.reading() as connection:
-            return [id for (id,) in connection.exec_driver_sql("SELECT task_id FROM ungraded_backfill")]
+            return [task_id for (task_id,) in connection.exec_driver_sql("SELECT task_id FROM ungraded_backfill")]
 
     async def run() -> None:
         async with filling(database), asyncio.timeout(30):

@@ -97,7 +97,7 @@ def test_many_at_once_equal_one_after_the_other(database: Database, organization
     other = new_organization(database)
 
     with database.writing() as connection:
-        together, singly = (database.tx(connection, id) for id in (organization.id, other.id))
+        together, singly = (database.tx(connection, organization_id) for organization_id in (organization.id, other.id))
         for tx in (together, singly):
             for selector in (("x",), ("x", "y"), ("é", "")):
                 feedback_tasks.create(tx, NewFeedbackTask("/".join(selector), "a task", "", "{}", selector))
@@ -119,7 +119,7 @@ def test_one_id_several_times_in_a_batch_equals_its_rows_in_turn(
             tx = database.tx(connection, organization.id)
             names = ["".join(name) for name in product("ab", repeat=2)]
             if before is not None:
-                recorded(tx, *(Entry(id, before) for id in ("at once", "in turn")))
+                recorded(tx, *(Entry(completion_id, before) for completion_id in ("at once", "in turn")))
 
             at_once = recorded(tx, *(Entry("at once", row) for row in rows), *(Entry(name, {}) for name in names))
             in_turn = [recorded(tx, Entry("in turn", row))[0] for row in rows]
@@ -127,8 +127,8 @@ def test_one_id_several_times_in_a_batch_equals_its_rows_in_turn(
             assert [row[3:] for row in at_once[:3]] == [row[3:] for row in in_turn]
             assert completions.get(tx, "at once")[3:] == completions.get(tx, "in turn")[3:]
             assert_indexed(tx)
-            for id in ("at once", "in turn"):
-                completions.delete(tx, id)
+            for completion_id in ("at once", "in turn"):
+                completions.delete(tx, completion_id)
 
 
 def test_rows_without_an_id_make_a_completion_each(tx: Tx) -> None:
@@ -144,7 +144,7 @@ def test_recording_no_entries_gives_no_rows(tx: Tx) -> None:
 
 
 def test_the_first_in_a_batch_began_first(tx: Tx) -> None:
-    rows = recorded(tx, *(Entry(id, {}) for id in "cab"))
+    rows = recorded(tx, *(Entry(completion_id, {}) for completion_id in "cab"))
 
     assert [row.id for row in sorted(rows, key=lambda row: row.created_at)] == ["c", "a", "b"]
 
@@ -180,12 +180,12 @@ def test_a_deleted_completion_comes_back_with_a_new_time_and_nothing_of_the_old(
     assert_indexed(tx)
 
 
-@pytest.mark.parametrize("id", ["c", "", "C", "é", "x" * 5000])
-def test_what_is_not_there_is_not_found(tx: Tx, id: str) -> None:
+@pytest.mark.parametrize("completion_id", ["c", "", "C", "é", "x" * 5000])
+def test_what_is_not_there_is_not_found(tx: Tx, completion_id: str) -> None:
     with pytest.raises(NotFound):
-        completions.get(tx, id)
+        completions.get(tx, completion_id)
     with pytest.raises(NotFound):
-        completions.delete(tx, id)
+        completions.delete(tx, completion_id)
 
 
 def log_row(status: str | None, request: str | None, response: str | None) -> CompletionFields:
@@ -220,8 +220,8 @@ def test_model_and_counts_are_those_of_the_payloads_that_are_stored(tx: Tx, rows
     for row in rows:
         recorded(tx, Entry("in turn", row))
 
-    for id in ("at once", "in turn"):
-        kept = completions.get(tx, id)
+    for completion_id in ("at once", "in turn"):
+        kept = completions.get(tx, completion_id)
         columns = {"model": kept.model, "input_tokens": kept.input_tokens, "output_tokens": kept.output_tokens}
         expected = provider_payloads.derive(kept.request, kept.response)
         assert columns == {name: expected.get(name) for name in columns}
@@ -231,7 +231,9 @@ def test_model_and_counts_are_those_of_the_payloads_that_are_stored(tx: Tx, rows
 def test_pages_lose_and_repeat_nothing_where_rows_have_one_time(tx: Tx, limit: int) -> None:
     """Rows of an import often share their instant: then the id decides, in a list, by tags, and in a session."""
     ids = ["b", "D", "a", "é", "C"]
-    completions.record(tx, [Entry(id, {"tags": ["t"], "session_id": "s"}, created_at=1_000_000) for id in ids])
+    completions.record(
+        tx, [Entry(completion_id, {"tags": ["t"], "session_id": "s"}, created_at=1_000_000) for completion_id in ids]
+    )
 
     def paged(page: Callable[[Cursor | None], tuple[list[CompletionRow], Cursor | None]]) -> list[str]:
         listed: list[str] = []

@@ -149,7 +149,7 @@ def test_a_refused_upload_grades_nothing(ready: Tx) -> None:
 
 def test_feedback_on_thousands_of_completions_is_kept_in_their_order(tx: Tx) -> None:
     ids = [f"x{number}" for number in range(3000)]
-    completions.record(tx, [Entry(id, {"tags": ["a"]}) for id in ids])
+    completions.record(tx, [Entry(completion_id, {"tags": ["a"]}) for completion_id in ids])
     feedback_tasks.create(tx, NewFeedbackTask("t0", "n", "", "{}", ("a",)))
 
     (outcome,) = feedback.record(tx, [upload(id="x", target=Selector(("a",), False, 10_000))])

@@ -63,10 +63,10 @@ def test_a_name_that_is_taken_as_an_id_or_as_a_slug_is_refused(
 ) -> None:
     organizations.create(connection, database.clock, "acme", "acme-slug")
 
-    for id, slug in [("acme", "new"), ("new", "acme-slug"), ("acme-slug", "new"), ("new", "acme")]:
-        with subtests.test(id=id, slug=slug):
+    for organization_id, slug in [("acme", "new"), ("new", "acme-slug"), ("acme-slug", "new"), ("new", "acme")]:
+        with subtests.test(id=organization_id, slug=slug):
             with pytest.raises(Conflict):
-                organizations.create(connection, database.clock, id, slug)
+                organizations.create(connection, database.clock, organization_id, slug)
 
             assert len(store.list_all(connection)) == 1
 
@@ -77,10 +77,10 @@ def test_a_name_that_is_blank_or_can_not_stand_in_a_header_is_refused(
     for option in ["id", "slug"]:
         for name in NO_NAMES:
             with subtests.test(option=option, name=name):
-                id, slug = (name, "fine") if option == "id" else ("fine", name)
+                organization_id, slug = (name, "fine") if option == "id" else ("fine", name)
 
                 with pytest.raises(Invalid) as refused:
-                    organizations.create(connection, database.clock, id, slug)
+                    organizations.create(connection, database.clock, organization_id, slug)
 
                 assert refused.value.field_errors[0].path == f"/{option}"
 

@@ -39,13 +39,13 @@ def assert_pairs_kept(tx: Tx) -> None:
     """The kept pairs say what the tags of the completions and the marks of the tags say."""
     names = dict(rows(tx, "tag", "id", "name")) | {0: None}
     kept = Counter(
-        (id, at, frozenset([names[first], names[second]]))
-        for first, second, at, id in rows(
+        (completion_id, at, frozenset([names[first], names[second]]))
+        for first, second, at, completion_id in rows(
             tx, "completion_tag_pair", "first_tag_id", "second_tag_id", "created_at", "completion_id"
         )
     )
     expected: Counter[tuple[str, int, frozenset[str | None]]] = Counter()
-    for id, at, stored_tags in rows(tx, "completion", "id", "created_at", "tags"):
+    for completion_id, at, stored_tags in rows(tx, "completion", "id", "created_at", "tags"):
         tags = set(json.loads(str(stored_tags or "[]")))
         common = tags & marked(tx)
         pairs = (
@@ -53,7 +53,7 @@ def assert_pairs_kept(tx: Tx) -> None:
             if len(tags) > tx.thresholds.common_tags.max_tags_for_pairs
             else combinations(common, 2)
         )
-        expected.update((id, at, frozenset(pair)) for pair in pairs)
+        expected.update((completion_id, at, frozenset(pair)) for pair in pairs)
     assert kept == expected
 
 
@@ -66,12 +66,14 @@ def tagged(tx: Tx, seed: int, count: int = 150) -> list[tuple[str, set[str]]]:
         tags += [tag for tag in "xyz" if chance.random() < 0.02]
         entries.append((f"c{number:03}", chance.sample(tags, len(tags))))
     for start in range(0, count, 10):
-        completions.record(tx, [Entry(id, {"tags": tags}) for id, tags in entries[start : start + 10]])
-    return [(id, set(tags)) for id, tags in reversed(entries)]
+        completions.record(
+            tx, [Entry(completion_id, {"tags": tags}) for completion_id, tags in entries[start : start + 10]]
+        )
+    return [(completion_id, set(tags)) for completion_id, tags in reversed(entries)]
 
 
 def ids_with_tags(stored: Sequence[tuple[str, set[str]]], *selector: str) -> list[str]:
-    return [id for id, tags in stored if set(selector) <= tags]
+    return [completion_id for completion_id, tags in stored if set(selector) <= tags]
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -21,7 +21,7 @@ def tagged(tx: Tx, seed: int) -> list[tuple[str, list[str]]]:
         tags = [tag for tag in COMMON if chance.random() < 0.7] + [tag for tag in RARE if chance.random() < 0.08]
         chance.shuffle(tags)
         entries.append((f"c{number}", tags))
-    completions.record(tx, [Entry(id, {"tags": tags}) for id, tags in entries])
+    completions.record(tx, [Entry(completion_id, {"tags": tags}) for completion_id, tags in entries])
     return entries[::-1]
 
 
@@ -34,7 +34,8 @@ def test_a_selector_finds_what_a_look_at_each_completion_finds(tx: Tx, seed: int
     actual = selectors.resolve(tx, [Selector(tags, True, 1000) for tags in selections])
 
     assert actual == [
-        [id for id, tags in stored if selection and set(selection) <= set(tags)] for selection in selections
+        [completion_id for completion_id, tags in stored if selection and set(selection) <= set(tags)]
+        for selection in selections
     ]
 
 

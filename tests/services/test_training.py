@@ -33,7 +33,9 @@ def chosen(tx: Tx, filter_text: str, task_id: str = "t") -> tuple[list[str], Tra
 
 
 def log(tx: Tx, *ids: str, response: str | None = '{{"choices":[{{"message":{{"content":"{}"}}}}]}}') -> None:
-    entries = [Entry(id, {"request": '{"messages":[{"role":"user","content":"a"}]}'}) for id in ids]
+    entries = [
+        Entry(completion_id, {"request": '{"messages":[{"role":"user","content":"a"}]}'}) for completion_id in ids
+    ]
     if response is not None:
         for entry in entries:
             entry.fields["response"] = response.format(entry.completion_id)
@@ -47,8 +49,8 @@ def grade(tx: Tx, values: str, *ids: str, state: State = "accepted", task_id: st
 
 @pytest.fixture
 def tasks(tx: Tx) -> None:
-    for id in ("t", "other"):
-        feedback_tasks.create(tx, NewFeedbackTask(id, id, "", "{}", ()))
+    for task_id in ("t", "other"):
+        feedback_tasks.create(tx, NewFeedbackTask(task_id, task_id, "", "{}", ()))
 
 
 @pytest.mark.usefixtures("tasks")

@@ -77,7 +77,7 @@ def test_what_a_line_refers_to_stands_before_it(database: Database, organization
         places = [(row["created_at"] if row["type"] != "session" else "", row["id"]) for row in rows]
         assert places == sorted(places)
     ids = {row["id"] for row in by_kind["completion"]}
-    assert {id for row in by_kind["feedback"] for id in row["matched_completion_ids"]} <= ids
+    assert {completion_id for row in by_kind["feedback"] for completion_id in row["matched_completion_ids"]} <= ids
 
 
 def test_nothing_of_another_organization_is_exported(database: Database, organization: Organization) -> None:

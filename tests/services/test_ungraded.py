@@ -31,7 +31,7 @@ def rows(tx: Tx, table: str, *columns: str) -> list[Any]:
 
 def expected_ungraded(tx: Tx) -> set[tuple[Any, ...]]:
     """(completion, task, time) of every completion that an active task selects and none of its accepted feedback graded."""
-    accepted = {id for id, state in rows(tx, "feedback", "id", "state") if state == "accepted"}
+    accepted = {feedback_id for feedback_id, state in rows(tx, "feedback", "id", "state") if state == "accepted"}
     task_of = dict(rows(tx, "feedback", "id", "task_id"))
     graded = {
         (completion_id, task_of[feedback_id])
@@ -39,15 +39,15 @@ def expected_ungraded(tx: Tx) -> set[tuple[Any, ...]]:
         if feedback_id in accepted
     }
     tasks = {
-        id: set(json.loads(str(selector)))
-        for id, selector, archived in rows(tx, "feedback_task", "id", "selector", "archived")
+        task_id: set(json.loads(str(selector)))
+        for task_id, selector, archived in rows(tx, "feedback_task", "id", "selector", "archived")
         if not archived
     }
     return {
-        (id, task_id, created_at)
-        for id, created_at, tags in rows(tx, "completion", "id", "created_at", "tags")
+        (completion_id, task_id, created_at)
+        for completion_id, created_at, tags in rows(tx, "completion", "id", "created_at", "tags")
         for task_id, selector in tasks.items()
-        if selector and selector <= set(json.loads(str(tags or "[]"))) and (id, task_id) not in graded
+        if selector and selector <= set(json.loads(str(tags or "[]"))) and (completion_id, task_id) not in graded
     }
 
 
@@ -59,28 +59,34 @@ def assert_kept(tx: Tx) -> None:
     expected = expected_ungraded(tx)
     kept = set(rows(tx, "ungraded", "completion_id", "task_id", "created_at"))
     whole_to = {
-        task: (at, id) for task, at, id in rows(tx, "ungraded_backfill", "task_id", "created_at", "completion_id")
+        task: (at, completion_id)
+        for task, at, completion_id in rows(tx, "ungraded_backfill", "task_id", "created_at", "completion_id")
     }
     for task in {task for _, task, _ in kept | expected}:
         of_kept, of_expected = (
-            sorted((at, id) for id, owner, at in some if owner == task) for some in (kept, expected)
+            sorted((at, completion_id) for completion_id, owner, at in some if owner == task)
+            for some in (kept, expected)
         )
         start = whole_to.get(task, (-1, ""))
         assert [place for place in of_kept if place >= start] == [place for place in of_expected if place >= start]
-        assert [row.id for row in ungraded.list_newest(tx, task, 0, 1000)] == [id for _, id in reversed(of_expected)]
+        assert [row.id for row in ungraded.list_newest(tx, task, 0, 1000)] == [
+            completion_id for _, completion_id in reversed(of_expected)
+        ]
     names = dict(rows(tx, "tag", "id", "name"))
     indexed = {
-        (id, names[tag_id], at)
-        for id, tag_id, at in rows(tx, "completion_tag", "completion_id", "tag_id", "created_at")
+        (completion_id, names[tag_id], at)
+        for completion_id, tag_id, at in rows(tx, "completion_tag", "completion_id", "tag_id", "created_at")
     }
     assert indexed == {
-        (id, tag, at)
-        for id, at, tags in rows(tx, "completion", "id", "created_at", "tags")
+        (completion_id, tag, at)
+        for completion_id, at, tags in rows(tx, "completion", "id", "created_at", "tags")
         for tag in json.loads(str(tags or "[]"))
     }
-    newest = sorted({(at, id) for id, _, at in expected}, reverse=True)
-    assert [row.id for row in ungraded.list_newest(tx, None, 0, 1000)] == [id for _, id in newest]
-    assert [row.id for row in ungraded.list_newest(tx, None, 1, 2)] == [id for _, id in newest[1:3]]
+    newest = sorted({(at, completion_id) for completion_id, _, at in expected}, reverse=True)
+    assert [row.id for row in ungraded.list_newest(tx, None, 0, 1000)] == [completion_id for _, completion_id in newest]
+    assert [row.id for row in ungraded.list_newest(tx, None, 1, 2)] == [
+        completion_id for _, completion_id in newest[1:3]
+    ]
 
 
 class World:
@@ -113,9 +119,9 @@ class World:
         completions.delete(self.tx, self.random.choice(COMPLETIONS))
 
     def make_anew(self) -> None:
-        id = self.random.choice(COMPLETIONS)
-        completions.delete(self.tx, id)
-        completions.record(self.tx, [Entry(id, {"tags": self.some_tags(1)})])
+        completion_id = self.random.choice(COMPLETIONS)
+        completions.delete(self.tx, completion_id)
+        completions.record(self.tx, [Entry(completion_id, {"tags": self.some_tags(1)})])
 
     def make_task(self) -> None:
         made = feedback_tasks.create(self.tx, NewFeedbackTask(None, "a task", "", "{}", tuple(self.some_tags())))
@@ -138,8 +144,8 @@ class World:
             by_ids = CompletionList(tuple(self.random.choices(COMPLETIONS, k=self.random.randint(1, 3))))
             target: Selector | CompletionList = by_tags if self.random.random() < 0.5 else by_ids
             state: State = self.random.choice([ACCEPTED, ACCEPTED, PROPOSED])
-            id = f"f{self.random.randint(0, 20)}"
-            uploads.append(NewFeedback(id, self.random.choice(self.tasks), "{}", "", target, state))
+            feedback_id = f"f{self.random.randint(0, 20)}"
+            uploads.append(NewFeedback(feedback_id, self.random.choice(self.tasks), "{}", "", target, state))
         outcomes = feedback.record(self.tx, uploads)
         self.feedback += [outcome.feedback.id for outcome in outcomes if not isinstance(outcome, Refusal)]
 
@@ -219,7 +225,9 @@ def test_two_organizations_of_the_same_names_do_not_touch_each_other(
 ) -> None:
     other = new_organization(database)
     with database.writing() as connection:
-        first, second = (World(database.tx(connection, id), 7) for id in (organization.id, other.id))
+        first, second = (
+            World(database.tx(connection, organization_id), 7) for organization_id in (organization.id, other.id)
+        )
         second.random = Random(8)
 
         for _ in range(60):
@@ -231,7 +239,9 @@ def test_two_organizations_of_the_same_names_do_not_touch_each_other(
 
 
 def log_tags(tx: Tx, **tags: list[str]) -> None:
-    completions.record(tx, [Entry(id, {"tags": tags_of_completion}) for id, tags_of_completion in tags.items()])
+    completions.record(
+        tx, [Entry(completion_id, {"tags": tags_of_completion}) for completion_id, tags_of_completion in tags.items()]
+    )
 
 
 def task_with_selector(tx: Tx, *selector: str) -> str:
@@ -327,8 +337,8 @@ def test_an_unknown_task_has_no_ungraded_completions(tx: Tx) -> None:
 def test_offset_and_limit_count_completions(tx: Tx) -> None:
     task_with_selector(tx, "x")
     task_with_selector(tx, "x")
-    for id in "abcde":
-        log_tags(tx, **{id: ["x"]})
+    for completion_id in "abcde":
+        log_tags(tx, **{completion_id: ["x"]})
 
     assert listed(tx, offset=1, limit=3) == ["d", "c", "b"]
     assert listed(tx, offset=10**18) == []

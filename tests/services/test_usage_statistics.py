@@ -39,9 +39,16 @@ def keep(tx: Tx, *rows: CompletionRow) -> None:
     store.completion_tags.add_tags(tx, links)
 
 
-def row(tx: Tx, id: str, created_at: int = TODAY * DAY, tags: Iterable[str] = (), **fields: Any) -> CompletionRow:
+def row(
+    tx: Tx, completion_id: str, created_at: int = TODAY * DAY, tags: Iterable[str] = (), **fields: Any
+) -> CompletionRow:
     nothing = dict.fromkeys(CompletionRow._fields)
-    required = {"organization_id": tx.organization_id, "id": id, "created_at": created_at, "tags": written(list(tags))}
+    required = {
+        "organization_id": tx.organization_id,
+        "id": completion_id,
+        "created_at": created_at,
+        "tags": written(list(tags)),
+    }
     return CompletionRow(**{**nothing, **required, **fields})
 
 

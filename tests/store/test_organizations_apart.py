@@ -77,16 +77,18 @@ def test_a_write_sees_what_was_committed_while_it_waited_whatever_the_server_has
             connection.execute(text(f"ALTER DATABASE {database.url.database} RESET default_transaction_isolation"))
 
 
-@pytest.mark.parametrize("id", ["acme", "a'b", "é\\'", "'); SELECT 1; --"])
-def test_a_transaction_leaves_out_an_organization_that_another_one_has_to_itself(database: Database, id: str) -> None:
+@pytest.mark.parametrize("organization_id", ["acme", "a'b", "é\\'", "'); SELECT 1; --"])
+def test_a_transaction_leaves_out_an_organization_that_another_one_has_to_itself(
+    database: Database, organization_id: str
+) -> None:
     with database.writing() as connection:
-        database.tx(connection, id)
+        database.tx(connection, organization_id)
         if database.kind == "postgresql":
-            with database.writing_for(["free", id]) as (_, txs):
+            with database.writing_for(["free", organization_id]) as (_, txs):
                 assert list(txs) == ["free"]
 
-    with database.writing_for(["free", id]) as (_, txs):
-        assert list(txs) == ["free", id]
+    with database.writing_for(["free", organization_id]) as (_, txs):
+        assert list(txs) == ["free", organization_id]
 
 
 def test_writers_of_the_same_organizations_in_any_order_never_lock_each_other(

@@ -117,7 +117,7 @@ def test_an_odd_id_in_a_path_is_only_not_found(serving: Served, api: Api) -> Non
     wrong: list[str] = []
 
     for method, path in operations(serving):
-        for id in [
+        for completion_id in [
             "none",
             "%00",
             "a%00b",
@@ -146,7 +146,7 @@ def test_an_odd_id_in_a_path_is_only_not_found(serving: Served, api: Api) -> Non
             "x" * 300,
             quote("ü" * 3000),
         ]:
-            target = path[: path.index("{")] + id
+            target = path[: path.index("{")] + completion_id
             status = bare(serving, api, f"{method} {target} HTTP/1.1".encode())
             made = method in {"POST", "DELETE"} and status in {200, 204, 405}
             if not (made or status in {404, 422}):
@@ -211,13 +211,13 @@ def test_a_session_is_not_taken_for_one_whose_name_ends_in_a_line_break(api: Api
     problem(api.get("/sessions/one%0A"), 404)
 
 
-@pytest.mark.parametrize("id", ["a/b", "a\nb", "one\n", "ü", "?#", "%2F", "a//b/"])
-def test_a_session_with_an_odd_name_is_read_back_by_its_path(api: Api, id: str) -> None:
-    api.completion(id="in-it", session_id=id)
+@pytest.mark.parametrize("session_id", ["a/b", "a\nb", "one\n", "ü", "?#", "%2F", "a//b/"])
+def test_a_session_with_an_odd_name_is_read_back_by_its_path(api: Api, session_id: str) -> None:
+    api.completion(id="in-it", session_id=session_id)
 
-    answer = api.get("/sessions/" + quote(id, safe=""))
+    answer = api.get("/sessions/" + quote(session_id, safe=""))
 
-    assert answer.json()["session"]["id"] == id, answer.text
+    assert answer.json()["session"]["id"] == session_id, answer.text
 
 
 # Queries

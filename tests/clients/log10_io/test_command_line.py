@@ -165,7 +165,12 @@ def test_feedback_list_is_narrowed_by_a_filter(home: Home) -> None:
     )
 
     assert ran.returncode == 0, ran.stderr
-    assert {number: id in ran.stdout for number, id in ids.items()} == {4: True, 5: True, 6: False, 7: False}
+    assert {number: completion_id in ran.stdout for number, completion_id in ids.items()} == {
+        4: True,
+        5: True,
+        6: False,
+        7: False,
+    }
 
 
 def upload(home: Home, task_id: str, coverage: int) -> str:

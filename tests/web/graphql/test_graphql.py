@@ -305,17 +305,17 @@ def test_a_proposal_is_shown_until_it_is_decided_on(graph: Graph, graded: Api) -
     assert after["organization"]["completion"] == {"id": "c1", "autoFeedback": None}
 
 
-@pytest.mark.parametrize("id", ["unknown", "", "a/b"])
-def test_an_unknown_completion_is_null(graph: Graph, id: str) -> None:
-    data = graph.data(AUTO_FEEDBACK, orgId=graph.organization.id, id=id)
+@pytest.mark.parametrize("completion_id", ["unknown", "", "a/b"])
+def test_an_unknown_completion_is_null(graph: Graph, completion_id: str) -> None:
+    data = graph.data(AUTO_FEEDBACK, orgId=graph.organization.id, id=completion_id)
 
     assert data["organization"]["completion"] is None
 
 
-@pytest.mark.parametrize("id", ["\0", "\ud83d"])
-def test_an_id_that_no_database_can_look_up_is_an_error_of_that_field(graph: Graph, id: str) -> None:
+@pytest.mark.parametrize("completion_id", ["\0", "\ud83d"])
+def test_an_id_that_no_database_can_look_up_is_an_error_of_that_field(graph: Graph, completion_id: str) -> None:
     # httpx would refuse the lone surrogate
-    content = json.dumps({"query": AUTO_FEEDBACK, "variables": {"orgId": graph.organization.id, "id": id}})
+    content = json.dumps({"query": AUTO_FEEDBACK, "variables": {"orgId": graph.organization.id, "id": completion_id}})
 
     answer = graph.post("/graphql", content=content)
 

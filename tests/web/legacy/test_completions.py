@@ -29,12 +29,12 @@ def call(api: Api, method: str, path: str, **options: Any) -> httpx.Response:
     return api.request(method, api.base_url.join(f"/api/{path}"), **options)
 
 
-def log(api: Api, id: str = ID, /, **fields: Any) -> httpx.Response:
-    return call(api, "POST", f"completions/{id}", json=fields)
+def log(api: Api, completion_id: str = ID, /, **fields: Any) -> httpx.Response:
+    return call(api, "POST", f"completions/{completion_id}", json=fields)
 
 
-def row(api: Api, id: str = ID) -> dict[str, Any]:
-    answer = call(api, "GET", f"completions/{id}")
+def row(api: Api, completion_id: str = ID) -> dict[str, Any]:
+    answer = call(api, "GET", f"completions/{completion_id}")
     assert answer.status_code == 200, answer.text
     return dict(answer.json()["data"])
 
@@ -169,7 +169,7 @@ def test_rows_are_narrowed_by_tags_ids_and_dates(api: Api) -> None:
 
 def test_a_date_as_the_end_of_the_created_filter_means_the_whole_day(api: Api) -> None:
     ids = numbered(api)
-    first, last = (row(api, id)["created_at"][:10] for id in (ids[-1], ids[0]))
+    first, last = (row(api, completion_id)["created_at"][:10] for completion_id in (ids[-1], ids[0]))
 
     assert listed(api, createdFilter=json.dumps({"from": first, "to": last})) == (ids, 5)
     assert listed(api, createdFilter=json.dumps({"to": f"{first}T00:00"})) == ([], 0)

@@ -20,10 +20,10 @@ def page(api: Api, path: str, **query: Any) -> dict[str, Any]:
 @pytest.fixture
 def uploaded(api: Api) -> list[dict[str, Any]]:
     """Feedback 4 to 0, newest first: the even ones for the task `even`, the odd ones for `odd`."""
-    for id in ("even", "odd"):
-        api.task(["a"], id=id, name=f"The {id} ones")
-    for id in ("c0", "c1"):
-        api.completion(id=id, tags=["a"])
+    for task_id in ("even", "odd"):
+        api.task(["a"], id=task_id, name=f"The {task_id} ones")
+    for task_id in ("c0", "c1"):
+        api.completion(id=task_id, tags=["a"])
     uploads = [api.upload(["even", "odd"][n % 2], id=str(n), completion_ids=[f"c{n % 2}"]) for n in range(5)]
     return uploads[::-1]
 

@@ -65,13 +65,13 @@ def test_what_is_logged_while_an_export_runs_is_left_out(database: Database, org
 # Training
 
 
-def example(api: Api, id: str, grade: int, **fields: object) -> None:
+def example(api: Api, completion_id: str, grade: int, **fields: object) -> None:
     api.completion(
-        id=id,
+        id=completion_id,
         request={"messages": [{"role": "user", "content": "a"}]},
-        response={"choices": [{"message": {"role": "assistant", "content": id}}]},
+        response={"choices": [{"message": {"role": "assistant", "content": completion_id}}]},
     )
-    api.upload("t", completion_ids=[id], json_values={"grade": grade, "tone of voice": "rude"}, **fields)
+    api.upload("t", completion_ids=[completion_id], json_values={"grade": grade, "tone of voice": "rude"}, **fields)
 
 
 def test_training_rows_are_chosen_by_task_and_filter(api: Api) -> None:

@@ -73,9 +73,9 @@ def test_every_row_is_stored_and_the_ids_are_in_the_order_of_the_rows(api: Api, 
 
     assert (ids[0], ids[2]) == ("b", "a")
     assert uuid.UUID(ids[1]).version == 7
-    for id, row in zip(ids, rows, strict=True):
-        alone = client_fields(api.completion(**{**row, "id": f"alone-{id}"}))
-        assert client_fields(api.get(f"/completions/{id}").json()) == alone
+    for completion_id, row in zip(ids, rows, strict=True):
+        alone = client_fields(api.completion(**{**row, "id": f"alone-{completion_id}"}))
+        assert client_fields(api.get(f"/completions/{completion_id}").json()) == alone
     assert api.get("/sessions/s").status_code == 200
 
 
@@ -485,8 +485,8 @@ def test_batches_and_single_rows_at_once_lose_nothing(serving: Served, api: Api)
                 if answer.status_code != 201:
                     failed.append(answer.text)
 
-    openings = [{"id": id, **OPENING} for id in ids]
-    closings = [{"id": id, **CLOSING} for id in reversed(ids)]
+    openings = [{"id": completion_id, **OPENING} for completion_id in ids]
+    closings = [{"id": completion_id, **CLOSING} for completion_id in reversed(ids)]
     threads = [
         threading.Thread(target=send, args=arguments)
         for arguments in ((openings, 150), (openings, 20), (closings, 1), (closings, 7), (openings[::-1], 1))

@@ -233,12 +233,12 @@ ODD_IDS = [
 
 
 def test_a_completion_is_reached_by_any_id_that_is_allowed(api: Api) -> None:
-    for id in ODD_IDS:
-        path = "/completions/" + quote(id, safe="")
+    for completion_id in ODD_IDS:
+        path = "/completions/" + quote(completion_id, safe="")
 
-        created = api.post(path, json={"id": id, "tags": ["t"]})
+        created = api.post(path, json={"id": completion_id, "tags": ["t"]})
 
-        assert created.json()["id"] == id
+        assert created.json()["id"] == completion_id
         assert api.get(path).json() == created.json()
         assert api.delete(path).status_code == 204
 
@@ -277,8 +277,8 @@ def test_a_deleted_completion_is_gone_at_once_everywhere(api: Api) -> None:
 
 def test_feedback_on_a_deleted_completion_stays_without_it(api: Api) -> None:
     task = api.task(["t"])
-    for id in "abc":
-        api.completion(id=id, tags=["t"])
+    for completion_id in "abc":
+        api.completion(id=completion_id, tags=["t"])
     uploaded = api.upload(task["id"], completion_ids=["a", "b", "c"])
 
     api.delete("/completions/b")

@@ -34,14 +34,14 @@ def walked(api: Api, limit: int, **query: Any) -> list[str]:
 
 
 def log(api: Api, ids: str, **fields: Any) -> None:
-    for id in ids:
-        api.completion(id=id, **fields)
+    for completion_id in ids:
+        api.completion(id=completion_id, **fields)
 
 
-def began(database: Database, organization: Organization, id: str) -> datetime:
+def began(database: Database, organization: Organization, completion_id: str) -> datetime:
     """When a completion began, to the microsecond."""
     with database.reading() as connection:
-        return utc(completions.get(database.tx(connection, organization.id), id).created_at)
+        return utc(completions.get(database.tx(connection, organization.id), completion_id).created_at)
 
 
 def test_an_empty_list_has_no_next_cursor(api: Api) -> None:
@@ -168,8 +168,8 @@ def test_a_completion_made_anew_is_not_shown_behind_the_cursor(api: Api) -> None
 
 
 def test_a_cursor_of_an_odd_id_is_right(api: Api) -> None:
-    for id in ["é:😀", "a:b", ":", "z"]:
-        api.completion(id=id)
+    for completion_id in ["é:😀", "a:b", ":", "z"]:
+        api.completion(id=completion_id)
 
     assert walked(api, 1) == ["z", ":", "a:b", "é:😀"]
 

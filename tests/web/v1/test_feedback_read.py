@@ -30,11 +30,15 @@ def upload_times(database: Database, organization: Organization) -> list[int]:
     """Two completions, two tasks, the feedback of UPLOADED; gives the microseconds at which each was stored."""
     with database.writing() as connection:
         tx = database.tx(connection, organization.id)
-        completions.record(tx, [Entry(id, {"tags": ["a"]}) for id in ("one", "two")])
-        for id in ("t1", "t2"):
-            feedback_tasks.create(tx, NewFeedbackTask(id, "a task", "", "{}", ("a",)))
+        completions.record(tx, [Entry(completion_id, {"tags": ["a"]}) for completion_id in ("one", "two")])
+        for task_id in ("t1", "t2"):
+            feedback_tasks.create(tx, NewFeedbackTask(task_id, "a task", "", "{}", ("a",)))
         stored = feedback.record(
-            tx, [NewFeedback(id, task, "{}", "", CompletionList(tuple(ids))) for id, task, ids in UPLOADED]
+            tx,
+            [
+                NewFeedback(feedback_id, task, "{}", "", CompletionList(tuple(ids)))
+                for feedback_id, task, ids in UPLOADED
+            ],
         )
         return [outcome.feedback.created_at for outcome in stored if isinstance(outcome, feedback.StoredFeedback)]
 

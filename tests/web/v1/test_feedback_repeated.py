@@ -47,7 +47,9 @@ def task(database: Database, organization: Organization) -> str:
     """A task that accepts any values, and two completions that it asks for, `one` and `two`."""
     with database.writing() as connection:
         tx = database.tx(connection, organization.id)
-        completions.record(tx, [Entry(id, {"tags": ["all", "greeting"]}) for id in ("one", "two")])
+        completions.record(
+            tx, [Entry(completion_id, {"tags": ["all", "greeting"]}) for completion_id in ("one", "two")]
+        )
         return feedback_tasks.create(tx, NewFeedbackTask(None, "a task", "", "{}", ("greeting",))).id
 
 
@@ -274,7 +276,7 @@ def test_an_id_of_another_type_is_refused(api: Api, task: str, subtests: pytest.
 def test_ids_that_look_alike_are_different(api: Api, task: str) -> None:
     alike = ["a", "A", "a ", "á", "a\u0301", "\uff41"]
 
-    for id in alike:
-        api.upload(task, id=id, completion_ids=["one"], comment=repr(id))
+    for feedback_id in alike:
+        api.upload(task, id=feedback_id, completion_ids=["one"], comment=repr(feedback_id))
 
     assert sorted(stored(api)) == sorted(alike)

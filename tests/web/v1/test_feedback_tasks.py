@@ -199,8 +199,8 @@ def test_a_repeat_answers_a_task_as_it_has_become(api: Api) -> None:
 
 
 def test_tasks_are_listed_newest_first(api: Api) -> None:
-    for id in ("b", "a", "c"):
-        api.task([], id=id)
+    for completion_id in ("b", "a", "c"):
+        api.task([], id=completion_id)
 
     assert listed(api) == ["c", "a", "b"]
 
@@ -222,8 +222,8 @@ def test_tasks_are_listed_newest_first(api: Api) -> None:
 def test_tasks_are_paged_and_filtered(api: Api, query: dict[str, Any], ids: list[str]) -> None:
     for number in range(5):
         api.task([], id=str(number))
-    for id in ("1", "3"):
-        changed(api, id, archived=True)
+    for completion_id in ("1", "3"):
+        changed(api, completion_id, archived=True)
 
     assert listed(api, **query) == ids
 
@@ -366,8 +366,8 @@ def test_feedback_deleted_from_an_archived_task_is_asked_for_once_it_is_taken_ou
 
 def test_another_selector_asks_for_other_completions_and_keeps_what_is_graded(api: Api) -> None:
     task = api.task(["a"])["id"]
-    for id, tags in (("a", ["a"]), ("ab", ["a", "b"]), ("b", ["b"]), ("b too", ["b"])):
-        api.completion(id=id, tags=tags)
+    for completion_id, tags in (("a", ["a"]), ("ab", ["a", "b"]), ("b", ["b"]), ("b too", ["b"])):
+        api.completion(id=completion_id, tags=tags)
     api.upload(task, completion_ids=["b"])
     first = api.ungraded()
 

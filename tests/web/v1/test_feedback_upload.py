@@ -45,7 +45,7 @@ def task(database: Database, organization: Organization) -> str:
     tagged = {"one": "greeting", "two": "greeting", "three": "other"}
     with database.writing() as connection:
         tx = database.tx(connection, organization.id)
-        completions.record(tx, [Entry(id, {"tags": [tag, "all"]}) for id, tag in tagged.items()])
+        completions.record(tx, [Entry(completion_id, {"tags": [tag, "all"]}) for completion_id, tag in tagged.items()])
         return feedback_tasks.create(tx, NewFeedbackTask(None, "a task", "", "{}", ("greeting",))).id
 
 

@@ -66,13 +66,15 @@ PAYLOADS = {
     "as deep as allowed": nested(198),
 }
 READINGS: dict[str, Callable[[Api, str], httpx.Response]] = {
-    "get": lambda api, id: api.get(f"/completions/{id}"),
+    "get": lambda api, completion_id: api.get(f"/completions/{completion_id}"),
     "list": lambda api, _id: api.get("/completions"),
     "list of a tag": lambda api, _id: api.get("/completions", params={"tag": "t"}),
     "ungraded": lambda api, _id: api.get("/completions/ungraded"),
     "session": lambda api, _id: api.get("/sessions/s"),
-    "merge of nothing": lambda api, id: api.post(f"/completions/{id}", json={}),
-    "merge of another field": lambda api, id: api.post("/completions", json={"id": id, "duration": 1.5}),
+    "merge of nothing": lambda api, completion_id: api.post(f"/completions/{completion_id}", json={}),
+    "merge of another field": lambda api, completion_id: api.post(
+        "/completions", json={"id": completion_id, "duration": 1.5}
+    ),
 }
 
 
@@ -90,15 +92,15 @@ def test_a_payload_is_answered_as_it_came_wherever_it_is_read(api: Api, subtests
 
             assert created.status_code == 201, created.text[:500]
             answers = {"create": created}
-            id = created.json()["id"]
+            completion_id = created.json()["id"]
             for name, reading in READINGS.items():
-                answers[name] = reading(api, id)
+                answers[name] = reading(api, completion_id)
             for name, answer in answers.items():
                 assert answer.is_success, answer.text[:500]
                 raw = answer.content.decode()
                 assert member(raw, "request")[0] == expected, name
                 assert member(raw, "stacktrace")[0] == ["[", *expected, "]"], name
-            api.delete(f"/completions/{id}")
+            api.delete(f"/completions/{completion_id}")
 
 
 def test_a_response_is_merged_as_it_came(api: Api, subtests: pytest.Subtests) -> None:

@@ -35,12 +35,12 @@ def test_a_session_is_made_with_a_body_of_any_type(api: Api, media_type: str) ->
 
 
 def test_a_new_session_is_read_without_completions(api: Api) -> None:
-    id = api.post("/sessions").json()["session"]["id"]
+    session_id = api.post("/sessions").json()["session"]["id"]
 
-    read = api.get(f"/sessions/{id}").json()
+    read = api.get(f"/sessions/{session_id}").json()
 
     assert read["completions"] == []
-    assert read["session"]["id"] == id
+    assert read["session"]["id"] == session_id
     assert abs(read["session"]["created_at_ms"] - time.time_ns() // 10**6) < 3_600_000
     assert "next_cursor" not in read
 
@@ -59,8 +59,8 @@ def test_a_row_that_names_a_session_makes_it(api: Api) -> None:
 
 
 def test_the_completions_of_a_session_stand_in_the_order_in_which_they_began(api: Api) -> None:
-    for id in "cab":
-        api.completion(id=id, session_id="s")
+    for completion_id in "cab":
+        api.completion(id=completion_id, session_id="s")
     api.completion(id="other", session_id="S")
     api.completion(id="c", duration=1)
 
@@ -83,8 +83,8 @@ def test_a_blank_session_id_keeps_the_stored_session(api: Api) -> None:
 
 
 def test_the_pages_of_a_session_stay_right_while_rows_come_and_go(api: Api) -> None:
-    for id in "abcdef":
-        api.completion(id=id, session_id="s")
+    for completion_id in "abcdef":
+        api.completion(id=completion_id, session_id="s")
     first = api.get("/sessions/s", params={"limit": 2}).json()
 
     for gone in "abd":
@@ -103,20 +103,21 @@ ODD_IDS = ["a b", "a/b", "/a", "a//b", "a/", "é😀", "a?b#c", "a\\b", "a,b", "
 
 @pytest.mark.parametrize("ids_", [ODD_IDS, ["a\nb"], ["a\n"], ["\n"]], ids=["odd", "within", "behind", "alone"])
 def test_a_session_is_reached_by_any_id_that_a_row_may_name(api: Api, ids_: list[str]) -> None:
-    for id in ids_:
-        reach(api, id)
+    for completion_id in ids_:
+        reach(api, completion_id)
 
 
-def reach(api: Api, id: str) -> None:
-    api.completion(id="c", session_id=id)
+def reach(api: Api, completion_id: str) -> None:
+    api.completion(id="c", session_id=completion_id)
 
-    read = api.get("/sessions/" + quote(id, safe="").replace(".", "%2E"))
+    read = api.get("/sessions/" + quote(completion_id, safe="").replace(".", "%2E"))
 
     assert read.status_code == 200, read.text
-    assert read.json()["session"]["id"] == id
+    assert read.json()["session"]["id"] == completion_id
     assert ids(read.json()) == ["c"]
     assert [
-        completion["id"] for completion in api.get("/completions", params={"session_id": id}).json()["completions"]
+        completion["id"]
+        for completion in api.get("/completions", params={"session_id": completion_id}).json()["completions"]
     ] == ["c"]
 
 

@@ -23,8 +23,8 @@ def test_an_ungraded_completion_is_listed_with_all_its_fields(api: Api) -> None:
 def test_the_newest_come_first_and_each_once_whatever_the_tasks(api: Api) -> None:
     for selector in (["a"], ["a", "b"], ["b"]):
         api.task(selector)
-    for id, tags in (("z", ["a"]), ("y", ["a", "b"]), ("none", ["c"]), ("x", ["b"])):
-        api.completion(id=id, tags=tags)
+    for completion_id, tags in (("z", ["a"]), ("y", ["a", "b"]), ("none", ["c"]), ("x", ["b"])):
+        api.completion(id=completion_id, tags=tags)
 
     assert api.ungraded() == ["x", "y", "z"]
 
@@ -135,8 +135,8 @@ def test_a_row_without_tags_changes_nothing(api: Api) -> None:
 
 def test_feedback_takes_what_it_matched_from_the_list(api: Api) -> None:
     task = api.task(["a"])["id"]
-    for id in ("one", "two", "three"):
-        api.completion(id=id, tags=["a"])
+    for completion_id in ("one", "two", "three"):
+        api.completion(id=completion_id, tags=["a"])
 
     api.upload(task, completion_ids=["one", "three"])
 
@@ -219,8 +219,8 @@ def test_a_completion_made_anew_is_ungraded_again(api: Api) -> None:
 
 def test_deleted_feedback_leaves_its_completions_ungraded(api: Api) -> None:
     task = api.task(["a"])["id"]
-    for id, tags in (("one", ["a"]), ("two", ["a", "b"]), ("other", ["b"])):
-        api.completion(id=id, tags=tags)
+    for completion_id, tags in (("one", ["a"]), ("two", ["a", "b"]), ("other", ["b"])):
+        api.completion(id=completion_id, tags=tags)
     uploaded = api.upload(task, completion_ids=["two", "other", "one"])
 
     api.delete(f"/feedback/{uploaded['id']}")
@@ -230,8 +230,8 @@ def test_deleted_feedback_leaves_its_completions_ungraded(api: Api) -> None:
 
 def test_what_other_feedback_grades_stays_graded_when_feedback_is_deleted(api: Api) -> None:
     task, other = api.task(["a"])["id"], api.task(["a"])["id"]
-    for id in ("one", "two"):
-        api.completion(id=id, tags=["a"])
+    for completion_id in ("one", "two"):
+        api.completion(id=completion_id, tags=["a"])
     uploaded = api.upload(task, completion_ids=["one", "two"])
     api.upload(task, completion_ids=["two"])
     api.upload(other, completion_ids=["one", "two"])
