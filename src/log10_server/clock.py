@@ -45,13 +45,13 @@ class Clock:
             first = self._take(count)
             return range(first, first + count)
 
-    def new_key(self) -> int:
+    def new_key(self, after: int = 0) -> int:
         """A number that this process has never returned before. Keys stay unique even when the clock steps back.
 
-        It is the current instant, or the number after the last one where that is greater.
+        It is the current instant, or the number after the last one or after `after` where that is greater.
         """
         with self._lock:
-            self._last_key = max(self._last_key + 1, self._take(1))
+            self._last_key = max(self._last_key + 1, after + 1, self._take(1))
             return self._last_key
 
     def _take(self, count: int) -> int:

@@ -95,6 +95,9 @@ class PostgresQueryBuilder(QueryBuilder):
         # For a large text that is stored apart from its row, `octet_length` reads only the row, and `length` the text.
         return func.coalesce(func.octet_length(column), literal_column("0"))
 
+    def position_in(self, text: ColumnElement[str], part: ColumnElement[str]) -> ColumnElement[int]:
+        return func.strpos(text, part, type_=Integer())
+
     def finish(self, statement: ClauseElement) -> ClauseElement:
         """With an `each_value` the query runs once for all values (LATERAL), which saves a round trip for each."""
         if self._values is None:

@@ -51,5 +51,9 @@ class QueryBuilder(ABC):
         """About how many bytes a text has; 0 for null. Where the database can, it does not read the text for this."""
 
     @abstractmethod
+    def position_in(self, text: ColumnElement[str], part: ColumnElement[str]) -> ColumnElement[int]:
+        """The position of `part` in `text`, compared exactly, from 1; 0 if it is not in it."""
+
+    @abstractmethod
     def finish(self, statement: ClauseElement) -> ClauseElement:
         """The statement to compile. With an `each_value` it may be rewritten to run once for all values."""

@@ -20,6 +20,7 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Engine,
+    Integer,
     Select,
     Table,
     Text,
@@ -67,6 +68,9 @@ class SqliteQueryBuilder(QueryBuilder):
 
     def size(self, column: ColumnElement[Any]) -> ColumnElement[int]:
         return func.coalesce(func.length(column), literal_column("0"))  # `octet_length` is new in SQLite 3.43
+
+    def position_in(self, text: ColumnElement[str], part: ColumnElement[str]) -> ColumnElement[int]:
+        return func.instr(text, part, type_=Integer())
 
     def finish(self, statement: ClauseElement) -> ClauseElement:
         return statement

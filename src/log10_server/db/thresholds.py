@@ -30,3 +30,4 @@ class Thresholds:
     backfill_batch_size: int = 1000  # completions that one step of a backfill looks at (`store/ungraded`)
     training_page_size: int = 200  # completions that one page of a training export looks at (`services/training`)
     rollup: RollupSizes = field(default_factory=RollupSizes)  # (see `services/rollup`)
+    tags_in_block: int = 2000  # the names that are copied into one block for searches (`services/tags`)

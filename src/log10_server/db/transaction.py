@@ -42,9 +42,9 @@ class Tx:
         """An instant that no other call of this process gets, unless the system clock steps back by over a second."""
         return self.clock.now()
 
-    def new_key(self) -> int:
-        """A number that no other call of this process ever gets."""
-        return self.clock.new_key()
+    def new_key(self, after: int = 0) -> int:
+        """A number greater than `after` that no other call of this process ever gets."""
+        return self.clock.new_key(after)
 
     def check_deadline(self) -> None:
         """Raise Unavailable after the deadline of the read. Long work calls this in between its statements."""

@@ -1,6 +1,6 @@
-"""The background job that rolls up completions into summaries, in pieces between other writes (`services/rollup`).
+"""The background loop that rolls up what was written, in pieces between other writes (`services/background_work`).
 
-The database stores how far the roll-up of each organization is. So a process can continue where another one stopped,
+It rolls up completions into summaries, for example. The database stores how far each organization is. So a process can continue where another one stopped,
 and several processes can work on the same organization without doing any piece twice.
 """
 
@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 
 class RollupRule(Protocol):
-    """The rule of the roll-up. The module `services/rollup` is one."""
+    """The rule of the roll-up. The module `services/background_work` is one."""
 
     def list_organizations(self, connection: Connection) -> list[str]:
         """Return the ids of all organizations."""

@@ -302,7 +302,7 @@ def _add_to_indexes(
 
     Returns the keys of the tags that are common from now on.
     """
-    keys = store.tags.add_missing(tx, set().union(*tags.values()), existing_tags.keys)
+    keys = store.tags.add_missing(tx, set().union(*tags.values()), existing_tags.keys, existing_tags.newest_block_key)
     tag_ids = {completion_id: {keys[tag] for tag in names} for completion_id, names in tags.items()}
     new_common_tags = store.completion_tags.add_tags(
         tx,

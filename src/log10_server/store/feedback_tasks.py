@@ -23,7 +23,7 @@ from log10_server.db.schema import Digest, Instant, Key, Payload, check_columns,
 from log10_server.db.statements import Statement
 from log10_server.db.transaction import Tx
 from log10_server.store.rollups import NOTHING_COVERED, Watermark, rollup, select_watermark
-from log10_server.store.tags import digests, tag
+from log10_server.store.tags import digests, newest_block, tag
 
 feedback_task = owned_table(
     "feedback_task",
@@ -137,27 +137,32 @@ class ExistingTags(NamedTuple):
     keys of all tags of each of these selectors. Archived tasks are left out.
 
     `watermark` is the position up to which the summaries cover completions (`store/rollups`). The same statement finds
-    it, so that a write needs no further round trip. It is None when no names were given.
+    it, so that a write needs no further round trip. It is None when no names were given. In the same way
+    `newest_block_key` is found, which `store.tags.add_missing` needs to know.
     """
 
     keys: dict[str, int]
     common: set[int]
     selectors: dict[str, set[int]]
     watermark: Watermark | None
+    newest_block_key: int
 
 
 def find_existing_tags(tx: Tx, names: Iterable[str]) -> ExistingTags:
     """Find the tags with these names and the selectors that name them, with one statement."""
     by_name = digests(names)
     if not by_name:
-        return ExistingTags({}, set(), {}, None)
-    existing = ExistingTags({}, set(), {}, NOTHING_COVERED)
+        return ExistingTags({}, set(), {}, None, 0)
+    existing = ExistingTags({}, set(), {}, NOTHING_COVERED, 0)
     for digest, tag_id, is_common, task_id, watermark_id in tx.fetch(_EXISTING_TAGS, digests=sorted(by_name)):
         if watermark_id is not None:
             existing = existing._replace(watermark=Watermark(tag_id, watermark_id))
             continue
         if task_id is not None:
             existing.selectors.setdefault(task_id, set()).add(tag_id)
+            continue
+        if digest is None:
+            existing = existing._replace(newest_block_key=tag_id)
             continue
         existing.keys[by_name[digest]] = tag_id
         if is_common:
@@ -168,7 +173,8 @@ def find_existing_tags(tx: Tx, names: Iterable[str]) -> ExistingTags:
 def _existing_tags(query: QueryBuilder) -> CompoundSelect[Any]:
     """A query that returns tags, selectors and the watermark of the roll-up together, so that one statement is enough.
 
-    Only the row of the watermark has a `watermark_id`, and the number in it is the watermark's `created_at`.
+    Only the row of the watermark has a `watermark_id`, and the number in it is the watermark's `created_at`. A row that
+    has only a number is that of the newest block of tag names.
     """
     no_text = cast(null(), Text)
     tags = query.rows(tag, "name_digest", "id", "is_common").add_columns(
@@ -182,6 +188,8 @@ def _existing_tags(query: QueryBuilder) -> CompoundSelect[Any]:
     watermark = select_watermark(query).with_only_columns(
         no_digest, rollup.c.created_at, no_boolean, no_text.label("task_id"), rollup.c.completion_id
     )
+    newest = newest_block(query).subquery("newest_block")
+    block = select(no_digest, newest.c.last_tag_id, no_boolean, no_text.label("task_id"), no_text.label("watermark_id"))
     selectors = (
         select(no_digest, selector.c.tag_id, no_boolean, selector.c.task_id, no_text.label("watermark_id"))
         .join(feedback_task, is_task_of_selector)
@@ -199,7 +207,7 @@ def _existing_tags(query: QueryBuilder) -> CompoundSelect[Any]:
         ids = query.rows_by_key(query.rows(tag, "id"), tag.c.name_digest, "digests")
         tasks = select(matching.c.task_id).where(query.is_owned(matching), matching.c.tag_id.in_(ids))
         selectors = selectors.where(query.is_owned(selector), selector.c.task_id.in_(tasks))
-    return union_all(query.rows_by_key(tags, tag.c.name_digest, "digests"), selectors, watermark)
+    return union_all(query.rows_by_key(tags, tag.c.name_digest, "digests"), selectors, watermark, block)
 
 
 _EXISTING_TAGS = Statement(_existing_tags)

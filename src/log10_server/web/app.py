@@ -16,7 +16,7 @@ from log10_server import __version__
 from log10_server.db.database import Database
 from log10_server.errors import NotAllowed, NotFound
 from log10_server.runtime.runtime import Runtime
-from log10_server.services import rollup, ungraded_index
+from log10_server.services import background_work, ungraded_index
 from log10_server.settings import Settings
 from log10_server.web.http.authentication import AuthenticationMiddleware, Dialects, routes_of
 from log10_server.web.http.dialect import Dialect
@@ -60,7 +60,7 @@ def create_app(settings: Settings, database: Database, dialects: Sequence[Dialec
     Its lifespan starts the runtime, and at the end waits until all pending writes are stored. Requests for paths that
     no dialect owns are refused by the first dialect.
     """
-    runtime = Runtime(settings, database, ungraded_index.continue_backfill, rollup)
+    runtime = Runtime(settings, database, ungraded_index.continue_backfill, background_work)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:

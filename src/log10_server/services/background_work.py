@@ -1,0 +1,30 @@
+"""All the work that the background loop of each server process does for an organization, in pieces (`runtime/rollup`)."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from log10_server.db.transaction import Tx
+from log10_server.services import rollup, tags
+from log10_server.services.rollup import list_organizations
+
+__all__ = ["advance", "is_behind", "list_organizations"]
+
+
+class _Job(NamedTuple):
+    """Work that is done in pieces. `advance` does the next one, and returns whether there was one."""
+
+    is_behind: Callable[[Tx], bool]
+    advance: Callable[[Tx], bool]
+
+
+_JOBS: Sequence[_Job] = (_Job(rollup.is_behind, rollup.advance), _Job(tags.is_behind, tags.add_block))
+
+
+def is_behind(tx: Tx) -> bool:
+    """Return whether a job has a piece to do."""
+    return any(job.is_behind(tx) for job in _JOBS)
+
+
+def advance(tx: Tx) -> bool:
+    """Do the next piece of the first job that has one. Returns whether there was one."""
+    return any(job.advance(tx) for job in _JOBS)
