@@ -345,6 +345,58 @@ def test_feedback_and_tokens_from_before_there_were_authors_stay_and_lose_only_t
     assert tuple(token) == ("o", "t1", "d1", 0, None)
 
 
+def test_lists_of_feedback_are_counted_for_what_was_there_and_survive_the_way_back(fresh: Database) -> None:
+    """4500 feedback: every ninth is of the task `u`, and one is proposed. Ranges have 2000 rows, the newest fewer."""
+    migrations.migrate(fresh, "0010")
+    columns = (
+        "organization_id, id, created_at, task_id, json_values, comment, completions_summary, content_digest, state"
+    )
+    with fresh.writing() as connection:
+        connection.execute(sa.text("INSERT INTO organization (id, slug, created_at) VALUES ('o', 'o', 0)"))
+        for task_id in ("t", "u"):
+            connection.execute(
+                sa.text("INSERT INTO feedback_task VALUES ('o', :id, 0, '', '', '{}', '[]', false, '')"),
+                {"id": task_id},
+            )
+        connection.execute(
+            sa.text(f"INSERT INTO feedback ({columns}) VALUES ('o', :id, :at, :task, '{{}}', '', '', '', :state)"),
+            [
+                {
+                    "id": f"{number:04d}",
+                    "at": number // 2,  # two have the same time
+                    "task": "t" if number % 9 else "u",
+                    "state": "accepted" if number != 7 else "proposed",
+                }
+                for number in range(4500)
+            ],
+        )
+    before = shape(fresh)
+
+    migrations.migrate(fresh, "0011")
+
+    oldest = (1 - 2**63, "")
+    with fresh.reading() as connection:
+        ranges = connection.exec_driver_sql(
+            "SELECT list_name, created_at, id, length FROM list_range ORDER BY list_name, created_at"
+        ).all()
+    assert [tuple(row) for row in ranges] == [
+        ("feedback:accepted", *oldest, 2000),
+        ("feedback:accepted", 1000, "2001", 2000),
+        ("feedback:accepted", 2000, "4001", 499),
+        ("feedback:accepted:t", *oldest, 2000),
+        ("feedback:accepted:t", 1126, "2252", 1999),
+        ("feedback:accepted:u", *oldest, 500),
+        ("feedback:proposed", *oldest, 1),
+        ("feedback:proposed:t", *oldest, 1),
+    ]
+
+    migrations.downgrade(fresh, "0010")
+
+    with fresh.reading() as connection:
+        assert connection.exec_driver_sql("SELECT count(*) FROM feedback").scalar() == 4500
+    assert shape(fresh) == before
+
+
 def test_a_database_of_a_newer_program_is_refused_and_left_as_it_is(fresh: Database) -> None:
     migrations.migrate(fresh)
     with fresh.writing() as connection:

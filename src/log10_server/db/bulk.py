@@ -30,6 +30,14 @@ def column_names(table: Table) -> str:
 
 
 @cache
+def add_to_last_column(table: Table) -> str:
+    """The end of an INSERT that adds the last value of a row to the stored one where the key of the row exists."""
+    key = ", ".join(column.name for column in table.primary_key)
+    last = list(table.columns)[-1].name
+    return f" ON CONFLICT ({key}) DO UPDATE SET {last} = {table.name}.{last} + excluded.{last}"
+
+
+@cache
 def insert_values(table: Table, placeholder: str, rows: int = 1) -> str:
     """A statement that inserts `rows` rows. Its parameters are the values of all rows, one row after the other."""
     values = f"({', '.join([placeholder] * len(table.columns))})"

@@ -31,3 +31,4 @@ class Thresholds:
     training_page_size: int = 200  # completions that one page of a training export looks at (`services/training`)
     rollup: RollupSizes = field(default_factory=RollupSizes)  # (see `services/rollup`)
     tags_in_block: int = 2000  # the names that are copied into one block for searches (`services/tags`)
+    list_range_size: int = 2000  # rows of a range; one of more than twice as many is split (`store/counted_ranges`)

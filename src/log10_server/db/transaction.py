@@ -119,6 +119,13 @@ class Tx:
         """Insert `rows`, except those whose key already exists in the table."""
         self._insert(table, rows, bulk.SKIP_TAKEN_KEYS)
 
+    def add_numbers(self, table: Table, rows: Sequence[Row]) -> None:
+        """Insert `rows`, or, where the key of a row exists in the table, add its last value to the stored value.
+
+        No two rows may have the same key.
+        """
+        self._insert(table, rows, bulk.add_to_last_column(table))
+
     def replace_many(self, table: Table, rows: Sequence[Row]) -> None:
         """Replace the stored rows that have the same organization and id as `rows`."""
         if rows:

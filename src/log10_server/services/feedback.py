@@ -124,8 +124,7 @@ def get(tx: Tx, feedback_id: str) -> StoredFeedback:
 def delete(tx: Tx, feedback_id: str) -> None:
     """Delete feedback. Its completions become ungraded, unless other feedback grades them. Raises NotFound."""
     stored = get(tx, feedback_id)
-    if not store.feedback.remove(tx, feedback_id):
-        raise NotFound(f"There is no feedback {feedback_id!r}.")
+    store.feedback.remove(tx, stored.feedback)
     if stored.feedback.state == ACCEPTED:
         ungraded_index.add_after_removed_feedback(tx, stored.feedback.task_id, stored.completion_ids)
 
@@ -187,7 +186,7 @@ def accept(
     if (refusal := _task_refusal(feedback_tasks.get_referenced(tx, row.task_id), row.task_id)) is not None:
         raise refusal
     row = row._replace(state=ACCEPTED, json_values=row.json_values if json_values is None else json_values)
-    store.feedback.replace(tx, row)
+    store.feedback.replace(tx, stored.feedback, row)
     ungraded_index.remove_graded(tx, row.task_id, sorted(stored.completion_ids))
     return StoredFeedback(row, stored.completion_ids)
 
@@ -198,7 +197,7 @@ def reject(tx: Tx, feedback_id: str) -> StoredFeedback:
     if stored.feedback.state == ACCEPTED:
         raise _already_decided(stored.feedback)
     row = stored.feedback._replace(state=REJECTED)
-    store.feedback.replace(tx, row)
+    store.feedback.replace(tx, stored.feedback, row)
     return StoredFeedback(row, stored.completion_ids)
 
 
@@ -284,9 +283,10 @@ def _record_each_id_once(tx: Tx, uploads: Mapping[int, NewFeedback]) -> dict[int
             author_id=new.author and new.author.id,
             author_kind=new.author and new.author.kind,
         )
-    store.feedback.add(tx, list(rows.values()))
     new_feedback = {number: StoredFeedback(row, matches[number]) for number, row in rows.items()}
-    _link_completions(tx, new_feedback.values())
+    with tx.buffered_inserts():
+        store.feedback.add(tx, list(rows.values()))
+        _link_completions(tx, new_feedback.values())
     return results | new_feedback
 
 

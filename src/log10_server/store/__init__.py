@@ -6,6 +6,7 @@ Business rules are in the services, and HTTP is in `web`.
 from log10_server.store import (
     completion_tags,
     completions,
+    counted_ranges,
     covered,
     feedback,
     feedback_tasks,
@@ -23,6 +24,7 @@ from log10_server.store import (
 __all__ = [
     "completion_tags",
     "completions",
+    "counted_ranges",
     "covered",
     "feedback",
     "feedback_tasks",

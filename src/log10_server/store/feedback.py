@@ -1,8 +1,8 @@
 """The table of feedback, the table that links it to completions, and the statements on both."""
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import cache
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple, cast
 
 from sqlalchemy import (
     BigInteger,
@@ -22,6 +22,8 @@ from log10_server.db.query_builder import QueryBuilder
 from log10_server.db.schema import Digest, Instant, Key, Payload, check_columns, foreign_key, ordered_index, owned_table
 from log10_server.db.statements import Statement
 from log10_server.db.transaction import Tx
+from log10_server.store import counted_ranges
+from log10_server.store.counted_ranges import CountedList, Position, RowChange
 
 State = Literal["proposed", "accepted", "rejected"]
 AuthorKind = Literal["person", "program", "model"]
@@ -29,6 +31,7 @@ AuthorKind = Literal["person", "program", "model"]
 PROPOSED: Final = "proposed"
 ACCEPTED: Final = "accepted"
 REJECTED: Final = "rejected"
+STATES: Final[tuple[State, ...]] = (PROPOSED, ACCEPTED, REJECTED)
 
 feedback = owned_table(
     "feedback",
@@ -46,8 +49,9 @@ feedback = owned_table(
     Column("author_kind", Key),
     foreign_key("task_id", "feedback_task"),
 )
-ordered_index(feedback, "created_at", "id")
-ordered_index(feedback, "task_id", "created_at", "id")
+# The state is in these indexes so that the accepted feedback can be counted and skipped without reading the rows.
+ordered_index(feedback, "created_at", "id", "state")
+ordered_index(feedback, "task_id", "created_at", "id", "state")
 # Nearly all feedback is accepted, so small partial indexes are enough to find proposed and rejected feedback.
 _not_accepted = feedback.c.state != literal_column(f"'{ACCEPTED}'")
 ordered_index(feedback, "state", "created_at", "id", only=_not_accepted)
@@ -130,7 +134,9 @@ _GRADED = Statement(
 
 def add(tx: Tx, rows: Sequence[FeedbackRow]) -> None:
     """Insert new feedback."""
+    counted = counted_ranges.locate(tx, _list_changes(rows, 1))
     tx.insert_many(feedback, rows)
+    counted_ranges.store_changes(tx, counted)
 
 
 def link_completions(tx: Tx, rows: Iterable[FeedbackCompletionRow]) -> None:
@@ -160,10 +166,11 @@ def list_completion_ids(tx: Tx, ids: Sequence[str]) -> dict[str, list[str]]:
     return by_feedback
 
 
-def remove(tx: Tx, feedback_id: str) -> bool:
-    """Delete the feedback with this id. Returns whether it existed."""
-    tx.connection.execute(tx.delete(feedback_completion).where(feedback_completion.c.feedback_id == feedback_id))
-    return tx.connection.execute(tx.delete(feedback).where(feedback.c.id == feedback_id)).rowcount > 0
+def remove(tx: Tx, row: FeedbackRow) -> None:
+    """Delete feedback. `row` must be as it is stored."""
+    tx.connection.execute(tx.delete(feedback_completion).where(feedback_completion.c.feedback_id == row.id))
+    tx.connection.execute(tx.delete(feedback).where(feedback.c.id == row.id))
+    counted_ranges.store_changes(tx, counted_ranges.locate(tx, _list_changes([row], -1)))
 
 
 def unlink_completion(tx: Tx, completion_id: str) -> None:
@@ -178,10 +185,45 @@ def find_graded_pairs(tx: Tx, completion_ids: Sequence[str]) -> set[tuple[str, s
     return set(tx.fetch(_GRADED, ids=list(completion_ids)))
 
 
-def replace(tx: Tx, row: FeedbackRow) -> None:
-    """Update the state, the values and the digest of feedback."""
+def replace(tx: Tx, before: FeedbackRow, row: FeedbackRow) -> None:
+    """Update the state, the values and the digest of feedback. `before` must be as it is stored."""
     changed = {"state": row.state, "json_values": row.json_values, "content_digest": row.content_digest}
     tx.connection.execute(tx.update(feedback).where(feedback.c.id == row.id).values(changed))
+    if row.state != before.state:
+        changes = [*_list_changes([before], -1), *_list_changes([row], 1)]
+        counted_ranges.store_changes(tx, counted_ranges.locate(tx, changes))
+
+
+@cache
+def _keys(*, is_accepted: bool, of_task: bool) -> Callable[[QueryBuilder], Select[Any]]:
+    """A query for the keys of a counted list: the feedback in one state, of all tasks or of one."""
+
+    def keys(query: QueryBuilder) -> Select[Any]:
+        rows = query.rows(feedback, "created_at", "id").where(
+            feedback.c.state == (literal_column(f"'{ACCEPTED}'") if is_accepted else bindparam("state", type_=Text()))
+        )
+        if not is_accepted:
+            rows = rows.where(_not_accepted)
+        return rows.where(feedback.c.task_id == bindparam("task_id", type_=Text())) if of_task else rows
+
+    return keys
+
+
+def _counted_list(state: State, task_id: str | None) -> CountedList:
+    """The feedback in one state, of all tasks or of one, as a list whose rows are counted."""
+    keys = _keys(is_accepted=state == ACCEPTED, of_task=task_id is not None)
+    values = {} if state == ACCEPTED else {"state": state}
+    if task_id is None:
+        return CountedList(f"feedback:{state}", keys, values)
+    return CountedList(f"feedback:{state}:{task_id}", keys, {**values, "task_id": task_id})
+
+
+def _list_changes(rows: Iterable[FeedbackRow], difference: int) -> Iterator[RowChange]:
+    """What adding these rows (1) or removing them (-1) changes in the counted lists."""
+    for row in rows:
+        position = Position(row.created_at, row.id)
+        yield RowChange(_counted_list(row.state, None), position, difference)
+        yield RowChange(_counted_list(row.state, row.task_id), position, difference)
 
 
 class Filters(NamedTuple):
@@ -200,7 +242,19 @@ _VALUES_AT_ONCE = 200
 def list_page(tx: Tx, filters: Filters, offset: int, limit: int) -> list[FeedbackRow]:
     """A page of the feedback that passes the filters, newest first."""
     values = _parameters(filters)
-    return list(map(FeedbackRow._make, tx.fetch(_page(*values), **values, offset=offset, limit=limit)))
+    if filters.completion_id is not None or counted_ranges.is_small(tx, offset):  # one completion has little feedback
+        return list(map(FeedbackRow._make, tx.fetch(_page(*values), **values, offset=offset, limit=limit)))
+    lists = _counted_lists(filters)
+    start = counted_ranges.find_start(tx, lists, offset + _count_newer(tx, filters, lists))
+    if start is None:
+        return []
+    # The rows that are newer than `created_to` are among those that are skipped, so that filter is left out.
+    values = _parameters(filters._replace(created_to=None))
+    values |= {"last_at": start.before.created_at, "last_id": start.before.id}
+    # Only the keys of the skipped feedback are read, and the rows only for the page.
+    ids = [feedback_id for _, feedback_id in tx.fetch(_key_page(*values), **values, offset=start.skipped, limit=limit)]
+    rows = find_many(tx, ids)
+    return [rows[feedback_id] for feedback_id in ids]
 
 
 def iterate_values(tx: Tx, filters: Filters) -> Iterator[tuple[str, str]]:
@@ -218,9 +272,29 @@ def iterate_values(tx: Tx, filters: Filters) -> Iterator[tuple[str, str]]:
 
 def count(tx: Tx, filters: Filters) -> int:
     """How much feedback passes the filters."""
-    values = _parameters(filters)
-    [(number,)] = tx.fetch(_count(*values), **values)
-    return int(number)
+    if filters.completion_id is not None:
+        values = _parameters(filters)
+        [(number,)] = tx.fetch(_count(*values), **values)
+        return int(number)
+    lists = _counted_lists(filters)
+    if filters.created_from is None:
+        number = counted_ranges.total(tx, lists)
+    else:
+        number = counted_ranges.count_from(tx, lists, Position(filters.created_from, ""))
+    return max(number - _count_newer(tx, filters, lists), 0)
+
+
+def _counted_lists(filters: Filters) -> list[CountedList]:
+    """The lists which together have all feedback that passes the filters, apart from the range of time."""
+    states = STATES if filters.state is None else [cast(State, filters.state)]
+    return [_counted_list(state, filters.task_id) for state in states]
+
+
+def _count_newer(tx: Tx, filters: Filters, lists: Sequence[CountedList]) -> int:
+    """How many rows of these lists are newer than the range of time of the filters."""
+    if filters.created_to is None:
+        return 0
+    return counted_ranges.count_from(tx, lists, Position(filters.created_to + 1, ""))
 
 
 def _parameters(filters: Filters) -> dict[str, Any]:
@@ -235,6 +309,19 @@ def _page(*parameters: str) -> Statement:
     return Statement(
         lambda query: (
             _filtered(query, parameters)
+            .order_by(*_newest_first(parameters))
+            .offset(bindparam("offset", type_=BigInteger()))
+            .limit(bindparam("limit", type_=BigInteger()))
+        )
+    )
+
+
+@cache
+def _key_page(*parameters: str) -> Statement:
+    return Statement(
+        lambda query: (
+            _filtered(query, parameters)
+            .with_only_columns(feedback.c.created_at, feedback.c.id)
             .order_by(*_newest_first(parameters))
             .offset(bindparam("offset", type_=BigInteger()))
             .limit(bindparam("limit", type_=BigInteger()))

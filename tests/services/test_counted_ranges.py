@@ -1,0 +1,144 @@
+"""Lengths and pages of lists come from stored counts, and equal a plain query whatever happened (docs/api.md, "Lists")."""
+
+import random
+from collections.abc import Iterator
+from contextlib import suppress
+
+import pytest
+
+from log10_server.db.database import Database
+from log10_server.db.transaction import Tx
+from log10_server.errors import Refusal
+from log10_server.services import completions, feedback, feedback_tasks, transfer
+from log10_server.services.completions import Entry
+from log10_server.services.feedback import NewFeedback
+from log10_server.services.feedback_tasks import NewFeedbackTask
+from log10_server.services.selectors import CompletionList
+from log10_server.services.transfer import ImportedFeedback
+from log10_server.store.feedback import ACCEPTED, PROPOSED, STATES, Filters, State
+from tests.conftest import Organization, new_organization
+from tests.services.test_ungraded import rows
+
+TASKS = ["t0", "t1"]
+COMPLETIONS = ["c0", "c1", "c2"]
+
+
+@pytest.fixture(autouse=True)
+def short_ranges(database: Database) -> Iterator[None]:
+    """A range has two rows, and a fifth row splits it."""
+    before, database.thresholds.list_range_size = database.thresholds.list_range_size, 2
+    yield
+    database.thresholds.list_range_size = before
+
+
+class FeedbackWorld:
+    """Random operations on the feedback of one organization."""
+
+    def __init__(self, tx: Tx, seed: int) -> None:
+        self.tx = tx
+        self.random = random.Random(seed)
+        completions.record(tx, [Entry(completion_id, {}) for completion_id in COMPLETIONS])
+        for task_id in TASKS:
+            feedback_tasks.create(tx, NewFeedbackTask(task_id, "a task", "", "{}", ()))
+
+    def new(self, feedback_id: str | None, states: tuple[State, ...]) -> NewFeedback:
+        target = CompletionList(tuple(self.random.sample(COMPLETIONS, self.random.randint(1, 2))))
+        state = self.random.choice(states)
+        return NewFeedback(feedback_id, self.random.choice(TASKS), "{}", "", target, state)
+
+    def upload(self) -> None:
+        number = self.random.choice([1, 1, 2, 9])
+        feedback.record(self.tx, [self.new(None, (ACCEPTED, ACCEPTED, PROPOSED)) for _ in range(number)])
+
+    def accept(self) -> None:
+        feedback.accept(self.tx, self.any_id())
+
+    def reject(self) -> None:
+        feedback.reject(self.tx, self.any_id())
+
+    def delete(self) -> None:
+        feedback.delete(self.tx, self.any_id())
+
+    def import_old(self) -> None:
+        times = [row_time for _, row_time in self.stored()] or [1000]
+        imported = [
+            ImportedFeedback(
+                self.new(f"imported-{self.random.randrange(40)}", STATES),
+                self.random.choice([-5, 0, min(times), max(times), self.random.choice(times)]),
+                "",
+                None,
+                None,
+            )
+            for _ in range(self.random.choice([1, 7]))
+        ]
+        transfer.import_feedback(self.tx, imported)
+
+    def stored(self) -> list[tuple[str, int]]:
+        return rows(self.tx, "feedback", "id", "created_at")
+
+    def any_id(self) -> str:
+        ids = sorted(feedback_id for feedback_id, _ in self.stored())
+        return self.random.choice(ids) if ids else "none"
+
+    def step(self) -> None:
+        operations = [self.upload, self.accept, self.reject, self.delete, self.delete, self.import_old]
+        with suppress(Refusal):  # a refused operation changes nothing
+            self.random.choice(operations)()
+
+    def filters(self) -> Filters:
+        choose = self.random.choice
+        times = [0, *(created_at + choose([-1, 0, 1]) for _, created_at in self.stored())]
+        return Filters(
+            task_id=choose([None, None, "none", *TASKS]),
+            completion_id=choose([None, None, None, "c0"]),
+            state=choose([None, *STATES]),
+            created_from=choose([None, choose(times)]),
+            created_to=choose([None, choose(times)]),
+        )
+
+
+def expected_ids(tx: Tx, filters: Filters) -> list[str]:
+    """The ids of the feedback that passes the filters, newest first, from the rows alone."""
+    links = set(rows(tx, "feedback_completion", "feedback_id", "completion_id"))
+    matching = [
+        (created_at, feedback_id)
+        for feedback_id, created_at, task_id, state in rows(tx, "feedback", "id", "created_at", "task_id", "state")
+        if filters.task_id in (None, task_id)
+        and filters.state in (None, state)
+        and (filters.completion_id is None or (feedback_id, filters.completion_id) in links)
+        and (filters.created_from is None or filters.created_from <= created_at)
+        and (filters.created_to is None or created_at <= filters.created_to)
+    ]
+    return [feedback_id for _, feedback_id in sorted(matching, reverse=True)]
+
+
+def assert_feedback_is_listed_right(world: FeedbackWorld) -> None:
+    filters, limit = world.filters(), world.random.choice([1, 3, 1000])
+    expected = expected_ids(world.tx, filters)
+    offset = world.random.randint(0, len(expected) + 2)
+
+    page, total = feedback.list_page_with_total(world.tx, filters, None, offset, limit)
+
+    assert total == len(expected), filters
+    assert [stored.feedback.id for stored in page] == expected[offset : offset + limit], (filters, offset)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_lengths_and_pages_of_feedback_are_right_after_any_operations(
+    database: Database, organization: Organization, seed: int
+) -> None:
+    other = new_organization(database)
+    with database.writing() as connection:
+        worlds = [
+            FeedbackWorld(database.tx(connection, organization_id), seed)
+            for organization_id in (organization.id, other.id)
+        ]
+        for _ in range(120):
+            world = worlds[0].random.choice(worlds)
+            world.step()
+            for _ in range(4):
+                assert_feedback_is_listed_right(world)
+        lengths = rows(worlds[0].tx, "list_range", "list_name", "length")
+
+    assert len(lengths) > 20
+    assert max(length for _, length in lengths) <= 4
