@@ -58,7 +58,7 @@ ODD = [
 def test_what_is_written_is_seen_by_every_connection_at_once(database: Database, organization: Organization) -> None:
     for number in range(20):
         with database.writing() as connection:
-            store.sessions.ensure(database.tx(connection, organization.id), [str(number)])
+            store.sessions.add_missing(database.tx(connection, organization.id), {str(number): 1})
 
         for _ in range(3):
             with database.reading() as first, database.reading() as second:
@@ -69,7 +69,7 @@ def test_what_is_written_is_seen_by_every_connection_at_once(database: Database,
 def test_what_raises_leaves_nothing(database: Database, organization: Organization) -> None:
     def write() -> None:
         with database.writing() as connection:
-            store.sessions.ensure(database.tx(connection, organization.id), ["a"])
+            store.sessions.add_missing(database.tx(connection, organization.id), {"a": 1})
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):

@@ -75,7 +75,7 @@ def end_connection(connection: Connection) -> None:
 
 def insert_twice(tx: Tx, session_id: str) -> None:
     """What another process would do between a look-up and an insert: the key is taken."""
-    store.sessions.ensure(tx, [session_id])
+    store.sessions.add_missing(tx, {session_id: 1})
     tx.connection.execute(
         text("INSERT INTO session (organization_id, id, created_at) VALUES (:mine, :id, 1)"),
         {"mine": tx.organization_id, "id": session_id},
@@ -92,7 +92,7 @@ def test_a_write_whose_connection_is_lost_before_the_commit_is_done_again(
 
     def work(tx: Tx) -> str:
         attempts.append(tx)
-        store.sessions.ensure(tx, ["a"])
+        store.sessions.add_missing(tx, {"a": 1})
         if len(attempts) == 1:
             end_connection(tx.connection)
         return "stored"
@@ -145,7 +145,7 @@ def test_a_write_that_always_conflicts_with_another_one_is_refused_as_overload(
 
     def work(tx: Tx) -> None:
         attempts.append(tx)
-        store.sessions.ensure(tx, ["a"])
+        store.sessions.add_missing(tx, {"a": 1})
         tx.connection.execute(text("DO 'BEGIN RAISE EXCEPTION SQLSTATE ''40P01''; END'"))  # a deadlock
 
     with pytest.raises(Unavailable) as refused:

@@ -76,7 +76,7 @@ async def lined(
 
 def storing(session_id: str) -> Callable[[Tx], str]:
     def work(tx: Tx) -> str:
-        store.sessions.ensure(tx, [session_id])
+        store.sessions.add_missing(tx, {session_id: 1})
         return session_id
 
     return work
@@ -86,7 +86,7 @@ def refusing(session_id: str, refusal: Exception) -> Callable[[Tx], str]:
     """Stores something, then raises."""
 
     def work(tx: Tx) -> str:
-        store.sessions.ensure(tx, [session_id])
+        store.sessions.add_missing(tx, {session_id: 1})
         raise refusal
 
     return work
@@ -97,7 +97,7 @@ def clashing(session_id: str, times: int) -> Callable[[Tx], str]:
     left = [times]
 
     def work(tx: Tx) -> str:
-        store.sessions.ensure(tx, [session_id])
+        store.sessions.add_missing(tx, {session_id: 1})
         if left[0]:
             left[0] -= 1
             tx.connection.execute(
@@ -120,7 +120,7 @@ def transaction(tx: Tx) -> int:
 
 def record(tx: Tx, entries: Sequence[str]) -> list[str | Refusal]:
     """Stores all; refuses those that begin with `no`, raises for `raise`, breaks for `break`."""
-    store.sessions.ensure(tx, [entry for entry in entries if not entry.startswith("no")])
+    store.sessions.add_missing(tx, {entry: 1 for entry in entries if not entry.startswith("no")})
     if "raise" in entries:
         raise Conflict("raised")
     if "break" in entries:
@@ -156,7 +156,7 @@ def test_a_work_that_stands_alone_shares_no_transaction(database: Database, orga
 
     def note(name: str) -> Callable[[Tx], str]:
         def work(tx: Tx) -> str:
-            store.sessions.ensure(tx, [name])
+            store.sessions.add_missing(tx, {name: 1})
             open_works.append(name)
             return name
 
@@ -201,7 +201,7 @@ def test_what_sqlite_undoes_by_itself_is_not_answered_as_stored(tmp_path: Path) 
     def in_little_room(session_id: str) -> Callable[[Tx], str]:
         def work(tx: Tx) -> str:
             tx.connection.exec_driver_sql(f"PRAGMA max_page_count={pages + 3}")
-            store.sessions.ensure(tx, [session_id])
+            store.sessions.add_missing(tx, {session_id: 1})
             return session_id
 
         return work
@@ -431,7 +431,7 @@ def test_a_work_that_hides_the_failure_of_a_statement_is_not_answered_as_stored(
     """Postgres silently treats the COMMIT after it as a ROLLBACK; SQLite undoes only that statement."""
 
     def hiding(tx: Tx) -> str:
-        store.sessions.ensure(tx, ["a"])
+        store.sessions.add_missing(tx, {"a": 1})
         with suppress(Exception):
             tx.connection.exec_driver_sql("SELECT nothing FROM nowhere")
         return "stored"
@@ -496,7 +496,7 @@ def test_a_commit_that_fails_fails_every_work_in_it(database: Database, organiza
 
     def cut(tx: Tx, entries: Sequence[str]) -> list[str]:
         """Stores, and then the connection is ended from outside, before the commit."""
-        store.sessions.ensure(tx, entries)
+        store.sessions.add_missing(tx, dict.fromkeys(entries, 1))
         number = tx.connection.scalar(text("SELECT pg_backend_pid()"))
         with database.writing() as other:
             other.execute(text("SELECT pg_terminate_backend(:number, 5000)"), {"number": number})

@@ -397,6 +397,32 @@ def test_lists_of_feedback_are_counted_for_what_was_there_and_survive_the_way_ba
     assert shape(fresh) == before
 
 
+def test_sessions_that_only_completions_name_are_stored_on_the_way_back(fresh: Database) -> None:
+    migrations.migrate(fresh)
+    with fresh.writing() as connection:
+        for statement in (
+            "INSERT INTO organization (id, slug, created_at) VALUES ('o', 'o', 0)",
+            "INSERT INTO session (organization_id, id, created_at) VALUES ('o', 'stored', 1)",
+            *(
+                f"INSERT INTO completion (organization_id, id, created_at, session_id) VALUES ('o', 'c{at}', {at}, {name})"
+                for at, name in ((5, "'stored'"), (7, "'named'"), (6, "'named'"), (8, "NULL"))
+            ),
+        ):
+            connection.execute(sa.text(statement))
+
+    migrations.downgrade(fresh, "0011")
+
+    with fresh.reading() as connection:
+        rows = connection.execute(sa.text("SELECT id, created_at FROM session ORDER BY id")).all()
+    assert [tuple(row) for row in rows] == [("named", 6), ("stored", 1)]
+    names_no_session = "INSERT INTO completion (organization_id, id, created_at, session_id) VALUES ('o', 'x', 9, 'no')"
+    with pytest.raises(sa.exc.IntegrityError), fresh.writing() as connection:
+        connection.execute(sa.text(names_no_session))
+    migrations.migrate(fresh)
+    with fresh.writing() as connection:
+        connection.execute(sa.text(names_no_session))
+
+
 def test_a_database_of_a_newer_program_is_refused_and_left_as_it_is(fresh: Database) -> None:
     migrations.migrate(fresh)
     with fresh.writing() as connection:

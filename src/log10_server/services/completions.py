@@ -11,7 +11,7 @@ from log10_server.clock import uuid7
 from log10_server.db.transaction import Tx
 from log10_server.errors import NotFound
 from log10_server.runtime.context import Context
-from log10_server.services import rollup, selectors, ungraded_index
+from log10_server.services import rollup, selectors, sessions, ungraded_index
 from log10_server.services.merging import AllFields, CompletionFields, DerivedFields, merged
 from log10_server.services.provider_payloads import derive
 from log10_server.store.completion_tags import CompletionTagRow
@@ -79,15 +79,21 @@ def record(tx: Tx, entries: Sequence[Entry]) -> list[CompletionRow]:
     current: dict[str, CompletionRow] = {}
     instants = tx.clock.next_instants(len(entries))
     ids = [entry.completion_id or uuid7(at) for at, entry in zip(instants, entries, strict=True)]
-    store.sessions.ensure(tx, {entry.fields["session_id"] for entry in entries if "session_id" in entry.fields})
     before, watermark = store.completions.find_many_and_watermark(
         tx, [entry.completion_id for entry in entries if entry.completion_id is not None]
     )
     results: list[CompletionRow] = []
+    left_sessions: dict[str, int] = {}  # named by an entry or a stored row, but perhaps not by the rows that remain
     for completion_id, created_at, entry in zip(ids, instants, entries, strict=True):
-        row = _row_after(tx, current.get(completion_id) or before.get(completion_id), completion_id, created_at, entry)
+        previous = current.get(completion_id) or before.get(completion_id)
+        row = _row_after(tx, previous, completion_id, created_at, entry)
+        for session_id in (entry.fields.get("session_id"), previous and previous.session_id):
+            if session_id is not None and session_id != row.session_id:
+                left_sessions[session_id] = min(row.created_at, left_sessions.get(session_id, row.created_at))
         current[completion_id] = row
         results.append(row)
+    if left_sessions:
+        sessions.keep(tx, left_sessions)
     changed = [row for row in current.values() if row.id in before and row != before[row.id]]
     covered = [row.id for row in changed if watermark is not None and (row.created_at, row.id) <= watermark]
     if covered:
@@ -174,7 +180,10 @@ def delete(tx: Tx, completion_id: str) -> None:
     rows, watermark = store.completions.find_many_and_watermark(tx, [completion_id])
     if watermark is None:
         raise NotFound(f"There is no completion {completion_id!r}.")
-    if (rows[completion_id].created_at, completion_id) <= watermark:
+    row = rows[completion_id]
+    if row.session_id is not None:
+        sessions.keep(tx, {row.session_id: row.created_at})
+    if (row.created_at, completion_id) <= watermark:
         rollup.remove(tx, [completion_id])
     store.ungraded.remove_completions(tx, [completion_id])
     store.feedback.unlink_completion(tx, completion_id)

@@ -165,12 +165,6 @@ def import_completions(tx: Tx, entries: Sequence[Entry]) -> list[Outcome]:
     changing = [entry for entry, is_change in zip(entries, changes, strict=True) if is_change]
     if not changing:
         return ["unchanged"] * len(entries)
-    sessions: dict[str, int] = {}
-    for entry in changing:
-        if "session_id" in entry.fields and entry.created_at is not None:
-            session_id = entry.fields["session_id"]
-            sessions[session_id] = min(entry.created_at, sessions.get(session_id, entry.created_at))
-    store.sessions.add_missing(tx, sessions)
     completions.record(tx, changing)
     return ["stored" if is_change else "unchanged" for is_change in changes]
 

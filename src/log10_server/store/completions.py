@@ -26,7 +26,7 @@ from sqlalchemy.schema import ExecutableDDLElement
 from sqlalchemy.types import TypeEngine
 
 from log10_server.db.query_builder import QueryBuilder
-from log10_server.db.schema import Instant, Key, Payload, check_columns, foreign_key, ordered_index, owned_table
+from log10_server.db.schema import Instant, Key, Payload, check_columns, ordered_index, owned_table
 from log10_server.db.statements import Statement
 from log10_server.db.transaction import Tx
 from log10_server.store.completion_tags import remove_tags, select_with_all_tags
@@ -50,7 +50,6 @@ completion = owned_table(
     Column("request", Payload),
     Column("response", Payload),
     Column("stacktrace", Payload),
-    foreign_key("session_id", "session"),
 )
 # By default Postgres compresses large payloads, which costs ten times as much as everything else in a write. The higher
 # `toast_tuple_target` keeps rows of up to 4 KB in one piece.

@@ -76,6 +76,47 @@ def test_a_completion_that_names_another_session_moves_and_both_sessions_stay(ap
     assert ids(api.get("/sessions/t").json()) == ["c"]
 
 
+def test_a_session_stays_when_its_last_completion_is_deleted(api: Api) -> None:
+    api.completion(id="c", session_id="s")
+    api.completion(id="d", session_id="s")
+    before = api.get("/sessions/s").json()["session"]
+
+    api.delete("/completions/c")
+    api.delete("/completions/d")
+
+    assert api.get("/sessions/s").json() == {"session": before, "completions": []}
+
+
+def test_a_session_that_only_a_late_opening_row_named_exists(api: Api) -> None:
+    api.completion(id="c", session_id="s", status="finished")
+    api.completion(id="c", session_id="t", status="started")
+
+    assert api.get("/sessions/t").json()["completions"] == []
+    assert ids(api.get("/sessions/s").json()) == ["c"]
+
+
+def test_a_session_that_a_batch_names_and_leaves_again_exists(api: Api) -> None:
+    rows = b'{"id": "c", "session_id": "s"}\n{"id": "c", "session_id": "t"}\n'
+
+    answer = api.post("/completions/batch", content=rows, headers={"Content-Type": "application/x-ndjson"})
+
+    assert answer.status_code == 201
+    assert api.get("/sessions/s").json()["completions"] == []
+    assert ids(api.get("/sessions/t").json()) == ["c"]
+
+
+def test_a_session_was_first_used_when_its_oldest_completion_began(api: Api) -> None:
+    api.completion(id="c", session_id="s")
+    api.completion(id="d", session_id="s")
+    oldest = api.get("/completions/c").json()["created_at_ms"]
+
+    api.completion(id="c", session_id="t")
+    api.completion(id="d", session_id="t")
+
+    assert api.get("/sessions/s").json()["session"]["created_at_ms"] == oldest
+    assert api.get("/sessions/t").json()["session"]["created_at_ms"] == oldest
+
+
 def test_a_blank_session_id_keeps_the_stored_session(api: Api) -> None:
     api.completion(id="c", session_id="s")
 
@@ -103,21 +144,21 @@ ODD_IDS = ["a b", "a/b", "/a", "a//b", "a/", "é😀", "a?b#c", "a\\b", "a,b", "
 
 @pytest.mark.parametrize("ids_", [ODD_IDS, ["a\nb"], ["a\n"], ["\n"]], ids=["odd", "within", "behind", "alone"])
 def test_a_session_is_reached_by_any_id_that_a_row_may_name(api: Api, ids_: list[str]) -> None:
-    for completion_id in ids_:
-        reach(api, completion_id)
+    for session_id in ids_:
+        reach(api, session_id)
 
 
-def reach(api: Api, completion_id: str) -> None:
-    api.completion(id="c", session_id=completion_id)
+def reach(api: Api, session_id: str) -> None:
+    api.completion(id="c", session_id=session_id)
 
-    read = api.get("/sessions/" + quote(completion_id, safe="").replace(".", "%2E"))
+    read = api.get("/sessions/" + quote(session_id, safe="").replace(".", "%2E"))
 
     assert read.status_code == 200, read.text
-    assert read.json()["session"]["id"] == completion_id
+    assert read.json()["session"]["id"] == session_id
     assert ids(read.json()) == ["c"]
     assert [
         completion["id"]
-        for completion in api.get("/completions", params={"session_id": completion_id}).json()["completions"]
+        for completion in api.get("/completions", params={"session_id": session_id}).json()["completions"]
     ] == ["c"]
 
 
