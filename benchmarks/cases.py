@@ -27,7 +27,7 @@ TASK = {
 VALUES = {"grade": 4, "note": "Names the right day."}
 LISTS = ("/api/v1/feedback", "/api/v1/completions/ungraded", "/api/v1/completions")
 BATCH_PATH = "/api/v1/completions/batch"
-BATCH_ROWS = 1000
+BATCH_ROWS = 500
 
 _COMPLETIONS = "SELECT count(*) FROM completion"
 _LOG_ROWS = f"SELECT ({_COMPLETIONS}) + ({_COMPLETIONS} WHERE status = 'finished')"

@@ -134,7 +134,7 @@ class Bench:
                 load.rate * case.each / rate for (_, load, _), rate in zip(rounds, rates, strict=True)
             )
             row.met = row.ratio >= case.goal
-            row.goal, row.note = case.goal, "the limit is raw inserts by the driver; costs are for 1 000 rows"
+            row.goal, row.note = case.goal, "the limit is raw inserts by the driver; costs are for 500 rows"
             self.rows.append(row)
 
     def _by_clients(self) -> None:

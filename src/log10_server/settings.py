@@ -37,7 +37,7 @@ class Limits:
     can hold at most 2 704 bytes.
     """
 
-    body_bytes: int = setting("LOG10_SERVER_MAX_BODY_BYTES", "size of a request's body", 32 << 20, minimum=1024)
+    body_bytes: int = setting("LOG10_SERVER_MAX_BODY_BYTES", "size of a request's body", 8 << 20, minimum=1024)
     target_bytes: int = setting(
         "LOG10_SERVER_MAX_TARGET_BYTES",
         "length of a request's path and query",
@@ -48,8 +48,13 @@ class Limits:
     header_bytes: int = setting(
         "LOG10_SERVER_MAX_HEADER_BYTES", "size of a request's headers", 64 << 10, minimum=1024, maximum=16 << 20
     )
-    batch_rows: int = setting("LOG10_SERVER_MAX_BATCH_ROWS", "rows in a batch", 10_000, minimum=1, maximum=1_000_000)
-    batch_bytes: int = setting("LOG10_SERVER_MAX_BATCH_BYTES", "size of a batch's body", 128 << 20, minimum=1024)
+    # A batch is one transaction. With these defaults even the largest one takes less than 150 ms, in which all other
+    # writes wait (docs/operations.md, "Batches").
+    batch_rows: int = setting("LOG10_SERVER_MAX_BATCH_ROWS", "rows in a batch", 500, minimum=1, maximum=1_000_000)
+    batch_links: int = setting(
+        "LOG10_SERVER_MAX_BATCH_LINKS", "tags of all rows of a batch together", 2000, minimum=1, maximum=1_000_000
+    )
+    batch_bytes: int = setting("LOG10_SERVER_MAX_BATCH_BYTES", "size of a batch's body", 4 << 20, minimum=1024)
     nesting: int = setting("LOG10_SERVER_MAX_NESTING", "levels of nesting in JSON", 200, minimum=8, maximum=200)
     tags: int = setting("LOG10_SERVER_MAX_TAGS", "tags on a completion", 1000, minimum=1)
     selector_tags: int = setting("LOG10_SERVER_MAX_SELECTOR_TAGS", "tags in a selector", 100, minimum=1, maximum=1000)
@@ -66,7 +71,7 @@ class Limits:
         "LOG10_SERVER_MAX_TEXT_BYTES", "length of `instruction`, `comment`, `failure_reason`", 1 << 20, minimum=1
     )
     matched_completions: int = setting(
-        "LOG10_SERVER_MAX_MATCHED_COMPLETIONS", "highest `max_matched_completions`", 10_000, minimum=1, maximum=100_000
+        "LOG10_SERVER_MAX_MATCHED_COMPLETIONS", "highest `max_matched_completions`", 1000, minimum=1, maximum=100_000
     )
     page: int = setting("LOG10_SERVER_MAX_PAGE", "highest `limit` of a list", 1000, minimum=1, maximum=10_000)
 
@@ -107,7 +112,10 @@ class Settings:
         "LOG10_SERVER_MAX_WAITING_WRITES", "writes that may wait before more are refused with 503", 2000, minimum=1
     )
     waiting_bytes: int = setting(
-        "LOG10_SERVER_MAX_WAITING_BYTES", "bytes of waiting writes before more are refused", 256 << 20, minimum=1 << 20
+        "LOG10_SERVER_MAX_WAITING_BYTES",
+        "bytes of bodies and waiting writes before more are refused",
+        64 << 20,
+        minimum=1 << 20,
     )
     max_connections: int = setting(
         "LOG10_SERVER_MAX_CONNECTIONS",

@@ -332,7 +332,7 @@ def test_a_work_that_always_clashes_is_a_defect_and_logged(
 
 def test_more_than_may_wait_are_refused(database: Database, organization: Organization) -> None:
     async def story() -> None:
-        async with lined(database, organization, max_waiting=3) as line:
+        async with lined(database, organization, max_waiting=6) as line:
             answers = await line.together(*(line.write(storing(session_id)) for session_id in "abcde"))
             assert answers[:3] == ["a", "b", "c"]
             assert [refused.code for refused in answers[3:]] == ["overloaded"] * 2
@@ -344,7 +344,7 @@ def test_more_than_may_wait_are_refused(database: Database, organization: Organi
 
 def test_more_bytes_than_may_wait_are_refused(database: Database, organization: Organization) -> None:
     async def story() -> None:
-        async with lined(database, organization, max_bytes=100) as line:
+        async with lined(database, organization, max_bytes=200) as line:
             answers = await line.together(*(line.write(storing(session_id), size=40) for session_id in "abc"))
             assert answers[:2] == ["a", "b"]
             assert answers[2].code == "overloaded"

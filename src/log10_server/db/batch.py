@@ -1,7 +1,8 @@
 """Runs several writes in one transaction, repeats them one by one if that fails, and sets the outcome of each."""
 
 import logging
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -57,6 +58,7 @@ class Batch:
         # Writes of organizations that another process has locked. They go back to the queue, so that the writes of one
         # organization never wait for the lock of another one.
         self.deferred: list[Write] = []
+        self.costs: list[tuple[Sequence[Write], float]] = []  # groups of writes, and the seconds that each group took
 
     def run(self) -> None:
         """Run all writes except the `deferred` ones, and set the outcome of each. Raises nothing."""
@@ -79,9 +81,11 @@ class Batch:
 
     def _run_group(self, group: Group, connection: Connection, tx: Tx, *, is_only_group: bool) -> None:
         """Run a group in a savepoint. The only group of a transaction needs none: its rollback affects no other group."""
+        started = time.perf_counter()
         try:
             with nullcontext() if is_only_group else connection.begin_nested():
                 group.run(tx)
+            self.costs.append((group.writes, time.perf_counter() - started))
         except Exception as error:
             if is_only_group or connection.invalidated:
                 raise

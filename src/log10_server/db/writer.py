@@ -1,7 +1,8 @@
 """The writer, which stores many waiting writes with one commit.
 
-A durable commit costs the same for one row as for fifty. So one thread takes all waiting writes, runs them in one
-transaction, and answers each caller when that transaction is on disk. A single write does not wait for others. After a
+A durable commit costs the same for one row as for fifty. So one thread takes waiting writes, runs them in one
+transaction, and answers each caller when that transaction is on disk. A single write does not wait for others. When
+many wait, organizations take turns, and a transaction takes only as many writes as fit its time (`write_queue`). After a
 transaction of several writes, the next one waits a few milliseconds for more writes to arrive (`write_queue`). A
 refused write is rolled back alone; a failed commit fails every write in it (`batch`).
 
@@ -63,16 +64,18 @@ class Writer:
         work: Callable[[Tx], T],
         *,
         size: int = 0,
+        links: int = 0,
         alone: bool = False,
         timeout: float | None = None,
     ) -> T:
         """Run `work` and return its result, once its transaction is on disk.
 
-        `size` is about how many bytes the work holds in memory; `alone` gives it a separate transaction. Raises the
-        refusal that `work` raises. Raises Unavailable when too many writes are waiting, when the database is
+        `size` is about how many bytes the work holds in memory, and `links` about how many rows of link tables it
+        writes. They are its cost, by which organizations take turns. `alone` gives it a separate transaction. Raises
+        the refusal that `work` raises. Raises Unavailable when too many writes are waiting, when the database is
         unavailable, or when there is no result after `timeout` seconds.
         """
-        result: T = await wait_for_result(self._add(organization_id, work, NO_ENTRY, size, alone), timeout)
+        result: T = await wait_for_result(self._add(organization_id, work, NO_ENTRY, size, links, alone), timeout)
         return result
 
     async def record(
@@ -81,6 +84,7 @@ class Writer:
         recorder: Callable[[Tx, Sequence[E]], Sequence[R | Refusal]],
         entry: E,
         size: int,
+        links: int = 0,
         timeout: float | None = None,
     ) -> R:
         """Return what `recorder` returns for `entry`, once its transaction is on disk.
@@ -88,14 +92,14 @@ class Writer:
         All waiting entries of one organization are passed to `recorder` in one call. It must return a result or a
         refusal for each, in their order, and store nothing of the entries that it refuses.
         """
-        result: R = await wait_for_result(self._add(organization_id, recorder, entry, size, False), timeout)
+        result: R = await wait_for_result(self._add(organization_id, recorder, entry, size, links, False), timeout)
         return result
 
     def _add(
-        self, organization_id: str, run: Callable[..., Any], entry: Any, size: int, alone: bool
+        self, organization_id: str, run: Callable[..., Any], entry: Any, size: int, links: int, alone: bool
     ) -> asyncio.Future[Any]:
         loop = asyncio.get_running_loop()
-        write = Write(organization_id, run, entry, alone, size, loop, loop.create_future())
+        write = Write(organization_id, run, entry, alone, size, links, loop, loop.create_future())
         self._queue.add(write)
         return write.future
 
@@ -110,6 +114,7 @@ class Writer:
                 for write in writes:
                     write.outcome = InternalError("The write failed.")
             done = [write for write in writes if write not in batch.deferred] if batch.deferred else writes
+            self._queue.report_costs(batch.costs)
             self._queue.expect(len(done), time.monotonic() - started)
             _answer(done)
             self._queue.add_again(batch.deferred)

@@ -69,21 +69,28 @@ class Context:
         """The same as `read`, for what a write needs to know before it begins. Lists can't delay it."""
         return await self.runtime.look_up(self.organization.id, self._with_tx(work))
 
-    async def write(self, work: Callable[[Tx], T], *, alone: bool = False) -> T:
+    async def write(self, work: Callable[[Tx], T], *, links: int = 0, alone: bool = False) -> T:
         """Run `work` in a transaction and return its result, once it is committed.
+
+        `links` is about how many rows of link tables it writes, such as the tags of completions. Work that writes many
+        needs them for its organization to take fair turns.
 
         `alone` runs the work in a separate transaction. Use it for slow work, so that no other write shares its commit.
         """
-        return await self.runtime.write(self.organization.id, work, size=self.size, alone=alone)
+        return await self.runtime.write(self.organization.id, work, size=self.size, links=links, alone=alone)
 
-    async def record(self, recorder: Callable[[Tx, Sequence[E]], Sequence[R | Refusal]], entry: E) -> R:
+    async def record(
+        self, recorder: Callable[[Tx, Sequence[E]], Sequence[R | Refusal]], entry: E, *, links: int = 0
+    ) -> R:
         """Record `entry`, and return the result of `recorder` for it, once it is committed.
 
-        Waiting entries of the same organization and recorder are recorded in one call. Raises the Refusal that
-        `recorder` returns for this entry.
+        `links` is about how many rows of link tables the entry needs, as in `write`. Waiting entries of the same
+        organization and recorder are recorded in one call. Raises the Refusal that `recorder` returns for this entry.
         """
         self.runtime.rollup.note(self.organization.id)
-        return await self.runtime.writer.record(self.organization.id, recorder, entry, self.size, TIMEOUT_SECONDS)
+        return await self.runtime.writer.record(
+            self.organization.id, recorder, entry, self.size, links, TIMEOUT_SECONDS
+        )
 
     async def compute(self, work: Callable[[], T]) -> T:
         """Run `work`, which parses the body, and return its result.

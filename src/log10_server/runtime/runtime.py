@@ -109,12 +109,14 @@ class Runtime:
         """The same as `read`, but for token look-ups, health checks and background work, of no organization."""
         return await self._short_reads.read("", work, TIMEOUT_SECONDS)
 
-    async def write(self, organization_id: str, work: Callable[[Tx], T], *, size: int, alone: bool = False) -> T:
-        """Run `work` in the writer and return its result, once it is on disk; `size` is about how many bytes it holds.
+    async def write(
+        self, organization_id: str, work: Callable[[Tx], T], *, size: int, links: int = 0, alone: bool = False
+    ) -> T:
+        """Run `work` in the writer and return its result, once it is on disk.
 
-        `alone` gives it a separate transaction, and a longer timeout. Raises Unavailable when there is no result in
-        time.
+        `size` is about how many bytes it holds, and `links` about how many rows of link tables it writes. `alone` gives
+        it a separate transaction, and a longer timeout. Raises Unavailable when there is no result in time.
         """
         self.rollup.note(organization_id)
         timeout = LONG_TIMEOUT_SECONDS if alone else TIMEOUT_SECONDS
-        return await self.writer.write(organization_id, work, size=size, alone=alone, timeout=timeout)
+        return await self.writer.write(organization_id, work, size=size, links=links, alone=alone, timeout=timeout)

@@ -53,7 +53,7 @@ async def log(context: Context, completion_id: str | None, fields: CompletionFie
     If `completion_id` is None, a new one is created.
     """
     entry = await context.compute(lambda: Entry(completion_id, fields))
-    return await context.record(record, entry)
+    return await context.record(record, entry, links=links_of(fields))
 
 
 async def log_batch(context: Context, entries: Sequence[Entry]) -> list[str]:
@@ -61,13 +61,20 @@ async def log_batch(context: Context, entries: Sequence[Entry]) -> list[str]:
 
     Returns the ids of the rows' completions, in the order of the rows.
     """
-    alone = len(entries) > _MAX_SHARED_ROWS or context.size > _MAX_SHARED_BYTES
-    return await context.write(lambda tx: record_all(tx, entries), alone=alone)
+    links = sum(links_of(entry.fields) + _LINKS_PER_ROW for entry in entries)
+    return await context.write(lambda tx: record_all(tx, entries), links=links)
 
 
-# A larger batch gets a separate transaction, so that other writes do not wait for it.
-_MAX_SHARED_ROWS = 100
-_MAX_SHARED_BYTES = 1 << 18
+_LINKS_PER_ROW = 3  # a row of a batch costs about as much as storing three of its tags
+# A completion with more tags gets no rows for pairs of its tags, unless the operator changes that (`CommonTags`).
+_MAX_TAGS_FOR_PAIRS = 24
+_PAIRS_PER_LINK = 8  # only common tags have rows for their pairs, and these rows are cheap
+
+
+def links_of(fields: AllFields | CompletionFields) -> int:
+    """Return about how many links a completion with these fields needs: its tags, and the pairs of its tags."""
+    tags = len(fields.get("tags", ()))
+    return tags + tags * (tags - 1) // 2 // _PAIRS_PER_LINK if tags <= _MAX_TAGS_FOR_PAIRS else tags
 
 
 def record(tx: Tx, entries: Sequence[Entry]) -> list[CompletionRow]:

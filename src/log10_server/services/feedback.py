@@ -65,7 +65,9 @@ async def upload(context: Context, new: NewFeedback) -> StoredFeedback:
         if stored is None:
             raise
         return stored
-    return await context.record(record, new)
+    target = new.target
+    matches = len(target.completion_ids) if isinstance(target, CompletionList) else target.at_most
+    return await context.record(record, new, links=matches)
 
 
 async def accept_proposal(context: Context, feedback_id: str, json_values: str | None) -> StoredFeedback:

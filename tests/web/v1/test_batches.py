@@ -50,6 +50,18 @@ def spelled(request: pytest.FixtureRequest) -> Callable[[Rows], dict[str, Any]]:
 Spelled = Callable[[Rows], dict[str, Any]]
 
 
+@pytest.fixture(scope="module")
+def wide(migrated: Database) -> Iterator[Served]:
+    """A server whose operator allows larger batches than the default."""
+    yield from serve(migrated, Settings(limits=Limits(batch_rows=10_000, batch_links=100_000, batch_bytes=128 << 20)))
+
+
+@pytest.fixture
+def wide_api(wide: Served, api: Api) -> Iterator[Api]:
+    with Api(wide.url, api.organization) as client:
+        yield client
+
+
 def stored(api: Api, sent: dict[str, Any]) -> list[str]:
     """The ids that a batch was answered with."""
     answer = api.post("/completions/batch", **sent)
@@ -146,8 +158,9 @@ def test_rows_merge_into_what_is_stored(api: Api, spelled: Spelled) -> None:
     assert api.get("/completions/c").json() == {**first, "duration": 2, "tags": []}
 
 
-def test_rows_of_one_id_merge_however_far_apart_they_stand(api: Api) -> None:
-    """More rows than go to the database in one transaction."""
+def test_rows_of_one_id_merge_however_far_apart_they_stand(wide_api: Api) -> None:
+    """More rows than go to the database in one statement."""
+    api = wide_api
     rows: Rows = [{"id": "c", **OPENING}, *({"id": f"r-{n}"} for n in range(1200)), {"id": "c", **CLOSING}]
 
     ids = stored(api, as_lines(rows))
@@ -175,7 +188,8 @@ def test_a_body_may_come_in_parts_of_any_size(api: Api, spelled: Spelled) -> Non
         assert stored(api, {**sent, "content": parts}) == ["é", "b", "é"]
 
 
-def test_a_large_batch_is_stored_whole(api: Api, database: Database) -> None:
+def test_a_large_batch_is_stored_whole(wide_api: Api, database: Database) -> None:
+    api = wide_api
     rows = [{"id": f"c-{n}", "tags": ["large", f"t-{n % 7}"], "request": {"a": "x" * 2000}} for n in range(1500)]
 
     assert stored(api, as_array(rows)) == [row["id"] for row in rows]
@@ -213,7 +227,8 @@ def test_what_wants_feedback_is_kept_as_for_single_rows(api: Api, spelled: Spell
 # Refused
 
 
-def test_one_wrong_row_and_nothing_is_stored(api: Api, database: Database, spelled: Spelled) -> None:
+def test_one_wrong_row_and_nothing_is_stored(wide_api: Api, database: Database, spelled: Spelled) -> None:
+    api = wide_api
     api.completion(id="old", tags=["a"])
     before = counted(database)
     rows = [{"tags": [f"t-{n}"], "session_id": f"s-{n}"} for n in range(700)]
@@ -236,12 +251,12 @@ def test_every_fault_of_every_row_is_told_by_its_place(api: Api, spelled: Spelle
 
 
 def test_the_first_hundred_faults_are_listed_and_the_others_counted(api: Api, spelled: Spelled) -> None:
-    rows: Rows = [{"tags": [1, 2, 3]}, *[{"kind": "x"}] * 500]
+    rows: Rows = [{"tags": [1, 2, 3]}, *[{"kind": "x"}] * 499]
 
     answer = api.post("/completions/batch", **spelled(rows))
 
     assert paths(answer) == ["/0/tags/0", "/0/tags/1", "/0/tags/2", *(f"/{number}/kind" for number in range(1, 98))]
-    assert "and 500 more. The first 100 are listed." in answer.json()["detail"]
+    assert "and 499 more. The first 100 are listed." in answer.json()["detail"]
 
 
 def test_an_array_that_says_it_is_json_lines_is_told_how_to_be_sent(api: Api) -> None:
@@ -362,8 +377,8 @@ def test_ids_of_another_organization_make_rows_of_ones_own(api: Api, other_api: 
 
 @pytest.fixture(scope="module")
 def narrow(migrated: Database) -> Iterator[Served]:
-    """A server that takes 5 rows of 2 KiB, and 8 KiB in all."""
-    yield from serve(migrated, Settings(limits=Limits(batch_rows=5, batch_bytes=8192, body_bytes=2048)))
+    """A server that takes 5 rows of 2 KiB, and 8 KiB and 7 tags in all."""
+    yield from serve(migrated, Settings(limits=Limits(batch_rows=5, batch_links=7, batch_bytes=8192, body_bytes=2048)))
 
 
 @pytest.fixture
@@ -387,6 +402,17 @@ def test_more_rows_than_allowed_are_too_large(tight: Api, database: Database, sp
     answer = tight.post("/completions/batch", **spelled([{}] * 6))
 
     assert "more than 5 rows" in problem(answer, 413, "too_large")["detail"]
+    assert counted(database) == before
+
+
+def test_more_tags_in_all_rows_than_allowed_are_too_large(tight: Api, database: Database, spelled: Spelled) -> None:
+    """1 000 rows with 1 000 tags each were one transaction, and nobody else could write for 18 seconds."""
+    assert len(stored(tight, spelled([{"tags": ["a", "b"]}, {}, {"tags": ["a", "b", "c", "d", "e"]}]))) == 3
+    before = counted(database)
+
+    answer = tight.post("/completions/batch", **spelled([{"tags": ["a"] * 4}, {"tags": ["b", "c", "d", "e"]}]))
+
+    assert "more than 7 tags" in problem(answer, 413, "too_large")["detail"]
     assert counted(database) == before
 
 

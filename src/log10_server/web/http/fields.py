@@ -175,6 +175,18 @@ def _check_count(limit: str) -> AfterValidator:
     return AfterValidator(check)
 
 
+# An export may contain feedback on more completions than an upload may match now.
+_MAX_MATCHED_IDS = 10_000
+
+
+def _check_matched_ids(items: list[Any], info: ValidationInfo) -> list[Any]:
+    limits = info.context or _DEFAULT_LIMITS
+    max_items = max(limits.matched_completions, _MAX_MATCHED_IDS)
+    if len(items) > max_items:
+        raise PydanticCustomError("count", "Must have at most {limit} items.", {"limit": max_items})
+    return items
+
+
 def _finite(number: float) -> float:
     if not math.isfinite(number):
         raise PydanticCustomError("number", "Must be a number within the range of a double.")
@@ -196,7 +208,7 @@ SelectorTags = Annotated[list[Tag], _check_count("selector_tags")]
 AnyText = Annotated[str, _valid_text("text_bytes")]
 MaybeText = Annotated[AnyText | None, AfterValidator(lambda text: text if text and text.strip() else None)]
 CompletionIds = Annotated[list[AnyText], _check_count("completion_ids")]
-MatchedIds = Annotated[list[AnyText], _check_count("matched_completions")]
+MatchedIds = Annotated[list[AnyText], AfterValidator(_check_matched_ids)]
 Seconds = Annotated[float, AfterValidator(_finite)]
 AtLeastOne = Annotated[int, BeforeValidator(_clamp), Field(ge=1)]
 AtLeastZero = Annotated[int, BeforeValidator(_clamp), Field(ge=0)]

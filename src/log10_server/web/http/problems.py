@@ -146,7 +146,7 @@ _EXAMPLES: tuple[Refusal, ...] = (
         "The `json_schema` of a feedback task never changes, because feedback was validated against it. Create another task.",
         code="schema_is_fixed",
     ),
-    TooLarge("The body is larger than 33554432 bytes."),
+    TooLarge("The body is larger than 8388608 bytes."),
     WrongMediaType("The body must be JSON, not 'text/plain': send Content-Type: application/json."),
     Invalid.at(
         "/json_schema/type",

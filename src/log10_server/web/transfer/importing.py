@@ -19,8 +19,10 @@ BATCH_BYTES = 8 << 20
 # When a task is stored, up to a thousand completions are checked against it, and no other writer can work meanwhile. So
 # a transaction stores only a few tasks.
 _BATCH_TASKS = 20
-# A line may hold a completion with three payloads, and each of them may be as large as the body of a request.
+# A line may hold a completion with three payloads, and each of them may be as large as the body of a request, or as
+# the largest body of earlier versions.
 _PAYLOADS_PER_LINE = 3
+_MIN_PAYLOAD_BYTES = 32 << 20
 _READ_BYTES = 1 << 18
 
 
@@ -102,7 +104,7 @@ class Import:
 
         A line that is too long is refused without being buffered.
         """
-        max_bytes = self.limits.body_bytes * _PAYLOADS_PER_LINE
+        max_bytes = max(self.limits.body_bytes, _MIN_PAYLOAD_BYTES) * _PAYLOADS_PER_LINE
         splitter = LineSplitter(max_bytes)
         for rows in self._rows(file, lines, splitter):
             for row in rows:

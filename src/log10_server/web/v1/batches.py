@@ -128,6 +128,7 @@ class _BatchReader:
         self._forbidden: Forbidden | None = None
         self._field_errors: list[FieldError] = []
         self._more_field_errors = 0
+        self._links = 0
 
     def read(self, piece: bytes) -> None:
         """Read the rows that end in this piece.
@@ -163,6 +164,9 @@ class _BatchReader:
             raise TooLarge(f"Row {row.number} is larger than {self._limits.body_bytes} bytes.")
         try:
             entry = self._entry(row)
+            self._links += len(entry.fields.get("tags", ()))
+            if self._links > self._limits.batch_links:
+                raise TooLarge(f"The rows of the batch have more than {self._limits.batch_links} tags together.")
             if self._forbidden is None and not self._field_errors:
                 self._entries.append(entry)
             return
