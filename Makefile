@@ -29,7 +29,7 @@ help:
 	@echo "make picture      write docs/images/swagger-ui.png, the picture in the README (needs Chromium)"
 	@echo "make wheel        build dist/log10_server-*.whl"
 	@echo "make bench        throughput and latency against a bare endpoint (needs wrk; ROUNDS=5 SECONDS=4 ONLY= DATABASES=)"
-	@echo "make bench-scale  cost of each operation as history grows (SIZE=1000000 BYTES=2500 DATABASES=)"
+	@echo "make bench-scale  cost of everything as history grows (SIZE=1000000 ONLY= DATABASES= HISTORY=folder to keep databases)"
 	@echo "make bench-charts draw docs/performance/*.svg from the last results"
 	@echo "make constraints  pin the newest versions in constraints.txt (needs python3.11)"
 	@echo "make clean        remove .venv and everything else that make created, but no database"

@@ -36,7 +36,7 @@ def draw() -> None:
         if throughput is not None and throughput["clients"]:
             _throughput(throughput["clients"])
         if growth is not None:
-            _growth(growth["growth"])
+            _growth(growth["figures"])
 
 
 def _throughput(by_clients: dict[str, dict[str, float]]) -> None:
@@ -53,17 +53,36 @@ def _throughput(by_clients: dict[str, dict[str, float]]) -> None:
     _save(figure, "throughput")
 
 
-def _growth(operations: list[dict[str, Any]]) -> None:
-    """Draw the operations that are measured in time and have a goal. The line of one that does not grow is level."""
-    shown = [operation for operation in operations if operation["unit"] == "ms" and operation["goal"]]
-    databases = list(dict.fromkeys(operation["database"] for operation in shown))
+# What the picture of growth shows. All other requests are in the table.
+_SHOWN = (
+    "create 2.5 KB",
+    "log rows started and finished, both",
+    "feedback by a tag of its own",
+    "batch of 100",
+    "completions, newest",
+    "completions, status=started",
+    "completions, a common tag and a rare model",
+    "log rows, a common tag, offset of a half",
+    "ungraded, of all tasks, offset of a half",
+    "feedback, total",
+    "feedback, a filter, one of 1 000 matches",
+    "search of tags, one hit in the middle of a name",
+    "usage, by model",
+    "usage, of two tags, one of 1 %",
+)
+
+
+def _growth(figures: list[dict[str, Any]]) -> None:
+    """Draw some of the requests, in milliseconds. The line of one that does not grow is level."""
+    shown = [figure for figure in figures if figure["part"] == "request" and figure["name"] in _SHOWN]
+    databases = list(dict.fromkeys(figure["database"] for figure in shown))
     figure, panels = plt.subplots(1, len(databases), figsize=(5 * len(databases), 6), sharey=True, squeeze=False)
     for panel, database in zip(panels[0], databases, strict=True):
         panel.set_prop_cycle(color=mpl.colormaps["tab20"].colors)
-        for operation in shown:
-            if operation["database"] == database:
-                sizes = [int(size) for size in operation["at"]]
-                panel.plot(sizes, list(operation["at"].values()), "o-", markersize=3, label=operation["operation"])
+        for request in shown:
+            if request["database"] == database:
+                sizes = [int(size) for size in request["at"]]
+                panel.plot(sizes, list(request["at"].values()), "o-", markersize=3, label=request["name"])
         panel.set_xscale("log")
         panel.set_xticks(sizes, [number(size, 0) for size in sizes])
         panel.minorticks_off()

@@ -21,6 +21,14 @@ class Answer(NamedTuple):
         return json.loads(self.body)
 
 
+class Streamed(NamedTuple):
+    """How long an answer is, and how long it took until the first byte of its body and until the last one."""
+
+    bytes: int
+    first_byte_seconds: float
+    seconds: float
+
+
 _KEPT_OPEN = 30.0  # seconds; the server closes a connection that is idle for 65
 
 
@@ -58,19 +66,22 @@ class Client:
         """Whether the server has this path to post to; what it says of an empty body does not matter."""
         return self.call("POST", path, b"").status not in (404, 405)
 
-    def streamed(self, path: str) -> tuple[int, float]:
-        """How many bytes a long answer has, and how long it took. Nothing of it is kept."""
+    def streamed(self, path: str) -> Streamed:
+        """Read a long answer. Nothing of it is kept. Raises CantMeasure when it is not 2xx."""
         self._close_if_idle()
-        began, read = time.perf_counter(), 0
+        began, read, first = time.perf_counter(), 0, 0.0
         try:
             self._connection.request("GET", path, headers={"X-Log10-Token": TOKEN})
             answer = self._connection.getresponse()
-            while piece := answer.read(1 << 16):
+            while piece := answer.read1(1 << 16):
+                first = first or time.perf_counter() - began
                 read += len(piece)
         except (http.client.HTTPException, OSError) as error:
             raise CantMeasure(f"GET {path} broke off after {read} bytes: {error!r}") from error
+        if not 200 <= answer.status < 300:
+            raise CantMeasure(f"GET {path} was answered {answer.status}.")
         self._used_at = time.monotonic()
-        return read, time.perf_counter() - began
+        return Streamed(read, first, time.perf_counter() - began)
 
     def close(self) -> None:
         self._connection.close()

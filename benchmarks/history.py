@@ -1,52 +1,111 @@
-"""The long history that `scale` builds: its tags, tasks and feedback. All of it is computed from the completions' numbers.
+"""The long history that `scale` builds in one organization. All of it is computed from the completions' numbers.
 
-A completion has three tags: `half:a` or `half:b`, `share:30` or `share:70` (on 30 % and 70 % of all), and one of 200
-users. Every second user has a task that wants the user's completions, so half of all completions need feedback. All of
-these have feedback, except for fifty old ones.
+A completion has a session of its own and four tags: its own, one of a hundred users, `production`, and `checked` or
+`unchecked`. It is of one of five models, and the completions are spread over a year. A few are rare: ten have a rare
+model, ten are started and not finished, twenty share a session, ten have both `checked` and `unchecked`; 0.1 % have
+failed, and 0.05 % are prompts. One of fifty tasks wants `production`, 49 want the tag of a user. Feedback is on 22 % of
+all completions, and on all of user 49. A task that wants nothing that exists has three pieces of feedback.
 """
 
-import itertools
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from queue import SimpleQueue
 from typing import Any
 
 from benchmarks import bodies
-from benchmarks.cases import BATCH_PATH, BATCH_ROWS, TASK
+from benchmarks.cases import TASK
 from benchmarks.client import Client
+from benchmarks.databases import Holder
 from benchmarks.loading import completion_id, load_completions, load_feedback
 from benchmarks.options import CantMeasure
-from benchmarks.servers import ORGANIZATION
+from benchmarks.servers import ORGANIZATION, OTHER_ORGANIZATION, OTHER_TOKEN, TOKEN
+from log10_server.db import migrations
 from log10_server.db.database import Database
+from log10_server.services import feedback_tasks, organizations
+from log10_server.services.feedback_tasks import NewFeedbackTask
 
 MIN_SIZE = 10_000
-USERS = 200
-TASKS = 100
-LEFT_UNGRADED = 50
-BOTH_HALVES = 10
-# The tags of completions that are created while measuring. No task wants them.
-UNWANTED_TAGS = ("half:a", "share:70", "user:199")
+TASKS = 50
+RARE = 10  # completions with the rare model, that are started only, with both of two tags
+SMALL_SESSION = 20
+RARE_MODEL = "rare-model"
+GRADED_USER = 49
+RARE_FEEDBACK = 3
+YEAR = 365 * 86_400 * 10**6
+FIRST_DAY = 1_735_689_600 * 10**6  # 2025-01-01
+UNUSED_TAG = "no completion has this"
+# A task for feedback while measuring, and one with three pieces of feedback.
+MEASURED_TASK, RARE_TASK = "measured", "rare-task"
 
-_UPLOADS_AT_ONCE = 2
-_VALUES = '{"grade":4,"note":"Names the right day."}'
-
-
-def tags(number: int) -> list[str]:
-    halves = ["half:b"] if number % 2 else ["half:a"]
-    if number < MIN_SIZE and number % (MIN_SIZE // BOTH_HALVES) == 0:
-        halves.append("half:b")
-    return [*halves, "share:30" if is_of_share_30(number) else "share:70", f"user:{number % USERS}"]
+_MODELS = ("gpt-4o", "gpt-4o-mini", "claude-sonnet-4", "gemini-2.0", "mistral-large")
+_SCHEMA = '{"type":"object","properties":{"grade":{"type":"integer"},"note":{"type":"string"},"ok":{"type":"boolean"}}}'
 
 
-def is_of_share_30(number: int) -> bool:
-    return number % 10 < 3
+def fields(number: int, size: int) -> dict[str, Any]:
+    """What a completion of a history of this size has in place of the fields that all loaded completions have."""
+    own = {
+        "created_at": FIRST_DAY + number * (YEAR // size),
+        "tags": tags(number, size),
+        "session_id": "small-session" if number % (size // SMALL_SESSION) == 5 else bodies.session_id(number),
+        "status": "finished",
+        "duration": 0.2 + number * 7919 % 5000 / 1000,
+        "kind": "prompt" if number % 2000 == 3 else "chat",
+        "model": RARE_MODEL if number % (size // RARE) == 0 else _MODELS[number % len(_MODELS)],
+    }
+    if number % 1000 == 1:
+        return {**own, "status": "failed", "failure_kind": "TimeoutError", "response": None}
+    if number % (size // RARE) == 2:
+        return {**own, "status": "started", "duration": None, "response": None}
+    return own
 
 
-def make_tasks(client: Client) -> None:
-    """The tasks of the users, and one that matches no completion, for feedback while measuring."""
-    for user in range(TASKS):
-        client.done("POST", "/api/v1/feedback_task", task(f"task-{user}", [f"user:{user}"]))
-    client.done("POST", "/api/v1/feedback_task", task("measured", ["nothing has this"]))
+def tags(number: int, size: int) -> list[str]:
+    own, user, common = bodies.tags(number)
+    both = ["checked", "unchecked"] if number % (size // RARE) == 7 else [("checked", "unchecked")[number % 2]]
+    return [own, user, common, *both]
+
+
+def load(holder: Holder, name: str, size: int, bytes_each: int) -> None:
+    """Make a database with two organizations, a token for each, and the history in the first one."""
+    database = Database(holder.url(name))
+    try:
+        migrations.migrate(database)
+        with database.writing() as connection:
+            for organization_id, token in ((ORGANIZATION, TOKEN), (OTHER_ORGANIZATION, OTHER_TOKEN)):
+                organizations.create(connection, database.clock, organization_id)
+                organizations.issue_token(connection, database.clock, organization_id, token)
+        for task in tasks():
+            database.write(ORGANIZATION, lambda tx, task=task: feedback_tasks.create(tx, task))  # type: ignore[misc]
+        load_completions(database, ORGANIZATION, range(size), bytes_each, lambda number: fields(number, size))
+        load_feedback(database, ORGANIZATION, feedback(size))
+    finally:
+        database.close()
+    holder.settle(name)
+
+
+def tasks() -> list[NewFeedbackTask]:
+    """The tasks that are there before the completions."""
+    selectors = {"task-0": bodies.COMMON_TAG} | {f"task-{user}": f"user-{user}" for user in range(1, TASKS)}
+    selectors |= {MEASURED_TASK: UNUSED_TAG, RARE_TASK: UNUSED_TAG}
+    return [NewFeedbackTask(task_id, task_id, "", _SCHEMA, (tag,)) for task_id, tag in selectors.items()]
+
+
+def feedback(size: int) -> Iterator[tuple[int, str, str]]:
+    """The feedback: the number of its completion, its task, and its values."""
+    for count, number in enumerate(filter(is_graded, range(size))):
+        values = f'{{"grade":{count * 31 % 1000},"note":"note {count % 977} of the reviewer","ok":{["true", "false"][count % 2]}}}'
+        yield number, f"task-{number % bodies.USERS}", values
+    for number in range(RARE_FEEDBACK):
+        yield number * (size // RARE_FEEDBACK), RARE_TASK, '{"grade":5,"note":"rare","ok":true}'
+
+
+def is_graded(number: int) -> bool:
+    """Whether the completion has feedback for the task of its user."""
+    user = number % bodies.USERS
+    return 0 < user < GRADED_USER and number // bodies.USERS % 7 < 3 or user == GRADED_USER
+
+
+def feedback_count(size: int) -> int:
+    """How many pieces of feedback the history has."""
+    return sum(map(is_graded, range(size))) + RARE_FEEDBACK
 
 
 def task(task_id: str, selector: list[str]) -> dict[str, Any]:
@@ -54,77 +113,11 @@ def task(task_id: str, selector: list[str]) -> dict[str, Any]:
     return {**TASK, "id": task_id, "completion_tags_selector": selector}
 
 
-def grow(client: Client, database: Database, numbers: range, size: int) -> bool:
-    """Load the completions of these numbers, and the feedback on them. Whether the server itself took them in."""
-    by_server = client.is_there(BATCH_PATH)
-    if by_server:
-        _upload(client.url, numbers, size)
-    else:
-        load_completions(database, ORGANIZATION, numbers, size, tags)
-    load_feedback(database, ORGANIZATION, graded(numbers), _VALUES)
-    return by_server
-
-
 def check(client: Client, size: int) -> None:
     """Look at a sample by the API. Raises CantMeasure when something is not as it was meant."""
     for number in range(0, size, max(1, size // 50)):
         completion = client.done("GET", f"/api/v1/completions/{completion_id(number)}").json()
-        page = client.done(
-            "GET", f"/api/v1/feedback?completion_id={completion_id(number)}&task_id=task-{number % USERS}"
-        )
-        count = len(page.json()["feedback"])
-        if completion["tags"] != tags(number) or count != int(_is_graded(number)):
+        path = f"/api/v1/feedback?completion_id={completion_id(number)}&task_id=task-{number % bodies.USERS}"
+        count = len(client.done("GET", path).json()["feedback"])
+        if completion["tags"] != tags(number, size) or count != int(is_graded(number)):
             raise CantMeasure(f"The loaded completion {number} has the tags {completion['tags']} and {count} feedback.")
-    left = {row["id"] for row in client.done("GET", "/api/v1/completions/ungraded?limit=1000").json()["completions"]}
-    if left != {completion_id(number) for number in range(MIN_SIZE) if _is_left(number)}:
-        raise CantMeasure(f"What is left ungraded is not what was meant: {len(left)}.")
-
-
-def _upload(url: str, numbers: range, size: int) -> None:
-    """Two batches are on their way at once; the last comes alone, so that what is newest is in the order of numbers."""
-    texts = [tuple(map(bodies.text, bodies.payloads(size, seed))) for seed in range(97)]
-
-    def line(number: int) -> str:
-        request, response = texts[number % len(texts)]
-        members = f'"id":"{completion_id(number)}","tags":{bodies.text(tags(number))},"kind":"chat","duration":1.25'
-        return f'{{{members},"request":{request},"response":{response}}}\n'
-
-    def send(clients: SimpleQueue[Client], some: range) -> None:
-        client = clients.get()
-        try:
-            client.done("POST", BATCH_PATH, "".join(map(line, some)), media_type="application/x-ndjson")
-        finally:
-            clients.put(client)
-
-    free: SimpleQueue[Client] = SimpleQueue()
-    for _ in range(_UPLOADS_AT_ONCE):
-        free.put(Client(url))
-    *batches, last = [numbers[first : first + BATCH_ROWS] for first in range(0, len(numbers), BATCH_ROWS)]
-    with ThreadPoolExecutor(_UPLOADS_AT_ONCE) as threads:
-        for _ in threads.map(lambda some: send(free, some), batches):
-            pass
-    send(free, last)
-    for _ in range(_UPLOADS_AT_ONCE):
-        free.get().close()
-
-
-def graded(numbers: range) -> Iterator[tuple[int, str]]:
-    """The loaded completions that feedback is about, each with its task."""
-    return ((number, f"task-{number % USERS}") for number in numbers if _is_graded(number))
-
-
-def _is_graded(number: int) -> bool:
-    return number % USERS < TASKS and not _is_left(number)
-
-
-def _is_left(number: int) -> bool:
-    return number < MIN_SIZE and number % USERS == 17
-
-
-def newest_of_share_30(size: int, count: int) -> list[str]:
-    """The ids of those that were loaded last, the newest first."""
-    return [completion_id(number) for number in itertools.islice(filter(is_of_share_30, reversed(range(size))), count)]
-
-
-def how_many_of_share_30(size: int) -> int:
-    return size // 10 * 3 + min(size % 10, 3)

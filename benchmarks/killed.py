@@ -22,7 +22,7 @@ def ways(kind: str) -> list[tuple[str, bool]]:
 
 def survived(holder: Holder, folder: Path, kill_database: bool) -> int:
     """How many completions were acknowledged before the end. Raises CantMeasure when one of them is not stored."""
-    values = (bodies.completion(2500, number, bodies.common_tags(number)) for number in range(100))
+    values = (bodies.marked_completion(2500, number) for number in range(100))
     lines = bodies.write_lines(folder / "killed.jsonl", values)
     noted = folder / "noted.txt"
     prefix = f"run-{time.time_ns()}-"

@@ -11,37 +11,52 @@ from log10_server.services.completions import Entry
 from log10_server.services.feedback import NewFeedback
 from log10_server.services.merging import CompletionFields
 from log10_server.services.selectors import CompletionList
-from log10_server.strict_json import written
 
 T = TypeVar("T")
 
-_AT_ONCE = 1000
+TEXTS = 97  # how many different texts the loaded completions have
+_ROWS_IN_TRANSACTION = 1000
+Upload = tuple[int, str, str]  # the number of a completion, the id of a task, the values as JSON
 
 
 def load_completions(
-    database: Database, organization_id: str, numbers: range, size: int, tags_of: Callable[[int], Sequence[str]]
+    database: Database, organization_id: str, numbers: range, size: int, fields_of: Callable[[int], dict[str, Any]]
 ) -> None:
-    """A completion for each number, with that number in its id and of `size` bytes."""
-    texts = [tuple(map(written, bodies.payloads(size, seed))) for seed in range(97)]
+    """A completion of `size` bytes for each number.
+
+    `fields_of` may replace its fields, and may set `created_at`, and the `model` that is named in the request.
+    """
+    texts = [tuple(map(bodies.text, bodies.payloads(size, seed))) for seed in range(TEXTS)]
 
     def entry(number: int) -> Entry:
-        request, response = texts[number % len(texts)]
-        fields: dict[str, Any] = {"request": request, "response": response, "kind": "chat", "duration": 1.25}
-        fields["tags"] = list(tags_of(number))
-        return Entry(completion_id(number), cast(CompletionFields, fields))
+        request, response = texts[number % TEXTS]
+        fields = {
+            "request": request,
+            "response": response,
+            "kind": "chat",
+            "duration": 1.25,
+            "tags": bodies.tags(number),
+            "session_id": bodies.session_id(number),
+            **fields_of(number),
+        }
+        created_at = fields.pop("created_at", None)
+        if model := fields.pop("model", None):
+            fields["request"] = fields["request"].replace('"gpt-4o"', f'"{model}"', 1)
+        present = {name: value for name, value in fields.items() if value is not None}
+        return Entry(completion_id(number), cast(CompletionFields, present), created_at=created_at)
 
-    for some in _in_pieces(map(entry, numbers)):
+    for entries in _in_pieces(map(entry, numbers)):
         with database.writing() as connection:
-            completions.record(database.tx(connection, organization_id), some)
+            completions.record(database.tx(connection, organization_id), entries)
 
 
-def load_feedback(database: Database, organization_id: str, about: Iterator[tuple[int, str]], json_values: str) -> None:
-    """Feedback on each completion (by its number) of a task (by its id)."""
-    uploads = (
+def load_feedback(database: Database, organization_id: str, uploads: Iterator[Upload]) -> None:
+    """Feedback on one completion each."""
+    rows = (
         NewFeedback(None, task_id, json_values, "", CompletionList((completion_id(number),)))
-        for number, task_id in about
+        for number, task_id, json_values in uploads
     )
-    for some in _in_pieces(uploads):
+    for some in _in_pieces(rows):
         with database.writing() as connection:
             feedback.record(database.tx(connection, organization_id), some)
 
@@ -51,6 +66,6 @@ def completion_id(number: int) -> str:
     return f"{number:08d}-loaded-completion"
 
 
-def _in_pieces(values: Iterator[T]) -> Iterator[list[T]]:
-    while some := list(islice(values, _AT_ONCE)):
+def _in_pieces(values: Iterator[T]) -> Iterator[Sequence[T]]:
+    while some := list(islice(values, _ROWS_IN_TRANSACTION)):
         yield some

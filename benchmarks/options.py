@@ -17,8 +17,9 @@ class CantMeasure(Exception):
 class Options:
     """`seconds` is the length of one run of the load tool, `only` a part of the names of the rows to measure.
 
-    `calls` is how often `scale`
-    calls each operation, `peer` who else is measured. `size` is how many completions `scale` builds in the end, `bytes` how large each of them is as JSON.
+    For `scale`: `size` is the number of completions in the largest history, `bytes` the size of each of them as JSON,
+    `calls` how often a request is repeated at most, and `history` the folder in which loaded histories are kept.
+    `peer` is who else is measured.
     """
 
     rounds: int = 5
@@ -29,6 +30,7 @@ class Options:
     bytes: int = 2500
     calls: int = 300
     peer: str = ""
+    history: Path | None = None
 
     def wants(self, name: str) -> bool:
         return self.only in name
@@ -51,6 +53,7 @@ def from_environment() -> Options:
         bytes=_number("BYTES", Options.bytes, least=600),
         calls=_number("CALLS", Options.calls),
         peer=peer,
+        history=Path(kept).resolve() if (kept := os.environ.get("HISTORY", "").strip()) else None,
     )
 
 

@@ -10,14 +10,13 @@ from benchmarks.table import Cells, aligned, markdown
 FOLDER = Path(__file__).parent / "results"
 
 
-def written(name: str, title: str, about: dict[str, Any], cells: Cells, result: dict[str, Any]) -> None:
-    """`NAME.md` and `NAME.json` in the folder of results; the table is printed, too."""
+def written(name: str, title: str, about: dict[str, Any], cells: Cells, result: dict[str, Any], note: str = "") -> None:
+    """`NAME.md` and `NAME.json` in the folder of results. The table is printed, too, with `note` above it."""
     FOLDER.mkdir(exist_ok=True)
-    (FOLDER / f"{name}.md").write_text(f"# {title}\n\n{machine.describe_in_a_line(about)}\n\n{markdown(cells)}\n")
+    heading = "\n\n".join(filter(None, (machine.describe_in_a_line(about), note)))
+    (FOLDER / f"{name}.md").write_text(f"# {title}\n\n{heading}\n\n{markdown(cells)}\n")
     (FOLDER / f"{name}.json").write_text(json.dumps({"machine": about, **result}, indent=1) + "\n")
-    print(
-        f"\n{title}\n{machine.describe_in_a_line(about)}\n\n{aligned(cells)}\n\nWritten: benchmarks/results/{name}.md and .json"
-    )
+    print(f"\n{title}\n{heading}\n\n{aligned(cells)}\n\nWritten: benchmarks/results/{name}.md and .json")
 
 
 def read(name: str) -> dict[str, Any] | None:

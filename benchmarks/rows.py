@@ -26,15 +26,18 @@ class Row:
     cpu_s: float | None = None
     database_cpu_s: float | None = None
     peak_mb: float | None = None
+    written_kb: float | None = None
     note: str = ""
 
 
 class Cost(NamedTuple):
-    """What a run cost: seconds of CPU of the server and of the database, peak of memory in MB."""
+    """What a run cost: seconds of CPU of the server and of the database, peak of memory in MB, and KB written to disk
+    for each row that was stored."""
 
     cpu: float
     database_cpu: float | None
     peak: float
+    written_kb: float | None
 
 
 def row_of(name: str, kind: str, rounds: list[tuple[Load, Load, Cost]], each: int = 1) -> Row:
@@ -45,6 +48,7 @@ def row_of(name: str, kind: str, rounds: list[tuple[Load, Load, Cost]], each: in
     database = [
         cost.database_cpu / count for cost, count in zip(costs, thousands, strict=True) if cost.database_cpu is not None
     ]
+    written = [cost.written_kb for cost in costs if cost.written_kb is not None]
     return Row(
         name,
         kind,
@@ -56,11 +60,12 @@ def row_of(name: str, kind: str, rounds: list[tuple[Load, Load, Cost]], each: in
         cpu_s=statistics.median(cost.cpu / count for cost, count in zip(costs, thousands, strict=True)),
         database_cpu_s=statistics.median(database) if database else None,
         peak_mb=max(cost.peak for cost in costs),
+        written_kb=statistics.median(written) if written else None,
     )
 
 
 _HEAD = (
-    "what", "database", "limit", "ours", "ratio", "goal", "", "p50 ms", "p99 ms", "CPU s/1000", "database's", "peak MB", "note",
+    "what", "database", "limit", "ours", "ratio", "goal", "", "p50 ms", "p99 ms", "CPU s/1000", "database's", "peak MB", "KB written", "note",
 )  # fmt: skip
 
 
@@ -70,20 +75,21 @@ def cells(rows: Sequence[Row]) -> list[Sequence[str]]:
 
 
 def _shown(row: Row) -> Sequence[str]:
-    digits = 2 if row.unit == "ms" else 0
-    within = "≤ " if row.unit == "ms" else "≥ "
+    at_most = row.unit in ("ms", "KB")  # other goals are shares, which are to be reached at least
+    digits = 2 if at_most else 0
     return (
         row.name,
         row.database,
         number(row.limit, digits) + (row.unit if row.limit is not None else ""),
         number(row.ours, digits) + (row.unit if row.ours is not None else ""),
         number(row.ratio),
-        "" if row.goal is None else within + number(row.goal) + ("ms" if row.unit == "ms" else ""),
+        "" if row.goal is None else ("≤ " if at_most else "≥ ") + number(row.goal) + (row.unit if at_most else ""),
         "" if row.met is None else "met" if row.met else "missed",
         number(row.p50_ms),
         number(row.p99_ms),
         number(row.cpu_s),
         number(row.database_cpu_s),
         number(row.peak_mb, 0),
+        number(row.written_kb, 1),
         row.note,
     )

@@ -1,7 +1,6 @@
 """The bodies that the benchmark sends have the size they claim, and both the server and `limit` accept them."""
 
 import asyncio
-import json
 from typing import Any
 
 import httpx
@@ -25,19 +24,42 @@ def limit(method: str, path: str, body: Any = None, lists: dict[str, Any] | None
 
 @pytest.mark.parametrize("size", [600, 2500, 50_000])
 def test_a_completion_is_as_large_as_it_says(size: int) -> None:
-    sizes = [len(json.dumps(bodies.completion(size, number, bodies.common_tags(number)))) for number in range(20)]
+    sizes = [len(bodies.text(bodies.completion(size, number)).encode()) for number in range(20)]
 
     assert size * 0.95 <= min(sizes)
     assert max(sizes) <= size * 1.05
 
 
+def test_a_marked_body_is_as_large_as_the_one_that_it_stands_for() -> None:
+    number = 7
+
+    marked = bodies.text(bodies.marked_completion(2500, number))
+
+    own, session = bodies.own_tag(number).removeprefix("request-"), bodies.session_id(number).removeprefix("session-")
+    filled = marked.replace(bodies.OWN_TAG_MARK, own).replace(bodies.SESSION_MARK, session)
+    assert filled == bodies.text(bodies.completion(2500, number))
+
+
+def test_a_completion_has_what_its_description_says() -> None:
+    text = bodies.text(bodies.completion(2500, 3))
+
+    assert 0.02 < sum(ord(character) > 127 for character in text) / len(text) < 0.08
+    assert any(character in text for character in "äöüß")
+    assert any(0x3040 <= ord(character) <= 0x9FFF for character in text)
+    assert any(ord(character) > 0x1F000 for character in bodies.filler(50_000, 1))
+    assert len({bodies.session_id(number) for number in range(1000)}) == 1000
+    assert len({bodies.own_tag(number) for number in range(1000)}) == 1000
+    assert sum(bodies.tags(number)[1] == "user-7" for number in range(1000)) == 10
+    assert cases.TASK["completion_tags_selector"] == [bodies.tags(3)[2]]
+
+
 def test_the_server_and_the_limit_take_the_same_bodies(api: Api) -> None:
     started, finished = bodies.log_rows(2500, 1)
     api.post("/feedback_task", json=cases.TASK)
-    api.completion(tags=["own:1"])
+    api.completion(tags=bodies.tags(1))
     sent: list[tuple[str, Any]] = [
-        ("/api/v1/completions", bodies.completion(2500, 1, bodies.common_tags(1))),
-        ("/api/v1/completions", bodies.completion(50_000, 1, bodies.common_tags(1))),
+        ("/api/v1/completions", bodies.completion(2500, 1)),
+        ("/api/v1/completions", bodies.completion(50_000, 1)),
         ("/api/completions/some-id", started),
         ("/api/completions/some-id", finished),
         ("/api/v1/feedback", cases.feedback_on(1)),
@@ -56,9 +78,8 @@ def test_the_limit_refuses_what_its_models_forbid() -> None:
 
 
 def test_the_lists_of_the_limit_are_the_servers(api: Api) -> None:
-    api.task(["wanted"])
     for number in range(3):
-        api.completion(**bodies.completion(2500, number, ["wanted", f"own:{number}"]))
+        api.completion(**bodies.completion(2500, number))
     api.post("/feedback_task", json=cases.TASK)
     api.post("/feedback", json=cases.feedback_on(1))
     lists = {path: api.get(api.base_url.join(path)).json() for path in cases.LISTS}
