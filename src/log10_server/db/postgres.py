@@ -277,6 +277,9 @@ def _engine(url: URL, connections: int) -> Engine:
         )
         connection.execute("SET lock_timeout = '10s'")
         connection.execute("SET statement_timeout = '60s'")
+        # Lists are read from an index in its order, as far as the page goes. While a table has no statistics, Postgres
+        # expects few rows, and would rather read all of them (a bitmap scan) and sort them.
+        connection.execute("SET enable_bitmapscan = off")
         connection.autocommit = autocommit
 
     return engine

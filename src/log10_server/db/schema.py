@@ -58,12 +58,15 @@ def foreign_key(column: str, table: str) -> ForeignKeyConstraint:
     return ForeignKeyConstraint(["organization_id", column], [f"{table}.organization_id", f"{table}.id"])
 
 
-def ordered_index(table: Table, *columns: str, unique: bool = False, only: ColumnElement[bool] | None = None) -> Index:
+def ordered_index(
+    table: Table, *columns: str, unique: bool = False, only: ColumnElement[bool] | None = None, part: str | None = None
+) -> Index:
     """An index of an owned table on the organization and then `columns`. Newest-first lists read it backwards.
 
-    With `only` it is a partial index, which holds just the rows that meet that condition.
+    With `only` it is a partial index, which holds just the rows that meet that condition. If there are several indexes
+    on the same columns, the name `part` for these rows tells them apart.
     """
-    name = f"ix_{table.name}_{'_'.join(columns)}"
+    name = "_".join(["ix", table.name, *([part] if part else []), *columns])
     indexed = [table.c.organization_id, *(table.c[column] for column in columns)]
     return Index(name, *indexed, unique=unique, sqlite_where=only, postgresql_where=only)
 

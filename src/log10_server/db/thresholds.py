@@ -22,11 +22,23 @@ class RollupSizes(NamedTuple):
     uncovered: int = 1000
 
 
+class PageSearch(NamedTuple):
+    """How a search for a page of completions is cut into pieces, and when the page ends early (`store/completion_pages`).
+
+    `seconds` is checked after each piece.
+    """
+
+    piece: int = 1000  # candidates
+    max_candidates: int = 50_000
+    seconds: float = 0.1
+
+
 @dataclass
 class Thresholds:
     """The sizes that one `Database` uses. Tests lower them, so that a few rows are enough to reach them."""
 
     common_tags: CommonTags = field(default_factory=CommonTags)
+    page_search: PageSearch = field(default_factory=PageSearch)
     backfill_batch_size: int = 1000  # completions that one step of a backfill looks at (`store/ungraded`)
     training_page_size: int = 200  # completions that one page of a training export looks at (`services/training`)
     rollup: RollupSizes = field(default_factory=RollupSizes)  # (see `services/rollup`)

@@ -203,11 +203,14 @@ def list_newest(
     """List completions that have all of `tags` and pass the filters, newest first.
 
     Returns the page that begins after the cursor `after`, and the cursor of the next page, which is None on the last
-    page.
+    page. Another page may have fewer than `limit` completions, or none (`store/completion_pages`).
     """
     if tags:
         filters = filters._replace(tag_ids=selectors.find_tag_ids(tx, tags))
-    return split_page(store.completions.list_after(tx, filters, after, limit + 1), limit)
+    keys, next_cursor = store.completion_pages.list_keys(tx, filters, after, limit)
+    rows = store.completions.find_many(tx, [key.id for key in keys])
+    # Another transaction may have deleted a completion after its key was read.
+    return [rows[key.id] for key in keys if key.id in rows], next_cursor
 
 
 def list_page(tx: Tx, filters: Filters, offset: int, limit: int) -> list[CompletionRow]:

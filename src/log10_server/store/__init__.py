@@ -4,6 +4,7 @@ Business rules are in the services, and HTTP is in `web`.
 """
 
 from log10_server.store import (
+    completion_pages,
     completion_tags,
     completions,
     counted_ranges,
@@ -22,6 +23,7 @@ from log10_server.store import (
 )
 
 __all__ = [
+    "completion_pages",
     "completion_tags",
     "completions",
     "counted_ranges",

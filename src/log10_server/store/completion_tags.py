@@ -215,7 +215,7 @@ def _choose_start(tx: Tx, tag_ids: Sequence[int]) -> tuple[FromClause, Select[An
     """
     distinct = list(dict.fromkeys(tag_ids))
     first_few = distinct[:_CHECKED_ONE_BY_ONE]
-    rare = sorted(set(first_few) - _find_common(tx, first_few)) if len(distinct) > 1 else distinct
+    rare = sorted(set(first_few) - find_common(tx, first_few)) if len(distinct) > 1 else distinct
     if not rare:
         pairs = [{"first": first, "second": second} for first, second in combinations(sorted(first_few), 2)]
         first, second = _find_rarest(tx, _COUNT_OF_PAIR, pairs).values()
@@ -252,7 +252,8 @@ def _count_tags(index: FromClause, tags: Any, is_counted: ColumnElement[bool]) -
     return select(func.count()).select_from(tags).where(is_same, is_counted).correlate(index).scalar_subquery()
 
 
-def _find_common(tx: Tx, tag_ids: Sequence[int]) -> set[int]:
+def find_common(tx: Tx, tag_ids: Sequence[int]) -> set[int]:
+    """Those of the tags that are marked as common, so that the rows of their pairs are complete."""
     return {tag_id for (tag_id,) in tx.fetch(_COMMON, ids=list(tag_ids))}
 
 

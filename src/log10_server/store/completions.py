@@ -1,7 +1,6 @@
 """The table of completions, and the statements that store, find, filter and list them."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import cache
 from typing import Any, Literal, NamedTuple
 
 from sqlalchemy import (
@@ -12,7 +11,6 @@ from sqlalchemy import (
     Double,
     Select,
     Text,
-    bindparam,
     case,
     event,
     false,
@@ -23,9 +21,7 @@ from sqlalchemy import (
     tuple_,
 )
 from sqlalchemy.schema import ExecutableDDLElement
-from sqlalchemy.types import TypeEngine
 
-from log10_server.db.query_builder import QueryBuilder
 from log10_server.db.schema import Instant, Key, Payload, check_columns, ordered_index, owned_table
 from log10_server.db.statements import Statement
 from log10_server.db.transaction import Tx
@@ -60,6 +56,7 @@ _STORE_UNCOMPRESSED: ExecutableDDLElement = DDL(  # type: ignore[no-untyped-call
 event.listen(completion, "after_create", _STORE_UNCOMPRESSED.execute_if(dialect="postgresql"))
 ordered_index(completion, "created_at", "id")
 ordered_index(completion, "session_id", "created_at", "id")
+ordered_index(completion, "model", "created_at", "id")
 
 
 Kind = Literal["chat", "prompt"]
@@ -92,9 +89,45 @@ class CompletionRow(NamedTuple):
 
 check_columns(CompletionRow, completion)
 
-# The defaults that are shown for a kind or status that no client has sent (docs/api.md, "Completions").
-shown_kind = func.coalesce(completion.c.kind, "chat")
-shown_status = func.coalesce(completion.c.status, case((completion.c.response.is_(None), "started"), else_="finished"))
+
+# The defaults that are shown for a kind or status that no client has sent (docs/api.md, "Completions"). The values stand
+# in the SQL as they are, because a database uses a partial index only for a statement that repeats its condition.
+
+
+def _literal(value: str) -> ColumnElement[str]:
+    return literal_column(f"'{value}'", Text())
+
+
+def kind_of(table: Any) -> ColumnElement[str]:
+    """The kind that is shown for a row of `table`, which is `completion` or an alias of it."""
+    kind: ColumnElement[str] = func.coalesce(table.c.kind, _literal("chat"))
+    return kind
+
+
+def status_of(table: Any) -> ColumnElement[str]:
+    """The status that is shown for a row of `table`, which is `completion` or an alias of it."""
+    default = case((table.c.response.is_(None), _literal("started")), else_=_literal("finished"))
+    status: ColumnElement[str] = func.coalesce(table.c.status, default)
+    return status
+
+
+def has_kind(table: Any, kind: Kind) -> ColumnElement[bool]:
+    """A condition: the kind that is shown for a row of `table` is `kind`."""
+    return kind_of(table) == _literal(kind)
+
+
+def has_status(table: Any, status: Status) -> ColumnElement[bool]:
+    """A condition: the status that is shown for a row of `table` is `status`."""
+    return status_of(table) == _literal(status)
+
+
+shown_kind = kind_of(completion)
+shown_status = status_of(completion)
+
+# Lists by status or kind are served by partial indexes of what is rare, so an ordinary completion is in none of them.
+ordered_index(completion, "created_at", "id", only=has_status(completion, "failed"), part="failed")
+ordered_index(completion, "created_at", "id", only=has_status(completion, "started"), part="started")
+ordered_index(completion, "created_at", "id", only=has_kind(completion, "prompt"), part="prompt")
 
 
 _BY_ID = Statement(lambda query: query.rows_by_key(query.rows(completion), completion.c.id, "ids"))
@@ -201,59 +234,16 @@ class Cursor(NamedTuple):
     id: str
 
 
-def list_after(tx: Tx, filters: Filters, after: Cursor | None, limit: int) -> list[CompletionRow]:
-    """A page of the completions that pass the filters, newest first. It begins after the cursor `after`."""
-    if filters.ids is None and filters.tag_ids is None:
-        return _list_by_statement(
-            tx, filters, {} if after is None else {"last_at": after.created_at, "last_id": after.id}, limit
-        )
-    rows, created_at, completion_id = filtered(tx, filters)
-    if after is not None:
-        rows = rows.where(tuple_(created_at, completion_id) < tuple_(*map(literal, after)))
-    return _list(tx, rows, created_at, completion_id, 0, limit)
-
-
-def _list_by_statement(tx: Tx, filters: Filters, after: dict[str, Any], limit: int) -> list[CompletionRow]:
-    """The same as `list_after`, for filters without ids and tags. This is faster, as its statements are built once."""
-    values = _values_of(filters) | after
-    return list(map(CompletionRow._make, tx.fetch(_list_statement(*values), **values, limit=limit)))
-
-
-def _values_of(filters: Filters) -> dict[str, Any]:
-    """The filters that are set, by name."""
-    return {name: value for name, value in filters._asdict().items() if value is not None}
-
-
-@cache
-def _list_statement(*parameters: str) -> Statement:
-    def build(query: QueryBuilder) -> Select[Any]:
-        created_at, completion_id = completion.c.created_at, completion.c.id
-        filters = {name: bindparam(name, type_=kind) for name, kind in _FILTER_TYPES.items() if name in parameters}
-        rows = query.rows(completion).where(*_conditions(filters, created_at))
-        if "last_id" in parameters:
-            last = tuple_(bindparam("last_at", type_=BigInteger()), bindparam("last_id", type_=Text()))
-            rows = rows.where(tuple_(created_at, completion_id) < last)
-        newest = rows.order_by(created_at.desc(), completion_id.desc())
-        return newest.limit(bindparam("limit", type_=BigInteger()))
-
-    return Statement(build)
-
-
 _FILTERED_COLUMNS: dict[str, ColumnElement[Any]] = {
     "session_id": completion.c.session_id,
     "status": shown_status,
     "kind": shown_kind,
     "model": completion.c.model,
 }
-_FILTER_TYPES: dict[str, TypeEngine[Any]] = {
-    **dict.fromkeys(_FILTERED_COLUMNS, Text()),
-    "created_from": BigInteger(),
-    "created_to": BigInteger(),
-}
 
 
 def _conditions(filters: Mapping[str, Any], created_at: ColumnElement[int]) -> Iterator[ColumnElement[bool]]:
-    """The conditions of these filters, except `ids` and `tag_ids`. Each filter is a value or a bind parameter."""
+    """The conditions of these filters, except `ids` and `tag_ids`."""
     for name, column in _FILTERED_COLUMNS.items():
         if name in filters:
             yield column == filters[name]
@@ -305,7 +295,8 @@ def filtered(tx: Tx, filters: Filters) -> tuple[Select[Any], ColumnElement[int],
             rows = rows.where(false())
     if filters.ids is not None:
         rows = rows.where(tx.in_list(completion.c.id, filters.ids))
-    return rows.where(*_conditions(_values_of(filters), created_at)), created_at, completion_id
+    set_filters = {name: value for name, value in filters._asdict().items() if value is not None}
+    return rows.where(*_conditions(set_filters, created_at)), created_at, completion_id
 
 
 def list_in_session(tx: Tx, session_id: str, after: Cursor | None, limit: int) -> list[CompletionRow]:

@@ -14,7 +14,11 @@ from log10_server.web.http.fields import Limit, Offset, in_query
 DEFAULT_PAGE = 50
 
 NextCursor = Annotated[
-    str | None, Meta(description="Send it as `cursor` to get the next page. Absent on the last page.")
+    str | None,
+    Meta(
+        description="Send it as `cursor` to get the next page. Absent on the last page; only then is a page the last one, "
+        "however short it is."
+    ),
 ]
 
 
