@@ -17,8 +17,9 @@ from log10_server.db.failures import ConnectionLost, OutcomeUnknown, driver_erro
 from log10_server.db.query_builder import QueryBuilder
 from log10_server.errors import Unavailable
 
-# How many threads read besides those of the setting LOG10_SERVER_READERS: long reads, look-ups and short reads.
-OTHER_READERS = 5
+# How many threads read besides those of the setting LOG10_SERVER_READERS: two for long reads, two for look-ups, and one
+# each for known tokens, unknown tokens, health checks and background jobs.
+OTHER_READERS = 8
 
 
 class Backend(ABC):

@@ -45,7 +45,11 @@ class Runtime:
         self._lists = ReadLane(database, "reader", threads=settings.readers, places=_MAX_WAITING_READS)
         self._long_reads = ReadLane(database, "long reads", threads=LONG_READERS, places=MAX_WAITING_LONG_READS)
         self._look_ups = ReadLane(database, "look-ups", threads=2, places=_MAX_WAITING_READS)
-        self._short_reads = ReadLane(database, "short reads", threads=1, places=2 * _MAX_WAITING_READS)
+        self._known_tokens = ReadLane(database, "known tokens", threads=1, places=2)
+        self._unknown_tokens = ReadLane(database, "unknown tokens", threads=1, places=2)
+        self._health = ReadLane(database, "health", threads=1, places=2)
+        self._ping: asyncio.Task[None] | None = None
+        self._short_reads = ReadLane(database, "short reads", threads=1, places=_MAX_WAITING_READS)
         self.writer = Writer(database, settings.waiting_writes, settings.waiting_bytes)
         self.held_bytes = HeldBytes(settings.waiting_bytes)
         self.backfill = Backfill(self.read_short, self.writer, fill_next)
@@ -81,7 +85,8 @@ class Runtime:
 
     @property
     def _lanes(self) -> tuple[ReadLane, ...]:
-        return self._lists, self._long_reads, self._look_ups, self._short_reads
+        tokens = self._known_tokens, self._unknown_tokens
+        return self._lists, self._long_reads, self._look_ups, *tokens, self._health, self._short_reads
 
     async def read(self, organization_id: str, work: Callable[[Connection], T]) -> T:
         """Run `work`, which reads a page of a list or a few rows, and return its result.
@@ -105,8 +110,26 @@ class Runtime:
         """
         return await self._look_ups.read(organization_id, work, TIMEOUT_SECONDS)
 
+    async def read_known_tokens(self, work: Callable[[Connection], T]) -> T:
+        """The same as `read`, but for looking up tokens that were valid before. It has a separate thread."""
+        return await self._known_tokens.read("", work, TIMEOUT_SECONDS)
+
+    async def read_unknown_tokens(self, work: Callable[[Connection], T]) -> T:
+        """The same as `read_known_tokens`, for all other tokens. It has a separate thread, because anyone can send them."""
+        return await self._unknown_tokens.read("", work, TIMEOUT_SECONDS)
+
+    async def check_health(self) -> None:
+        """Run a trivial query, with a thread that nothing else uses. Simultaneous calls share a query.
+
+        Raises Unavailable when the database does not answer in time.
+        """
+        if self._ping is None or self._ping.done():
+            self._ping = asyncio.create_task(self._health.read("", self.database.ping, TIMEOUT_SECONDS))
+            self._ping.add_done_callback(lambda ping: ping.cancelled() or ping.exception())  # all callers may have gone
+        await asyncio.shield(self._ping)
+
     async def read_short(self, work: Callable[[Connection], T]) -> T:
-        """The same as `read`, but for token look-ups, health checks and background work, of no organization."""
+        """The same as `read`, but for the background jobs, which belong to no organization."""
         return await self._short_reads.read("", work, TIMEOUT_SECONDS)
 
     async def write(

@@ -4,6 +4,7 @@ Only a digest of a token is stored, so the token is shown once and can't be read
 """
 
 import secrets
+from collections.abc import Collection
 from hashlib import sha256
 from typing import NamedTuple
 
@@ -108,13 +109,20 @@ def revoke_token(connection: Connection, clock: Clock, token_id: str) -> None:
         raise NotFound(f"There is no token {token_id!r} to revoke.")
 
 
+def find_callers(connection: Connection, digests: Collection[str]) -> dict[str, Caller]:
+    """Return the organization and the actor of each token, by the digest of the token.
+
+    Tokens that are unknown or revoked are left out.
+    """
+    return {
+        digest: Caller(organization, Actor(token_id, name or token_id, "program"))
+        for digest, organization, token_id, name in store.find_owners(connection, digests)
+    }
+
+
 def find_caller(connection: Connection, token: str) -> Caller | None:
     """Return the organization and the actor of a token, or None if the token is unknown or revoked."""
-    owner = store.find_owner(connection, digest(token))
-    if owner is None:
-        return None
-    organization, token_id, name = owner
-    return Caller(organization, Actor(token_id, name or token_id, "program"))
+    return find_callers(connection, [digest(token)]).get(digest(token))
 
 
 def digest(token: str) -> str:

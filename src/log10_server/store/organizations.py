@@ -3,6 +3,7 @@
 These functions take a connection and not a `Tx`, because they run before the organization of a call is known.
 """
 
+from collections.abc import Collection
 from typing import NamedTuple
 
 from sqlalchemy import Column, Connection, ForeignKey, Index, PrimaryKeyConstraint, Table, insert, select, update
@@ -106,16 +107,19 @@ def revoke_token(connection: Connection, token_id: str, at: int) -> bool:
 
 
 _owner = (
-    select(organization, token.c.id, token.c.name)
+    select(organization, token.c.digest, token.c.id, token.c.name)
     .join(token, token.c.organization_id == organization.c.id)
     .where(token.c.revoked_at.is_(None))
 )
 
 
-def find_owner(connection: Connection, digest: str) -> tuple[OrganizationRow, str, str | None] | None:
-    """The organization, the id and the name of the token with this digest; None if it is unknown or revoked."""
-    row = connection.execute(_owner.where(token.c.digest == digest)).first()
-    return None if row is None else (OrganizationRow(*row[:-2]), row[-2], row[-1])
+def find_owners(connection: Connection, digests: Collection[str]) -> list[tuple[str, OrganizationRow, str, str | None]]:
+    """The digest, the organization, the id and the name of each token with one of these digests.
+
+    Tokens that are unknown or revoked are left out.
+    """
+    rows = connection.execute(_owner.where(token.c.digest.in_(digests)))
+    return [(row[-3], OrganizationRow(*row[:-3]), row[-2], row[-1]) for row in rows]
 
 
 def has_token_named(connection: Connection, organization_id: str, name: str) -> bool:

@@ -33,5 +33,5 @@ async def health(request: Request) -> JSONResponse:
     """Check whether the server is running and reaches its database. This needs no token."""
     runtime: Runtime = request.app.state.runtime
 
-    await runtime.read_short(runtime.database.ping)
+    await runtime.check_health()
     return JSONResponse({"status": "ok", "database": runtime.database.kind, "version": __version__})

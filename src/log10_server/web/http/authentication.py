@@ -4,9 +4,7 @@ It handles requests before FastAPI and Starlette do. A path belongs to the diale
 no dialect owns a path, the first dialect refuses the request, so that a path can't be public by mistake.
 """
 
-import asyncio
 import logging
-import time
 from collections.abc import Sequence
 
 from fastapi import FastAPI
@@ -14,21 +12,16 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from log10_server.errors import InternalError, Refusal, Unauthorized, source_of
-from log10_server.runtime.context import Caller, Context
+from log10_server.runtime.context import Context
 from log10_server.runtime.runtime import Runtime
-from log10_server.services import organizations
 from log10_server.web.http.body import DECOMPRESSED
 from log10_server.web.http.call import Call
 from log10_server.web.http.dialect import Dialect
 from log10_server.web.http.endpoint import Endpoint
 from log10_server.web.http.routing import RouteIndex, route_pattern
+from log10_server.web.http.tokens import TokenFinder
 
 log = logging.getLogger(__name__)
-
-# A token is looked up in the database again after this time, because a revoked token must be refused within a second
-# (docs/api.md, "Tokens and organizations").
-_TOKEN_SECONDS = 0.5
-_MAX_CACHED_TOKENS = 10_000
 
 
 class Dialects:
@@ -102,8 +95,7 @@ class AuthenticationMiddleware:
         self._server = server
         self._runtime = runtime
         self._dialects = dialects
-        self._cached: dict[str, tuple[float, Caller]] = {}
-        self._looking_up: dict[str, asyncio.Task[Caller | None]] = {}
+        self._tokens = TokenFinder(runtime)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request.
@@ -165,44 +157,9 @@ class AuthenticationMiddleware:
         if len(tokens) > 1:
             raise Unauthorized("The call carries more than one token.")
         (token,) = tokens
-        caller = await self._find_caller(token)
+        caller = await self._tokens.find_caller(token)
         if caller is None:
             raise Unauthorized("The token is unknown or revoked.")
         call.context = Context(self._runtime, caller)
         call.check_organization_of_head()
         return call
-
-    async def _find_caller(self, token: str) -> Caller | None:
-        digest = organizations.digest(token)
-        cached = self._cached.get(digest)
-        if cached is not None and cached[0] > time.monotonic():
-            return cached[1]
-        looking_up = self._looking_up.get(digest)
-        if looking_up is None:
-            # Requests with the same token that arrive at the same time share one query.
-            looking_up = self._looking_up[digest] = asyncio.create_task(self._look_up(digest, token))
-            looking_up.add_done_callback(_retrieve_exception)
-        return await asyncio.shield(looking_up)
-
-    async def _look_up(self, digest: str, token: str) -> Caller | None:
-        began = time.monotonic()
-        try:
-            caller = await self._runtime.read_short(lambda connection: organizations.find_caller(connection, token))
-        finally:
-            del self._looking_up[digest]
-        if len(self._cached) >= _MAX_CACHED_TOKENS:
-            self._cached.clear()
-        if caller is None:
-            self._cached.pop(digest, None)
-        else:
-            self._cached[digest] = began + _TOKEN_SECONDS, caller
-        return caller
-
-
-def _retrieve_exception(looking_up: asyncio.Task[Caller | None]) -> None:
-    """Retrieve the exception of a task after all its callers have gone.
-
-    Otherwise asyncio would log it with a stack trace.
-    """
-    if not looking_up.cancelled():
-        looking_up.exception()

@@ -20,10 +20,10 @@ log = logging.getLogger(__name__)
 # loop, listening sockets, modules that are being imported, logs, and connections that were accepted but are not closed
 # yet.
 _RESERVE = 64
-# A SQLite connection has three open files: the database, `-wal` and `-shm`. Besides the readers, four threads have a
+# A SQLite connection has three open files: the database, `-wal` and `-shm`. Besides the readers, nine threads have a
 # connection.
 _FILES_PER_DATABASE_CONNECTION = 3
-_OTHER_DATABASE_CONNECTIONS = 4
+_OTHER_DATABASE_CONNECTIONS = 9
 # The pipes to one validation process.
 _PIPES_PER_VALIDATOR = 4
 # A system whose hard limit is "unlimited" may still refuse more than this number (`OPEN_MAX` on macOS).
