@@ -99,7 +99,7 @@ class Settings:
     )
     readers: int = setting("LOG10_SERVER_READERS", "threads that read the database", 4, minimum=1, maximum=64)
     validators: int = setting(
-        "LOG10_SERVER_VALIDATORS", "processes that validate costly schemas", 2, minimum=1, maximum=64
+        "LOG10_SERVER_VALIDATORS", "processes that validate costly schemas of an organization", 2, minimum=1, maximum=64
     )
     validation_ms: int = setting(
         "LOG10_SERVER_VALIDATION_MS",

@@ -332,6 +332,42 @@ def test_a_schema_known_to_be_fast_has_a_process_even_if_all_other_schemas_are_s
     run(scenario, budget_seconds=4 * SOON_SECONDS)
 
 
+def test_new_slow_schemas_of_one_organization_leave_a_process_for_another(run: Run) -> None:
+    """Turns went by schema. With 30 new slow schemas of one organization, the first upload of another was a 503."""
+
+    async def scenario(validators: Validators) -> None:
+        slow = [
+            asyncio.create_task(seconds_of(validators.validate(catastrophic(number), ENDLESS, "one")))
+            for number in range(30)
+        ]
+        await asyncio.sleep(0.1)
+        for number in range(3):
+            await validators.validate(pattern(number), '{"word": "b"}', "another")
+        assert not any(task.done() for task in slow)
+        for task in slow:
+            task.cancel()
+
+    run(scenario, budget_seconds=4 * SOON_SECONDS)
+
+
+def test_a_slow_schema_of_one_organization_is_not_slow_for_another(run: Run) -> None:
+    async def scenario(validators: Validators) -> None:
+        await refusal(validators.validate(CATASTROPHIC, ENDLESS, "one"))
+        waiting = [
+            asyncio.create_task(
+                seconds_of(validators.validate(CATASTROPHIC, json.dumps({"word": "a" * 40 + "!" * number}), "one"))
+            )
+            for number in range(2, 6)
+        ]
+        await asyncio.sleep(0.1)
+        await validators.validate(CATASTROPHIC, '{"word": "aaa"}', "another")
+        assert not any(task.done() for task in waiting)
+        for task in waiting:
+            task.cancel()
+
+    run(scenario, budget_seconds=2.0)
+
+
 def test_a_schema_that_overran_its_budget_waits_in_the_slow_lane(run: Run) -> None:
     async def scenario(validators: Validators) -> None:
         await refusal(validators.validate(CATASTROPHIC, ENDLESS))

@@ -47,7 +47,7 @@ async def create_task(context: Context, new: NewFeedbackTask) -> FeedbackTaskRow
     Older completions that match its selector become ungraded in the background. Raises Invalid if the schema can't be
     the schema of a task, and the errors of `create`.
     """
-    await context.runtime.validators.check(new.json_schema)
+    await context.runtime.validators.check(new.json_schema, context.organization.id)
     content_digest = await context.compute(lambda: digest(new))
     new = new._replace(content_digest=content_digest)
     row = await context.write(lambda tx: create(tx, new))
@@ -75,7 +75,7 @@ async def validate(context: Context, task_id: str, json_values: str) -> None:
     if json_schema is None:
         json_schema = await context.look_up(lambda tx: get_referenced(tx, task_id).json_schema)
         schemas.store(organization_id, task_id, json_schema)
-    await context.runtime.validators.validate(json_schema, json_values)
+    await context.runtime.validators.validate(json_schema, json_values, organization_id)
 
 
 def create(tx: Tx, new: NewFeedbackTask) -> FeedbackTaskRow:

@@ -1,7 +1,7 @@
 """A queue of validation jobs for a few processes (docs/api.md, "Task schemas"). Slow schemas don't block other schemas.
 
-Schemas take turns, and of each schema only one job runs at a time. Some processes are reserved for schemas that are
-known to be fast.
+Organizations take turns, and the schemas of an organization do, and of each schema only one job runs at a time. Some
+processes are reserved for schemas that are known to be fast.
 """
 
 import asyncio
@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from log10_server.errors import FieldError, InternalError, Invalid, Refusal, Unavailable, source_of
+from log10_server.fair_share import FairShare
 from log10_server.validation.json_schemas import SCHEMA, VALUES
 from log10_server.validation.process import Process, ProcessEnded
 from log10_server.validation.worker import CHECK, decode_errors
@@ -18,7 +19,7 @@ from log10_server.validation.worker import CHECK, decode_errors
 log = logging.getLogger(__name__)
 
 _WAIT_SECONDS = 5.0  # a job that has waited so long is refused with 503
-_MAX_WAITING_BYTES = 256 << 20
+_MAX_WAITING_BYTES = 64 << 20
 _IDLE_SECONDS = 600.0  # a process without work ends after this time
 _MAX_DIGESTS = 4096
 
@@ -42,9 +43,10 @@ class RecentDigests:
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """A schema to check or values to validate, for all callers that wait for the answer."""
+    """A schema to check or values to validate, for all callers of an organization that wait for the answer."""
 
-    schema_digest: bytes
+    organization_id: str
+    schema_digest: bytes  # of the organization and the schema, because organizations share nothing
     message: bytes  # the bytes that are sent to the process
     outcome: "asyncio.Future[list[FieldError]]"
     callers: int = 0
@@ -63,9 +65,10 @@ class Job:
 
 
 class Lane:
-    """A queue with up to `processes` processes for any schema, and `reserve` more for schemas known to be fast.
+    """A queue with up to `processes` processes for an organization, and `reserve` more for schemas known to be fast.
 
-    A schema is known to be fast when one of its jobs has been answered. Each process is started when it is needed, and
+    While several organizations have jobs, there are up to `processes` more. So the slow schemas of one organization
+    never hold the last process. A schema is known to be fast when one of its jobs has been answered. Each process is started when it is needed, and
     has a task that gives it its jobs. `when_overrun` is called with a job that took longer than its budget.
     """
 
@@ -79,8 +82,10 @@ class Lane:
         self._when_overrun = when_overrun
         self._queue: OrderedDict[bytes, deque[Job]] = OrderedDict()  # by schema; the first schema is next
         self._waiting_jobs = 0
-        self._waiting_bytes = 0
-        self._busy_schemas: set[bytes] = set()  # the schemas of which a job is running
+        self._waiting_bytes = FairShare(_MAX_WAITING_BYTES)
+        self._busy_schemas: dict[bytes, str] = {}  # the schemas of which a job is running, with their organizations
+        self._turns: dict[str, int] = {}  # when each organization had its last turn, as a number that increases
+        self._last_turn = 0
         self._tasks: set[asyncio.Task[None]] = set()  # one for each process
         self._running: set[Process] = set()
         self._idle_processes = 0
@@ -118,11 +123,13 @@ class Lane:
     def _enqueue(self, job: Job) -> None:
         if not self._is_open:
             raise _stopping()
-        if self._waiting_jobs and self._waiting_bytes + len(job.message) > _MAX_WAITING_BYTES:
+        if not self._waiting_bytes.admits(job.organization_id, len(job.message)):
             raise _overloaded()
         self._queue.setdefault(job.schema_digest, deque()).append(job)
         self._count(job, 1)
         max_processes = self._processes + (self._reserve if job.schema_digest in self._fast_schemas else 0)
+        if set(self._busy_schemas.values()) - {job.organization_id}:
+            max_processes += self._processes
         if self._waiting_jobs > self._idle_processes and len(self._tasks) < max_processes:
             task = asyncio.get_running_loop().create_task(self._run_process())
             self._tasks.add(task)
@@ -137,7 +144,10 @@ class Lane:
 
     def _count(self, job: Job, sign: int) -> None:
         self._waiting_jobs += sign
-        self._waiting_bytes += sign * len(job.message)
+        if sign > 0:
+            self._waiting_bytes.add(job.organization_id, len(job.message))
+        else:
+            self._waiting_bytes.subtract(job.organization_id, len(job.message))
 
     def _expire(self, job: Job) -> None:
         if not job.has_begun:
@@ -197,15 +207,15 @@ class Lane:
         return None
 
     def _dequeue_next(self) -> Job | None:
-        """Take the next job of the first schema whose turn it is; None if there is none.
+        """Take the next job of the organization and the schema whose turn it is; None if there is none.
 
-        A schema waits while a process works on another of its jobs, and while schemas that are not known to be fast
-        occupy all processes but the reserve.
+        A schema waits while a process works on another of its jobs, and while schemas of its organization that are not
+        known to be fast occupy all processes that the organization may have, except the reserve.
         """
-        unknown = sum(schema_digest not in self._fast_schemas for schema_digest in self._busy_schemas)
-        for schema_digest in list(self._queue):
-            is_fast = schema_digest in self._fast_schemas
-            if schema_digest in self._busy_schemas or (unknown >= self._processes and not is_fast):
+        by_turn = sorted(self._queue, key=lambda digest: self._turns.get(self._queue[digest][0].organization_id, 0))
+        for schema_digest in by_turn:
+            organization_id = self._queue[schema_digest][0].organization_id
+            if schema_digest in self._busy_schemas or not self._may_begin(organization_id, schema_digest):
                 continue
             jobs = self._queue.pop(schema_digest)
             while jobs:
@@ -215,9 +225,19 @@ class Lane:
                     if jobs:
                         self._queue[schema_digest] = jobs  # behind all other schemas
                     job.has_begun = True
-                    self._busy_schemas.add(schema_digest)
+                    self._busy_schemas[schema_digest] = organization_id
+                    self._last_turn += 1
+                    self._turns[organization_id] = self._last_turn
                     return job
+        if not self._queue:
+            self._turns.clear()
         return None
+
+    def _may_begin(self, organization_id: str, schema_digest: bytes) -> bool:
+        busy = [digest for digest, owner in self._busy_schemas.items() if owner == organization_id]
+        if schema_digest in self._fast_schemas:
+            return len(busy) < self._processes + self._reserve
+        return sum(digest not in self._fast_schemas for digest in busy) < self._processes
 
     def _remove_done(self) -> None:
         """Remove the jobs that were refused because they waited for too long."""
@@ -244,7 +264,7 @@ class Lane:
             self._fast_schemas.add(job.schema_digest)
             job.answer(field_errors)
         finally:
-            self._busy_schemas.discard(job.schema_digest)
+            self._busy_schemas.pop(job.schema_digest, None)
             self._changed.set()
 
     def _after_lost_process(self, job: Job) -> None:

@@ -25,27 +25,28 @@ _MAX_VALUES_LENGTH_IN_PLACE = 256 << 10
 class Validators:
     """Checks schemas and validates values. Its processes start when they are first needed.
 
-    At most `processes` of them work on any schemas, one more on schemas that are known to be fast, and one on schemas
-    that have overrun `budget_seconds`.
+    For an organization at most `processes` of them work on any schemas, one more on schemas that are known to be fast,
+    and one on schemas that have overrun `budget_seconds`. While several organizations need them, there are up to twice
+    as many.
     """
 
     def __init__(self, processes: int, budget_seconds: float) -> None:
-        self._jobs: dict[bytes, Job] = {}  # the jobs that are not done, by their message
+        self._jobs: dict[tuple[str, bytes], Job] = {}  # those that are not done, by organization and message
         self._slow_schemas = RecentDigests()
         self._lane = Lane(processes, 1, budget_seconds, self._after_overrun)
         self._slow_lane = Lane(1, 0, budget_seconds, self._after_overrun)
 
-    async def check(self, schema_text: str) -> None:
+    async def check(self, schema_text: str, organization_id: str = "") -> None:
         """Check that a task may have this schema.
 
         Raises Invalid (`invalid_schema` with all its errors, or `validation_timeout`), Unavailable when too many jobs
         are waiting or the server is stopping, or InternalError when the processes keep ending unexpectedly.
         """
-        field_errors = await self._errors_from_process(CHECK, schema_text)
+        field_errors = await self._errors_from_process(organization_id, CHECK, schema_text)
         if field_errors:
             raise Invalid(field_errors, code="invalid_schema")
 
-    async def validate(self, schema_text: str, values_text: str) -> None:
+    async def validate(self, schema_text: str, values_text: str, organization_id: str = "") -> None:
         """Check that values are valid for a schema that `check` has passed.
 
         Raises Invalid (`values_refused` with all their errors, or `validation_timeout`), Unavailable when too many jobs
@@ -57,7 +58,7 @@ class Validators:
         if schema is not None and schema.parts * parts_of(values_text) <= _MAX_COST_IN_PLACE:
             field_errors = schema.field_errors(values_text)
         else:
-            field_errors = await self._errors_from_process(VALIDATE, schema_text, values_text)
+            field_errors = await self._errors_from_process(organization_id, VALIDATE, schema_text, values_text)
         if field_errors:
             raise Invalid(field_errors, code="values_refused")
 
@@ -65,15 +66,18 @@ class Validators:
         """Refuse all jobs that wait or run, and end all processes."""
         await asyncio.gather(self._lane.close(), self._slow_lane.close())
 
-    async def _errors_from_process(self, kind: bytes, schema_text: str, values_text: str = "") -> list[FieldError]:
+    async def _errors_from_process(
+        self, organization_id: str, kind: bytes, schema_text: str, values_text: str = ""
+    ) -> list[FieldError]:
         """Run a job in a process, and return the errors that it finds.
 
-        Simultaneous identical requests share one job.
+        Simultaneous identical requests of an organization share one job.
         """
         job_message = message(kind, schema_text, values_text)
-        job = self._jobs.get(job_message)
+        job = self._jobs.get((organization_id, job_message))
         if job is None or job.outcome.done():
-            job = self._put(job_message, sha256(message(kind, schema_text)).digest())
+            schema = message(kind, schema_text)
+            job = self._put(organization_id, job_message, sha256(organization_id.encode() + b"\n" + schema).digest())
         job.callers += 1
         try:
             return await asyncio.shield(job.outcome)
@@ -82,17 +86,17 @@ class Validators:
             if not job.callers and not job.has_begun:  # all callers have been cancelled, so nobody needs the answer
                 job.outcome.cancel()
 
-    def _put(self, job_message: bytes, schema_digest: bytes) -> Job:
-        job = Job(schema_digest, job_message, asyncio.get_running_loop().create_future())
+    def _put(self, organization_id: str, job_message: bytes, schema_digest: bytes) -> Job:
+        job = Job(organization_id, schema_digest, job_message, asyncio.get_running_loop().create_future())
         lane = self._slow_lane if schema_digest in self._slow_schemas else self._lane
         lane.put(job)
-        self._jobs[job_message] = job
+        self._jobs[organization_id, job_message] = job
         job.outcome.add_done_callback(lambda _: self._forget(job))
         return job
 
     def _forget(self, job: Job) -> None:
-        if self._jobs.get(job.message) is job:
-            del self._jobs[job.message]
+        if self._jobs.get((job.organization_id, job.message)) is job:
+            del self._jobs[job.organization_id, job.message]
 
     def _after_overrun(self, job: Job) -> None:
         self._slow_schemas.add(job.schema_digest)

@@ -24,8 +24,8 @@ _RESERVE = 64
 # connection.
 _FILES_PER_DATABASE_CONNECTION = 3
 _OTHER_DATABASE_CONNECTIONS = 9
-# The pipes to one validation process.
-_PIPES_PER_VALIDATOR = 4
+# The pipes to one validation process, of which there may be twice as many as the setting says.
+_PIPES_PER_VALIDATOR = 2 * 4
 # A system whose hard limit is "unlimited" may still refuse more than this number (`OPEN_MAX` on macOS).
 _LIMIT_IF_UNLIMITED = 10_240
 # The server allows at least this many connections, even if the limit on descriptors is too low for them.
