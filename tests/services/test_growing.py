@@ -13,12 +13,13 @@ import pytest
 from log10_server import store
 from log10_server.db.thresholds import CommonTags
 from log10_server.db.transaction import Tx
-from log10_server.services import completions, feedback, feedback_tasks, selectors, ungraded
+from log10_server.services import completions, feedback, feedback_tasks, selectors, training, ungraded
 from log10_server.services.completions import Entry
 from log10_server.services.feedback import NewFeedback
 from log10_server.services.feedback_tasks import NewFeedbackTask
+from log10_server.services.filters import parse_filter
 from log10_server.services.selectors import CompletionList
-from log10_server.store.completions import Filters
+from log10_server.store.completions import Cursor, Filters
 from log10_server.store.feedback import ACCEPTED, PROPOSED
 from log10_server.store.feedback import Filters as FeedbackFilters
 
@@ -40,6 +41,10 @@ QUESTIONS: dict[str, Callable[[Tx], object]] = {
     "proposals": lambda tx: listed(tx, state=PROPOSED),
     "proposals of a task": lambda tx: listed(tx, state=PROPOSED, task_id="graded"),
     "what is known of a completion's tags": lambda tx: store.feedback_tasks.find_existing_tags(tx, ["a", "rare"]),
+    "a page of sessions in an export": lambda tx: store.transfer.list_sessions(tx, Cursor(0, "small")),
+    "the training export of a task with little feedback": lambda tx: training.page(
+        tx, "small", parse_filter("a = 1"), None, 2**62
+    ),
     "the proposal for a completion": lambda tx: feedback.find_open_proposal(tx, "c7"),
 }
 
@@ -62,7 +67,10 @@ def grown(tx: Tx, start: int, end: int) -> None:
     for number in numbers[::10]:
         task = NewFeedbackTask(f"t{number}", f"task {number}", "", "{}", (f"own {number}", "nobody's"))
         feedback_tasks.create(tx, task)
-    entries = [Entry(f"c{number}", {"tags": ["a", "b", "even" if number % 2 else "odd"]}) for number in numbers]
+    entries = [
+        Entry(f"c{number}", {"tags": ["a", "b", "even" if number % 2 else "odd"], "session_id": f"s{number}"})
+        for number in numbers
+    ]
     completions.record(tx, entries)
     graded = [
         NewFeedback(None, "graded", "{}", "", CompletionList((f"c{number}",))) for number in numbers if number > 20
@@ -94,6 +102,9 @@ def costs(tx: Tx) -> dict[str, list[int]]:
     grown(tx, 0, FEW)
     completions.record(tx, [Entry(f"both {number}", {"tags": ["even", "odd", "rare", "a"]}) for number in range(10)])
     feedback.record(tx, [NewFeedback("p", "graded", "{}", "", CompletionList(("c7",)), PROPOSED)])
+    feedback_tasks.create(tx, NewFeedbackTask("small", "a task", "", "{}", ()))
+    feedback.record(tx, [NewFeedback("q", "small", '{"a":1}', "", CompletionList(("c7", "c8")))])
+    store.sessions.ensure(tx, [f"small {number}" for number in range(10)])
     few = {name: steps(tx, ask) for name, ask in QUESTIONS.items()}
     grown(tx, FEW, MANY)
     counts = {name: [few[name], steps(tx, ask)] for name, ask in QUESTIONS.items()}

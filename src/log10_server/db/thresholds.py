@@ -39,7 +39,9 @@ class Thresholds:
 
     common_tags: CommonTags = field(default_factory=CommonTags)
     page_search: PageSearch = field(default_factory=PageSearch)
-    backfill_batch_size: int = 1000  # completions that one step of a backfill looks at (`store/ungraded`)
+    backfill_batch_size: int = 250  # completions that one step of a backfill looks at (`store/ungraded`)
+    links_per_step: int = 500  # completions that one step of the deletion of feedback removes (`services/feedback`)
+    max_graded_at_once: int = 5000  # of more, the index of the task is built again (`services/ungraded_index`)
     training_page_size: int = 200  # completions that one page of a training export looks at (`services/training`)
     rollup: RollupSizes = field(default_factory=RollupSizes)  # (see `services/rollup`)
     tags_in_block: int = 2000  # the names that are copied into one block for searches (`services/tags`)

@@ -1,6 +1,7 @@
 """Uploads, reads, lists and deletes feedback, and accepts or rejects proposals (docs/api.md, "Uploading feedback")."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from hashlib import sha256
 from typing import NamedTuple
 
@@ -67,7 +68,9 @@ async def upload(context: Context, new: NewFeedback) -> StoredFeedback:
         return stored
     target = new.target
     matches = len(target.completion_ids) if isinstance(target, CompletionList) else target.at_most
-    return await context.record(record, new, links=matches)
+    uploaded = await context.record(record, new, links=matches)
+    _wake_backfill(context, uploaded)
+    return uploaded
 
 
 async def accept_proposal(context: Context, feedback_id: str, json_values: str | None) -> StoredFeedback:
@@ -78,10 +81,26 @@ async def accept_proposal(context: Context, feedback_id: str, json_values: str |
     Raises the errors of `accept`, and Invalid for values that the task's schema refuses.
     """
     if json_values is None:
-        return await context.write(lambda tx: accept(tx, feedback_id))
+        accepted = await context.write(lambda tx: accept(tx, feedback_id))
+        _wake_backfill(context, accepted)
+        return accepted
     task_id = (await context.look_up(lambda tx: get(tx, feedback_id))).feedback.task_id
     await feedback_tasks.validate(context, task_id, json_values)
-    return await context.write(lambda tx: accept(tx, feedback_id, json_values, task_id))
+    accepted = await context.write(lambda tx: accept(tx, feedback_id, json_values, task_id))
+    _wake_backfill(context, accepted)
+    return accepted
+
+
+async def delete_feedback(context: Context, feedback_id: str) -> None:
+    """Delete feedback. Its completions become ungraded, unless other feedback grades them. Raises NotFound.
+
+    Feedback on many completions is deleted in several transactions, because other writes wait for each of them. If the
+    deletion is interrupted, the feedback is on fewer completions, and the deletion can be repeated.
+    """
+    is_deleted = await context.write(lambda tx: delete_piece(tx, feedback_id))
+    with suppress(NotFound):  # another call has deleted it meanwhile
+        while not is_deleted:
+            is_deleted = await context.write(lambda tx: delete_piece(tx, feedback_id))
 
 
 def record(tx: Tx, uploads: Sequence[NewFeedback]) -> list[StoredFeedback | Refusal]:
@@ -124,11 +143,28 @@ def get(tx: Tx, feedback_id: str) -> StoredFeedback:
 
 
 def delete(tx: Tx, feedback_id: str) -> None:
-    """Delete feedback. Its completions become ungraded, unless other feedback grades them. Raises NotFound."""
-    stored = get(tx, feedback_id)
-    store.feedback.remove(tx, stored.feedback)
-    if stored.feedback.state == ACCEPTED:
-        ungraded_index.add_after_removed_feedback(tx, stored.feedback.task_id, stored.completion_ids)
+    """Delete feedback in one transaction. Raises NotFound. `delete_feedback` does the same in pieces."""
+    while not delete_piece(tx, feedback_id):
+        pass
+
+
+def delete_piece(tx: Tx, feedback_id: str) -> bool:
+    """Remove some completions from feedback, or the last ones and the feedback itself. Returns whether it is deleted.
+
+    The removed completions become ungraded, unless other feedback grades them. Raises NotFound.
+    """
+    row = store.feedback.find_many(tx, [feedback_id]).get(feedback_id)
+    if row is None:
+        raise NotFound(f"There is no feedback {feedback_id!r}.")
+    max_links = tx.thresholds.links_per_step
+    completion_ids = store.feedback.list_links(tx, [feedback_id], "", max_links).get(feedback_id, [])
+    store.feedback.unlink(tx, feedback_id, completion_ids)
+    is_last = len(completion_ids) < max_links
+    if is_last:
+        store.feedback.remove(tx, row)
+    if row.state == ACCEPTED:
+        ungraded_index.add_after_removed_feedback(tx, row.task_id, completion_ids)
+    return is_last
 
 
 def list_page(tx: Tx, filters: Filters, predicate: Predicate | None, offset: int, limit: int) -> list[StoredFeedback]:
@@ -309,6 +345,12 @@ def _link_completions(tx: Tx, new_feedback: Collection[StoredFeedback]) -> None:
             graded_by_task.setdefault(row.task_id, set()).update(completion_ids)
     for task_id in sorted(graded_by_task):
         ungraded_index.remove_graded(tx, task_id, sorted(graded_by_task[task_id]))
+
+
+def _wake_backfill(context: Context, stored: StoredFeedback) -> None:
+    """Continue the backfill now if the feedback has left some of it to do (`ungraded_index.remove_graded`)."""
+    if len(stored.completion_ids) > context.runtime.database.thresholds.max_graded_at_once:
+        context.runtime.backfill.wake()
 
 
 def _already_decided(row: FeedbackRow) -> Conflict:

@@ -117,8 +117,8 @@ def _list_candidates(
     ids = [row.id for row in of_task if is_satisfied[row.id]]
     begun = [each for each in ids if each == after.next_feedback_id]
     page_size = tx.thresholds.training_page_size
-    links = store.transfer.list_links(tx, begun, after.completion_id, page_size + 1)
-    links |= store.transfer.list_links(tx, ids[len(begun) :], "", page_size + 1)
+    links = store.feedback.list_links(tx, begun, after.completion_id, page_size + 1)
+    links |= store.feedback.list_links(tx, ids[len(begun) :], "", page_size + 1)
     candidates: dict[str, _Candidate] = {}
     previous = after.feedback
     for row in of_task:

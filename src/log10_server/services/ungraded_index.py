@@ -75,8 +75,16 @@ def _index_batch(tx: Tx, task: FeedbackTaskRow, after: Cursor | None) -> Cursor 
 
 
 def remove_graded(tx: Tx, task_id: str, completion_ids: Sequence[str]) -> None:
-    """Remove completions from the index of a task, because they have accepted feedback now."""
-    if completion_ids:
+    """Remove completions from the index of a task, because they have accepted feedback now.
+
+    If they are very many, the index of the task is built again in the background instead, because other writes would
+    wait for the removal.
+    """
+    if len(completion_ids) > tx.thresholds.max_graded_at_once:
+        task = store.feedback_tasks.find(tx, task_id)
+        if task is not None:
+            start_backfill(tx, task)
+    elif completion_ids:
         store.ungraded.remove_graded(tx, task_id, completion_ids)
 
 
@@ -85,13 +93,19 @@ def add_after_removed_feedback(tx: Tx, task_id: str, completion_ids: Sequence[st
 
     A completion that other feedback still grades is not added.
     """
-    if not completion_ids:
+    task = store.feedback_tasks.find(tx, task_id)
+    tag_ids = [] if task is None else selector_tag_ids(tx, task)
+    if not completion_ids or not tag_ids:
         return
-    rows = list(store.completions.find_many(tx, completion_ids).values())
-    existing_tags = store.feedback_tasks.find_existing_tags(tx, {tag for row in rows for tag in tags_of(row)})
-    tag_ids = {row.id: {existing_tags.keys[tag] for tag in tags_of(row)} for row in rows}
-    selectors_by_task = {task_id: existing_tags.selectors[task_id]} if task_id in existing_tags.selectors else {}
-    add_matching(tx, rows, tag_ids, selectors_by_task, store.feedback.find_graded_pairs(tx, completion_ids))
+    graded = store.feedback.find_graded_pairs(tx, completion_ids)
+    store.ungraded.add(
+        tx,
+        [
+            UngradedRow(tx.organization_id, completion_id, task_id, created_at)
+            for completion_id, created_at in store.completion_tags.filter_with_all_tags(tx, completion_ids, tag_ids)
+            if (task_id, completion_id) not in graded
+        ],
+    )
 
 
 def tags_of(row: CompletionRow) -> list[str]:

@@ -12,6 +12,7 @@ first tag with NO_SECOND_TAG, and checks for these whether the completion has th
 """
 
 import zlib
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import combinations, product
 from typing import Any, NamedTuple
@@ -152,6 +153,15 @@ def list_with_each_tag(tx: Tx, tag_ids: Sequence[int], limit: int) -> dict[int, 
     for tag_id, completion_id in tx.fetch_each(_NEWEST_WITH_TAG, "tag_id", tag_ids, limit=limit):
         by_tag.setdefault(tag_id, []).append(completion_id)
     return by_tag
+
+
+def filter_with_all_tags(tx: Tx, completion_ids: Sequence[str], tag_ids: Sequence[int]) -> list[tuple[str, int]]:
+    """Those of these completions that have all of `tag_ids`, each with its `created_at`."""
+    numbers = Counter(
+        (completion_id, created_at)
+        for completion_id, created_at in tx.fetch(_WITH_TAGS, ids=list(completion_ids), tag_ids=list(tag_ids))
+    )
+    return [key for key, number in numbers.items() if number == len(tag_ids)]
 
 
 def select_with_all_tags(tx: Tx, tag_ids: Sequence[int]) -> TaggedCompletions:
@@ -393,6 +403,15 @@ _TAGS_OF = Statement(
 _COMMON_TAGS_OF = Statement(
     lambda query: query.rows_by_key(
         query.rows(completion_tag, "completion_id", "tag_id").join(tag, _is_same_tag).where(tag.c.is_common),
+        completion_tag.c.completion_id,
+        "ids",
+    )
+)
+_WITH_TAGS = Statement(
+    lambda query: query.rows_by_key(
+        query.rows(completion_tag, "completion_id", "created_at").where(
+            query.in_list(completion_tag.c.tag_id, "tag_ids")
+        ),
         completion_tag.c.completion_id,
         "ids",
     )

@@ -12,6 +12,7 @@ from sqlalchemy import (
     Select,
     Text,
     bindparam,
+    delete,
     func,
     literal_column,
     select,
@@ -121,6 +122,13 @@ _COMPLETION_IDS = Statement(
         query.in_list(feedback_completion.c.feedback_id, "ids")
     )
 )
+_REMOVE_LINKS = Statement(
+    lambda query: delete(feedback_completion).where(
+        query.is_owned(feedback_completion),
+        feedback_completion.c.feedback_id == bindparam("feedback_id", type_=Text()),
+        query.in_list(feedback_completion.c.completion_id, "ids"),
+    )
+)
 _GRADED = Statement(
     lambda query: query.rows_by_key(
         query.rows(feedback_completion, "task_id", "completion_id")
@@ -128,6 +136,19 @@ _GRADED = Statement(
         .where(feedback.c.state == literal_column(f"'{ACCEPTED}'")),
         feedback_completion.c.completion_id,
         "ids",
+    )
+)
+
+
+_LINKS = Statement(
+    lambda query: (
+        query.rows(feedback_completion, "feedback_id", "completion_id")
+        .where(
+            feedback_completion.c.feedback_id == query.each_value("feedback_id", Text()),
+            feedback_completion.c.completion_id > bindparam("after", type_=Text()),
+        )
+        .order_by(feedback_completion.c.completion_id)
+        .limit(bindparam("limit", type_=BigInteger()))
     )
 )
 
@@ -166,11 +187,24 @@ def list_completion_ids(tx: Tx, ids: Sequence[str]) -> dict[str, list[str]]:
     return by_feedback
 
 
+def list_links(tx: Tx, feedback_ids: Sequence[str], after: str, limit: int) -> dict[str, list[str]]:
+    """For each feedback the first `limit` ids of its completions after the id `after`, in the order of the ids."""
+    by_feedback: dict[str, list[str]] = {}
+    for feedback_id, completion_id in tx.fetch_each(_LINKS, "feedback_id", feedback_ids, after=after, limit=limit):
+        by_feedback.setdefault(feedback_id, []).append(completion_id)
+    return by_feedback
+
+
 def remove(tx: Tx, row: FeedbackRow) -> None:
     """Delete feedback. `row` must be as it is stored."""
     tx.connection.execute(tx.delete(feedback_completion).where(feedback_completion.c.feedback_id == row.id))
     tx.connection.execute(tx.delete(feedback).where(feedback.c.id == row.id))
     counted_ranges.store_changes(tx, counted_ranges.locate(tx, _list_changes([row], -1)))
+
+
+def unlink(tx: Tx, feedback_id: str, completion_ids: Sequence[str]) -> None:
+    """Remove these completions from the feedback."""
+    tx.run(_REMOVE_LINKS, feedback_id=feedback_id, ids=list(completion_ids))
 
 
 def unlink_completion(tx: Tx, completion_id: str) -> None:

@@ -78,14 +78,6 @@ def list_feedback_of_task(tx: Tx, task_id: str, window: Window) -> list[TaskFeed
     return [TaskFeedbackRow(*row) for row in _page(tx, _FEEDBACK_OF_TASK, window, task_id=task_id)]
 
 
-def list_links(tx: Tx, feedback_ids: Sequence[str], after: str, limit: int) -> dict[str, list[str]]:
-    """For each feedback the first `limit` ids of its completions after the id `after`, in the order of the ids."""
-    by_feedback: dict[str, list[str]] = {}
-    for feedback_id, completion_id in tx.fetch_each(_LINKS, "feedback_id", feedback_ids, after=after, limit=limit):
-        by_feedback.setdefault(feedback_id, []).append(completion_id)
-    return by_feedback
-
-
 def list_accepted_feedback(tx: Tx, task_id: str, completion_ids: Sequence[str]) -> dict[str, list[Cursor]]:
     """For each of these completions the accepted feedback of the task, oldest first."""
     by_completion: dict[str, list[Cursor]] = {}
@@ -204,17 +196,6 @@ _FEEDBACK_OF_TASK = Statement(
         lambda query: _sum_of_sizes(query, feedback, "json_values"),
         TaskFeedbackRow._fields,
         feedback.c.task_id == bindparam("task_id", type_=Text()),
-    )
-)
-_LINKS = Statement(
-    lambda query: (
-        query.rows(feedback_completion, "feedback_id", "completion_id")
-        .where(
-            feedback_completion.c.feedback_id == query.each_value("feedback_id", Text()),
-            feedback_completion.c.completion_id > bindparam("after", type_=Text()),
-        )
-        .order_by(feedback_completion.c.completion_id)
-        .limit(bindparam("limit", type_=BigInteger()))
     )
 )
 _ACCEPTED_FEEDBACK = Statement(

@@ -98,6 +98,21 @@ def test_deleted_feedback_is_gone_at_once(api: Api, upload_times: list[int]) -> 
     assert listed(api, task_id="t1", completion_id="two") == []
 
 
+def test_feedback_on_many_completions_is_deleted_in_pieces(
+    api: Api, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database.thresholds, "links_per_step", 2)
+    task = api.task(["many"])["id"]
+    completion_ids = [api.completion(tags=["many"])["id"] for _ in range(5)]
+    feedback_id = api.upload(task, completion_ids=completion_ids)["id"]
+
+    answer = api.delete(f"/feedback/{feedback_id}")
+
+    assert answer.status_code == 204
+    problem(api.get(f"/feedback/{feedback_id}"), 404, "not_found")
+    assert api.ungraded(task_id=task) == completion_ids[::-1]
+
+
 def test_feedback_can_be_deleted_once(api: Api, upload_times: list[int]) -> None:
     api.delete("/feedback/c")
 

@@ -16,9 +16,9 @@ from log10_server.web.transfer.reading import ImportedRow, UnsupportedFormat, pa
 
 BATCH_ROWS = 500
 BATCH_BYTES = 8 << 20
-# When a task is stored, up to a thousand completions are checked against it, and no other writer can work meanwhile. So
-# a transaction stores only a few tasks.
-_BATCH_TASKS = 20
+# When a task is stored, some hundred completions are checked against it, and no other writer can work meanwhile. So a
+# transaction stores only a few tasks.
+_BATCH_TASKS = 4
 # A line may hold a completion with three payloads, and each of them may be as large as the body of a request, or as
 # the largest body of earlier versions.
 _PAYLOADS_PER_LINE = 3

@@ -317,7 +317,7 @@ async def get(feedback_id: FeedbackId, context: RequestContext) -> Feedback:
 @router.delete("/{feedbackId:id}", operation_id="deleteFeedback", status_code=204)
 async def delete(feedback_id: FeedbackId, context: RequestContext) -> None:
     """Delete a piece of feedback. The completions that it was about need feedback again."""
-    await context.write(lambda tx: feedback.delete(tx, feedback_id))
+    await feedback.delete_feedback(context, feedback_id)
 
 
 @router.post(
