@@ -317,6 +317,37 @@ def test_down_from_filling_in_behind_leaves_no_task_half_filled(fresh: Database)
     assert sorted(map(tuple, ungraded)) == [("c0", "t", 0), ("c2", "t", 2)]
 
 
+def test_down_from_filling_in_pairs_leaves_no_tag_half_filled(fresh: Database) -> None:
+    migrations.migrate(fresh)
+    crowd = range(1, 26)
+    with fresh.writing() as connection:
+        for statement in (
+            "INSERT INTO organization (id, slug, created_at) VALUES ('o', 'o', 0)",
+            *(
+                f"INSERT INTO tag VALUES ('o', {number}, '{number}', '{number}', 0, {str(number < 4).lower()})"
+                for number in crowd
+            ),
+            *(f"INSERT INTO completion (organization_id, id, created_at) VALUES ('o', 'c{n}', {n})" for n in range(3)),
+            *(f"INSERT INTO completion_tag VALUES ('o', 'c0', {tag}, 0)" for tag in (1, 2, 3, 4)),
+            *(f"INSERT INTO completion_tag VALUES ('o', 'c1', {tag}, 1)" for tag in (1, 2)),
+            *(f"INSERT INTO completion_tag VALUES ('o', 'c2', {tag}, 2)" for tag in crowd),
+            "INSERT INTO completion_tag_pair VALUES ('o', 1, 3, 0, 'c0')",
+            "INSERT INTO completion_tag_pair VALUES ('o', 1, 0, 2, 'c2')",
+            "INSERT INTO completion_tag_pair VALUES ('o', 3, 0, 2, 'c2')",
+            "INSERT INTO pair_backfill VALUES ('o', 2, 3, '')",
+        ):
+            connection.exec_driver_sql(statement)
+
+    migrations.downgrade(fresh, "0013")
+
+    with fresh.reading() as connection:
+        pairs = connection.exec_driver_sql("SELECT first_tag_id, second_tag_id, completion_id FROM completion_tag_pair")
+        stored = sorted(map(tuple, pairs))
+    assert stored == [
+        (1, 0, "c2"), (1, 2, "c0"), (1, 2, "c1"), (1, 3, "c0"), (2, 0, "c2"), (2, 3, "c0"), (3, 0, "c2"),
+    ]  # fmt: skip
+
+
 def test_feedback_and_tokens_from_before_there_were_authors_stay_and_lose_only_these_on_the_way_back(
     fresh: Database,
 ) -> None:

@@ -67,15 +67,15 @@ def grown(tx: Tx, start: int, end: int) -> None:
     for number in numbers[::10]:
         task = NewFeedbackTask(f"t{number}", f"task {number}", "", "{}", (f"own {number}", "nobody's"))
         feedback_tasks.create(tx, task)
-    entries = [
-        Entry(f"c{number}", {"tags": ["a", "b", "even" if number % 2 else "odd"], "session_id": f"s{number}"})
-        for number in numbers
-    ]
+    entries = [Entry(f"c{number}", {"tags": ["a", "b", "even" if number % 2 else "odd"]}) for number in numbers]
     completions.record(tx, entries)
     graded = [
         NewFeedback(None, "graded", "{}", "", CompletionList((f"c{number}",))) for number in numbers if number > 20
     ]
     feedback.record(tx, graded)
+    store.sessions.add_missing(tx, {f"large {number}": number for number in numbers})
+    while store.common_tags.add_pairs(tx):
+        pass
 
 
 def steps(tx: Tx, ask: Callable[[Tx], object]) -> int:
@@ -104,7 +104,7 @@ def costs(tx: Tx) -> dict[str, list[int]]:
     feedback.record(tx, [NewFeedback("p", "graded", "{}", "", CompletionList(("c7",)), PROPOSED)])
     feedback_tasks.create(tx, NewFeedbackTask("small", "a task", "", "{}", ()))
     feedback.record(tx, [NewFeedback("q", "small", '{"a":1}', "", CompletionList(("c7", "c8")))])
-    store.sessions.ensure(tx, [f"small {number}" for number in range(10)])
+    store.sessions.add_missing(tx, {f"small {number}": number for number in range(10)})
     few = {name: steps(tx, ask) for name, ask in QUESTIONS.items()}
     grown(tx, FEW, MANY)
     counts = {name: [few[name], steps(tx, ask)] for name, ask in QUESTIONS.items()}

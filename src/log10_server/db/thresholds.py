@@ -10,6 +10,8 @@ class CommonTags(NamedTuple):
     min_completions: int = 1000  # a tag on more completions than this is common
     sample_one_in: int = 256  # the check runs for one in this many completions
     max_tags_for_pairs: int = 24  # for a completion with more tags no pairs are stored
+    marked_at_once: int = 2  # one transaction marks no more tags than this as common
+    completions_per_step: int = 100  # one step adds the pairs of one tag on so many completions (`store/common_tags`)
 
 
 class RollupSizes(NamedTuple):

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from log10_server import store
 from log10_server.db.transaction import Tx
 from log10_server.services import rollup, tags
 from log10_server.services.rollup import list_organizations
@@ -17,7 +18,11 @@ class _Job(NamedTuple):
     advance: Callable[[Tx], bool]
 
 
-_JOBS: Sequence[_Job] = (_Job(rollup.is_behind, rollup.advance), _Job(tags.is_behind, tags.add_block))
+_JOBS: Sequence[_Job] = (
+    _Job(rollup.is_behind, rollup.advance),
+    _Job(tags.is_behind, tags.add_block),
+    _Job(store.common_tags.is_behind, store.common_tags.add_pairs),
+)
 
 
 def is_behind(tx: Tx) -> bool:

@@ -4,6 +4,7 @@ Business rules are in the services, and HTTP is in `web`.
 """
 
 from log10_server.store import (
+    common_tags,
     completion_pages,
     completion_tags,
     completions,
@@ -23,6 +24,7 @@ from log10_server.store import (
 )
 
 __all__ = [
+    "common_tags",
     "completion_pages",
     "completion_tags",
     "completions",

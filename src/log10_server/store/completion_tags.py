@@ -3,7 +3,8 @@
 A query for several tags reads the completions of the rarest tag, and checks each other tag with one index lookup. If
 two tags are each on half a million completions but together on ten, that takes half a million lookups. So a tag on more
 than a thousand completions is marked as common, permanently, and for every pair of common tags of a completion there is
-a row. For any two tags that are marked as common, these rows are complete.
+a row. For any two tags that are marked as common, these rows are complete, except while they are being added for a tag
+that was marked a short time ago (`store/common_tags`).
 
 A completion may have a thousand tags, which would make half a million pairs. So a completion with more than
 `CommonTags.max_tags_for_pairs` tags has no rows for pairs. It has one row for each of its common tags, with
@@ -38,6 +39,8 @@ from log10_server.db.query_builder import QueryBuilder
 from log10_server.db.schema import Instant, Key, check_columns, foreign_key, ordered_index, owned_table
 from log10_server.db.statements import Statement
 from log10_server.db.transaction import Tx
+from log10_server.store import pair_backfills
+from log10_server.store.pair_backfills import pair_backfill
 from log10_server.store.tags import tag
 
 completion_tag = owned_table(
@@ -114,14 +117,14 @@ def add_tags(tx: Tx, rows: Iterable[CompletionTagRow], common: Collection[int] =
     """
     ordered = sorted(rows)
     tx.insert_many(completion_tag, ordered)
-    tx.insert_many(completion_tag_pair, sorted(_pairs(ordered, common, tx.thresholds.common_tags.max_tags_for_pairs)))
+    tx.insert_many(completion_tag_pair, sorted(pairs_of(ordered, common, tx.thresholds.common_tags.max_tags_for_pairs)))
     return _mark_common(tx, ordered, common)
 
 
 def remove_tags(tx: Tx, completion_ids: Iterable[str]) -> None:
     """Remove all tags of these completions from the index."""
-    rows, common = _tags_of(tx, sorted(completion_ids))
-    tx.remove_many(completion_tag_pair, sorted(_pairs(rows, common, tx.thresholds.common_tags.max_tags_for_pairs)))
+    rows, common = tags_of(tx, sorted(completion_ids))
+    tx.remove_many(completion_tag_pair, sorted(pairs_of(rows, common, tx.thresholds.common_tags.max_tags_for_pairs)))
     tx.remove_many(completion_tag, sorted(rows))
 
 
@@ -274,7 +277,7 @@ def _find_rarest(tx: Tx, count: Statement, choices: Sequence[dict[str, int]]) ->
     return min(choices, key=lambda choice: int(tx.fetch(count, **choice)[0][0]))
 
 
-def _pairs(
+def pairs_of(
     rows: Iterable[CompletionTagRow], common: Collection[int], max_tags_for_pairs: int
 ) -> Iterator[CompletionTagPairRow]:
     """The rows of pairs for these completions. `rows` must have all tags of each completion."""
@@ -312,40 +315,15 @@ def _mark_common(tx: Tx, rows: Sequence[CompletionTagRow], common: Collection[in
         return []
     min_completions = tx.thresholds.common_tags.min_completions
     above_minimum = tx.fetch(_ABOVE_MINIMUM, ids=sorted(unmarked), min_completions=min_completions)
-    for (tag_id,) in above_minimum:
-        _make_common(tx, tag_id)
-    return [tag_id for (tag_id,) in above_minimum]
+    # Marking a tag costs some milliseconds, as its completions are counted. The other tags are marked another time.
+    marked = [tag_id for (tag_id,) in above_minimum[: tx.thresholds.common_tags.marked_at_once]]
+    for tag_id in marked:
+        tx.run(_MARK, tag_id=tag_id)
+        pair_backfills.start(tx, tag_id)
+    return marked
 
 
-_COMPLETIONS_AT_ONCE = 200  # each has at most `max_tags_for_pairs` tags
-
-
-def _make_common(tx: Tx, tag_id: int) -> None:
-    """Mark the tag as common, and add the rows for its pairs with the other common tags.
-
-    This is quick, because the tag is then on only slightly more completions than `CommonTags.min_completions`.
-    """
-    max_tags = tx.thresholds.common_tags.max_tags_for_pairs
-    tx.run(_MARK, tag_id=tag_id)
-    rows = [
-        CompletionTagRow(tx.organization_id, completion_id, tag_id, created_at)
-        for completion_id, created_at in tx.fetch(_COMPLETIONS_WITH_TAG, tag_id=tag_id)
-    ]
-    ids = [row.completion_id for row in rows]
-    unpaired = {completion_id for (completion_id,) in tx.fetch(_WITH_TOO_MANY_TAGS, ids=ids, max_tags=max_tags)}
-    pairs = [
-        CompletionTagPairRow(tx.organization_id, tag_id, NO_SECOND_TAG, row.created_at, row.completion_id)
-        for row in rows
-        if row.completion_id in unpaired
-    ]
-    paired = [completion_id for completion_id in ids if completion_id not in unpaired]
-    for start in range(0, len(paired), _COMPLETIONS_AT_ONCE):
-        tags = _tags_of(tx, paired[start : start + _COMPLETIONS_AT_ONCE])
-        pairs += [pair for pair in _pairs(*tags, max_tags) if tag_id in (pair.first_tag_id, pair.second_tag_id)]
-    tx.insert_many(completion_tag_pair, sorted(pairs))
-
-
-def _tags_of(tx: Tx, completion_ids: Sequence[str]) -> tuple[list[CompletionTagRow], set[int]]:
+def tags_of(tx: Tx, completion_ids: Sequence[str]) -> tuple[list[CompletionTagRow], set[int]]:
     """All tags of these completions, and which of them are common."""
     tags = tx.fetch(_TAGS_OF, ids=list(completion_ids))
     rows = [
@@ -353,6 +331,12 @@ def _tags_of(tx: Tx, completion_ids: Sequence[str]) -> tuple[list[CompletionTagR
         for completion_id, tag_id, created_at, _ in tags
     ]
     return rows, {tag_id for _, tag_id, _, is_common in tags if is_common}
+
+
+def _select_common(query: QueryBuilder) -> Select[Any]:
+    """A query for the common tags whose rows for pairs are complete."""
+    of_tag = query.rows(pair_backfill, "tag_id").where(pair_backfill.c.tag_id == tag.c.id).correlate(tag)
+    return query.rows(tag, "id").where(tag.c.is_common, ~of_tag.exists())
 
 
 def _count_of(query: QueryBuilder, table: Table, **parameters: str) -> Select[Any]:
@@ -386,7 +370,7 @@ _NEWEST_WITH_TAG = Statement(
         .limit(bindparam("limit", type_=BigInteger()))
     )
 )
-_COMMON = Statement(lambda query: query.rows_by_key(query.rows(tag, "id").where(tag.c.is_common), tag.c.id, "ids"))
+_COMMON = Statement(lambda query: query.rows_by_key(_select_common(query), tag.c.id, "ids"))
 _COUNT_OF_TAG = Statement(lambda query: _count_of(query, completion_tag, tag_id="tag_id"))
 _COUNT_OF_PAIR = Statement(
     lambda query: _count_of(query, completion_tag_pair, first_tag_id="first", second_tag_id="second")
@@ -422,18 +406,5 @@ _MARK = Statement(
         update(tag)
         .where(query.is_owned(tag), tag.c.id == bindparam("tag_id", type_=BigInteger()))
         .values(is_common=true())
-    )
-)
-_COMPLETIONS_WITH_TAG = Statement(
-    lambda query: query.rows(completion_tag, "completion_id", "created_at").where(
-        completion_tag.c.tag_id == bindparam("tag_id", type_=BigInteger())
-    )
-)
-_WITH_TOO_MANY_TAGS = Statement(
-    lambda query: (
-        query.rows(completion_tag, "completion_id")
-        .where(query.in_list(completion_tag.c.completion_id, "ids"))
-        .group_by(completion_tag.c.completion_id)
-        .having(func.count() > bindparam("max_tags", type_=BigInteger()))
     )
 )
