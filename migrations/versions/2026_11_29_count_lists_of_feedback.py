@@ -38,6 +38,8 @@ def upgrade() -> None:
     for name, columns in INDEXES.items():
         op.drop_index(f"ix_feedback_{name}", table_name="feedback")
         op.create_index(f"ix_feedback_{name}_state", "feedback", ["organization_id", *columns, "state"])
+    # Completions are counted in the background, by the roll-up, which has to begin again for that.
+    op.execute("DELETE FROM rollup")
     _count_lists("'feedback:' || state", "state")
     _count_lists("'feedback:' || state || ':' || task_id", "state, task_id")
 

@@ -1,5 +1,6 @@
 """Lengths and pages of lists come from stored counts, and equal a plain query whatever happened (docs/api.md, "Lists")."""
 
+import json
 import random
 from collections.abc import Iterator
 from contextlib import suppress
@@ -7,14 +8,17 @@ from contextlib import suppress
 import pytest
 
 from log10_server.db.database import Database
+from log10_server.db.thresholds import CommonTags, RollupSizes
 from log10_server.db.transaction import Tx
 from log10_server.errors import Refusal
-from log10_server.services import completions, feedback, feedback_tasks, transfer
+from log10_server.services import completions, feedback, feedback_tasks, rollup, transfer
 from log10_server.services.completions import Entry
 from log10_server.services.feedback import NewFeedback
 from log10_server.services.feedback_tasks import NewFeedbackTask
 from log10_server.services.selectors import CompletionList
 from log10_server.services.transfer import ImportedFeedback
+from log10_server.store import rollups
+from log10_server.store.completions import Filters as CompletionFilters
 from log10_server.store.feedback import ACCEPTED, PROPOSED, STATES, Filters, State
 from tests.conftest import Organization, new_organization
 from tests.services.test_ungraded import rows
@@ -25,10 +29,13 @@ COMPLETIONS = ["c0", "c1", "c2"]
 
 @pytest.fixture(autouse=True)
 def short_ranges(database: Database) -> Iterator[None]:
-    """A range has two rows, and a fifth row splits it."""
-    before, database.thresholds.list_range_size = database.thresholds.list_range_size, 2
+    """A range has two rows, and a fifth row splits it. Three completions are covered at once, and the newest two never."""
+    thresholds = database.thresholds
+    before = thresholds.list_range_size, thresholds.rollup, thresholds.common_tags
+    thresholds.list_range_size, thresholds.rollup = 2, RollupSizes(3, 2)
+    thresholds.common_tags = CommonTags(min_completions=4, sample_one_in=2, max_tags_for_pairs=3)
     yield
-    database.thresholds.list_range_size = before
+    thresholds.list_range_size, thresholds.rollup, thresholds.common_tags = before
 
 
 class FeedbackWorld:
@@ -142,3 +149,126 @@ def test_lengths_and_pages_of_feedback_are_right_after_any_operations(
 
     assert len(lengths) > 20
     assert max(length for _, length in lengths) <= 4
+
+
+TAGS = ["a", "b", "c", "rare"]
+
+
+class CompletionWorld:
+    """Random operations on the completions of one organization, with the roll-up at random moments."""
+
+    def __init__(self, tx: Tx, seed: int) -> None:
+        self.tx = tx
+        self.random = random.Random(seed)
+
+    def tags(self) -> list[str]:
+        return [tag for tag in TAGS if self.random.random() < (0.1 if tag == "rare" else 0.6)]
+
+    def log_new(self) -> None:
+        completions.record(self.tx, [Entry(None, {"tags": self.tags()}) for _ in range(self.random.choice([1, 2, 8]))])
+
+    def change(self) -> None:
+        completions.record(self.tx, [Entry(self.any_id(), {"tags": self.tags()}) for _ in range(2)])
+
+    def finish(self) -> None:
+        completions.record(self.tx, [Entry(self.any_id(), {"status": "finished"})])
+
+    def delete(self) -> None:
+        completions.delete(self.tx, self.any_id())
+
+    def import_old(self) -> None:
+        times = [created_at for _, created_at, _ in self.stored()] or [1000]
+        choices = [-5, 0, min(times), max(times), self.random.choice(times)]
+        entries = [
+            Entry(f"i{self.random.randrange(60)}", {"tags": self.tags()}, self.random.choice(choices), fills_gaps=True)
+            for _ in range(self.random.choice([1, 9]))
+        ]
+        transfer.import_completions(self.tx, entries)
+
+    def roll_up(self) -> None:
+        rollup.advance(self.tx)
+
+    def mark_fewer_or_more_as_common(self) -> None:
+        sizes = self.tx.thresholds.common_tags
+        self.tx.thresholds.common_tags = sizes._replace(min_completions=self.random.choice([2, 4, 20]))
+
+    def stored(self) -> list[tuple[str, int, str | None]]:
+        return rows(self.tx, "completion", "id", "created_at", "tags")
+
+    def any_id(self) -> str:
+        ids = sorted(completion_id for completion_id, _, _ in self.stored())
+        return self.random.choice(ids) if ids else "none"
+
+    def step(self) -> None:
+        operations = [self.log_new, self.change, self.finish, self.delete, self.delete, self.import_old, self.roll_up]
+        with suppress(Refusal):  # a refused operation changes nothing
+            self.random.choice([*operations, self.roll_up, self.mark_fewer_or_more_as_common])()
+
+    def assert_listed_right(self) -> None:
+        choose = self.random.choice
+        stored = {
+            completion_id: (at, set(json.loads(tags or "[]"))) for completion_id, at, tags in sorted(self.stored())
+        }
+        times = [0, *(at + choose([-1, 0, 1]) for at, _ in stored.values())]
+        keys = {name: tag_id for tag_id, name in rows(self.tx, "tag", "id", "name")}
+        names = choose([None, ["a"], ["a"], ["b"], ["rare"], ["a", "b"], ["c", "rare"], ["a", "b", "c"], ["none"]])
+        ids = choose([None, None, None, ["none", *self.random.sample(sorted(stored), len(stored) // 2)]])
+        created_from, created_to = (choose([None, choose(times)]) for _ in range(2))
+        filters = CompletionFilters(
+            ids=ids,
+            tag_ids=None if names is None else [keys.get(name, 7) for name in names],
+            created_from=created_from,
+            created_to=created_to,
+        )
+        matching = [
+            (at, completion_id)
+            for completion_id, (at, tags) in stored.items()
+            if (ids is None or completion_id in ids)
+            and (names is None or set(names) <= tags)
+            and (created_from is None or created_from <= at)
+            and (created_to is None or at <= created_to)
+        ]
+        expected = [completion_id for _, completion_id in sorted(matching, reverse=True)]
+        offset, limit = self.random.randint(0, len(expected) + 2), choose([1, 3, 1000])
+
+        page = completions.list_page(self.tx, filters, offset, limit)
+
+        assert [row.id for row in page] == expected[offset : offset + limit], (filters, offset)
+        assert completions.count(self.tx, filters) == len(expected), filters
+
+    def assert_counted_right(self) -> None:
+        """The ranges count exactly the completions up to the watermark."""
+        watermark = rollups.find_watermark(self.tx)
+        covered = {completion_id for completion_id, at, _ in self.stored() if (at, completion_id) <= watermark}
+        expected = {"completion": len(covered)}
+        for tag_id, is_common in rows(self.tx, "tag", "id", "is_common"):
+            if is_common:
+                expected[f"completion:{tag_id}"] = 0
+        for completion_id, tag_id in rows(self.tx, "completion_tag", "completion_id", "tag_id"):
+            if completion_id in covered and f"completion:{tag_id}" in expected:
+                expected[f"completion:{tag_id}"] += 1
+        counted = dict.fromkeys(expected, 0)
+        for name, length in rows(self.tx, "list_range", "list_name", "length"):
+            counted[name] += length
+        assert counted == expected
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_lengths_and_pages_of_completions_are_right_after_any_operations(
+    database: Database, organization: Organization, seed: int
+) -> None:
+    other = new_organization(database)
+    with database.writing() as connection:
+        worlds = [
+            CompletionWorld(database.tx(connection, organization_id), seed)
+            for organization_id in (organization.id, other.id)
+        ]
+        for _ in range(150):
+            world = worlds[0].random.choice(worlds)
+            world.step()
+            world.assert_counted_right()
+            for _ in range(4):
+                world.assert_listed_right()
+        lengths = rows(worlds[0].tx, "list_range", "list_name", "length")
+
+    assert len(lengths) > 20

@@ -215,12 +215,12 @@ def list_newest(
 
 def list_page(tx: Tx, filters: Filters, offset: int, limit: int) -> list[CompletionRow]:
     """List completions that pass the filters, newest first. The first `offset` completions are skipped."""
-    return store.completions.list_page(tx, filters, offset, limit)
+    return store.counted_completions.list_page(tx, filters, offset, limit)
 
 
 def count(tx: Tx, filters: Filters) -> int:
-    """Count the completions that pass the filters."""
-    return store.completions.count(tx, filters)
+    """Count the completions that pass the filters. Where they must be counted one by one, counting stops at 10 000."""
+    return store.counted_completions.count(tx, filters)
 
 
 def list_of_session(

@@ -34,7 +34,7 @@ class Summary(Protocol):
         """Take back these completions, which were added as they are here."""
 
 
-SUMMARIES: Sequence[Summary] = ()
+SUMMARIES: Sequence[Summary] = (store.counted_completions,)
 
 
 def advance(tx: Tx) -> bool:

@@ -17,7 +17,6 @@ from sqlalchemy import (
     func,
     literal,
     literal_column,
-    select,
     tuple_,
 )
 from sqlalchemy.schema import ExecutableDDLElement
@@ -251,31 +250,6 @@ def _conditions(filters: Mapping[str, Any], created_at: ColumnElement[int]) -> I
         yield created_at >= filters["created_from"]
     if "created_to" in filters:
         yield created_at <= filters["created_to"]
-
-
-def list_page(tx: Tx, filters: Filters, offset: int, limit: int) -> list[CompletionRow]:
-    """A page of the completions that pass the filters, newest first. The first `offset` are skipped."""
-    return _list(tx, *filtered(tx, filters), offset, limit)
-
-
-def _list(
-    tx: Tx,
-    rows: Select[Any],
-    created_at: ColumnElement[int],
-    completion_id: ColumnElement[str],
-    offset: int,
-    limit: int,
-) -> list[CompletionRow]:
-    # The columns of the ORDER BY are selected too, because otherwise SQLite would have to sort (`TaggedCompletions`).
-    with_order = rows.add_columns(created_at.label("order_created_at"), completion_id.label("order_id"))
-    newest = with_order.order_by(created_at.desc(), completion_id.desc()).offset(offset).limit(limit)
-    return [CompletionRow._make(row[:-2]) for row in tx.connection.execute(newest)]
-
-
-def count(tx: Tx, filters: Filters) -> int:
-    """How many completions pass the filters."""
-    rows, _, completion_id = filtered(tx, filters)
-    return tx.connection.scalar(select(func.count()).select_from(rows.with_only_columns(completion_id).subquery())) or 0
 
 
 def filtered(tx: Tx, filters: Filters) -> tuple[Select[Any], ColumnElement[int], ColumnElement[str]]:

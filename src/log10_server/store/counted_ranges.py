@@ -71,7 +71,8 @@ class CountedList(NamedTuple):
     """A list whose rows are counted.
 
     `keys` builds a query for the columns `created_at` and `id` of all its rows, in which no other columns may be
-    selected. `values` has the values of the parameters of that query.
+    selected. `values` has the values of the parameters of that query. The query may also return rows that are not
+    counted yet, if they are newer than all rows that are.
     """
 
     name: str
@@ -216,9 +217,13 @@ def _split(tx: Tx, long: RangeChange) -> None:
     while remaining > 2 * size:
         bounds = _bounds(cuts[-1] if cuts else start, end)
         key_at = _statements(counted_list.keys).key_at
-        [(created_at, row_id)] = tx.fetch(key_at, **counted_list.values, **bounds, offset=size)
-        cuts.append(Position(created_at, row_id))
+        keys = tx.fetch(key_at, **counted_list.values, **bounds, offset=size)
+        if not keys:  # the number is wrong, as after a change by hand, which must not make every further write fail
+            break
+        cuts.append(Position(*keys[0]))
         remaining -= size
+    if not cuts:
+        return
     lengths = [size] * (len(cuts) - 1) + [remaining]
     new = [RangeRow(tx.organization_id, counted_list.name, *cut, rows) for cut, rows in zip(cuts, lengths, strict=True)]
     tx.insert_many(list_range, new)
@@ -236,19 +241,19 @@ def _read(tx: Tx, lists: Iterable[CountedList]) -> dict[str, Ranges]:
 
 
 def _count_from(tx: Tx, counted_list: CountedList, ranges: Ranges, position: Position) -> int:
-    """How many rows of a list are at `position` or newer. Only the rows of the range around it are counted."""
-    newer, end = 0, NEWEST
+    """How many rows of a list are at `position` or newer. Only rows of the range around it are counted."""
+    newer = 0
     for start, length in ranges:
-        if start <= position:
-            if start == position:
-                return newer + length
-            break
-        newer, end = newer + length, start
-    else:
-        return newer
-    bounds = _bounds(position, end)
-    [(number,)] = tx.fetch(_statements(counted_list.keys).number_of_keys, **counted_list.values, **bounds)
-    return newer + int(number)
+        if start > position:
+            newer += length
+            continue
+        if start == position:
+            return newer + length
+        # The older rows are counted, because the table may have more rows above the last one that the list has.
+        bounds = _bounds(start, position)
+        [(older,)] = tx.fetch(_statements(counted_list.keys).number_of_keys, **counted_list.values, **bounds)
+        return newer + max(length - int(older), 0)
+    return newer
 
 
 class _KeyStatements(NamedTuple):
