@@ -3,7 +3,7 @@
 import asyncio
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -89,6 +89,72 @@ def test_a_transaction_leaves_out_an_organization_that_another_one_has_to_itself
 
     with database.writing_for(["free", organization_id]) as (_, txs):
         assert list(txs) == ["free", organization_id]
+
+
+def test_two_processes_that_write_for_one_organization_take_turns(
+    database: Database, organization: Organization
+) -> None:
+    """One that found the organization locked slept for 5 ms, and had a third of the turns or fewer."""
+    if database.kind == "sqlite":
+        pytest.skip("SQLite has one writer at a time, for all organizations")
+    writes = 100
+    second = Database(database.url.render_as_string(hide_password=False))
+    order: list[int] = []
+
+    def note(process: int) -> Callable[[Tx], None]:
+        def work(_tx: Tx) -> None:
+            order.append(process)
+            time.sleep(0.001)
+
+        return work
+
+    async def story() -> None:
+        writers = [Writer(database, 1000, 1 << 20), Writer(second, 1000, 1 << 20)]
+        waiting = [
+            asyncio.ensure_future(writer.write(organization.id, note(process), alone=True))
+            for _ in range(writes)
+            for process, writer in enumerate(writers)
+        ]
+        await asyncio.sleep(0)  # so that all of them are in the queues
+        for writer in writers:
+            writer.start()
+        await asyncio.wait_for(asyncio.gather(*waiting), 30)
+        for writer in writers:
+            writer.close()
+
+    try:
+        asyncio.run(story())
+    finally:
+        second.close()
+    while_both_write = order[: min(len(order) - order[::-1].index(process) for process in (0, 1))]
+    assert min(map(while_both_write.count, (0, 1))) >= 0.8 * writes
+
+
+def test_a_transaction_may_wait_a_moment_for_an_organization_that_another_one_has(
+    database: Database, organization: Organization, other: Organization
+) -> None:
+    if database.kind == "sqlite":
+        pytest.skip("SQLite has one writer at a time, for all organizations")
+    waits = text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
+
+    def locked(organization_ids: list[str], awaited: str | None = None) -> set[str]:
+        with database.writing_for(organization_ids, awaited) as (_, txs):
+            return set(txs)
+
+    with database.writing() as connection:
+        database.tx(connection, organization.id)
+        assert locked([organization.id]) == set()
+        assert locked([organization.id, other.id], awaited=organization.id) == {other.id}
+    with ThreadPoolExecutor() as threads:
+        for _ in range(50):  # until one still waits when the lock becomes free, however slow the machine is
+            with database.writing() as connection:
+                database.tx(connection, organization.id)
+                waiting = threads.submit(locked, [organization.id, other.id], organization.id)
+                while not waiting.done() and not connection.scalar(waits):
+                    pass
+            if waiting.result(10) == {organization.id, other.id}:
+                return
+    pytest.fail("No transaction has waited for the lock.")
 
 
 def test_writers_of_the_same_organizations_in_any_order_never_lock_each_other(

@@ -76,10 +76,14 @@ class Backend(ABC):
             self.drive(connection, lambda driver: driver.rollback())
 
     @abstractmethod
-    def begin_write(self, connection: Connection, organization_ids: Sequence[str]) -> Iterable[str]:
+    def begin_write(
+        self, connection: Connection, organization_ids: Sequence[str], awaited: str | None = None
+    ) -> Iterable[str]:
         """Begin the transaction, and lock those of these organizations that no other transaction has locked.
 
-        Returns the locked ones. SQLAlchemy's own transaction has already begun; on SQLite that took the write lock.
+        If all are locked, or the organization `awaited` is, wait a moment for the lock. Returns the organizations that
+        this transaction has locked, which may be none. SQLAlchemy's own transaction has already begun; on SQLite that
+        took the write lock.
         """
 
     @abstractmethod

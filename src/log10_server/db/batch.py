@@ -16,6 +16,8 @@ from log10_server.errors import InternalError, Refusal, Unavailable, source_of
 
 log = logging.getLogger(__name__)
 
+_MAX_TIMES_DEFERRED = 3  # after which a write waits for the lock of its organization
+
 
 class Group:
     """Writes that run as one step of a transaction: one write, or all entries for one recorder and organization."""
@@ -56,7 +58,7 @@ class Batch:
         self._writes = writes
         self._to_run_alone: list[Write] = []
         # Writes of organizations that another process has locked. They go back to the queue, so that the writes of one
-        # organization never wait for the lock of another one.
+        # organization don't wait long for the lock of another one.
         self.deferred: list[Write] = []
         self.costs: list[tuple[Sequence[Write], float]] = []  # groups of writes, and the seconds that each group took
 
@@ -70,14 +72,25 @@ class Batch:
 
     def _run_together(self) -> None:
         organization_ids = sorted({write.organization_id for write in self._writes})
-        with self._database.writing_for(organization_ids) as (connection, txs):
+        with self._database.writing_for(organization_ids, self._awaited()) as (connection, txs):
             self.deferred = [write for write in self._writes if write.organization_id not in txs]
+            for write in self.deferred:
+                write.times_deferred += 1
             self._writes = [write for write in self._writes if write.organization_id in txs]
             groups = _grouped(self._writes)
             for group in groups:
                 self._run_group(group, connection, txs[group.organization_id], is_only_group=len(groups) == 1)
                 if not self._database.backend.is_in_transaction(connection):
                     raise _RolledBack
+
+    def _awaited(self) -> str | None:
+        """The organization whose writes were deferred most often, if that were many times; otherwise None.
+
+        Its lock is waited for. Without that, its writes would be stored only if its lock is free by chance, as long as
+        this process has writes of other organizations, and another process has writes of this one.
+        """
+        most = max(self._writes, key=lambda write: write.times_deferred)
+        return most.organization_id if most.times_deferred >= _MAX_TIMES_DEFERRED else None
 
     def _run_group(self, group: Group, connection: Connection, tx: Tx, *, is_only_group: bool) -> None:
         """Run a group in a savepoint. The only group of a transaction needs none: its rollback affects no other group."""

@@ -85,12 +85,15 @@ class Database:
             yield connection
 
     @contextmanager
-    def writing_for(self, organization_ids: Sequence[str]) -> Iterator[tuple[Connection, dict[str, Tx]]]:
+    def writing_for(
+        self, organization_ids: Sequence[str], awaited: str | None = None
+    ) -> Iterator[tuple[Connection, dict[str, Tx]]]:
         """The same as `writing`, with a `Tx` for each of these organizations, which are locked at the beginning.
 
-        An organization that another transaction has already locked is left out.
+        An organization that another transaction has already locked is left out. If that are all of them, or if the
+        organization `awaited` is locked, this waits a moment for the lock.
         """
-        with self._transaction(organization_ids) as (connection, locked):
+        with self._transaction(organization_ids, awaited) as (connection, locked):
             yield connection, {organization_id: self._tx(connection, organization_id) for organization_id in locked}
 
     def tx(self, connection: Connection, organization_id: str) -> Tx:
@@ -164,12 +167,14 @@ class Database:
             policy.run(lambda: self.read(self.ping), lambda error: isinstance(error, Unavailable))
 
     @contextmanager
-    def _transaction(self, organization_ids: Sequence[str]) -> Iterator[tuple[Connection, list[str]]]:
+    def _transaction(
+        self, organization_ids: Sequence[str], awaited: str | None = None
+    ) -> Iterator[tuple[Connection, list[str]]]:
         """A connection in a transaction, and the ids of those organizations that could be locked for it."""
         is_committing = False
         try:
             with self._connections.lend_writer() as connection, connection.begin():
-                yield connection, list(self.backend.begin_write(connection, organization_ids))
+                yield connection, list(self.backend.begin_write(connection, organization_ids, awaited))
                 is_committing = True
                 self.backend.commit(connection)
         except DRIVER_ERRORS as error:

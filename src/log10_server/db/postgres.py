@@ -39,7 +39,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.sql import ClauseElement
 from sqlalchemy.types import TypeEngine
 
@@ -48,6 +48,11 @@ from log10_server.db.backend import OTHER_READERS, Backend
 from log10_server.db.bulk import BulkStatement, Row
 from log10_server.db.query_builder import QueryBuilder
 
+_LOCK_TIMEOUT = "10s"
+# A writer waits for an organization that another process has locked for at most this long, because the writes of other
+# organizations that arrive meanwhile wait with it. A transaction of single writes takes 5 to 20 ms.
+_MAX_LOCK_WAIT_MS = 50
+_LOCK_NOT_AVAILABLE = "55P03"
 _CONNECT_TIMEOUT = 3  # seconds after which a connection attempt fails if Postgres does not answer
 _PLACEHOLDER = "%s"
 # READ COMMITTED is needed, whatever the server's default is: a statement after the lock must see what the previous
@@ -143,13 +148,46 @@ class Postgres(Backend):
         """Prepare to read. The deadline is ignored, because Postgres's statement timeout ends slow statements."""
         self._discard_old_plans(connection)
 
-    def begin_write(self, connection: Connection, organization_ids: Sequence[str]) -> Iterable[str]:
+    def begin_write(
+        self, connection: Connection, organization_ids: Sequence[str], awaited: str | None = None
+    ) -> Iterable[str]:
         """Begin and lock in one message. `pg_try_advisory_xact_lock` returns at once when an organization is locked, so
         the writes of the other organizations don't wait for it."""
         self._discard_old_plans(connection)
+        locked = self._try_to_lock(connection, organization_ids, _BEGIN)
+        if organization_ids and not locked and awaited is None:
+            awaited = organization_ids[0]
+        if awaited is None or awaited in locked:
+            return locked
+        if locked:  # so that nobody waits for these, and no deadlock is possible
+            self._execute(connection, f"ROLLBACK; {_BEGIN}")
+        if not self._wait_for_lock(connection, awaited):
+            return self._try_to_lock(connection, organization_ids, f"ROLLBACK; {_BEGIN}")
+        others = [each for each in organization_ids if each != awaited]
+        return [awaited, *(self._try_to_lock(connection, others, "") if others else [])]
+
+    def _try_to_lock(self, connection: Connection, organization_ids: Sequence[str], before: str) -> list[str]:
+        """Lock those organizations that no other transaction has locked. The statements `before` run first."""
         locks = ", ".join(f"pg_try_advisory_xact_lock({_lock_key(each)})" for each in organization_ids)
-        is_locked = self._execute(connection, f"{_BEGIN}; SELECT {locks}" if locks else _BEGIN)
-        return compress(organization_ids, (value == b"t" for value in is_locked))
+        statements = "; ".join(filter(None, (before, f"SELECT {locks}" if locks else "")))
+        return list(compress(organization_ids, (value == b"t" for value in self._execute(connection, statements))))
+
+    def _wait_for_lock(self, connection: Connection, organization_id: str) -> bool:
+        """Wait for the lock for a short time. Returns whether it is held now; if not, the transaction has failed.
+
+        Postgres gives the lock to those that wait in the order of their arrival, so processes take turns.
+        """
+        try:
+            self._execute(
+                connection,
+                f"SET LOCAL lock_timeout = '{_MAX_LOCK_WAIT_MS}ms'; SELECT pg_advisory_xact_lock({_lock_key(organization_id)}); "
+                f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT}'",
+            )
+        except DBAPIError as error:
+            if self.sqlstate(error) != _LOCK_NOT_AVAILABLE:
+                raise
+            return False
+        return True
 
     def commit(self, connection: Connection) -> None:
         self._execute(connection, "COMMIT")
@@ -275,7 +313,7 @@ def _engine(url: URL, connections: int) -> Engine:
         connection.execute(
             "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
         )
-        connection.execute("SET lock_timeout = '10s'")
+        connection.execute(f"SET lock_timeout = '{_LOCK_TIMEOUT}'")
         connection.execute("SET statement_timeout = '60s'")
         # Lists are read from an index in its order, as far as the page goes. While a table has no statistics, Postgres
         # expects few rows, and would rather read all of them (a bitmap scan) and sort them.

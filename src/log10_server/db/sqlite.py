@@ -110,7 +110,9 @@ class Sqlite(Backend):
         _driver(connection).set_progress_handler(None, 0)
         super().end_read(connection)
 
-    def begin_write(self, _connection: Connection, organization_ids: Sequence[str]) -> Iterable[str]:
+    def begin_write(
+        self, _connection: Connection, organization_ids: Sequence[str], _awaited: str | None = None
+    ) -> Iterable[str]:
         return organization_ids  # the write lock covers all organizations
 
     def commit(self, connection: Connection) -> None:

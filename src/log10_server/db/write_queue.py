@@ -57,6 +57,7 @@ class Write:
     loop: asyncio.AbstractEventLoop
     future: asyncio.Future[Any]
     outcome: Any = None  # the result, or an exception to raise in the caller
+    times_deferred: int = 0  # how often another process had locked the organization
 
     def cost(self) -> float:
         """The estimated seconds that the write takes, before they are scaled for its organization."""

@@ -29,8 +29,6 @@ R = TypeVar("R")
 
 log = logging.getLogger(__name__)
 
-_PAUSE = 0.005  # seconds to pause when other processes have locked the organizations of all waiting writes
-
 
 class Writer:
     """The queue of writes, and the thread that runs them."""
@@ -118,8 +116,6 @@ class Writer:
             self._queue.expect(len(done), time.monotonic() - started)
             _answer(done)
             self._queue.add_again(batch.deferred)
-            if not done:
-                time.sleep(_PAUSE)
 
 
 async def wait_for_result(future: asyncio.Future[T], timeout: float | None) -> T:
