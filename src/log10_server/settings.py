@@ -117,6 +117,12 @@ class Settings:
         64 << 20,
         minimum=1 << 20,
     )
+    answer_bytes: int = setting(
+        "LOG10_SERVER_MAX_ANSWER_BYTES",
+        "bytes of long answers in memory; beyond it, further ones wait, and are then refused with 503",
+        64 << 20,
+        minimum=32 << 20,
+    )
     max_connections: int = setting(
         "LOG10_SERVER_MAX_CONNECTIONS",
         "open connections; beyond it, the one that has been idle longest is closed",

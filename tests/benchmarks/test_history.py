@@ -26,7 +26,7 @@ def test_the_loaded_history_is_what_its_functions_say(database: Database, organi
         )
     assert graded_user == []
     left = [number for number in reversed(range(7, SIZE, bodies.USERS)) if not history.is_graded(number)]
-    assert [row.id for row in user] == [completion_id(number) for number in left]
+    assert user == [completion_id(number) for number in left]
     assert own == [completion_id(7)]
     assert isinstance(both, list)
     assert len(both) == history.RARE

@@ -50,7 +50,7 @@ def grade(tx: Tx, task_id: str, *ids: str) -> str:
 
 
 def listed(tx: Tx, task_id: str | None = None, offset: int = 0, limit: int = 1000) -> list[str]:
-    return [row.id for row in ungraded.list_newest(tx, task_id, offset, limit)]
+    return ungraded.list_newest(tx, task_id, offset, limit)
 
 
 def kept(tx: Tx, task_id: str) -> list[str]:

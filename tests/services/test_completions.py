@@ -17,7 +17,7 @@ from log10_server.services.completions import Entry
 from log10_server.services.feedback_tasks import NewFeedbackTask
 from log10_server.services.merging import CompletionFields, DerivedFields
 from log10_server.store.completions import CompletionRow, Cursor, Filters
-from tests.conftest import Organization, new_organization
+from tests.conftest import Organization, completion_of, new_organization
 
 OPENING: CompletionFields = {"status": "started", "request": '{"a":1}', "tags": ["x", "y"], "session_id": "s"}
 CLOSING: CompletionFields = {"status": "finished", "response": '{"b":1}', "duration": 1.5}
@@ -125,7 +125,7 @@ def test_one_id_several_times_in_a_batch_equals_its_rows_in_turn(
             in_turn = [recorded(tx, Entry("in turn", row))[0] for row in rows]
 
             assert [row[3:] for row in at_once[:3]] == [row[3:] for row in in_turn]
-            assert completions.get(tx, "at once")[3:] == completions.get(tx, "in turn")[3:]
+            assert completion_of(tx, "at once")[3:] == completion_of(tx, "in turn")[3:]
             assert_indexed(tx)
             for completion_id in ("at once", "in turn"):
                 completions.delete(tx, completion_id)
@@ -136,7 +136,7 @@ def test_rows_without_an_id_make_a_completion_each(tx: Tx) -> None:
 
     assert len({row.id for row in rows}) == 3
     assert [row.id for row in rows][1::2] == ["c", "c"]
-    assert [completions.get(tx, row.id) for row in rows[:3:2]] == rows[:3:2]
+    assert [completion_of(tx, row.id) for row in rows[:3:2]] == rows[:3:2]
 
 
 def test_recording_no_entries_gives_no_rows(tx: Tx) -> None:
@@ -166,7 +166,7 @@ def test_a_row_that_repeats_stored_values_changes_nothing(tx: Tx) -> None:
 
     (again,) = recorded(tx, Entry("c", OPENING))
 
-    assert again == first == completions.get(tx, "c")
+    assert again == first == completion_of(tx, "c")
 
 
 def test_a_deleted_completion_comes_back_with_a_new_time_and_nothing_of_the_old(tx: Tx) -> None:
@@ -183,7 +183,7 @@ def test_a_deleted_completion_comes_back_with_a_new_time_and_nothing_of_the_old(
 @pytest.mark.parametrize("completion_id", ["c", "", "C", "é", "x" * 5000])
 def test_what_is_not_there_is_not_found(tx: Tx, completion_id: str) -> None:
     with pytest.raises(NotFound):
-        completions.get(tx, completion_id)
+        completions.get(tx, completion_id, 1000)
     with pytest.raises(NotFound):
         completions.delete(tx, completion_id)
 
@@ -221,7 +221,7 @@ def test_model_and_counts_are_those_of_the_payloads_that_are_stored(tx: Tx, rows
         recorded(tx, Entry("in turn", row))
 
     for completion_id in ("at once", "in turn"):
-        kept = completions.get(tx, completion_id)
+        kept = completion_of(tx, completion_id)
         columns = {"model": kept.model, "input_tokens": kept.input_tokens, "output_tokens": kept.output_tokens}
         expected = provider_payloads.derive(kept.request, kept.response)
         assert columns == {name: expected.get(name) for name in columns}
@@ -235,13 +235,11 @@ def test_pages_lose_and_repeat_nothing_where_rows_have_one_time(tx: Tx, limit: i
         tx, [Entry(completion_id, {"tags": ["t"], "session_id": "s"}, created_at=1_000_000) for completion_id in ids]
     )
 
-    def paged(page: Callable[[Cursor | None], tuple[list[CompletionRow], Cursor | None]]) -> list[str]:
-        listed: list[str] = []
-        rows, after = page(None)
-        listed += [row.id for row in rows]
+    def paged(page: Callable[[Cursor | None], tuple[list[str], Cursor | None]]) -> list[str]:
+        listed, after = page(None)
         while after is not None:
-            rows, after = page(after)
-            listed += [row.id for row in rows]
+            ids, after = page(after)
+            listed += ids
         return listed
 
     newest = sorted(ids, reverse=True)

@@ -233,7 +233,7 @@ class CompletionWorld:
 
         page = completions.list_page(self.tx, filters, offset, limit)
 
-        assert [row.id for row in page] == expected[offset : offset + limit], (filters, offset)
+        assert page == expected[offset : offset + limit], (filters, offset)
         assert completions.count(self.tx, filters) == len(expected), filters
 
     def assert_counted_right(self) -> None:

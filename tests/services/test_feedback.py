@@ -74,9 +74,7 @@ def shown(outcome: StoredFeedback | Refusal) -> Any:
 
 
 def state(tx: Tx) -> Any:
-    ungraded_ids = {
-        task: [row.id for row in ungraded.list_newest(tx, task, 0, 100)] for task in ("t0", "t1", "t2", "t3")
-    }
+    ungraded_ids = {task: ungraded.list_newest(tx, task, 0, 100) for task in ("t0", "t1", "t2", "t3")}
     return ungraded_ids, sorted(map(repr, map(shown, feedback.list_page(tx, Filters(), None, 0, 1000))))
 
 

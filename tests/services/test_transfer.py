@@ -13,7 +13,7 @@ from log10_server.services.feedback import NewFeedback
 from log10_server.services.feedback_tasks import NewFeedbackTask
 from log10_server.services.selectors import CompletionList
 from log10_server.web.transfer.importing import RefusedLine
-from tests.conftest import KINDS, Organization, new_organization
+from tests.conftest import KINDS, Organization, completion_of, new_organization
 from tests.moving import OLD_FEEDBACK, exported, fill, fresh, import_lines, in_tx, lines_of
 from tests.services.test_ungraded import assert_kept
 
@@ -156,7 +156,7 @@ def test_a_moved_upload_can_still_be_repeated(database: Database, organization: 
 def test_a_completion_is_merged_into_what_is_stored(database: Database, organization: Organization) -> None:
     with in_tx(database, organization.id) as tx:
         completions.record(tx, [Entry("c", {"status": "finished", "request": '{"a":1}', "tags": ["x"]})])
-        before = completions.get(tx, "c").created_at
+        before = completion_of(tx, "c").created_at
     line = {
         "type": "completion",
         "id": "c",
@@ -169,7 +169,7 @@ def test_a_completion_is_merged_into_what_is_stored(database: Database, organiza
 
     assert (tally.stored, tally.unchanged) == (1, 1)
     with in_tx(database, organization.id) as tx:
-        row = completions.get(tx, "c")
+        row = completion_of(tx, "c")
     assert (row.created_at, row.status, row.tags, row.kind) == (before, "finished", '["x"]', "prompt")
 
 
@@ -253,7 +253,7 @@ def test_an_import_only_fills_gaps_of_what_has_been_logged_here_since(
     again, _ = import_lines(database, organization.id, line)
 
     with in_tx(database, organization.id) as tx:
-        row = completions.get(tx, "one")
+        row = completion_of(tx, "one")
     assert refused == []
     assert (tally.stored, again.unchanged) == (1, 1)
     assert (row.tags, row.status, row.failure_kind) == ('["new"]', "finished", "from the file")

@@ -70,9 +70,7 @@ def assert_kept(tx: Tx) -> None:
         )
         start = whole_to.get(task, (-1, ""))
         assert [place for place in of_kept if place >= start] == [place for place in of_expected if place >= start]
-        assert [row.id for row in ungraded.list_newest(tx, task, 0, 1000)] == [
-            completion_id for _, completion_id in reversed(of_expected)
-        ]
+        assert ungraded.list_newest(tx, task, 0, 1000) == [completion_id for _, completion_id in reversed(of_expected)]
     names = dict(rows(tx, "tag", "id", "name"))
     indexed = {
         (completion_id, names[tag_id], at)
@@ -84,10 +82,8 @@ def assert_kept(tx: Tx) -> None:
         for tag in json.loads(str(tags or "[]"))
     }
     newest = sorted({(at, completion_id) for completion_id, _, at in expected}, reverse=True)
-    assert [row.id for row in ungraded.list_newest(tx, None, 0, 1000)] == [completion_id for _, completion_id in newest]
-    assert [row.id for row in ungraded.list_newest(tx, None, 1, 2)] == [
-        completion_id for _, completion_id in newest[1:3]
-    ]
+    assert ungraded.list_newest(tx, None, 0, 1000) == [completion_id for _, completion_id in newest]
+    assert ungraded.list_newest(tx, None, 1, 2) == [completion_id for _, completion_id in newest[1:3]]
 
 
 class World:
@@ -260,7 +256,7 @@ def grade(tx: Tx, task_id: str, *ids: str, state: State = ACCEPTED) -> str:
 
 
 def listed(tx: Tx, task_id: str | None = None, offset: int = 0, limit: int = 50) -> list[str]:
-    return [row.id for row in ungraded.list_newest(tx, task_id, offset, limit)]
+    return ungraded.list_newest(tx, task_id, offset, limit)
 
 
 def test_a_new_task_makes_older_completions_ungraded(tx: Tx) -> None:

@@ -28,6 +28,7 @@ from sqlalchemy import (
     Text,
     any_,
     bindparam,
+    case,
     cast,
     create_engine,
     event,
@@ -89,6 +90,31 @@ class PostgresQueryBuilder(QueryBuilder):
         # OFFSET 0 keeps the planner from turning the lookups into an ordinary join.
         matches = rows.where(column == value).offset(literal_column("0")).correlate(values).lateral(f"rows_of_{name}")
         return select(matches).select_from(values.join(matches, true()))
+
+    def rows_in_order(self, table: Table, payloads: Sequence[str], ids: str, max_bytes: str) -> Select[Any]:
+        """Psycopg receives all rows at once, so the sizes before each row are added up to end the rows in time."""
+        self.json_lists.add(ids)
+        texts = func.json_array_elements_text(cast(bindparam(ids, type_=Text()), JSON))
+        values = texts.table_valued("value", with_ordinality="position", name="listed").render_derived()
+        size: ColumnElement[int] = literal_column("0", BigInteger())
+        for name in payloads:
+            size += func.coalesce(func.octet_length(table.c[name]), 0)
+        owned = select(table, size.label("size")).where(self.is_owned(table), table.c.id == values.c.value)
+        # OFFSET 0 keeps the planner from turning the lookups into an ordinary join.
+        row = owned.offset(literal_column("0")).correlate(values).lateral("row")
+        before = func.sum(row.c.size).over(order_by=values.c.position, rows=(None, -1))
+        sized = (
+            select(row, values.c.position, func.coalesce(before, 0).label("before"))
+            .select_from(values.outerjoin(row, true()))
+            .subquery("sized")
+        )
+        limit = bindparam(max_bytes, type_=BigInteger())
+        columns = [
+            case((sized.c.size <= limit, sized.c[column.name])) if column.name in payloads else sized.c[column.name]
+            for column in table.columns
+        ]
+        rows = select(*columns, sized.c.size).where(sized.c.before < limit)
+        return rows.order_by(sized.c.position)
 
     def each_value(self, name: str, kind: TypeEngine[Any]) -> ColumnElement[Any]:
         values = func.unnest(bindparam(name, type_=ARRAY(kind))).table_valued("value", name="each_value")

@@ -1,9 +1,10 @@
 """The class that builds a `Statement`: it selects rows of one organization, and adds parameters that are set later."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from sqlalchemy import ColumnElement, Select, Text, bindparam, select
+from sqlalchemy import ColumnElement, Select, Table, Text, bindparam, select
 from sqlalchemy.sql import ClauseElement
 from sqlalchemy.types import TypeEngine
 
@@ -40,6 +41,15 @@ class QueryBuilder(ABC):
         """Limit `rows` to those whose `column` is in the list that is passed as the parameter `name`.
 
         An index must begin with `column`, so that each value needs one index lookup.
+        """
+
+    @abstractmethod
+    def rows_in_order(self, table: Table, payloads: Sequence[str], ids: str, max_bytes: str) -> Select[Any]:
+        """Select the organization's rows of `table` that have the ids in the list that is the parameter `ids`.
+
+        The rows are in the order of that list, and an id without a row gives a row of nulls. A further column has the
+        size of the row: the bytes of the columns in `payloads`, which are null if it is more than the parameter
+        `max_bytes`. A backend that returns all rows at once ends them after this number of bytes.
         """
 
     @abstractmethod

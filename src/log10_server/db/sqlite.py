@@ -15,16 +15,19 @@ from pathlib import Path
 from typing import Any, cast
 
 from sqlalchemy import (
+    BigInteger,
     BindParameter,
     Column,
     ColumnElement,
     Connection,
     Engine,
     Integer,
+    LargeBinary,
     Select,
     Table,
     Text,
     bindparam,
+    case,
     create_engine,
     event,
     func,
@@ -32,6 +35,7 @@ from sqlalchemy import (
     select,
     text,
 )
+from sqlalchemy import cast as cast_to
 from sqlalchemy.engine import URL
 from sqlalchemy.sql import ClauseElement
 from sqlalchemy.types import TypeEngine
@@ -62,6 +66,20 @@ class SqliteQueryBuilder(QueryBuilder):
 
     def rows_by_key(self, rows: Select[Any], column: ColumnElement[Any], name: str) -> Select[Any]:
         return rows.where(self.in_list(column, name))
+
+    def rows_in_order(self, table: Table, payloads: Sequence[str], ids: str, max_bytes: str) -> Select[Any]:
+        """SQLite reads each row only when it is fetched, so the caller ends the rows."""
+        self.json_lists.add(ids)
+        values = func.json_each(bindparam(ids, type_=Text())).table_valued("value", name="listed")
+        size: ColumnElement[int] = literal_column("0", BigInteger())
+        for name in payloads:
+            # The length of a BLOB is its number of bytes. The characters of a text would be counted one by one.
+            size += func.coalesce(func.length(cast_to(table.c[name], LargeBinary())), 0)
+        fits = size <= bindparam(max_bytes, type_=BigInteger())
+        columns = [case((fits, column)) if column.name in payloads else column for column in table.columns]
+        # SQLite reads the left side of an outer join first, and so keeps its order.
+        is_row = self.is_owned(table) & (table.c.id == values.c.value)
+        return select(*columns, case((table.c.id.is_not(None), size))).select_from(values.outerjoin(table, is_row))
 
     def each_value(self, name: str, kind: TypeEngine[Any]) -> ColumnElement[Any]:
         return bindparam(name, type_=kind)

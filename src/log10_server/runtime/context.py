@@ -1,23 +1,32 @@
 """The class `Context`, with which a request handler calls the services: who calls, and how to read and write."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
+from functools import partial
 from typing import NamedTuple, TypeVar
 
 from log10_server.db.database import Connection
 from log10_server.db.transaction import Tx
 from log10_server.errors import Refusal
-from log10_server.runtime.runtime import TIMEOUT_SECONDS, Runtime
+from log10_server.runtime.runtime import LONG_TIMEOUT_SECONDS, TIMEOUT_SECONDS, Runtime
 from log10_server.settings import Limits
 from log10_server.store.feedback import AuthorKind
 from log10_server.store.organizations import OrganizationRow
+from log10_server.store.pieces import Piece, Unread
 
 T = TypeVar("T")
 E = TypeVar("E")
 R = TypeVar("R")
 
+ReadPiece = Callable[[Tx, Unread, int], Piece[bytes]]
+
 # A body of more bytes than this is parsed in a thread, because parsing it in the event loop would delay other calls.
 LARGE_BODY = 1 << 18
+# Most answers are one piece. Answers of at most SHORT_ANSWER_BYTES are not counted. Most of their bytes fit into the
+# buffers of the operating system.
+SHORT_ANSWER_BYTES = 1 << 16
+FIRST_PIECE_BYTES = 1 << 18
+PIECE_BYTES = 4 << 20
 
 
 class Actor(NamedTuple):
@@ -38,12 +47,13 @@ class Caller(NamedTuple):
 class Context:
     """One authenticated call of the API. `size` is about how many bytes the call holds in memory."""
 
-    __slots__ = ("actor", "organization", "runtime", "size")
+    __slots__ = ("actor", "answer_bytes", "organization", "runtime", "size")
 
     def __init__(self, runtime: Runtime, caller: Caller, size: int = 0) -> None:
         self.runtime = runtime
         self.organization, self.actor = caller
         self.size = size
+        self.answer_bytes = 0  # counted for the answer (`hold_answer`)
 
     @property
     def limits(self) -> Limits:
@@ -68,6 +78,47 @@ class Context:
     async def look_up(self, work: Callable[[Tx], T]) -> T:
         """The same as `read`, for what a write needs to know before it begins. Lists can't delay it."""
         return await self.runtime.look_up(self.organization.id, self._with_tx(work))
+
+    def first_piece_bytes(self) -> int:
+        """Return how many bytes of rows to read into the first piece of an answer.
+
+        They are counted until `hold_answer`. When the answers of the organization hold too much memory already, they
+        are fewer, so that short answers are still possible and the others wait in `read_pieces`.
+        """
+        answers, organization_id = self.runtime.answer_bytes, self.organization.id
+        if not self.answer_bytes and answers.try_add(organization_id, FIRST_PIECE_BYTES):
+            self.answer_bytes = FIRST_PIECE_BYTES
+        return self.answer_bytes or SHORT_ANSWER_BYTES
+
+    def hold_answer(self, size: int) -> None:
+        """Count the bytes of an answer that is being sent, until the next call of this method. Short ones are not counted."""
+        before, self.answer_bytes = self.answer_bytes, size if size > SHORT_ANSWER_BYTES else 0
+        if self.answer_bytes:
+            self.runtime.answer_bytes.add(self.organization.id, self.answer_bytes)
+        if before:
+            self.runtime.answer_bytes.subtract(self.organization.id, before)
+
+    async def read_pieces(self, read: ReadPiece, unread: Unread) -> AsyncGenerator[bytes]:
+        """Read the rest of an answer piece by piece. `read` returns the next piece, encoded, and what is unread then.
+
+        The bytes of a piece are counted until the next one is requested, which must be when the client has received it.
+        Before there is room for them, nothing is read. Raises Unavailable if that takes too long.
+        """
+        timeout = TIMEOUT_SECONDS
+        encoded: list[bytes] = []
+        while unread.ids:
+            size = max(PIECE_BYTES, unread.next_size)
+            # A row that is larger than a piece is read in the lane of long reads, where fewer are read at a time.
+            read_piece = self.read if size == PIECE_BYTES else partial(self.read_long, is_continued=True)
+
+            def work(tx: Tx, unread: Unread = unread, size: int = size) -> Piece[bytes]:
+                return read(tx, unread, size)
+
+            async with self.runtime.answer_bytes.reserve(self.organization.id, size, timeout):
+                encoded, unread = await read_piece(work)
+                while encoded:
+                    yield encoded.pop()  # no reference is kept, so the bytes are freed when they are sent
+            timeout = LONG_TIMEOUT_SECONDS  # the answer has begun, and a refusal would cut it off
 
     async def write(self, work: Callable[[Tx], T], *, links: int = 0, alone: bool = False) -> T:
         """Run `work` in a transaction and return its result, once it is committed.

@@ -7,6 +7,7 @@ from typing import TypeVar
 from log10_server.db.database import Connection, Database
 from log10_server.db.transaction import Tx
 from log10_server.db.writer import Writer
+from log10_server.runtime.answer_bytes import AnswerBytes
 from log10_server.runtime.held_bytes import HeldBytes
 from log10_server.runtime.read_lane import ReadLane
 from log10_server.runtime.rollup import Rollup, RollupRule
@@ -52,6 +53,7 @@ class Runtime:
         self._short_reads = ReadLane(database, "short reads", threads=1, places=_MAX_WAITING_READS)
         self.writer = Writer(database, settings.waiting_writes, settings.waiting_bytes)
         self.held_bytes = HeldBytes(settings.waiting_bytes)
+        self.answer_bytes = AnswerBytes(settings.answer_bytes)
         self.backfill = Backfill(self.read_short, self.writer, fill_next)
         self.rollup = Rollup(database, self.read_short, self.writer, rollup_rule)
         self.validators = Validators(settings.validators, settings.validation_ms / 1000)

@@ -17,6 +17,7 @@ from log10_server.services.provider_payloads import derive
 from log10_server.store.completion_tags import CompletionTagRow
 from log10_server.store.completions import CompletionRow, Cursor, Filters
 from log10_server.store.feedback_tasks import ExistingTags
+from log10_server.store.pieces import Piece, Unread
 from log10_server.strict_json import value, written_texts
 
 
@@ -169,12 +170,12 @@ def would_change(tx: Tx, entries: Sequence[Entry]) -> list[bool]:
     return changes
 
 
-def get(tx: Tx, completion_id: str) -> CompletionRow:
-    """Return the completion with this id. Raises NotFound."""
-    row = store.completions.find(tx, completion_id)
-    if row is None:
+def get(tx: Tx, completion_id: str, max_bytes: int) -> Piece[CompletionRow]:
+    """Read the completion with this id. If its payloads have more than `max_bytes`, it is unread. Raises NotFound."""
+    piece = read_piece(tx, Unread([completion_id]), max_bytes)
+    if not piece.rows and not piece.unread.ids:
         raise NotFound(f"There is no completion {completion_id!r}.")
-    return row
+    return piece
 
 
 def find(tx: Tx, completion_id: str) -> CompletionRow | None:
@@ -199,8 +200,8 @@ def delete(tx: Tx, completion_id: str) -> None:
 
 def list_newest(
     tx: Tx, tags: Sequence[str], filters: Filters, after: Cursor | None, limit: int
-) -> tuple[list[CompletionRow], Cursor | None]:
-    """List completions that have all of `tags` and pass the filters, newest first.
+) -> tuple[list[str], Cursor | None]:
+    """List the ids of completions that have all of `tags` and pass the filters, newest first.
 
     Returns the page that begins after the cursor `after`, and the cursor of the next page, which is None on the last
     page. Another page may have fewer than `limit` completions, or none (`store/completion_pages`).
@@ -208,14 +209,17 @@ def list_newest(
     if tags:
         filters = filters._replace(tag_ids=selectors.find_tag_ids(tx, tags))
     keys, next_cursor = store.completion_pages.list_keys(tx, filters, after, limit)
-    rows = store.completions.find_many(tx, [key.id for key in keys])
-    # Another transaction may have deleted a completion after its key was read.
-    return [rows[key.id] for key in keys if key.id in rows], next_cursor
+    return [key.id for key in keys], next_cursor
 
 
-def list_page(tx: Tx, filters: Filters, offset: int, limit: int) -> list[CompletionRow]:
-    """List completions that pass the filters, newest first. The first `offset` completions are skipped."""
+def list_page(tx: Tx, filters: Filters, offset: int, limit: int) -> list[str]:
+    """List the ids of completions that pass the filters, newest first. The first `offset` completions are skipped."""
     return store.counted_completions.list_page(tx, filters, offset, limit)
+
+
+def read_piece(tx: Tx, unread: Unread, max_bytes: int) -> Piece[CompletionRow]:
+    """Read the next completions of a list, with at most `max_bytes` of payloads (`store.pieces.PieceReader.read`)."""
+    return store.completions.read_piece(tx, unread, max_bytes)
 
 
 def count(tx: Tx, filters: Filters) -> int:
@@ -223,25 +227,21 @@ def count(tx: Tx, filters: Filters) -> int:
     return store.counted_completions.count(tx, filters)
 
 
-def list_of_session(
-    tx: Tx, session_id: str, after: Cursor | None, limit: int
-) -> tuple[list[CompletionRow], Cursor | None]:
-    """List the completions of a session, oldest first.
+def list_of_session(tx: Tx, session_id: str, after: Cursor | None, limit: int) -> tuple[list[str], Cursor | None]:
+    """List the ids of the completions of a session, oldest first.
 
     Returns a page, and the cursor of the next page, which is None on the last page.
     """
     return split_page(store.completions.list_in_session(tx, session_id, after, limit + 1), limit)
 
 
-def split_page(rows: list[CompletionRow], limit: int) -> tuple[list[CompletionRow], Cursor | None]:
-    """Split rows into a page of `limit` rows and the cursor of the next page.
+def split_page(keys: list[Cursor], limit: int) -> tuple[list[str], Cursor | None]:
+    """Split keys into the ids of a page of `limit` rows and the cursor of the next page.
 
-    The caller must read one row more than `limit`: that row is dropped, and shows that there is a next page. Without it
+    The caller must read one key more than `limit`: that key is dropped, and shows that there is a next page. Without it
     the cursor is None.
     """
-    if len(rows) <= limit:
-        return rows, None
-    return rows[:limit], Cursor(rows[limit - 1].created_at, rows[limit - 1].id)
+    return [key.id for key in keys[:limit]], keys[limit - 1] if len(keys) > limit else None
 
 
 def _row_after(tx: Tx, row: CompletionRow | None, completion_id: str, created_at: int, entry: Entry) -> CompletionRow:

@@ -8,26 +8,26 @@ import heapq
 from log10_server import store
 from log10_server.db.transaction import Tx
 from log10_server.services import ungraded_index
-from log10_server.store.completions import CompletionRow, Cursor
+from log10_server.store.completions import Cursor
 
 _MAX_OFFSET = 2**63 - 1
 
 
-def list_newest(tx: Tx, task_id: str | None, offset: int, limit: int) -> list[CompletionRow]:
-    """List ungraded completions, newest first, each once.
+def list_newest(tx: Tx, task_id: str | None, offset: int, limit: int) -> list[str]:
+    """List the ids of ungraded completions, newest first, each once.
 
     If `task_id` is None, the ungraded completions of all tasks are listed.
     """
     while True:  # a backfill may end, and another begin, between the two reads
-        rows = store.ungraded.list_page(tx, task_id, offset, limit)
-        if rows is None:
-            rows = _while_filling(tx, task_id, offset, limit)
-        if rows is not None:
-            return rows
+        ids = store.ungraded.list_page(tx, task_id, offset, limit)
+        if ids is None:
+            ids = _while_filling(tx, task_id, offset, limit)
+        if ids is not None:
+            return ids
         tx.check_deadline()
 
 
-def _while_filling(tx: Tx, task_id: str | None, offset: int, limit: int) -> list[CompletionRow] | None:
+def _while_filling(tx: Tx, task_id: str | None, offset: int, limit: int) -> list[str] | None:
     """List what `list_newest` lists, while backfills have not indexed all completions yet.
 
     The result combines the rows of the index with a query over the completions that are not indexed yet. The progress
@@ -44,6 +44,4 @@ def _while_filling(tx: Tx, task_id: str | None, offset: int, limit: int) -> list
         not_indexed = store.ungraded.list_by_query(tx, task.id, tag_ids, progress[task.id], max_rows)
         newest = set(heapq.nlargest(max_rows, newest | not_indexed))
     newest.update(store.ungraded.list_indexed(tx, task_id, progress, max_rows))
-    ids = [cursor.id for cursor in heapq.nlargest(max_rows, newest)[offset:]]
-    rows = store.completions.find_many(tx, ids)
-    return [rows[completion_id] for completion_id in ids if completion_id in rows]
+    return [cursor.id for cursor in heapq.nlargest(max_rows, newest)[offset:]]

@@ -25,6 +25,7 @@ from log10_server.db.schema import Instant, Key, Payload, check_columns, ordered
 from log10_server.db.statements import Statement
 from log10_server.db.transaction import Tx
 from log10_server.store.completion_tags import remove_tags, select_with_all_tags
+from log10_server.store.pieces import Piece, PieceReader, Unread
 from log10_server.store.rollups import NOTHING_COVERED, Watermark, rollup, select_watermark
 
 completion = owned_table(
@@ -213,6 +214,14 @@ def find_short_requests(tx: Tx, ids: Iterable[str]) -> dict[str, str]:
     return dict(tx.fetch(_SHORT_REQUESTS, ids=sorted(ids)))
 
 
+_PIECES = PieceReader(completion, CompletionRow._make, ("request", "response", "stacktrace"))
+
+
+def read_piece(tx: Tx, unread: Unread, max_bytes: int) -> Piece[CompletionRow]:
+    """Read completions by their ids, with at most this number of bytes of payloads (`PieceReader.read`)."""
+    return _PIECES.read(tx, unread, max_bytes)
+
+
 class Filters(NamedTuple):
     """The filters of a list of completions; None means no filter. `created_from` and `created_to` are inclusive."""
 
@@ -273,10 +282,10 @@ def filtered(tx: Tx, filters: Filters) -> tuple[Select[Any], ColumnElement[int],
     return rows.where(*_conditions(set_filters, created_at)), created_at, completion_id
 
 
-def list_in_session(tx: Tx, session_id: str, after: Cursor | None, limit: int) -> list[CompletionRow]:
-    """A page of the completions of a session, oldest first. It begins after the cursor `after`."""
-    rows = tx.rows(completion).where(completion.c.session_id == session_id)
+def list_in_session(tx: Tx, session_id: str, after: Cursor | None, limit: int) -> list[Cursor]:
+    """The keys of a page of the completions of a session, oldest first. It begins after the cursor `after`."""
+    rows = tx.rows(completion, "created_at", "id").where(completion.c.session_id == session_id)
     if after is not None:
         rows = rows.where(tuple_(completion.c.created_at, completion.c.id) > tuple_(*map(literal, after)))
     in_order = rows.order_by(completion.c.created_at, completion.c.id).limit(limit)
-    return [CompletionRow(*row) for row in tx.connection.execute(in_order)]
+    return [Cursor(*row) for row in tx.connection.execute(in_order)]

@@ -14,9 +14,9 @@ from sqlalchemy import BigInteger, Select, Text, bindparam, func, select, tuple_
 from log10_server.db.query_builder import QueryBuilder
 from log10_server.db.statements import Statement
 from log10_server.db.transaction import Tx
-from log10_server.store import completions, counted_ranges
+from log10_server.store import counted_ranges
 from log10_server.store.completion_tags import completion_tag, find_common, select_with_all_tags
-from log10_server.store.completions import CompletionRow, Filters, completion
+from log10_server.store.completions import Filters, completion
 from log10_server.store.counted_ranges import NEWEST, CountedList, Position, RowChange, Start
 from log10_server.store.covered import ALL_COMPLETIONS, CoveredCompletion
 from log10_server.store.rollups import find_watermark
@@ -55,14 +55,12 @@ def _counted_list(key: int) -> CountedList:
 # Pages and totals
 
 
-def list_page(tx: Tx, filters: Filters, offset: int, limit: int) -> list[CompletionRow]:
-    """A page of the completions that pass the filters, newest first. The first `offset` are skipped.
+def list_page(tx: Tx, filters: Filters, offset: int, limit: int) -> list[str]:
+    """The ids of a page of the completions that pass the filters, newest first. The first `offset` are skipped.
 
-    Only `ids`, `tag_ids` and the range of time of the filters are used. Of the skipped completions only keys are read.
+    Only `ids`, `tag_ids` and the range of time of the filters are used.
     """
-    ids = [position.id for position in _list_keys(tx, filters, offset, limit)]
-    rows = completions.find_many(tx, ids)
-    return [rows[completion_id] for completion_id in ids]
+    return [position.id for position in _list_keys(tx, filters, offset, limit)]
 
 
 def count(tx: Tx, filters: Filters) -> int:

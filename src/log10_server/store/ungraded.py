@@ -37,7 +37,7 @@ from log10_server.db.schema import Instant, Key, check_columns, foreign_key, ord
 from log10_server.db.statements import Statement
 from log10_server.db.transaction import Tx
 from log10_server.store.completion_tags import select_with_all_tags
-from log10_server.store.completions import CompletionRow, Cursor, completion
+from log10_server.store.completions import Cursor
 from log10_server.store.feedback import ACCEPTED, feedback, feedback_completion, is_linked
 
 ungraded = owned_table(
@@ -181,8 +181,8 @@ def remove_graded(tx: Tx, task_id: str, completion_ids: Sequence[str]) -> None:
     tx.run(_REMOVE_PAIRS, task_id=task_id, ids=list(completion_ids))
 
 
-def list_page(tx: Tx, task_id: str | None, offset: int, limit: int) -> list[CompletionRow] | None:
-    """Ungraded completions of any task, or of one, newest first, each once.
+def list_page(tx: Tx, task_id: str | None, offset: int, limit: int) -> list[str] | None:
+    """The ids of ungraded completions of any task, or of one, newest first, each once.
 
     Returns None when the index of such a task is incomplete. The same statement checks that, because an index may
     become incomplete between two statements.
@@ -193,13 +193,13 @@ def list_page(tx: Tx, task_id: str | None, offset: int, limit: int) -> list[Comp
         rows = tx.fetch(_PAGE_OF_TASK, task_id=task_id, offset=offset, limit=limit)
     if rows[0][-1]:  # the index of a task is incomplete
         return None
-    return [CompletionRow._make(row[:-1]) for row in rows if row[1] is not None]
+    return [completion_id for completion_id, _ in rows if completion_id is not None]
 
 
 def _page(query: QueryBuilder, of_task: bool) -> Select[Any]:
-    """A query for rows of completions, each followed by whether the index is incomplete.
+    """A query for ids of completions, each followed by whether the index is incomplete.
 
-    Without any completion it returns one row of nulls with that flag.
+    Without any completion it returns one row: null and that flag.
     """
     rows = query.rows(ungraded, "created_at", "completion_id")
     backfills = query.rows(ungraded_backfill, "task_id")
@@ -215,11 +215,10 @@ def _page(query: QueryBuilder, of_task: bool) -> Select[Any]:
         .limit(bindparam("limit", type_=BigInteger()))
         .subquery("newest")
     )
-    is_same = query.is_owned(completion) & (completion.c.id == newest.c.completion_id)
     backfill_state = select(backfills.exists().label("is_incomplete")).subquery("backfill_state")
     return (
-        select(*completion.c, backfill_state.c.is_incomplete)
-        .select_from(backfill_state.outerjoin(newest, true()).outerjoin(completion, is_same))
+        select(newest.c.completion_id, backfill_state.c.is_incomplete)
+        .select_from(backfill_state.outerjoin(newest, true()))
         .order_by(newest.c.created_at.desc(), newest.c.completion_id.desc())
     )
 

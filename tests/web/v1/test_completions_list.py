@@ -9,7 +9,7 @@ import pytest
 from log10_server.clock import utc
 from log10_server.db.database import Database
 from log10_server.services import completions
-from tests.conftest import Api, Organization, paths
+from tests.conftest import Api, Organization, completion_of, paths
 
 
 def listed(api: Api, **query: Any) -> list[str]:
@@ -41,7 +41,7 @@ def log(api: Api, ids: str, **fields: Any) -> None:
 def began(database: Database, organization: Organization, completion_id: str) -> datetime:
     """When a completion began, to the microsecond."""
     with database.reading() as connection:
-        return utc(completions.get(database.tx(connection, organization.id), completion_id).created_at)
+        return utc(completion_of(database.tx(connection, organization.id), completion_id).created_at)
 
 
 def test_an_empty_list_has_no_next_cursor(api: Api) -> None:

@@ -6,7 +6,7 @@ Answers are built by keyword, so that the type checker notices a member that is 
 are `msgspec.Raw`, whose text is written into the answer unchanged.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from inspect import signature
 from typing import Annotated, Any, ClassVar, Generic, Literal, NamedTuple, TypeVar, get_args, get_origin
 
@@ -56,10 +56,20 @@ class Reply(NamedTuple, Generic[A]):
     headers: Mapping[str, str]
 
 
+class Continued(NamedTuple, Generic[A]):
+    """An answer with the first items of its list, and the further items, if there are any.
+
+    The further items are JSON texts of several items, joined by commas. If `body` is None, they are the whole answer.
+    """
+
+    body: A | None
+    more: AsyncGenerator[bytes] | None
+
+
 def answer_type(endpoint: Callable[..., Any]) -> Any:
     """Return the answer class, or list of answers, in the return annotation of an endpoint; None if it has neither."""
     annotation = signature(endpoint).return_annotation
-    if get_origin(annotation) is Reply:
+    if get_origin(annotation) in (Reply, Continued):
         (annotation,) = get_args(annotation)
     (item,) = get_args(annotation) if get_origin(annotation) is list else (annotation,)
     return annotation if isinstance(item, type) and issubclass(item, Answer) else None

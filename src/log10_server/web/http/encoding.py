@@ -23,6 +23,11 @@ def body_of(answer: Any) -> bytes:
     return json_of(answer).encode()
 
 
+def items_of(answers: list[Any]) -> list[bytes]:
+    """Return the JSON of these answers, joined by commas, as the only item of a list. The list is empty if they are."""
+    return [body_of(answers)[1:-1]] if answers else []
+
+
 def json_of(answer: Any) -> str:
     """Return the JSON text of an answer. A member that is None is left out of an `Answer`, and is `null` in a dict."""
     write = _WRITERS.get(type(answer))

@@ -7,7 +7,7 @@ a request needs.
 
 import asyncio
 import inspect
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from functools import cache
 from typing import Annotated, Any, NamedTuple, get_args, get_origin, get_type_hints
 
@@ -21,7 +21,7 @@ from starlette.types import Receive, Scope, Send
 
 from log10_server.errors import FieldError, Invalid, pointer
 from log10_server.runtime.context import Context
-from log10_server.web.http.answers import Reply, answer_type, reference_to
+from log10_server.web.http.answers import Continued, Reply, answer_type, reference_to
 from log10_server.web.http.body import RequestBody, parse_members, wrong_media_type
 from log10_server.web.http.call import Call, call_of
 from log10_server.web.http.encoding import body_of
@@ -29,6 +29,7 @@ from log10_server.web.http.fields import RequestModel
 from log10_server.web.http.problems import InvalidPart
 from log10_server.web.http.queries import check_names, read_query, refuses_unknown_parameters
 from log10_server.web.http.routing import path_id
+from log10_server.web.http.streams import Stream, json_list, wait_until_received
 
 # Encoding an answer with more rows than this would block the event loop for too long, so it runs in a thread.
 _MANY_ROWS = 100
@@ -144,7 +145,15 @@ class Endpoint(APIRoute):
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request that passed the authentication middleware."""
         call = call_of(scope)
-        answer = await self._answer(call)
+        try:
+            await self._send(await self._answer(call), call, scope, receive, send)
+        finally:
+            if call.context.answer_bytes:
+                call.context.hold_answer(0)
+
+    async def _send(self, answer: Any, call: Call, scope: Scope, receive: Receive, send: Send) -> None:
+        if isinstance(answer, Continued):
+            answer = answer.body if answer.more is None else _stream(answer.body, answer.more)
         if isinstance(answer, StreamingResponse) and call.is_head:
             answer = Response(headers=answer.headers)
             del answer.headers["content-length"]
@@ -160,7 +169,13 @@ class Endpoint(APIRoute):
             body = await asyncio.to_thread(body_of, answer) if _is_long(answer) else body_of(answer)
             headers.append((b"content-length", str(len(body)).encode()))
             headers.append((b"content-type", b"application/json"))
+        del answer
         await send({"type": "http.response.start", "status": self.status_code or 200, "headers": headers})
+        call.context.hold_answer(len(body))
+        if call.context.answer_bytes:
+            await send({"type": "http.response.body", "body": body, "more_body": True})
+            body = b""
+            await wait_until_received(send)
         await send({"type": "http.response.body", "body": body})
 
     async def _answer(self, call: Call) -> Any:
@@ -206,6 +221,13 @@ class Endpoint(APIRoute):
                 raise Invalid(field_errors(error)) from None
 
         return await context.compute(validated)
+
+
+def _stream(answer: msgspec.Struct | None, pieces: AsyncGenerator[bytes]) -> Stream:
+    if answer is not None:
+        (member,) = _list_members(type(answer))
+        pieces = json_list(answer, member, pieces)
+    return Stream(pieces, media_type="application/json")
 
 
 def _is_long(answer: Any) -> bool:

@@ -4,7 +4,7 @@ docs/api.md, "The calls of log10-io", describes these calls.
 """
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, cast
 
 from fastapi import APIRouter, Query
@@ -18,9 +18,11 @@ from log10_server.services import completions, durations, tags, ungraded_index
 from log10_server.services.merging import CompletionFields
 from log10_server.settings import Limits
 from log10_server.store.completions import CompletionRow, Filters, Status
+from log10_server.store.pieces import Piece, Unread
 from log10_server.strict_json import JsonText, check, check_nesting, value
-from log10_server.web.http.answers import Answer, ObjectsText, ObjectText
+from log10_server.web.http.answers import Answer, Continued, ObjectsText, ObjectText
 from log10_server.web.http.call import RequestContext
+from log10_server.web.http.encoding import body_of, items_of
 from log10_server.web.http.endpoint import Endpoint, NoBody
 from log10_server.web.http.fields import (
     JsonArray,
@@ -224,23 +226,38 @@ async def log(completion_id: CompletionId, body: LogEntry, context: RequestConte
 
 
 @router.get("/{completionId:id}")
-async def get(completion_id: CompletionId, context: RequestContext) -> LogRowAnswer:
+async def get(completion_id: CompletionId, context: RequestContext) -> Continued[LogRowAnswer]:
     """Get a completion as a log row."""
-    return LogRowAnswer(data=(await context.read(lambda tx: _rows(tx, [completions.get(tx, completion_id)])))[0])
+    max_bytes = context.first_piece_bytes()
+    rows, unread = await context.read(lambda tx: _log_rows(tx, completions.get(tx, completion_id, max_bytes)))
+
+    def read_piece(tx: Tx, unread: Unread, max_bytes: int) -> Piece[bytes]:
+        rows, unread = _log_rows(tx, completions.read_piece(tx, unread, max_bytes))
+        return Piece([body_of(LogRowAnswer(data=row)) for row in rows], unread)
+
+    more = context.read_pieces(read_piece, unread) if unread.ids else None
+    return Continued(LogRowAnswer(data=rows[0]) if rows else None, more)
 
 
 @router.get("")
-async def list_rows(query: Annotated[RowsQuery, Query()], context: RequestContext) -> LogRows:
+async def list_rows(query: Annotated[RowsQuery, Query()], context: RequestContext) -> Continued[LogRows]:
     """List log rows, newest first, with the number of all that match."""
-    filters, limit = _filters(query), min(query.limit, MAX_PAGE)
+    filters, limit, max_bytes = _filters(query), min(query.limit, MAX_PAGE), context.first_piece_bytes()
 
-    def read(tx: Tx) -> tuple[list[LogRow], int]:
-        return _rows(tx, completions.list_page(tx, filters, query.offset, limit)), completions.count(tx, filters)
+    def read(tx: Tx) -> tuple[Piece[LogRow], int]:
+        ids = completions.list_page(tx, filters, query.offset, limit)
+        piece = completions.read_piece(tx, Unread(ids), max_bytes)
+        return _log_rows(tx, piece), completions.count(tx, filters)
+
+    def read_piece(tx: Tx, unread: Unread, max_bytes: int) -> Piece[bytes]:
+        rows, unread = _log_rows(tx, completions.read_piece(tx, unread, max_bytes))
+        return Piece(items_of(rows), unread)
 
     # The completions with several common tags are skipped and counted one by one.
     has_several_tags = len(set(filters.tag_ids or ())) > 1
-    rows, total = await (context.read_long if has_several_tags else context.read)(read)
-    return LogRows(data=rows, total=total)
+    (rows, unread), total = await (context.read_long if has_several_tags else context.read)(read)
+    more = context.read_pieces(read_piece, unread) if unread.ids else None
+    return Continued(LogRows(data=rows, total=total), more)
 
 
 def _filters(query: RowsQuery) -> Filters:
@@ -261,6 +278,6 @@ def _filters(query: RowsQuery) -> Filters:
     )
 
 
-def _rows(tx: Tx, rows: Sequence[CompletionRow]) -> list[LogRow]:
-    keys = tags.find_keys(tx, {name for row in rows for name in ungraded_index.tags_of(row)})
-    return [LogRow.of(row, keys) for row in rows]
+def _log_rows(tx: Tx, piece: Piece[CompletionRow]) -> Piece[LogRow]:
+    keys = tags.find_keys(tx, {name for row in piece.rows for name in ungraded_index.tags_of(row)})
+    return Piece([LogRow.of(row, keys) for row in piece.rows], piece.unread)

@@ -1,6 +1,6 @@
 """`/api/v1/completions`: log, get, list and delete completions, and list the ungraded ones."""
 
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
 from typing import Annotated, Any, ClassVar, cast
 
 from fastapi import APIRouter, Path, Query
@@ -8,20 +8,25 @@ from msgspec import Meta, Raw
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict
 
+from log10_server.db.transaction import Tx
 from log10_server.errors import Invalid
+from log10_server.runtime.context import Context
 from log10_server.services import completions, durations, ungraded
 from log10_server.services.merging import CompletionFields
 from log10_server.settings import Limits
-from log10_server.store.completions import CompletionRow, Filters, Kind, Status
+from log10_server.store.completions import CompletionRow, Cursor, Filters, Kind, Status
+from log10_server.store.pieces import Piece, Unread
 from log10_server.web.http.answers import (
     EXAMPLE_ORGANIZATION,
     EXAMPLE_TIME_MS,
     Answer,
+    Continued,
     ObjectsText,
     ObjectText,
     StringsText,
 )
 from log10_server.web.http.call import RequestContext
+from log10_server.web.http.encoding import items_of
 from log10_server.web.http.endpoint import Endpoint
 from log10_server.web.http.fields import (
     Id,
@@ -224,7 +229,9 @@ async def create(body: CompletionUpload, context: RequestContext) -> Completion:
 
 @router.get("", operation_id="listCompletions")
 @refuse_unknown_parameters
-async def list_completions(query: Annotated[CompletionQuery, Query()], context: RequestContext) -> CompletionPage:
+async def list_completions(
+    query: Annotated[CompletionQuery, Query()], context: RequestContext
+) -> Continued[CompletionPage]:
     """List completions, newest first. A cursor stays valid while new completions are logged."""
     filters = Filters(
         session_id=query.session_id,
@@ -234,26 +241,37 @@ async def list_completions(query: Annotated[CompletionQuery, Query()], context: 
         created_from=query.created_from,
         created_to=query.created_to,
     )
-    limit = min(query.limit, context.limits.page)
-    rows, next_cursor = await context.read(
-        lambda tx: completions.list_newest(tx, query.tag, filters, query.cursor, limit)
-    )
-    return CompletionPage(completions=[Completion.of(row) for row in rows], next_cursor=encode_cursor(next_cursor))
+    limit, max_bytes = min(query.limit, context.limits.page), context.first_piece_bytes()
+
+    def read(tx: Tx) -> tuple[Piece[CompletionRow], Cursor | None]:
+        ids, next_cursor = completions.list_newest(tx, query.tag, filters, query.cursor, limit)
+        return completions.read_piece(tx, Unread(ids), max_bytes), next_cursor
+
+    (rows, unread), next_cursor = await context.read(read)
+    page = CompletionPage(completions=[Completion.of(row) for row in rows], next_cursor=encode_cursor(next_cursor))
+    return Continued(page, read_further(context, unread))
 
 
 @router.get("/ungraded", operation_id="listUngraded")
-async def list_ungraded(query: Annotated[UngradedQuery, Query()], context: RequestContext) -> UngradedPage:
+async def list_ungraded(query: Annotated[UngradedQuery, Query()], context: RequestContext) -> Continued[UngradedPage]:
     """List completions that still need feedback for a feedback task, newest first."""
-    limit = min(query.limit, context.limits.page)
-    rows = await context.read(lambda tx: ungraded.list_newest(tx, query.task_id, query.offset, limit))
-    return UngradedPage(completions=[Completion.of(row) for row in rows])
+    limit, max_bytes = min(query.limit, context.limits.page), context.first_piece_bytes()
+
+    def read(tx: Tx) -> Piece[CompletionRow]:
+        ids = ungraded.list_newest(tx, query.task_id, query.offset, limit)
+        return completions.read_piece(tx, Unread(ids), max_bytes)
+
+    rows, unread = await context.read(read)
+    return Continued(UngradedPage(completions=[Completion.of(row) for row in rows]), read_further(context, unread))
 
 
 @router.get("/{completionId:id}", operation_id="getCompletion")
 @refuse_unknown_parameters
-async def get(completion_id: CompletionId, context: RequestContext) -> Completion:
+async def get(completion_id: CompletionId, context: RequestContext) -> Continued[Completion]:
     """Get a completion by its id."""
-    return Completion.of(await context.read(lambda tx: completions.get(tx, completion_id)))
+    max_bytes = context.first_piece_bytes()
+    rows, unread = await context.read(lambda tx: completions.get(tx, completion_id, max_bytes))
+    return Continued(Completion.of(rows[0]) if rows else None, read_further(context, unread))
 
 
 @router.post("/{completionId:id}", operation_id="update")
@@ -269,6 +287,16 @@ async def update(completion_id: CompletionId, body: CompletionUpload, context: R
 async def delete(completion_id: CompletionId, context: RequestContext) -> None:
     """Delete a completion. Feedback on it is kept, but no longer refers to it."""
     await context.write(lambda tx: completions.delete(tx, completion_id))
+
+
+def read_further(context: Context, unread: Unread) -> AsyncGenerator[bytes] | None:
+    """Return the completions that the first piece of an answer leaves out, as JSON; None if it has all of them."""
+    return context.read_pieces(_read_piece, unread) if unread.ids else None
+
+
+def _read_piece(tx: Tx, unread: Unread, max_bytes: int) -> Piece[bytes]:
+    rows, unread = completions.read_piece(tx, unread, max_bytes)
+    return Piece(items_of([Completion.of(row) for row in rows]), unread)
 
 
 def check_new_id(completion_id: str, limits: Limits) -> None:

@@ -11,13 +11,14 @@ from pydantic.config import JsonDict
 from log10_server.db.transaction import Tx
 from log10_server.services import completions, sessions
 from log10_server.store.completions import CompletionRow, Cursor
+from log10_server.store.pieces import Piece, Unread
 from log10_server.store.sessions import SessionRow
-from log10_server.web.http.answers import EXAMPLE_TIME_MS, Answer
+from log10_server.web.http.answers import EXAMPLE_TIME_MS, Answer, Continued
 from log10_server.web.http.call import RequestContext
 from log10_server.web.http.endpoint import Endpoint, NoBody
 from log10_server.web.http.fields import Limit
 from log10_server.web.http.queries import refuse_unknown_parameters
-from log10_server.web.v1.completions import Completion
+from log10_server.web.v1.completions import Completion, read_further
 from log10_server.web.v1.paging import DEFAULT_PAGE, NextCursor, PageCursor, encode_cursor
 
 router = APIRouter(prefix="/api/v1/sessions", tags=["Sessions"], route_class=Endpoint)
@@ -74,16 +75,19 @@ async def get(
     session_id: Annotated[str, Path(alias="sessionId", description="The session's id.", examples=["session-1"])],
     query: Annotated[SessionQuery, Query()],
     context: RequestContext,
-) -> SessionPage:
+) -> Continued[SessionPage]:
     """Get a session with its completions, oldest first."""
-    limit = min(query.limit, context.limits.page)
+    limit, max_bytes = min(query.limit, context.limits.page), context.first_piece_bytes()
 
-    def read(tx: Tx) -> tuple[SessionRow, list[CompletionRow], Cursor | None]:
-        return sessions.get(tx, session_id), *completions.list_of_session(tx, session_id, query.cursor, limit)
+    def read(tx: Tx) -> tuple[SessionRow, Piece[CompletionRow], Cursor | None]:
+        session = sessions.get(tx, session_id)
+        ids, next_cursor = completions.list_of_session(tx, session_id, query.cursor, limit)
+        return session, completions.read_piece(tx, Unread(ids), max_bytes), next_cursor
 
-    session, rows, next_cursor = await context.read(read)
-    return SessionPage(
+    session, (rows, unread), next_cursor = await context.read(read)
+    page = SessionPage(
         session=Session(id=session.id, created_at_ms=session.created_at // 1000),
         completions=[Completion.of(row) for row in rows],
         next_cursor=encode_cursor(next_cursor),
     )
+    return Continued(page, read_further(context, unread))

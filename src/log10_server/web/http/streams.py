@@ -1,0 +1,62 @@
+"""Responses that are read and sent in pieces, so that a long answer never is in memory as a whole."""
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any
+
+import msgspec
+from starlette.responses import StreamingResponse
+from starlette.types import Send
+
+from log10_server.web.http.encoding import body_of, items_of
+
+
+class Stream(StreamingResponse):
+    """A response that requests the next piece only when the client has received the piece before.
+
+    If reading fails later than for the first piece, the connection is closed before the end of the response, so that
+    the client notices that the response is incomplete.
+    """
+
+    def __init__(self, pieces: AsyncGenerator[bytes], **options: Any) -> None:
+        super().__init__(pieces, **options)
+        self._pieces = pieces
+
+    async def stream_response(self, send: Send) -> None:
+        """Send the head, the pieces and the end."""
+        async with aclosing(self._pieces) as pieces:
+            piece = await anext(pieces, b"")
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            while piece:
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
+                del piece  # now only the connection holds it
+                await wait_until_received(send)
+                piece = await anext(pieces, b"")
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def wait_until_received(send: Send) -> None:
+    """Wait until the client has received all but a few KB of what was sent.
+
+    The server waits for that before it writes the next part of a body. Here the next part is empty.
+    """
+    await send({"type": "http.response.body", "body": b"", "more_body": True})
+
+
+async def json_list(answer: Any, member: str, pieces: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
+    """Yield the JSON of an answer, whose list `member` is continued by `pieces`: further items, joined by commas."""
+    items = items_of(getattr(answer, member))
+    empty = body_of(msgspec.structs.replace(answer, **{member: []}))
+    # No string of the answer can contain this text, because quotes inside a string are escaped.
+    head, start, tail = empty.partition(b'"%s":[' % member.encode())
+    async with aclosing(pieces):
+        further = [await anext(pieces, b"")]  # read first, so that the whole answer is refused if that fails
+        yield b"".join([head, start, *items])
+        is_first = not items
+        while further[0]:
+            if not is_first:
+                yield b","
+            is_first = False
+            yield further.pop()
+            further.append(await anext(pieces, b""))
+    yield tail
