@@ -29,13 +29,16 @@ class FairShare:
         """How much the organization holds."""
         return self._held.get(organization_id, 0)
 
-    def admits(self, organization_id: str, amount: int) -> bool:
-        """Whether the organization may hold `amount` more."""
+    def admits(self, organization_id: str, amount: int, *, is_small: bool | None = None) -> bool:
+        """Whether the organization may hold `amount` more.
+
+        `is_small` says whether the reserve may be used, when `amount` is only a part of something.
+        """
         if not self.total:  # something that is larger than the limit is admitted while nothing else is held
             return True
         held = self._held.get(organization_id, 0)
         free = self._limit - self.total - amount
-        if amount > self._small:
+        if not (amount <= self._small if is_small is None else is_small):
             free -= self._reserve
         return free >= 0 and (not held or held + amount <= free)
 

@@ -133,8 +133,11 @@ class AuthenticationMiddleware:
             if dialect.is_public:
                 await self._app(scope, receive, observed_send)
                 return
-            scope["log10"] = await self._authenticated(Call(dialect, scope, receive, is_head))
-            await self._dialects.find_route(dialect, scope, method).handle(scope, receive, observed_send)
+            scope["log10"] = call = await self._authenticated(Call(dialect, scope, receive, is_head))
+            try:
+                await self._dialects.find_route(dialect, scope, method).handle(scope, receive, observed_send)
+            finally:
+                call.body.release()
         except Exception as error:
             refusal = error if isinstance(error, Refusal) else InternalError("The server has a defect; it was logged.")
             if isinstance(refusal, InternalError):
@@ -161,5 +164,6 @@ class AuthenticationMiddleware:
         if caller is None:
             raise Unauthorized("The token is unknown or revoked.")
         call.context = Context(self._runtime, caller)
+        call.body.count_for(caller.organization.id, self._runtime.held_bytes)
         call.check_organization_of_head()
         return call

@@ -3,12 +3,13 @@
 import asyncio
 import zlib
 from collections.abc import AsyncIterator, Collection
-from typing import Any
+from typing import Any, cast
 
 from starlette.types import Message, Receive, Scope
 
 from log10_server.errors import Malformed, TooLarge, WrongMediaType
 from log10_server.runtime.context import LARGE_BODY
+from log10_server.runtime.held_bytes import HeldBody, HeldBytes
 from log10_server.strict_json import members
 
 # The compressions from which a dialect chooses those that it accepts.
@@ -30,13 +31,25 @@ class RequestBody:
     `accepted_encodings` are the compressions that its dialect accepts.
     """
 
-    __slots__ = ("_accepted_encodings", "_content", "_encoding", "_first", "_length", "_receive", "media_type")
+    __slots__ = (
+        "_accepted_encodings",
+        "_content",
+        "_encoding",
+        "_first",
+        "_held",
+        "_held_bytes",
+        "_length",
+        "_receive",
+        "media_type",
+    )
 
     def __init__(self, scope: Scope, receive: Receive, accepted_encodings: Collection[str] = ()) -> None:
         self._receive = receive
         self._accepted_encodings = accepted_encodings
         self._content: bytes | None = None
         self._first: Message | None = None  # a message that was received but not used yet
+        self._held_bytes: HeldBytes | None = None
+        self._held: HeldBody | None = None
         self._length: int | None = None
         self._encoding = ""
         self.media_type: str | None = None
@@ -48,6 +61,16 @@ class RequestBody:
             elif name == b"content-encoding":
                 encoding = content.decode("latin-1").strip().lower()
                 self._encoding = encoding if encoding in _COMPRESSIONS else ""
+
+    def count_for(self, organization_id: str, held_bytes: HeldBytes) -> None:
+        """Count what arrives from now on as held by the organization, until `release` is called."""
+        self._held_bytes = held_bytes
+        self._held = HeldBody(organization_id)
+
+    def release(self) -> None:
+        """End the counting, because the request was answered."""
+        if self._held_bytes is not None and self._held is not None:
+            self._held_bytes.release(self._held)
 
     def check(self, max_bytes: int) -> None:
         """Check the headers before the body is read.
@@ -75,6 +98,7 @@ class RequestBody:
                 self._content = message.get("body", b"")
                 if len(self._content) > max_bytes:
                     raise too_large(max_bytes)
+                self._count(len(self._content))
             else:
                 self._first = message
                 parts = [part async for part in self.parts(max_bytes)]
@@ -86,8 +110,8 @@ class RequestBody:
     async def parts(self, max_bytes: int) -> AsyncIterator[bytes]:
         """Yield the parts of the body as they arrive, decompressed.
 
-        Raises the errors of `check`; TooLarge as soon as more than `max_bytes` bytes were received or decompressed; and
-        Malformed if the caller disconnects before the end of the body, or if it can't be decompressed.
+        Raises the errors of `check`; TooLarge as soon as more than `max_bytes` bytes were received or decompressed;
+        Unavailable if bodies hold too many bytes (`HeldBytes`); and Malformed if the caller disconnects before the end of the body, or if it can't be decompressed.
         """
         self.check(max_bytes)
         if self._content is not None:
@@ -97,13 +121,26 @@ class RequestBody:
         if self._encoding:
             parts = _decompressed(parts, max_bytes)
         async for part in parts:
+            self._count(len(part))
             yield part
+
+    def _count(self, size: int) -> None:
+        """Count bytes that have arrived. Raises Unavailable if there is no room for them."""
+        if self._held_bytes is not None and self._held is not None:
+            self._held_bytes.add(self._held, size)
+
+    async def _next(self) -> Message:
+        """Wait for the next message, unless the body arrives too slowly while others wait."""
+        if self._held_bytes is None or self._held is None:
+            return await self._receive()
+        message: Any = await self._held_bytes.wait_for_part(self._held, self._receive())
+        return cast(Message, message)
 
     async def _received(self, max_bytes: int) -> AsyncIterator[bytes]:
         size = 0
         more = True
         while more:
-            message = self._first or await self._receive()
+            message = self._first or await self._next()
             self._first = None
             if message["type"] == "http.disconnect":
                 raise Malformed("The body ended before it was complete.")

@@ -46,13 +46,18 @@ async def upload(request: Request) -> Response:
     runtime: Runtime = request.app.state.runtime
     address = ReportAddress(*(path_text(request.scope, name) for name in ReportAddress._fields))
 
+    request_body = RequestBody(request.scope, request.receive)
+    request_body.count_for(address.organization_id, runtime.held_bytes)
+
     async def read_body() -> UploadedReport:
         limits = runtime.settings.limits
-        request_body = RequestBody(request.scope, request.receive)
         body = await request_body.read(limits.body_bytes)
         require_json(request_body.media_type)
         values = await parse_members(body, (), limits.nesting)
         return UploadedReport(decoded(body).strip(), values.get("summary"), values.get("tests"))
 
-    await test_runs.upload_report(runtime, address, read_body)
+    try:
+        await test_runs.upload_report(runtime, address, read_body)
+    finally:
+        request_body.release()
     return Response(written({"id": address.run_id}), media_type="application/json")

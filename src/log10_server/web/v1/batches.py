@@ -78,23 +78,21 @@ async def create_batch(body: EndpointBody, context: RequestContext) -> StoredRow
     """
     reader = _BatchReader(context, _splitter(body.media_type, context.limits.body_bytes))
     piece = bytearray()
-    with context.runtime.held_bytes.count_for_a_call() as add_held_bytes:
-        async for part in body.parts(context.limits.batch_bytes):
-            add_held_bytes(len(part))
-            context.size += len(part)
-            piece += part
-            if len(piece) >= _PIECE_BYTES:
-                await asyncio.to_thread(reader.read, bytes(piece))
-                piece.clear()
-        if not context.size:
-            # A client or proxy may have lost the body on its way. Then the answer must not say that it was stored.
-            raise Malformed("The body is empty: a batch without rows is the array [].")
-        if context.size <= _SHORT_BODY_BYTES:
-            reader.read(bytes(piece))
-            entries = reader.finish()
-        else:
-            entries = await asyncio.to_thread(reader.read_last, bytes(piece))
-        ids = await completions.log_batch(context, entries)
+    async for part in body.parts(context.limits.batch_bytes):
+        context.size += len(part)
+        piece += part
+        if len(piece) >= _PIECE_BYTES:
+            await asyncio.to_thread(reader.read, bytes(piece))
+            piece.clear()
+    if not context.size:
+        # A client or proxy may have lost the body on its way. Then the answer must not say that it was stored.
+        raise Malformed("The body is empty: a batch without rows is the array [].")
+    if context.size <= _SHORT_BODY_BYTES:
+        reader.read(bytes(piece))
+        entries = reader.finish()
+    else:
+        entries = await asyncio.to_thread(reader.read_last, bytes(piece))
+    ids = await completions.log_batch(context, entries)
     return StoredRows(rows=len(ids), ids=ids)
 
 
