@@ -12,7 +12,7 @@ from log10_server.services.completions import Entry
 from log10_server.services.feedback import NewFeedback
 from log10_server.services.feedback_tasks import NewFeedbackTask
 from log10_server.services.selectors import CompletionList
-from log10_server.web.transfer.importing import RefusedLine
+from log10_server.web.transfer.importing import BATCH_LINKS, RefusedLine
 from tests.conftest import KINDS, Organization, completion_of, new_organization
 from tests.moving import OLD_FEEDBACK, exported, fill, fresh, import_lines, in_tx, lines_of
 from tests.services.test_ungraded import assert_kept
@@ -63,6 +63,25 @@ def test_an_import_that_is_repeated_stores_nothing_new(database: Database, organ
     assert refused == []
     assert (tally.stored, tally.unchanged) == (0, len(lines))
     assert exported(database, target.id) == lines
+
+
+def test_feedback_on_many_completions_is_imported_in_parts(
+    database: Database, organization: Organization, postgres_urls: dict[str, str], tmp_path: Path
+) -> None:
+    ids = [f"c-{number:04}" for number in range(2 * BATCH_LINKS + 10)]
+    with in_tx(database, organization.id) as tx:
+        feedback_tasks.create(tx, NewFeedbackTask("t", "t", "", "{}", ()))
+        completions.record_all(tx, [Entry(completion_id, {}) for completion_id in ids])
+        feedback.record(tx, [NewFeedback("f", "t", "{}", "", CompletionList(tuple(ids[::-1])))])
+    data = b"".join(exported(database, organization.id))
+
+    with fresh(postgres_urls, "sqlite", tmp_path) as other:
+        owner = new_organization(other).id
+        tally, refused = import_lines(other, owner, data)
+        again, _ = import_lines(other, owner, data)
+
+        assert (tally.stored, refused, again.stored) == (len(ids) + 2, [], 0)
+        assert b"".join(exported(other, owner)) == data
 
 
 def test_what_a_line_refers_to_stands_before_it(database: Database, organization: Organization) -> None:

@@ -112,7 +112,7 @@ class ImportedFeedback(NamedTuple):
     """Feedback to import. It has an id and a list of completions, some of which may not exist here.
 
     If its task does not exist, an archived task with the name `task_name` is created. The author is the one that the
-    file names.
+    file names. `first_position` is the position of the first completion, if this is only a part of the feedback.
     """
 
     new: NewFeedback
@@ -123,6 +123,23 @@ class ImportedFeedback(NamedTuple):
     author: str | None = None
     author_id: str | None = None
     author_kind: AuthorKind | None = None
+    first_position: int = 0
+
+    def split(self, size: int) -> list["ImportedFeedback"]:
+        """Split into parts with at most `size` completions each, which are imported one after the other.
+
+        Feedback without a summary is not split, because its summary counts its completions.
+        """
+        ids = list(_completion_ids(self))
+        if len(ids) <= size or self.completions_summary is None:
+            return [self]
+        whole = self._replace(content_digest=self.content_digest or feedback.digest(self.new))
+        return [
+            whole._replace(
+                new=self.new._replace(target=CompletionList(tuple(ids[start : start + size]))), first_position=start
+            )
+            for start in range(0, len(ids), size)
+        ]
 
 
 class ImportedTestRun(NamedTuple):
@@ -213,7 +230,7 @@ def import_feedback(tx: Tx, batch: Sequence[ImportedFeedback]) -> list[Outcome]:
         linked_ids = linked.setdefault(feedback_id, set())
         new_links = [
             FeedbackCompletionRow(tx.organization_id, feedback_id, completion_id, position, row.task_id)
-            for position, completion_id in enumerate(_completion_ids(imported))
+            for position, completion_id in enumerate(_completion_ids(imported), imported.first_position)
             if completion_id in existing_ids and completion_id not in linked_ids
         ]
         linked_ids |= {link.completion_id for link in new_links}

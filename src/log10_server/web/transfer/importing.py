@@ -8,7 +8,9 @@ from typing import BinaryIO, NamedTuple, cast
 
 from log10_server.db.database import Database
 from log10_server.errors import Invalid, Malformed, Refusal, TooLarge
-from log10_server.services.transfer import IMPORTERS, ImportedTask, Outcome
+from log10_server.services.completions import Entry, links_of
+from log10_server.services.selectors import CompletionList
+from log10_server.services.transfer import IMPORTERS, ImportedFeedback, ImportedTask, Outcome, import_feedback
 from log10_server.settings import Limits
 from log10_server.validation import json_schemas
 from log10_server.web.http.json_rows import LineSplitter, Row
@@ -16,6 +18,9 @@ from log10_server.web.transfer.reading import ImportedRow, UnsupportedFormat, pa
 
 BATCH_ROWS = 500
 BATCH_BYTES = 8 << 20
+# A transaction stores at most so many tags of completions, or completions of feedback. Feedback on more completions is
+# stored in several transactions.
+BATCH_LINKS = 2000
 # When a task is stored, some hundred completions are checked against it, and no other writer can work meanwhile. So a
 # transaction stores only a few tasks.
 _BATCH_TASKS = 4
@@ -72,7 +77,7 @@ class Import:
         Raises Unavailable when the database can't be reached.
         """
         batch: list[_BatchItem] = []
-        size = 0
+        size = links = 0
         for number, line in self._lines(file, lines):
             try:
                 row = parse_line(line, self.limits)
@@ -86,18 +91,21 @@ class Import:
                 continue
             if row is None:
                 continue
-            if batch and (type(row) is not type(batch[0].row) or self._is_full(batch, size + len(line))):
+            if batch and (
+                type(row) is not type(batch[0].row) or self._is_full(batch, size + len(line), links + _links_of(row))
+            ):
                 self._store(file, batch)
                 on_progress()
-                batch, size = [], 0
+                batch, size, links = [], 0, 0
             batch.append(_BatchItem(row, number))
             size += len(line)
+            links += _links_of(row)
         self._store(file, batch)
         on_progress()
 
-    def _is_full(self, batch: Sequence[_BatchItem], size: int) -> bool:
+    def _is_full(self, batch: Sequence[_BatchItem], size: int, links: int) -> bool:
         rows = _BATCH_TASKS if isinstance(batch[0].row, ImportedTask) else BATCH_ROWS
-        return len(batch) >= rows or size > BATCH_BYTES
+        return len(batch) >= rows or size > BATCH_BYTES or links > BATCH_LINKS
 
     def _lines(self, file: str, lines: BinaryIO) -> Iterator[tuple[int, bytes]]:
         """Yield the lines that are not blank, with their numbers.
@@ -139,10 +147,34 @@ class Import:
                 self.tally.unchanged += 1
 
     def _import(self, rows: Sequence[ImportedRow]) -> list[Outcome]:
-        """Store rows of one kind in one transaction; the outcomes are in the order of the rows."""
+        """Store rows of one kind in one transaction; the outcomes are in the order of the rows.
+
+        A single piece of feedback may need several transactions. If these are interrupted, a repeated import adds the
+        completions that are missing.
+        """
         import_rows = IMPORTERS[type(rows[0])]
-        return self.database.write(self.organization_id, lambda tx: import_rows(tx, rows))
+        if len(rows) > 1 or not isinstance(rows[0], ImportedFeedback):
+            return self.database.write(self.organization_id, lambda tx: import_rows(tx, rows))
+        outcome: Outcome = "unchanged"
+        for part in rows[0].split(BATCH_LINKS):
+            part_outcome = self._import_part(part)
+            if isinstance(part_outcome, Refusal):
+                return [part_outcome]
+            outcome = "stored" if "stored" in (outcome, part_outcome) else "unchanged"
+        return [outcome]
+
+    def _import_part(self, part: ImportedFeedback) -> Outcome:
+        return self.database.write(self.organization_id, lambda tx: import_feedback(tx, [part]))[0]
 
     def _refuse(self, file: str, number: int, refusal: Refusal) -> None:
         self.tally.refused += 1
         self.on_refused(RefusedLine(file, number, refusal.detail))
+
+
+def _links_of(row: ImportedRow) -> int:
+    """Return about how many links to tags or completions a row needs."""
+    if isinstance(row, Entry):
+        return links_of(row.fields)
+    if isinstance(row, ImportedFeedback) and isinstance(row.new.target, CompletionList):
+        return len(row.new.target.completion_ids)
+    return 0
