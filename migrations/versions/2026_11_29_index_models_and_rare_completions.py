@@ -1,7 +1,8 @@
 """Index completions by model, and those that are rare: failed, started, or of the kind `prompt`.
 
 The three partial indexes hold only such completions, so an ordinary completion is only in the index of models. Each
-index reads the table of completions once: with a million completions of 1 KB the migration takes some 10 seconds.
+index reads the table of completions once. With a million completions of 1.5 KB that takes some 20 seconds of CPU time on
+either database, during which nothing is written, and 60 to 80 MB of disk.
 
 Revision ID: 0013
 Revises: 0012

@@ -8,6 +8,7 @@ import pytest
 
 from log10_server.clock import utc
 from log10_server.db.database import Database
+from log10_server.db.thresholds import PageSearch
 from log10_server.services import completions
 from tests.conftest import Api, Organization, completion_of, paths
 
@@ -142,6 +143,28 @@ def test_a_full_last_page_has_no_next_cursor(api: Api) -> None:
     log(api, "ab")
 
     assert "next_cursor" not in api.get("/completions", params={"limit": 2}).json()
+
+
+def test_a_page_that_ends_early_has_a_cursor_even_if_it_is_empty(
+    api: Api, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each filter passes half of the completions, and both together pass only the oldest and the newest one."""
+    monkeypatch.setattr(database.thresholds, "page_search", PageSearch(piece=2, max_candidates=4, seconds=60))
+    log(api, "a", session_id="s", status="failed")
+    for finished, failed in zip("bcdefghijkl", "mnopqrstuvw", strict=True):
+        log(api, finished, session_id="s", status="finished")
+        log(api, failed, session_id="t", status="failed")
+    log(api, "z", session_id="s", status="failed")
+
+    first = api.get("/completions", params={"session_id": "s", "status": "failed"}).json()
+    second = api.get(
+        "/completions", params={"session_id": "s", "status": "failed", "cursor": first["next_cursor"]}
+    ).json()
+
+    assert [completion["id"] for completion in first["completions"]] == ["z"]
+    assert (second["completions"], "next_cursor" in second) == ([], True)
+    assert walked(api, 50, session_id="s", status="failed") == ["z", "a"]
+    assert walked(api, 1, session_id="s", status="failed") == ["z", "a"]
 
 
 @pytest.mark.parametrize("query", [{}, {"tag": "t"}])
