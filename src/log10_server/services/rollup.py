@@ -34,6 +34,7 @@ class Summary(Protocol):
         """Take back these completions, which were added as they are here."""
 
 
+# A migration that adds a summary must empty the other summaries and the table `rollup`, so that the roll-up begins again.
 SUMMARIES: Sequence[Summary] = (store.counted_completions,)
 
 

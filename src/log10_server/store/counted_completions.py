@@ -19,7 +19,7 @@ from log10_server.store.completion_tags import completion_tag, find_common, sele
 from log10_server.store.completions import Filters, completion
 from log10_server.store.counted_ranges import NEWEST, CountedList, Position, RowChange, Start
 from log10_server.store.covered import ALL_COMPLETIONS, CoveredCompletion
-from log10_server.store.rollups import find_watermark
+from log10_server.store.rollups import Watermark, find_watermark
 
 # Where the rows must be counted one by one, counting stops at this number (docs/api.md, "Envelopes").
 MAX_COUNTED: Final = 10_000
@@ -75,8 +75,8 @@ def count(tx: Tx, filters: Filters) -> int:
         return _number_of_keys(tx, {**values, **_range_of_time(filters)}, MAX_COUNTED)
     watermark = find_watermark(tx)
     counted = _counted_list(key)
-    above = {**values, "above_at": watermark.created_at, "above_id": watermark.completion_id}
-    number = _number_of_keys(tx, {**above, **_range_of_time(filters)}, MAX_COUNTED)
+    uncounted = {**_range_of_time(filters._replace(created_from=None)), **_above(watermark, filters.created_from)}
+    number = _number_of_keys(tx, {**values, **uncounted}, MAX_COUNTED)
     if filters.created_from is None:
         number += counted_ranges.total(tx, [counted])
     else:
@@ -113,11 +113,10 @@ def _find_start(tx: Tx, key: int, filters: Filters, offset: int) -> Start | None
     """Where the row at `offset` of a counted list is, among the completions that are not newer than the filters say."""
     watermark = find_watermark(tx)
     counted = _counted_list(key)
-    above = {**_values(key), "above_at": watermark.created_at, "above_id": watermark.completion_id}
-    number_above = _number_of_keys(tx, above)
+    number_above = _number_of_keys(tx, {**_values(key), **_above(watermark)})
     if filters.created_to is not None:
         newest = filters.created_to + 1
-        offset += _number_of_keys(tx, {**above, "created_from": newest})
+        offset += _number_of_keys(tx, {**_values(key), **_above(watermark, newest)})
         offset += counted_ranges.count_from(tx, [counted], Position(newest, ""))
     if offset < number_above:
         return Start(NEWEST, offset)
@@ -162,6 +161,15 @@ def _is_counted(tx: Tx, key: int) -> bool:
 
 def _values(key: int) -> dict[str, Any]:
     return {} if key == ALL_COMPLETIONS else {"tag_id": key}
+
+
+def _above(watermark: Watermark, created_from: int | None = None) -> dict[str, Any]:
+    """The bounds of the rows that are not counted, and not older than `created_from`.
+
+    They are one position. Of two lower bounds SQLite would use one, and check all rows above it for the other.
+    """
+    position = watermark if created_from is None else max(watermark, Watermark(created_from, ""))
+    return {"above_at": position.created_at, "above_id": position.completion_id}
 
 
 def _range_of_time(filters: Filters) -> dict[str, Any]:
