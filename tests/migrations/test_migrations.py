@@ -2,8 +2,10 @@
 
 import ast
 import os
+import sqlite3
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -452,6 +454,21 @@ def test_sessions_that_only_completions_name_are_stored_on_the_way_back(fresh: D
     migrations.migrate(fresh)
     with fresh.writing() as connection:
         connection.execute(sa.text(names_no_session))
+
+
+def test_references_are_checked_after_a_migration_and_not_at_every_start(tmp_path: Path) -> None:
+    """The check reads the whole file: at a million completions each start took twenty seconds."""
+    fresh = Database(f"sqlite:///{tmp_path}/fresh.db")
+    migrations.migrate(fresh)
+    with closing(sqlite3.connect(tmp_path / "fresh.db")) as file:
+        file.execute("INSERT INTO session (organization_id, id, created_at) VALUES ('none', 's', 0)")
+        file.commit()
+
+    migrations.migrate(fresh)
+
+    with pytest.raises(WrongSchema, match="1 references"):
+        migrations.downgrade(fresh, "-1")
+    fresh.close()
 
 
 def test_a_database_of_a_newer_program_is_refused_and_left_as_it_is(fresh: Database) -> None:
