@@ -13,10 +13,9 @@ from log10_server.clock import DAY
 from log10_server.db.database import Database
 from log10_server.db.transaction import Tx
 from log10_server.services import usage
-from log10_server.services.usage import UsageSelection
+from log10_server.services.usage import DailyTokens, Group, UsageSelection, UsageSums
 from log10_server.store.completion_tags import CompletionTagRow
 from log10_server.store.completions import CompletionRow
-from log10_server.store.usage import DailyTokens, Group, UsageSums
 from log10_server.strict_json import value, written
 from tests.conftest import new_organization
 

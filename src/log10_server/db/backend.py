@@ -62,6 +62,10 @@ class Backend(ABC):
     def begin_read(self, connection: Connection, deadline: float | None) -> None:
         """Begin a read transaction. On SQLite a statement that still runs at `deadline` (a `time.monotonic`) fails."""
 
+    @abstractmethod
+    def begin_snapshot(self, connection: Connection) -> None:
+        """Let all further statements of this read see the same state of the database. `end_read` ends that."""
+
     def end_read(self, connection: Connection) -> None:
         """End the read transaction.
 

@@ -24,6 +24,15 @@ class BulkStatement(NamedTuple):
 
 
 @cache
+def overwrite_taken_keys(table: Table) -> str:
+    """The end of an INSERT that makes it replace the rows whose primary key already exists in the table."""
+    key = [column.name for column in table.primary_key.columns]
+    others = (column.name for column in table.columns if column.name not in key)
+    values = ", ".join(f"{name} = excluded.{name}" for name in others)
+    return f" ON CONFLICT ({', '.join(key)}) DO UPDATE SET {values}"
+
+
+@cache
 def column_names(table: Table) -> str:
     """The names of all columns of the table, in their order, separated by commas."""
     return ", ".join(column.name for column in table.columns)

@@ -30,6 +30,7 @@ from sqlalchemy import (
     bindparam,
     case,
     cast,
+    column,
     create_engine,
     event,
     func,
@@ -86,10 +87,15 @@ class PostgresQueryBuilder(QueryBuilder):
         self.json_lists.add(name)
         texts = func.json_array_elements_text(cast(bindparam(name, type_=Text()), JSON))
         values = texts.table_valued("value", name=f"values_of_{name}").render_derived()
-        value = cast(values.c.value, BigInteger) if isinstance(column.type, BigInteger) else values.c.value
-        # OFFSET 0 keeps the planner from turning the lookups into an ordinary join.
-        matches = rows.where(column == value).offset(literal_column("0")).correlate(values).lateral(f"rows_of_{name}")
-        return select(matches).select_from(values.join(matches, true()))
+        return _look_up_each(rows, values, name, [column == _converted(values.c.value, column)])
+
+    def rows_by_keys(self, rows: Select[Any], columns: Sequence[ColumnElement[Any]], name: str) -> Select[Any]:
+        self.json_lists.add(name)
+        keys = func.json_array_elements(cast(bindparam(name, type_=Text()), JSON))
+        values = keys.table_valued(column("value", JSON), name=f"values_of_{name}").render_derived()
+        parts = (values.c.value[literal_column(str(part))].as_string() for part in range(len(columns)))
+        conditions = [column == _converted(part, column) for column, part in zip(columns, parts, strict=True)]
+        return _look_up_each(rows, values, name, conditions)
 
     def rows_in_order(self, table: Table, payloads: Sequence[str], ids: str, max_bytes: str) -> Select[Any]:
         """Psycopg receives all rows at once, so the sizes before each row are added up to end the rows in time."""
@@ -138,6 +144,20 @@ class PostgresQueryBuilder(QueryBuilder):
         return select(rows).select_from(self._values.join(rows, true()))
 
 
+def _converted(value: ColumnElement[Any], column: ColumnElement[Any]) -> ColumnElement[Any]:
+    """A text of a JSON array, in the type of the column that it is compared with."""
+    return cast(value, BigInteger) if isinstance(column.type, BigInteger) else value
+
+
+def _look_up_each(rows: Select[Any], values: Any, name: str, conditions: Sequence[ColumnElement[bool]]) -> Select[Any]:
+    """The rows that meet the conditions for each row of `values`.
+
+    OFFSET 0 keeps the planner from turning the lookups into an ordinary join.
+    """
+    matches = rows.where(*conditions).offset(literal_column("0")).correlate(values).lateral(f"rows_of_{name}")
+    return select(matches).select_from(values.join(matches, true()))
+
+
 class Postgres(Backend):
     """A Postgres database.
 
@@ -173,6 +193,10 @@ class Postgres(Backend):
     def begin_read(self, connection: Connection, _deadline: float | None) -> None:
         """Prepare to read. The deadline is ignored, because Postgres's statement timeout ends slow statements."""
         self._discard_old_plans(connection)
+
+    def begin_snapshot(self, connection: Connection) -> None:
+        """Begin a transaction. Without one, each statement sees what was committed before that statement."""
+        self._execute(connection, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
 
     def begin_write(
         self, connection: Connection, organization_ids: Sequence[str], awaited: str | None = None

@@ -53,6 +53,10 @@ class QueryBuilder(ABC):
         """
 
     @abstractmethod
+    def rows_by_keys(self, rows: Select[Any], columns: Sequence[ColumnElement[Any]], name: str) -> Select[Any]:
+        """The same as `rows_by_key` for a key of several columns: the parameter is a list of lists of their values."""
+
+    @abstractmethod
     def each_value(self, name: str, kind: TypeEngine[Any]) -> ColumnElement[Any]:
         """A parameter for which `Tx.fetch_each` takes several values, and returns the rows for each value."""
 

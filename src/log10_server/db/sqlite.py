@@ -34,6 +34,7 @@ from sqlalchemy import (
     literal_column,
     select,
     text,
+    tuple_,
 )
 from sqlalchemy import cast as cast_to
 from sqlalchemy.engine import URL
@@ -81,6 +82,12 @@ class SqliteQueryBuilder(QueryBuilder):
         is_row = self.is_owned(table) & (table.c.id == values.c.value)
         return select(*columns, case((table.c.id.is_not(None), size))).select_from(values.outerjoin(table, is_row))
 
+    def rows_by_keys(self, rows: Select[Any], columns: Sequence[ColumnElement[Any]], name: str) -> Select[Any]:
+        self.json_lists.add(name)
+        keys = func.json_each(bindparam(name, type_=Text())).table_valued("value", name=f"values_of_{name}")
+        parts = (func.json_extract(keys.c.value, literal_column(f"'$[{part}]'")) for part in range(len(columns)))
+        return rows.where(tuple_(*columns).in_(select(*parts)))
+
     def each_value(self, name: str, kind: TypeEngine[Any]) -> ColumnElement[Any]:
         return bindparam(name, type_=kind)
 
@@ -123,6 +130,9 @@ class Sqlite(Backend):
         driver.execute("BEGIN")  # in a transaction, all statements read the same state of the database
         if deadline is not None:
             driver.set_progress_handler(lambda: int(time.monotonic() > deadline), _STEPS_BETWEEN_CHECKS)
+
+    def begin_snapshot(self, connection: Connection) -> None:
+        pass  # `begin_read` has already begun a transaction
 
     def end_read(self, connection: Connection) -> None:
         _driver(connection).set_progress_handler(None, 0)

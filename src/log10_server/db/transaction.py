@@ -52,6 +52,14 @@ class Tx:
         if deadline is not None and time.monotonic() > deadline:
             raise Unavailable("Reading took too long.", code="no_answer")
 
+    def begin_snapshot(self) -> None:
+        """Let all further statements of this read see the same state of the database.
+
+        A write needs none: it holds the lock of its organization, so only its own statements change anything.
+        """
+        if not self.connection.get_execution_options().get("log10_writes"):
+            self.backend.begin_snapshot(self.connection)
+
     # Statements that are built with SQLAlchemy
 
     def rows(self, table: Table, *columns: str) -> Select[Any]:
@@ -125,6 +133,10 @@ class Tx:
         No two rows may have the same key.
         """
         self._insert(table, rows, bulk.add_to_last_column(table))
+
+    def overwrite_many(self, table: Table, rows: Sequence[Row]) -> None:
+        """Insert `rows`, and replace those stored rows that have the same primary key. No two rows may share a key."""
+        self._insert(table, rows, bulk.overwrite_taken_keys(table))
 
     def replace_many(self, table: Table, rows: Sequence[Row]) -> None:
         """Replace the stored rows that have the same organization and id as `rows`."""

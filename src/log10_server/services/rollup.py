@@ -16,6 +16,7 @@ from typing import Protocol
 from log10_server import store
 from log10_server.db.database import Connection
 from log10_server.db.transaction import Tx
+from log10_server.services import usage_sums
 from log10_server.store.covered import CoveredCompletion
 from log10_server.store.rollups import Watermark
 
@@ -35,7 +36,7 @@ class Summary(Protocol):
 
 
 # A migration that adds a summary must empty the other summaries and the table `rollup`, so that the roll-up begins again.
-SUMMARIES: Sequence[Summary] = (store.counted_completions,)
+SUMMARIES: Sequence[Summary] = (usage_sums, store.counted_completions)
 
 
 def advance(tx: Tx) -> bool:

@@ -22,6 +22,7 @@ from log10_server.store import (
     transfer,
     ungraded,
     usage,
+    usage_sums,
 )
 
 __all__ = [
@@ -43,4 +44,5 @@ __all__ = [
     "transfer",
     "ungraded",
     "usage",
+    "usage_sums",
 ]

@@ -130,8 +130,17 @@ def remove_tags(tx: Tx, completion_ids: Iterable[str]) -> None:
 
 def list_common_tags(tx: Tx, completion_ids: Sequence[str]) -> dict[str, list[int]]:
     """For each of these completions that has common tags, their keys."""
+    return _tags_by_completion(tx, _COMMON_TAGS_OF, completion_ids)
+
+
+def list_tags(tx: Tx, completion_ids: Sequence[str]) -> dict[str, list[int]]:
+    """For each of these completions that has tags, their keys."""
+    return _tags_by_completion(tx, _TAGS_OF, completion_ids)
+
+
+def _tags_by_completion(tx: Tx, statement: Statement, completion_ids: Sequence[str]) -> dict[str, list[int]]:
     by_completion: dict[str, list[int]] = {}
-    for completion_id, tag_id in tx.fetch(_COMMON_TAGS_OF, ids=list(completion_ids)) if completion_ids else ():
+    for completion_id, tag_id, *_ in tx.fetch(statement, ids=list(completion_ids)) if completion_ids else ():
         by_completion.setdefault(completion_id, []).append(tag_id)
     return by_completion
 

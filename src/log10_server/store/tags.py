@@ -49,6 +49,7 @@ class TagRow(NamedTuple):
 check_columns(TagRow, tag)
 
 _KEYS = Statement(lambda query: query.rows_by_key(query.rows(tag, "name_digest", "id"), tag.c.name_digest, "digests"))
+_NAMES = Statement(lambda query: query.rows_by_key(query.rows(tag, "id", "name"), tag.c.id, "ids"))
 
 
 def find_keys(tx: Tx, names: Iterable[str]) -> dict[str, int]:
@@ -56,6 +57,11 @@ def find_keys(tx: Tx, names: Iterable[str]) -> dict[str, int]:
     by_digest = digests(names)
     rows = tx.fetch(_KEYS, digests=sorted(by_digest)) if by_digest else []
     return {by_digest[digest]: tag_id for digest, tag_id in rows}
+
+
+def find_names(tx: Tx, tag_ids: Iterable[int]) -> dict[int, str]:
+    """The names of these tags, by key."""
+    return dict(tx.fetch(_NAMES, ids=sorted(tag_ids)))
 
 
 def ensure(tx: Tx, names: Iterable[str]) -> dict[str, int]:

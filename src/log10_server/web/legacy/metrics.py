@@ -12,7 +12,7 @@ from pydantic import BaseModel, BeforeValidator
 from pydantic_core import PydanticCustomError
 
 from log10_server.services import usage
-from log10_server.store.usage import DailyTokens
+from log10_server.services.usage import DailyTokens
 from log10_server.web.http.answers import Answer
 from log10_server.web.http.call import RequestContext
 from log10_server.web.http.endpoint import Endpoint

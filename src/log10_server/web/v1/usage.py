@@ -10,8 +10,7 @@ from pydantic import BaseModel, Field
 from pydantic.config import JsonDict
 
 from log10_server.services import durations, usage
-from log10_server.services.usage import UsageSelection
-from log10_server.store.usage import Group, UsageSums
+from log10_server.services.usage import Group, UsageSelection, UsageSums
 from log10_server.web.http.answers import Answer
 from log10_server.web.http.call import RequestContext
 from log10_server.web.http.endpoint import Endpoint
