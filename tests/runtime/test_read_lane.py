@@ -11,10 +11,13 @@ import pytest
 
 from log10_server.db.database import Database
 from log10_server.errors import Unavailable
+from log10_server.runtime.context import Actor, Caller, Context
 from log10_server.runtime.read_lane import ReadLane
 from log10_server.runtime.runtime import _MAX_WAITING_READS, Runtime
 from log10_server.settings import Settings
+from log10_server.store.organizations import OrganizationRow
 from tests.conftest import Api, Organization, Served, problem, serve
+from tests.web.server.raw_http import connected, wait_until
 
 
 @pytest.fixture
@@ -114,6 +117,55 @@ def test_usage_and_exports_are_refused_while_too_many_long_reads_wait(serving: S
     for answer in refused:
         problem(answer, 503, "overloaded")
         assert int(answer.headers["retry-after"]) >= 1
+
+
+def test_reads_of_clients_that_have_disconnected_do_not_begin(
+    with_one_reader: Served, database: Database, organization: Organization
+) -> None:
+    """A read waited behind a hundred reads whose clients had left, and was a 503 after eight seconds."""
+    app = with_one_reader.app
+    scopes: list[Any] = []
+    handle = app.middleware_stack
+
+    async def note_scope(scope: Any, receive: Any, send: Any) -> None:
+        scopes.append(scope)
+        await handle(scope, receive, send)
+
+    app.middleware_stack = note_scope
+    head = f"GET /api/v1/completions HTTP/1.1\r\nHost: x\r\nX-Log10-Token: {organization.token}\r\n\r\n"
+
+    def call() -> list[bool]:
+        with connected(with_one_reader.url) as client:
+            client.send(head.encode())
+            wait_until(lambda: bool(scopes) and hasattr(scopes[0].get("log10"), "context"))
+            stays = scopes[0]["log10"].context.has_left
+            client.close()
+            wait_until(lambda: scopes[0]["log10"].context.has_left)
+            return [stays, scopes[0]["log10"].context.has_left]
+
+    def reads(runtime: Runtime, wait: Callable[[Any], bool]) -> list[Coroutine[Any, Any, bool]]:
+        return [runtime.read("other", wait)]
+
+    assert call_while_reading(reads, with_one_reader, call) == [False, True]
+
+
+def test_a_read_whose_caller_has_left_does_not_run(
+    serving: Served, database: Database, organization: Organization
+) -> None:
+    runtime = serving.app.state.runtime
+    run: list[str] = []
+
+    async def main() -> None:
+        caller = Caller(OrganizationRow(organization.id, organization.slug, 0), Actor("token", "token", "program"))
+        context = Context(runtime, caller)
+        await context.read(lambda _: run.append("stays"))
+        context.has_left = True
+        with pytest.raises(Unavailable, match="disconnected"):
+            await context.read(lambda _: run.append("left"))
+
+    asyncio.run(main())
+
+    assert run == ["stays"]
 
 
 @asynccontextmanager

@@ -7,7 +7,7 @@ from typing import NamedTuple, TypeVar
 
 from log10_server.db.database import Connection
 from log10_server.db.transaction import Tx
-from log10_server.errors import Refusal
+from log10_server.errors import Refusal, Unavailable
 from log10_server.runtime.runtime import LONG_TIMEOUT_SECONDS, TIMEOUT_SECONDS, Runtime
 from log10_server.settings import Limits
 from log10_server.store.feedback import AuthorKind
@@ -47,12 +47,13 @@ class Caller(NamedTuple):
 class Context:
     """One authenticated call of the API. `size` is about how many bytes the call holds in memory."""
 
-    __slots__ = ("actor", "answer_bytes", "organization", "runtime", "size")
+    __slots__ = ("actor", "answer_bytes", "has_left", "organization", "runtime", "size")
 
     def __init__(self, runtime: Runtime, caller: Caller, size: int = 0) -> None:
         self.runtime = runtime
         self.organization, self.actor = caller
         self.size = size
+        self.has_left = False  # whether the caller has disconnected
         self.answer_bytes = 0  # counted for the answer (`hold_answer`)
 
     @property
@@ -152,4 +153,10 @@ class Context:
 
     def _with_tx(self, work: Callable[[Tx], T]) -> Callable[[Connection], T]:
         database, organization_id = self.runtime.database, self.organization.id
-        return lambda connection: work(database.tx(connection, organization_id))
+
+        def run(connection: Connection) -> T:
+            if self.has_left:  # while the read waited for a thread
+                raise Unavailable("The caller has disconnected.", code="overloaded")
+            return work(database.tx(connection, organization_id))
+
+        return run

@@ -35,6 +35,11 @@ class Call:
         if scope["query_string"]:
             self.query = parse_qsl(scope["query_string"].decode("utf-8", "replace"), keep_blank_values=True)
 
+    def note_disconnect(self) -> None:
+        """Note that the caller has disconnected, so that reads of this call that still wait do not begin."""
+        if hasattr(self, "context"):  # it is missing while the token is looked up
+            self.context.has_left = True
+
     def check_organization_of_head(self) -> None:
         """Raises Forbidden when a header or the query names another organization than the token's."""
         names = self.dialect.organization_names

@@ -12,26 +12,23 @@ from log10_server.web.http.encoding import body_of, items_of
 
 
 class Stream(StreamingResponse):
-    """A response that requests the next piece only when the client has received the piece before.
+    """A response, made of an asynchronous generator, that requests the next piece only when the client has received the piece before.
 
     If reading fails later than for the first piece, the connection is closed before the end of the response, so that
     the client notices that the response is incomplete.
     """
 
-    def __init__(self, pieces: AsyncGenerator[bytes], **options: Any) -> None:
-        super().__init__(pieces, **options)
-        self._pieces = pieces
-
     async def stream_response(self, send: Send) -> None:
         """Send the head, the pieces and the end."""
-        async with aclosing(self._pieces) as pieces:
-            piece = await anext(pieces, b"")
+        generator: Any = self.body_iterator
+        async with aclosing(generator) as pieces:
+            piece = await anext(pieces, None)
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-            while piece:
+            while piece is not None:
                 await send({"type": "http.response.body", "body": piece, "more_body": True})
                 del piece  # now only the connection holds it
                 await wait_until_received(send)
-                piece = await anext(pieces, b"")
+                piece = await anext(pieces, None)
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 

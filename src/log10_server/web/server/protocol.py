@@ -119,8 +119,12 @@ class HttpProtocol(HttpToolsProtocol):
         self._reading = CLOSED
         self._unparsed = b""
         self.pipeline.clear()
-        if self._running is not None and self._running is not self.cycle:  # uvicorn tells only the newest request
-            self._disconnect(self._running)
+        if self._running is not None:
+            call: Any = self._running.scope.get("log10")
+            if call is not None:
+                call.note_disconnect()
+            if self._running is not self.cycle:  # uvicorn tells only the newest request
+                self._disconnect(self._running)
         super().connection_lost(exc)
 
     def _end(self) -> None:

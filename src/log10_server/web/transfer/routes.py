@@ -4,13 +4,12 @@ When the database fails during an export, the connection is closed before the en
 notices that the export is incomplete.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from json import dumps
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
-from starlette.responses import StreamingResponse
 
 from log10_server.db.transaction import Tx
 from log10_server.runtime.context import Context
@@ -23,6 +22,7 @@ from log10_server.web.http.call import RequestContext
 from log10_server.web.http.endpoint import Endpoint
 from log10_server.web.http.fields import Flag, QueryText, ValueFilter
 from log10_server.web.http.queries import refuse_unknown_parameters
+from log10_server.web.http.streams import Stream
 from log10_server.web.transfer.exporting import (
     ExportChunk,
     TrainingChunk,
@@ -35,7 +35,7 @@ from log10_server.web.transfer.exporting import (
 router = APIRouter(prefix="/api/v1/export", tags=["Transfer"], route_class=Endpoint)
 
 
-class JsonLines(StreamingResponse):
+class JsonLines(Stream):
     """A response that streams JSON Lines."""
 
     media_type = "application/x-ndjson"
@@ -106,7 +106,7 @@ async def export_training_data(query: Annotated[TrainingQuery, Query()], context
     return JsonLines(lines, headers=_download_headers("log10-training.jsonl"))
 
 
-async def _export_lines(context: Context, chunk: ExportChunk) -> AsyncIterator[bytes]:
+async def _export_lines(context: Context, chunk: ExportChunk) -> AsyncGenerator[bytes]:
     yield chunk.lines
     progress = chunk.progress
     while progress is not None:
@@ -121,7 +121,7 @@ async def _export_lines(context: Context, chunk: ExportChunk) -> AsyncIterator[b
 
 async def _training_lines(
     context: Context, selection: TrainingSelection, until: int, chunk: TrainingChunk, with_summary: bool
-) -> AsyncIterator[bytes]:
+) -> AsyncGenerator[bytes]:
     summary = TrainingSummary()
     while True:
         summary.add(chunk.summary)
