@@ -35,6 +35,13 @@ class PageSearch(NamedTuple):
     seconds: float = 0.1
 
 
+class FeedbackBlockSizes(NamedTuple):
+    """How many pieces of feedback are in a block, and after how many changes blocks are made again."""
+
+    rows: int = 1000
+    max_changes: int = 100
+
+
 @dataclass
 class Thresholds:
     """The sizes that one `Database` uses. Tests lower them, so that a few rows are enough to reach them."""
@@ -46,5 +53,6 @@ class Thresholds:
     max_graded_at_once: int = 5000  # of more, the index of the task is built again (`services/ungraded_index`)
     training_page_size: int = 200  # completions that one page of a training export looks at (`services/training`)
     rollup: RollupSizes = field(default_factory=RollupSizes)  # (see `services/rollup`)
+    feedback_blocks: FeedbackBlockSizes = field(default_factory=FeedbackBlockSizes)  # (see `services/feedback_blocks`)
     tags_in_block: int = 2000  # the names that are copied into one block for searches (`services/tags`)
     list_range_size: int = 2000  # rows of a range; one of more than twice as many is split (`store/counted_ranges`)

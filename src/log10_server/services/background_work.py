@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from log10_server import store
 from log10_server.db.transaction import Tx
-from log10_server.services import rollup, tags
+from log10_server.services import feedback_blocks, rollup, tags
 from log10_server.services.rollup import list_organizations
 
 __all__ = ["advance", "is_behind", "list_organizations"]
@@ -18,10 +18,12 @@ class _Job(NamedTuple):
     advance: Callable[[Tx], bool]
 
 
+# The roll-up has the most pieces when a database of an older version is opened, so it comes last.
 _JOBS: Sequence[_Job] = (
-    _Job(rollup.is_behind, rollup.advance),
     _Job(tags.is_behind, tags.add_block),
     _Job(store.common_tags.is_behind, store.common_tags.add_pairs),
+    _Job(feedback_blocks.is_behind, feedback_blocks.advance),
+    _Job(rollup.is_behind, rollup.advance),
 )
 
 

@@ -1,6 +1,6 @@
 """Uploads, reads, lists and deletes feedback, and accepts or rejects proposals (docs/api.md, "Uploading feedback")."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from hashlib import sha256
 from typing import NamedTuple
@@ -10,8 +10,16 @@ from log10_server.clock import uuid7
 from log10_server.db.transaction import Tx
 from log10_server.errors import Conflict, Invalid, NotFound, Refusal
 from log10_server.runtime.context import Actor, Context
-from log10_server.services import feedback_tasks, selectors, summaries, ungraded_index
-from log10_server.services.filters import Predicate
+from log10_server.services import (
+    feedback_blocks,
+    feedback_tasks,
+    filtered_feedback,
+    selectors,
+    summaries,
+    ungraded_index,
+)
+from log10_server.services.filtered_feedback import Matches
+from log10_server.services.filters import Filter
 from log10_server.services.selectors import CompletionList, Selector
 from log10_server.store.feedback import (
     ACCEPTED,
@@ -22,8 +30,9 @@ from log10_server.store.feedback import (
     Filters,
     State,
 )
+from log10_server.store.feedback_blocks import Position
 from log10_server.store.feedback_tasks import FeedbackTaskRow
-from log10_server.strict_json import canonical, value, written
+from log10_server.strict_json import canonical, written
 
 
 class NewFeedback(NamedTuple):
@@ -162,43 +171,37 @@ def delete_piece(tx: Tx, feedback_id: str) -> bool:
     is_last = len(completion_ids) < max_links
     if is_last:
         store.feedback.remove(tx, row)
+        _note_changes(tx, [row])
     if row.state == ACCEPTED:
         ungraded_index.add_after_removed_feedback(tx, row.task_id, completion_ids)
     return is_last
 
 
-def list_page(tx: Tx, filters: Filters, predicate: Predicate | None, offset: int, limit: int) -> list[StoredFeedback]:
-    """List feedback that passes the filters and whose values satisfy `predicate`, newest first.
-
-    With a predicate all feedback up to the end of the page is read, but in batches, so memory never holds more than a
-    page and a batch.
-    """
-    if predicate is None:
+def list_page(tx: Tx, filters: Filters, satisfies: Filter | None, offset: int, limit: int) -> list[StoredFeedback]:
+    """List feedback that passes the filters and whose values satisfy the filter over values, newest first."""
+    if satisfies is None:
         return with_completion_ids(tx, store.feedback.list_page(tx, filters, offset, limit))
     page_ids: list[str] = []
-    for position, feedback_id in enumerate(_iterate_satisfying(tx, filters, predicate)):
-        if offset <= position < offset + limit:
-            page_ids.append(feedback_id)
-        if position + 1 >= offset + limit:
+    position = 0
+    for matches in filtered_feedback.iterate_matches(tx, filters, satisfies):
+        page_ids += _in_page(matches, position, offset, limit)
+        position += matches.number
+        if position >= offset + limit:
             break
     return _find_in_order(tx, page_ids)
 
 
 def list_page_with_total(
-    tx: Tx, filters: Filters, predicate: Predicate | None, offset: int, limit: int
+    tx: Tx, filters: Filters, satisfies: Filter | None, offset: int, limit: int
 ) -> tuple[list[StoredFeedback], int]:
-    """List a page like `list_page`, and count the feedback on all pages.
-
-    With a predicate this reads all feedback that passes the filters.
-    """
-    if predicate is None:
+    """List a page like `list_page`, and count the feedback on all pages."""
+    if satisfies is None:
         return list_page(tx, filters, None, offset, limit), store.feedback.count(tx, filters)
     page_ids: list[str] = []
     total = 0
-    for feedback_id in _iterate_satisfying(tx, filters, predicate):
-        if offset <= total < offset + limit:
-            page_ids.append(feedback_id)
-        total += 1
+    for matches in filtered_feedback.iterate_matches(tx, filters, satisfies):
+        page_ids += _in_page(matches, total, offset, limit)
+        total += matches.number
     return _find_in_order(tx, page_ids), total
 
 
@@ -224,7 +227,7 @@ def accept(
     if (refusal := _task_refusal(feedback_tasks.get_referenced(tx, row.task_id), row.task_id)) is not None:
         raise refusal
     row = row._replace(state=ACCEPTED, json_values=row.json_values if json_values is None else json_values)
-    store.feedback.replace(tx, stored.feedback, row)
+    replace(tx, stored.feedback, row)
     ungraded_index.remove_graded(tx, row.task_id, sorted(stored.completion_ids))
     return StoredFeedback(row, stored.completion_ids)
 
@@ -235,7 +238,7 @@ def reject(tx: Tx, feedback_id: str) -> StoredFeedback:
     if stored.feedback.state == ACCEPTED:
         raise _already_decided(stored.feedback)
     row = stored.feedback._replace(state=REJECTED)
-    store.feedback.replace(tx, stored.feedback, row)
+    replace(tx, stored.feedback, row)
     return StoredFeedback(row, stored.completion_ids)
 
 
@@ -243,6 +246,23 @@ def find_open_proposal(tx: Tx, completion_id: str) -> StoredFeedback | None:
     """Return the newest proposal on a completion that nobody has accepted or rejected, or None if there is none."""
     proposals = list_page(tx, Filters(completion_id=completion_id, state=PROPOSED), None, 0, 1)
     return proposals[0] if proposals else None
+
+
+def add(tx: Tx, rows: Collection[FeedbackRow]) -> None:
+    """Insert new feedback."""
+    store.feedback.add(tx, list(rows))
+    _note_changes(tx, rows)
+
+
+def replace(tx: Tx, before: FeedbackRow, row: FeedbackRow) -> None:
+    """Update the state, the values and the digest of feedback, which is stored as it is in `before`."""
+    store.feedback.replace(tx, before, row)
+    _note_changes(tx, [row])
+
+
+def _note_changes(tx: Tx, rows: Collection[FeedbackRow]) -> None:
+    if rows:
+        feedback_blocks.note_changes(tx, [Position(row.created_at, row.id) for row in rows])
 
 
 def with_completion_ids(tx: Tx, rows: Iterable[FeedbackRow]) -> list[StoredFeedback]:
@@ -268,11 +288,11 @@ def digest(new: NewFeedback) -> str:
     return sha256(written(content).encode()).hexdigest()
 
 
-def _iterate_satisfying(tx: Tx, filters: Filters, predicate: Predicate) -> Iterator[str]:
-    """Yield the ids of feedback that passes the filters and satisfies the predicate, newest first."""
-    for feedback_id, json_values in store.feedback.iterate_values(tx, filters):
-        if predicate(value(json_values)):
-            yield feedback_id
+def _in_page(matches: Matches, position: int, offset: int, limit: int) -> list[str]:
+    """Return the ids of those matches that are on the page. `position` is that of the first match in the list."""
+    if position >= offset + limit or position + matches.number <= offset:
+        return []
+    return matches.list_ids()[max(0, offset - position) : offset + limit - position]
 
 
 def _find_in_order(tx: Tx, feedback_ids: Sequence[str]) -> list[StoredFeedback]:
@@ -321,6 +341,7 @@ def _record_each_id_once(tx: Tx, uploads: Mapping[int, NewFeedback]) -> dict[int
             author_id=new.author and new.author.id,
             author_kind=new.author and new.author.kind,
         )
+    _note_changes(tx, rows.values())
     new_feedback = {number: StoredFeedback(row, matches[number]) for number, row in rows.items()}
     with tx.buffered_inserts():
         store.feedback.add(tx, list(rows.values()))

@@ -14,11 +14,12 @@ written in any case. In quotes, `\\` takes the next character literally.
 
 import operator
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from typing import Any, NamedTuple
 
 Predicate = Callable[[Any], bool]
 Literal = bool | int | float | str
+Path = tuple[str, ...]
 
 MAX_CHARACTERS = 10_000
 MAX_COMPARISONS = 100
@@ -34,17 +35,97 @@ class FilterError(Exception):
         self.position = position
 
 
-def parse_filter(text: str) -> Predicate:
-    """Parse a filter into a function that says whether values satisfy it.
+class Cells(NamedTuple):
+    """The values of many rows at one path. `kinds` has at least the types of all of them."""
 
-    The function takes `json_values` after they were parsed from JSON. Raises FilterError.
-    """
+    values: Sequence[Any]
+    kinds: Set[type]
+
+    @classmethod
+    def of(cls, values: Sequence[Any]) -> "Cells":
+        """Return these values with their types."""
+        return cls(values, set(map(type, values)))
+
+
+class Filter:
+    """A parsed filter. `paths` are the paths of all fields that it names, each once."""
+
+    def __init__(self, condition: "_Condition", paths: Iterable[Path]) -> None:
+        self._condition = condition
+        self.paths = tuple(dict.fromkeys(paths))
+
+    def __call__(self, values: Any) -> bool:
+        """Return whether these `json_values`, which were parsed from JSON, satisfy the filter."""
+        return bool(self._condition.mask({path: Cells.of([_member(values, path)]) for path in self.paths}, 1))
+
+    def select(self, columns: Mapping[Path, Cells], rows: int) -> int:
+        """Return a number that has one byte for each of so many rows, the first row in the lowest byte.
+
+        It is 1 if the row satisfies the filter, otherwise 0. `columns` has the values of all rows at each of `paths`
+        where there are any. What is neither a number nor a string nor a boolean may be None.
+        """
+        return self._condition.mask(columns, rows)
+
+
+def parse_filter(text: str) -> Filter:
+    """Parse a filter. Raises FilterError."""
     if len(text) > MAX_CHARACTERS:
         raise FilterError(f"The filter is longer than {MAX_CHARACTERS} characters", MAX_CHARACTERS)
     reader = _Reader(text)
-    test = reader.disjunction(0)
+    condition = reader.disjunction(0)
     reader.end()
-    return test
+    return Filter(condition, reader.paths)
+
+
+# A condition is evaluated for many rows at once, with the result of `Filter.select`: combining whole numbers is much
+# faster than combining the results of each row.
+
+
+class _Comparison(NamedTuple):
+    path: Path
+    compare: Callable[[Any, Any], bool]
+    literal: Literal
+
+    def mask(self, columns: Mapping[Path, Cells], _rows: int) -> int:
+        cells, compare, literal = columns.get(self.path), self.compare, self.literal
+        kinds = _KINDS[type(literal)]
+        if cells is None or kinds.isdisjoint(cells.kinds):
+            return 0
+        if cells.kinds <= kinds:
+            satisfied = [compare(member, literal) for member in cells.values]
+        else:
+            satisfied = [type(member) in kinds and compare(member, literal) for member in cells.values]
+        return int.from_bytes(bytes(satisfied), "little")
+
+
+class _Not(NamedTuple):
+    condition: "_Condition"
+
+    def mask(self, columns: Mapping[Path, Cells], rows: int) -> int:
+        return self.condition.mask(columns, rows) ^ int.from_bytes(b"\1" * rows, "little")
+
+
+class _All(NamedTuple):
+    conditions: "list[_Condition]"
+
+    def mask(self, columns: Mapping[Path, Cells], rows: int) -> int:
+        result = self.conditions[0].mask(columns, rows)
+        for condition in self.conditions[1:]:
+            result = result and result & condition.mask(columns, rows)
+        return result
+
+
+class _Any(NamedTuple):
+    conditions: "list[_Condition]"
+
+    def mask(self, columns: Mapping[Path, Cells], rows: int) -> int:
+        result = 0
+        for condition in self.conditions:
+            result |= condition.mask(columns, rows)
+        return result
+
+
+_Condition = _Comparison | _Not | _All | _Any
 
 
 class _Token(NamedTuple):
@@ -64,6 +145,14 @@ _TOKENS = re.compile(
     )""",
     re.VERBOSE | re.DOTALL,
 )
+# The types of the values that are compared with a literal of a type. Values of other types are never equal to it, nor
+# in an order with it.
+_KINDS: dict[type, frozenset[type]] = {
+    bool: frozenset([bool]),
+    int: frozenset([int, float]),
+    float: frozenset([int, float]),
+    str: frozenset([str]),
+}
 _ORDERS: dict[str, Callable[[Any, Any], bool]] = {
     "<": operator.lt,
     "<=": operator.le,
@@ -72,38 +161,41 @@ _ORDERS: dict[str, Callable[[Any, Any], bool]] = {
 }
 
 
+def _never(_member: Any, _literal: Any) -> bool:
+    return False
+
+
 class _Reader:
     """Reads a filter from left to right, one token ahead."""
 
     def __init__(self, text: str) -> None:
         self._text = text
-        self._comparisons = 0
+        self.paths: list[Path] = []  # of the comparisons that were read
         self._next = self._token(0)
 
-    def disjunction(self, depth: int) -> Predicate:
+    def disjunction(self, depth: int) -> _Condition:
         if depth > _MAX_NESTING:
             raise FilterError(f"The filter is nested deeper than {_MAX_NESTING} levels", self._next.position)
-        tests = [self._all(depth)]
+        tests: list[_Condition] = [self._all(depth)]
         while self._takes_word("or"):
             tests.append(self._all(depth))
-        return tests[0] if len(tests) == 1 else lambda values: any(test(values) for test in tests)
+        return tests[0] if len(tests) == 1 else _Any(tests)
 
     def end(self) -> None:
         if self._next.kind != "end":
             raise self._expected("`and`, `or` or the end")
 
-    def _all(self, depth: int) -> Predicate:
-        tests = [self._test(depth)]
+    def _all(self, depth: int) -> _Condition:
+        tests: list[_Condition] = [self._test(depth)]
         while self._takes_word("and"):
             tests.append(self._test(depth))
-        return tests[0] if len(tests) == 1 else lambda values: all(test(values) for test in tests)
+        return tests[0] if len(tests) == 1 else _All(tests)
 
-    def _test(self, depth: int) -> Predicate:
+    def _test(self, depth: int) -> _Condition:
         if self._takes_word("not"):
             if depth > _MAX_NESTING:
                 raise FilterError(f"The filter is nested deeper than {_MAX_NESTING} levels", self._next.position)
-            negated = self._test(depth + 1)
-            return lambda values: not negated(values)
+            return _Not(self._test(depth + 1))
         if self._takes("mark", "("):
             test = self.disjunction(depth + 1)
             if not self._takes("mark", ")"):
@@ -111,21 +203,20 @@ class _Reader:
             return test
         return self._comparison()
 
-    def _comparison(self) -> Predicate:
-        self._comparisons += 1
-        if self._comparisons > MAX_COMPARISONS:
+    def _comparison(self) -> _Comparison | _Not:
+        if len(self.paths) >= MAX_COMPARISONS:
             raise FilterError(f"The filter has more than {MAX_COMPARISONS} comparisons", self._next.position)
-        path = self._field()
+        path = tuple(self._field())
+        self.paths.append(path)
         if self._next.kind != "operator":
             raise self._expected("one of = != < <= > >=")
         sign = self._take().text
         literal = self._literal()
-        if sign in _ORDERS:
-            order = _ORDERS[sign]
-            return lambda values: _is_ordered(order, _member(values, path), literal)
         if sign == "!=":
-            return lambda values: not _is_equal(_member(values, path), literal)
-        return lambda values: _is_equal(_member(values, path), literal)
+            return _Not(_Comparison(path, operator.eq, literal))
+        if sign in _ORDERS and isinstance(literal, bool):
+            return _Comparison(path, _never, literal)  # booleans have no order
+        return _Comparison(path, _ORDERS.get(sign, operator.eq), literal)
 
     def _field(self) -> list[str]:
         path = self._names()
@@ -183,39 +274,19 @@ class _Reader:
         return FilterError(f"Expected {expected}, not {shown},", token.position)
 
 
-_MISSING = object()
-
-
-def _member(values: Any, path: list[str]) -> Any:
-    """Return the value at `path`, or _MISSING. A number in the path is an index into a list."""
+def _member(values: Any, path: Path) -> Any:
+    """Return the value at `path`, or None if there is none. A number in the path is an index into a list."""
     for name in path:
         if isinstance(values, dict) and name in values:
             values = values[name]
         elif isinstance(values, list) and name.isascii() and name.isdigit() and len(name) < 10:
             index = int(name)
             if index >= len(values):
-                return _MISSING
+                return None
             values = values[index]
         else:
-            return _MISSING
+            return None
     return values
-
-
-def _kind(value: Any) -> type | None:
-    if isinstance(value, bool):
-        return bool
-    if isinstance(value, int | float):
-        return float
-    return str if isinstance(value, str) else None
-
-
-def _is_equal(member: Any, literal: Literal) -> bool:
-    return _kind(member) is _kind(literal) and bool(member == literal)
-
-
-def _is_ordered(order: Callable[[Any, Any], bool], member: Any, literal: Literal) -> bool:
-    kind = _kind(member)
-    return kind in (float, str) and kind is _kind(literal) and order(member, literal)
 
 
 def _unquoted(text: str) -> str:

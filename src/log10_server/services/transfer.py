@@ -253,10 +253,10 @@ def _store_feedback(
 
     Completions that are graded by accepted feedback are removed from the ungraded index.
     """
-    store.feedback.add(tx, [row for feedback_id, row in rows.items() if feedback_id not in before])
+    feedback.add(tx, [row for feedback_id, row in rows.items() if feedback_id not in before])
     changed = [row for feedback_id, row in rows.items() if feedback_id in before and row != before[feedback_id]]
     for row in changed:
-        store.feedback.replace(tx, before[row.id], row)
+        feedback.replace(tx, before[row.id], row)
     store.feedback.link_completions(tx, links)
     graded_by_task: dict[str, set[str]] = {}
     for link in links:

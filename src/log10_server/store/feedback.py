@@ -291,9 +291,15 @@ def list_page(tx: Tx, filters: Filters, offset: int, limit: int) -> list[Feedbac
     return [rows[feedback_id] for feedback_id in ids]
 
 
-def iterate_values(tx: Tx, filters: Filters) -> Iterator[tuple[str, str]]:
-    """The ids and the values of all feedback that passes the filters, newest first, read a few hundred at a time."""
+def iterate_values(
+    tx: Tx, filters: Filters, after: tuple[int, str], until: tuple[int, str]
+) -> Iterator[tuple[str, str]]:
+    """The ids and the values of all feedback that passes the filters, newest first, read a few hundred at a time.
+
+    Only the positions after `after` up to and with `until` are read; a position is a `created_at` and an id.
+    """
     values = _parameters(filters)
+    values |= {"after_at": after[0], "after_id": after[1], "until_at": until[0], "until_id": until[1]}
     last: dict[str, Any] = {}
     while rows := tx.fetch(_values(*values, *last), **values, **last):
         tx.check_deadline()
@@ -408,6 +414,12 @@ def _filtered(query: QueryBuilder, parameters: Collection[str]) -> Select[Any]:
         rows = rows.where(created_at >= bindparam("created_from", type_=BigInteger()))
     if "created_to" in parameters:
         rows = rows.where(created_at <= bindparam("created_to", type_=BigInteger()))
+    if "after_id" in parameters:
+        after = tuple_(bindparam("after_at", type_=BigInteger()), bindparam("after_id", type_=Text()))
+        until = tuple_(bindparam("until_at", type_=BigInteger()), bindparam("until_id", type_=Text()))
+        rows = rows.where(tuple_(created_at, feedback_id) > after)
+        if "last_id" not in parameters:  # with two upper bounds SQLite would begin at the wrong one
+            rows = rows.where(tuple_(created_at, feedback_id) <= until)
     if "last_id" in parameters:
         last = tuple_(bindparam("last_at", type_=BigInteger()), bindparam("last_id", type_=Text()))
         rows = rows.where(tuple_(created_at, feedback_id) < last)

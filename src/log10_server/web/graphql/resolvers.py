@@ -12,7 +12,7 @@ from log10_server.db.transaction import Tx
 from log10_server.errors import Invalid
 from log10_server.services import completions, feedback, feedback_tasks, test_runs, ungraded_index
 from log10_server.services.feedback import StoredFeedback
-from log10_server.services.filters import FilterError, parse_filter
+from log10_server.services.filters import Filter, FilterError, parse_filter
 from log10_server.settings import Limits
 from log10_server.store.completions import CompletionRow
 from log10_server.store.feedback import ACCEPTED, Filters
@@ -35,7 +35,7 @@ MAX_PAGE = 10_000
 # times the number of fields selected in it, plus a fixed cost.
 BUDGET = 200_000
 _LIST_COST = 5_000
-_FILTERED_LIST_COST = 50_000  # a filter on values must read all feedback of the task
+_FILTERED_LIST_COST = 50_000  # a filter on values reads a column of all feedback
 _COMPLETION_COST = 500
 _TEST_RUN_COST = 5_000
 
@@ -148,7 +148,7 @@ def _feedback(stored: StoredFeedback, task: FeedbackTaskRow) -> Source:
     }
 
 
-def _parse_filter(text: str | None) -> Callable[[Any], bool] | None:
+def _parse_filter(text: str | None) -> Filter | None:
     """Parse a filter into a predicate on feedback values, or None if there is no filter.
 
     Raises GraphQLError for a syntax error.

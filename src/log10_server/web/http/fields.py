@@ -19,13 +19,14 @@ from pydantic import (
     Field,
     GetCoreSchemaHandler,
     GetJsonSchemaHandler,
+    InstanceOf,
     ValidationInfo,
     WithJsonSchema,
 )
 from pydantic_core import PydanticCustomError, core_schema
 
 from log10_server.clock import DAY, microseconds
-from log10_server.services.filters import FilterError, Predicate, parse_filter
+from log10_server.services.filters import Filter, FilterError, parse_filter
 from log10_server.settings import Limits
 from log10_server.strict_json import JsonText, value
 
@@ -276,7 +277,7 @@ def _flag(text: Any) -> Any:
     return text
 
 
-def _value_filter(text: Any) -> Predicate:
+def _value_filter(text: Any) -> Filter:
     try:
         return parse_filter(text)
     except FilterError as error:
@@ -302,5 +303,5 @@ Flag = Annotated[bool, BeforeValidator(_flag), in_query("boolean")]
 QueryText = AnyText
 # A condition on the values of feedback, in the language that `services/filters` describes.
 ValueFilter = Annotated[
-    Predicate, BeforeValidator(_value_filter), BeforeValidator(check_text("text_bytes")), in_query("string")
+    InstanceOf[Filter], BeforeValidator(_value_filter), BeforeValidator(check_text("text_bytes")), in_query("string")
 ]
