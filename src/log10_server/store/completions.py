@@ -144,7 +144,10 @@ _BY_ID_WITH_WATERMARK = Statement(
     )
 )
 _EXISTING_IDS = Statement(lambda query: query.rows_by_key(query.rows(completion, "id"), completion.c.id, "ids"))
-_MODELS = Statement(lambda query: query.rows_by_key(query.rows(completion, "id", "model"), completion.c.id, "ids"))
+# The index on the model has all columns of this query but `duration`. Without that, SQLite would read the whole index.
+_MODELS = Statement(
+    lambda query: query.rows_by_key(query.rows(completion, "id", "model", "duration"), completion.c.id, "ids")
+)
 
 
 def find(tx: Tx, completion_id: str) -> CompletionRow | None:
@@ -199,7 +202,7 @@ def find_existing_ids(tx: Tx, ids: Iterable[str]) -> set[str]:
 
 def find_models(tx: Tx, ids: Iterable[str]) -> dict[str, str | None]:
     """The model of each of these completions."""
-    return dict(tx.fetch(_MODELS, ids=sorted(ids)))
+    return {completion_id: model for completion_id, model, _ in tx.fetch(_MODELS, ids=sorted(ids))}
 
 
 _SHORT_REQUESTS = Statement(
