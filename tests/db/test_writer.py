@@ -623,3 +623,34 @@ def test_a_connection_that_is_lost_before_the_commit_is_made_anew_and_all_is_don
 
     asyncio.run(story())
     assert stored(database, organization) == {"a", "b"}
+
+
+def test_many_answers_leave_turns_of_the_event_loop_to_others(database: Database, organization: Organization) -> None:
+    """2 400 connections of one organization kept the event loop from all other calls."""
+
+    async def story() -> list[int]:
+        async with lined(database, organization) as line:
+            turns = 0
+            answered_at: list[int] = []
+
+            async def count_turns() -> None:
+                nonlocal turns
+                while True:
+                    turns += 1
+                    await asyncio.sleep(0)
+
+            async def write(session_id: str) -> None:
+                await line.write(storing(session_id))
+                answered_at.append(turns)
+
+            await line.close_gate()
+            waiting = [asyncio.ensure_future(write(str(number))) for number in range(200)]
+            await asyncio.sleep(0)
+            counting = asyncio.ensure_future(count_turns())
+            line.open_gate()
+            await asyncio.gather(*waiting)
+            counting.cancel()
+            return answered_at
+
+    answered_at = asyncio.run(story())
+    assert max(answered_at.count(turn) for turn in answered_at) <= 64

@@ -29,6 +29,8 @@ R = TypeVar("R")
 
 log = logging.getLogger(__name__)
 
+_ANSWERS_AT_ONCE = 32  # how many callers are answered in one turn of the event loop
+
 
 class Writer:
     """The queue of writes, and the thread that runs them."""
@@ -156,7 +158,10 @@ def _answer(writes: list[Write]) -> None:
 
 
 def _resolve(writes: list[Write]) -> None:
-    for write in writes:
+    if len(writes) > _ANSWERS_AT_ONCE:
+        # Each answer wakes a call, and all of them would run before anything else that the event loop has to do.
+        writes[0].loop.call_soon(_resolve, writes[_ANSWERS_AT_ONCE:])
+    for write in writes[:_ANSWERS_AT_ONCE]:
         if write.future.done():
             continue  # the caller has disconnected, so its future was cancelled and takes no result
         if isinstance(write.outcome, BaseException):
