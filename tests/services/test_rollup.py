@@ -10,10 +10,13 @@ from log10_server.db.database import Database
 from log10_server.db.thresholds import RollupSizes
 from log10_server.db.transaction import Tx
 from log10_server.runtime.runtime import Runtime
-from log10_server.services import completions, rollup, ungraded_index
+from log10_server.services import completions, rollup, ungraded_index, usage, usage_sums
 from log10_server.services.completions import Entry
+from log10_server.services.usage import UsageSelection
 from log10_server.settings import Settings
+from log10_server.store.covered import ALL_COMPLETIONS
 from log10_server.store.rollups import NOTHING_COVERED
+from log10_server.store.usage_sums import PeriodRange
 from tests.conftest import Organization
 
 
@@ -79,3 +82,17 @@ def test_the_background_job_covers_what_was_there_and_what_is_written(
 
     database.write(organization.id, lambda tx: record(tx, *"abcdefgh"))
     asyncio.run(story())
+
+
+def test_a_completion_without_id_and_tags_sends_its_row_and_the_look_up_of_the_watermark_together(tx: Tx) -> None:
+    record(tx, *"abcde")
+    rollup.advance(tx)
+    at = store.rollups.find_watermark(tx).created_at - 1
+
+    (row,) = completions.record(tx, [Entry(None, {"duration": 1.0}, at)])
+
+    assert row.created_at == at
+    _, total = usage.sum_usage(tx, UsageSelection(), 1)
+    assert (total.calls, total.mean) == (6, 1.0)
+    (covered,) = store.usage_sums.list_of_list(tx, ALL_COMPLETIONS, [PeriodRange(1, 0, 2**40)])
+    assert usage_sums.decode(covered[1])["unknown"]["started"].calls == 4

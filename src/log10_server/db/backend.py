@@ -125,6 +125,10 @@ class Backend(ABC):
         """Statements that insert `rows`, of which there must be at least one."""
 
     @abstractmethod
+    def select(self, table: Table, organization_id: str) -> BulkStatement:
+        """A query for all rows of the organization in `table`."""
+
+    @abstractmethod
     def replace(self, table: Table, rows: Sequence[Row]) -> BulkStatement:
         """A statement that replaces the stored rows that have the same organization and id as `rows`."""
 

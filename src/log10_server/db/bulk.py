@@ -54,6 +54,12 @@ def insert_values(table: Table, placeholder: str, rows: int = 1) -> str:
 
 
 @cache
+def select_rows(table: Table, placeholder: str) -> str:
+    """A query for all rows of an organization in an owned table. Its parameter is the organization."""
+    return f"SELECT {column_names(table)} FROM {table.name} WHERE organization_id = {placeholder}"
+
+
+@cache
 def update_row(table: Table, placeholder: str) -> str:
     """A statement that replaces one row of an owned table.
 

@@ -303,6 +303,9 @@ class Postgres(Backend):
         else:
             yield BulkStatement(_insert_arrays(table) + on_conflict, [rows[0][0], *_arrays(table, rows)])
 
+    def select(self, table: Table, organization_id: str) -> BulkStatement:
+        return BulkStatement(bulk.select_rows(table, _PLACEHOLDER), [organization_id])
+
     def replace(self, table: Table, rows: Sequence[Row]) -> BulkStatement:
         return bulk.replace_rows(table, rows, _PLACEHOLDER)
 

@@ -195,6 +195,9 @@ class Sqlite(Backend):
         if whole < len(rows):
             yield BulkStatement(bulk.insert_values(table, _PLACEHOLDER) + on_conflict, rows[whole:], True)
 
+    def select(self, table: Table, organization_id: str) -> BulkStatement:
+        return BulkStatement(bulk.select_rows(table, _PLACEHOLDER), [organization_id])
+
     def replace(self, table: Table, rows: Sequence[Row]) -> BulkStatement:
         return bulk.replace_rows(table, rows, _PLACEHOLDER)
 

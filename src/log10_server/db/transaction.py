@@ -169,6 +169,17 @@ class Tx:
             self._buffer = None
             info.pop("log10_flush", None)
 
+    def fetch_with_inserts(self, table: Table) -> list[Any]:
+        """The organization's rows of a small table. Postgres gets the query and the buffered inserts in one statement.
+
+        So the query costs no round trip, and it does not see these inserts.
+        """
+        query = self.backend.select(table, self.organization_id)
+        inserts, self._buffer = self._buffer, None if self._buffer is None else []
+        self._execute(self.backend.combine([*inserts, query]) if inserts else query)
+        rows: list[Any] = self._cursor.fetchall()
+        return rows
+
     def _insert(self, table: Table, rows: Sequence[Row], on_conflict: str) -> None:
         if not rows:
             return

@@ -114,12 +114,12 @@ def record(tx: Tx, entries: Sequence[Entry]) -> list[CompletionRow]:
     existing_tags = store.feedback_tasks.find_existing_tags(tx, set().union(*tags.values()))
     graded = _remove_from_indexes(tx, [row.id for row in with_changed_tags if row.id in before])
     new = [row for row in current.values() if row.id not in before]
-    if watermark is None:
-        watermark = existing_tags.watermark or store.rollups.find_watermark(tx)
-    covered += [row.id for row in new if (row.created_at, row.id) <= watermark]
     with tx.buffered_inserts():
         store.completions.add(tx, new)
         new_common_tags = _add_to_indexes(tx, with_changed_tags, tags, existing_tags, graded)
+        if watermark is None:
+            watermark = existing_tags.watermark or store.rollups.find_watermark_with_inserts(tx)
+    covered += [row.id for row in new if (row.created_at, row.id) <= watermark]
     if covered or new_common_tags:
         rollup.add(tx, covered, watermark, new_common_tags)
     return results

@@ -6,6 +6,7 @@ several tags are read one by one. All of it is read in one snapshot, so the answ
 """
 
 from array import array
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple
 
@@ -82,18 +83,18 @@ def sum_usage(tx: Tx, selection: UsageSelection, limit: int) -> tuple[list[Usage
     if selection.group_by == "tag":
         return _sum_by_tag(tx, plan, selection.model, limit)
     key = _KEYS[selection.group_by]
-    groups: dict[int | str, _Totals] = {}
+    groups: dict[int | str, _Totals] = defaultdict(_Totals)
     total = _Totals()
     for _, sums in plan.list_sums(tx, by_day=False):
         total.add_sums(sums, selection.model)
     if key is not None:
         for day, sums in plan.list_sums(tx, by_day=selection.group_by == "day"):
             for model, status, sums_of_status in _filtered(sums, selection.model):
-                groups.setdefault(key(day, model, status), _Totals()).add_figures(status, sums_of_status)
+                groups[key(day, model, status)].add_figures(status, sums_of_status)
     for call in plan.iterate_calls(tx, selection.model):
         total.add_call(call)
         if key is not None:
-            groups.setdefault(key(call.created_at // DAY, call.model, call.status), _Totals()).add_call(call)
+            groups[key(call.created_at // DAY, call.model, call.status)].add_call(call)
     if selection.group_by is None:
         return [total.sums(None)], total.sums(None)
     in_order = _ordered(groups, selection.group_by)[:limit]
@@ -231,21 +232,21 @@ def _sum_by_tag(tx: Tx, plan: _Plan, model: str | None, limit: int) -> tuple[lis
     if is_short or plan.list_key != ALL_COMPLETIONS:  # there are no sums of the other tags of the completions of a tag
         plan, kept = plan.without_sums(), []
     total = _Totals()
-    groups: dict[int, _Totals] = {}
+    groups: dict[int, _Totals] = defaultdict(_Totals)
     for _, sums in kept:
         total.add_sums(sums, model)
     if plan.uses_sums:
         for tag_id, text in store.usage_sums.list_of_tags(tx, plan.ranges(store.usage_sums.PERIODS)):
             sums = usage_sums.decode(text)
             if model is None or model in sums:
-                groups.setdefault(tag_id, _Totals()).add_sums(sums, model)
+                groups[tag_id].add_sums(sums, model)
     list_tags = store.completion_tags.list_tags if is_short else store.completion_tags.list_common_tags
     for piece in plan.iterate_pieces(tx, model):
         tags = list_tags(tx, [call.id for call in piece])
         for call in piece:
             total.add_call(call)
             for tag_id in tags.get(call.id, ()):
-                groups.setdefault(tag_id, _Totals()).add_call(call)
+                groups[tag_id].add_call(call)
     names = store.tags.find_names(tx, groups)
     in_order = sorted(groups.items(), key=lambda item: (-item[1].figures.calls, names[item[0]]))
     return [totals.sums(names[tag_id]) for tag_id, totals in in_order[:limit]], total.sums(None)

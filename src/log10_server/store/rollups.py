@@ -49,6 +49,12 @@ def find_watermark(tx: Tx) -> Watermark:
     return Watermark(*rows[0]) if rows else NOTHING_COVERED
 
 
+def find_watermark_with_inserts(tx: Tx) -> Watermark:
+    """The same as `find_watermark`, without a round trip of its own inside `Tx.buffered_inserts`."""
+    rows = tx.fetch_with_inserts(rollup)
+    return Watermark(*rows[0][1:]) if rows else NOTHING_COVERED
+
+
 def store_watermark(tx: Tx, watermark: Watermark) -> None:
     """Store the position. The caller has added everything up to it to the summaries, in the same transaction."""
     tx.run(_REMOVE)
