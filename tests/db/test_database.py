@@ -166,7 +166,7 @@ def test_buffered_rows_are_seen_by_statements_that_sqlalchemy_runs(tx: Tx, conne
 def test_buffered_rows_that_can_not_be_stored_are_refused_by_the_next_statement(tx: Tx) -> None:
     def insert() -> None:
         with tx.connection.begin_nested(), tx.buffered_inserts():
-            store.completions.add(tx, [row(tx, "a", session_id="nowhere")])
+            store.completions.add(tx, [row(tx, "a"), row(tx, "a")])
             tx.connection.execute(text("SELECT 1"))
 
     with pytest.raises(IntegrityError):
@@ -175,11 +175,11 @@ def test_buffered_rows_that_can_not_be_stored_are_refused_by_the_next_statement(
     assert store.completions.find_existing_ids(tx, "a") == set()
 
 
-def test_what_is_inserted_together_and_linked_to_nothing_is_refused_as_a_whole(tx: Tx) -> None:
+def test_rows_that_are_inserted_together_are_refused_as_a_whole_if_one_violates_a_key(tx: Tx) -> None:
     def insert() -> None:
         with tx.connection.begin_nested(), tx.buffered_inserts():
             store.completions.add(tx, [row(tx, "a")])
-            store.completions.add(tx, [row(tx, "b", session_id="nowhere")])
+            store.completions.add(tx, [row(tx, "b"), row(tx, "b")])
 
     with pytest.raises(IntegrityError):
         insert()

@@ -157,9 +157,11 @@ def test_a_write_that_always_conflicts_with_another_one_is_refused_as_overload(
         assert store.sessions.find(database.tx(connection, organization.id), "a") is None
 
 
-def insert_unknown_session(tx: Tx) -> None:
+def insert_tag_of_unknown_completion(tx: Tx) -> None:
     tx.connection.execute(
-        text("INSERT INTO completion (organization_id, id, created_at, session_id) VALUES (:mine, 'c', 1, 'unknown')"),
+        text(
+            "INSERT INTO completion_tag (organization_id, completion_id, tag_id, created_at) VALUES (:mine, 'unknown', 1, 1)"
+        ),
         {"mine": tx.organization_id},
     )
 
@@ -173,7 +175,7 @@ def insert_null(tx: Tx) -> None:
 
 @pytest.mark.parametrize(
     ("store_row", "attempts"),
-    [(lambda tx: insert_twice(tx, "a"), 5), (insert_unknown_session, 5), (insert_null, 1)],
+    [(lambda tx: insert_twice(tx, "a"), 5), (insert_tag_of_unknown_completion, 5), (insert_null, 1)],
     ids=["unique key", "foreign key", "not null"],
 )
 def test_a_row_that_always_violates_a_constraint_is_a_bug(
