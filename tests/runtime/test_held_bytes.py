@@ -88,6 +88,25 @@ def test_slow_bodies_of_the_same_organization_make_room_first() -> None:
     run(scenario())
 
 
+def test_an_organization_that_has_used_up_its_share_ends_no_slow_body_of_another() -> None:
+    """It ended the slow bodies of others, and was refused all the same."""
+
+    async def scenario() -> None:
+        held = HeldBytes(16 * MIB)
+        slow, of_slow = waiting_body(held, "b", 1 * MIB)
+        await asyncio.sleep(0.01)
+        held.add(HeldBody("a"), 6 * MIB)
+
+        with pytest.raises(Unavailable, match="Too many bytes"):
+            held.add(HeldBody("a"), 6 * MIB)
+
+        assert (slow.size, held.total) == (1 * MIB, 7 * MIB)
+        assert not of_slow.done()
+        await cancel(of_slow)
+
+    run(scenario())
+
+
 def test_a_body_that_arrives_fast_is_not_refused_for_another(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(held_bytes, "_STALL_SECONDS", 60.0)
 

@@ -65,16 +65,35 @@ class HeldBytes:
         return self._share.admits(body.organization_id, size, is_small=body.size + size <= SMALL_BYTES)
 
     def _refuse_slow_bodies(self, body: "HeldBody", size: int) -> None:
-        """Refuse slow bodies until there is room, the largest ones of the same organization first."""
+        """Refuse slow bodies until there is room, the largest ones of the same organization first.
+
+        None is refused if that would not make enough room. A body of another organization is refused only if that
+        organization holds at least as much as the one that needs the room would hold then. Otherwise an organization
+        that has used up its share could end the slow bodies of others.
+        """
         now = time.monotonic()
-        slow = [other for other in self._arriving if other is not body and other.is_slow(now)]
+        would_hold = self._share.held_by(body.organization_id) + size
+        slow = [
+            other
+            for other in self._arriving
+            if other is not body
+            and other.is_slow(now)
+            and (
+                other.organization_id == body.organization_id
+                or self._share.held_by(other.organization_id) >= would_hold
+            )
+        ]
         slow.sort(key=lambda other: (other.organization_id != body.organization_id, -other.size))
-        for other in slow:
-            other.refuse()
-            self._arriving.discard(other)
-            self.release(other)
+        for number, other in enumerate(slow):
+            self._share.subtract(other.organization_id, other.size)
             if self._has_room(body, size):
+                for refused in slow[: number + 1]:
+                    refused.size = 0
+                    refused.refuse()
+                    self._arriving.discard(refused)
                 return
+        for other in slow:
+            self._share.add(other.organization_id, other.size)
         raise Unavailable("Too many bytes are waiting. Try again in a moment.", code="overloaded")
 
 

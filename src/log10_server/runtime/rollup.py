@@ -66,32 +66,40 @@ class Rollup:
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
         next_full_check = loop.time()
+        behind: list[str] = []
         while True:
             try:
                 if loop.time() >= next_full_check:
                     next_full_check = loop.time() + _SECONDS_BETWEEN_FULL_CHECKS
                     self._written.update(await self._read(self._rule.list_organizations))
-                await self._advance_all(await self._list_behind())
+                # The others are checked after every round, because one organization may be behind for a long time.
+                behind = await self._advance_each(list(dict.fromkeys([*behind, *await self._list_behind()])))
             except Exception as error:
+                self._written.update(behind)
+                behind = []
                 _log_error(error)
-            await asyncio.sleep(_SECONDS_BETWEEN_CHECKS)
+            if not behind:
+                await asyncio.sleep(_SECONDS_BETWEEN_CHECKS)
 
     async def _list_behind(self) -> list[str]:
         """Return the organizations for which there is a piece, among those that were noted since the last check."""
         noted, self._written = sorted(self._written), set()
         behind: list[str] = []
-        for start in range(0, len(noted), _CHECKED_AT_ONCE):
-            ids = noted[start : start + _CHECKED_AT_ONCE]
-            behind += await self._read(partial(self._filter_behind, organization_ids=ids))
+        try:
+            for start in range(0, len(noted), _CHECKED_AT_ONCE):
+                ids = noted[start : start + _CHECKED_AT_ONCE]
+                behind += await self._read(partial(self._filter_behind, organization_ids=ids))
+        except Exception:
+            self._written.update(noted)
+            raise
         return behind
 
     def _filter_behind(self, connection: Connection, organization_ids: Sequence[str]) -> list[str]:
         return [each for each in organization_ids if self._rule.is_behind(self._database.tx(connection, each))]
 
-    async def _advance_all(self, organization_ids: Sequence[str]) -> None:
-        """Roll up one piece of each organization in turn, until there is none left."""
-        while organization_ids:
-            organization_ids = [each for each in organization_ids if await self._advance(each)]
+    async def _advance_each(self, organization_ids: Sequence[str]) -> list[str]:
+        """Roll up one piece of each organization. Returns the organizations for which there was one."""
+        return [each for each in organization_ids if await self._advance(each)]
 
     async def _advance(self, organization_id: str) -> bool:
         started_at = asyncio.get_running_loop().time()

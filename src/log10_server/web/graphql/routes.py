@@ -6,7 +6,6 @@ other routes. Every other answer has status 200. A document that can't be execut
 exception.
 """
 
-import asyncio
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Annotated, Any
@@ -88,21 +87,28 @@ async def get(query: Annotated[GraphQLQuery, Query()], call: RequestCall) -> Any
 
 async def _answer(request: GraphQLRequest, call: Call, *, may_write: bool) -> JsonText:
     """Return the answer as JSON. Raises NotAllowed if the document is a mutation but the request may not write."""
-    document = await asyncio.to_thread(_parse_document, request.query)
-    if not isinstance(document, DocumentNode):
-        return _encode_answer(None, document)
     context = call.context
     address = base_url(call.scope, context.runtime.settings)
 
-    def execute(tx: Tx) -> JsonText:
+    def execute(tx: Tx, document: DocumentNode) -> JsonText:
         return _execute(document, request, GraphQLContext(tx, context.organization, context.limits, address))
 
-    operation = get_operation_ast(document, request.operationName)
-    if operation is None or operation.operation is not OperationType.MUTATION:
-        return await context.read_long(execute)
+    def read(tx: Tx) -> JsonText | DocumentNode:
+        """Execute a query. A mutation is only parsed, and returned."""
+        # Checking a document can take as long as a long read, so it waits for the turn of its organization too.
+        document = _parse_document(request.query)
+        if not isinstance(document, DocumentNode):
+            return _encode_answer(None, document)
+        operation = get_operation_ast(document, request.operationName)
+        is_mutation = operation is not None and operation.operation is OperationType.MUTATION
+        return document if is_mutation else execute(tx, document)
+
+    result = await context.read_long(read)
+    if not isinstance(result, DocumentNode):
+        return result
     if not may_write:
         raise NotAllowed("A mutation must be sent with POST.", allow="POST")
-    return await context.write(execute)
+    return await context.write(lambda tx: execute(tx, result))
 
 
 @lru_cache(_CACHED_DOCUMENTS)
