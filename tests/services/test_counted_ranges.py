@@ -272,3 +272,26 @@ def test_lengths_and_pages_of_completions_are_right_after_any_operations(
         lengths = rows(worlds[0].tx, "list_range", "list_name", "length")
 
     assert len(lengths) > 20
+
+
+def test_the_page_and_the_length_of_a_list_are_of_the_same_moment(
+    database: Database, organization: Organization
+) -> None:
+    """On Postgres a roll-up between the two statements moved the page, so that a client saw rows twice or never."""
+
+    def log(number: int) -> None:
+        database.write(organization.id, lambda tx: completions.record(tx, [Entry(f"c{number:02}", {})]))
+
+    for number in range(12):
+        log(number)
+    with database.reading() as connection:
+        tx = database.tx(connection, organization.id)
+        first = completions.list_page(tx, CompletionFilters(), 8, 2)
+        log(12)
+        while database.write(organization.id, rollup.advance):
+            pass
+
+        second = completions.list_page(tx, CompletionFilters(), 8, 2)
+        length = completions.count(tx, CompletionFilters())
+
+    assert (first, second, length) == (["c03", "c02"], ["c03", "c02"], 12)

@@ -213,6 +213,23 @@ def test_blocks_are_made_and_are_used(tx: Tx) -> None:
     assert newest > min(rows(tx, "feedback", "created_at", "id"))
 
 
+def test_feedback_that_was_deleted_and_uploaded_again_is_found_once(tx: Tx) -> None:
+    """It was found at its new position, and in the block that held it before."""
+    world = World(tx, 3)
+    again = NewFeedback("again", world.tasks[0], '{"grade": 5}', "", CompletionList(("completion",)))
+    feedback.record(tx, [again])
+    for _ in range(20):
+        world.upload()
+    while feedback_blocks.advance(tx):
+        pass
+
+    feedback.delete(tx, "again")
+    feedback.record(tx, [again])
+
+    assert found(tx, Filters(), "grade = 5").count("again") == 1
+    assert found(tx, Filters(), "grade = 5") == expected(tx, Filters(), "grade = 5")
+
+
 def test_a_block_with_many_changes_is_made_again(tx: Tx) -> None:
     world = World(tx, 2)
     for _ in range(21):

@@ -11,7 +11,7 @@ from itertools import chain, compress
 from typing import Any
 
 import psycopg
-from psycopg.pq import ConnStatus
+from psycopg.pq import ConnStatus, TransactionStatus
 from psycopg.pq.abc import PGconn, PGresult
 from sqlalchemy import (
     JSON,
@@ -196,7 +196,9 @@ class Postgres(Backend):
 
     def begin_snapshot(self, connection: Connection) -> None:
         """Begin a transaction. Without one, each statement sees what was committed before that statement."""
-        self._execute(connection, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        status = self.drive(connection, lambda driver: driver.pgconn.transaction_status)
+        if status == TransactionStatus.IDLE:
+            self._execute(connection, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
 
     def begin_write(
         self, connection: Connection, organization_ids: Sequence[str], awaited: str | None = None

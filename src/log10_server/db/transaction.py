@@ -53,7 +53,7 @@ class Tx:
             raise Unavailable("Reading took too long.", code="no_answer")
 
     def begin_snapshot(self) -> None:
-        """Let all further statements of this read see the same state of the database.
+        """Let all further statements of this read see the same state of the database. A second call changes nothing.
 
         A write needs none: it holds the lock of its organization, so only its own statements change anything.
         """

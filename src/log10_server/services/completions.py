@@ -103,7 +103,13 @@ def record(tx: Tx, entries: Sequence[Entry]) -> list[CompletionRow]:
     if left_sessions:
         sessions.keep(tx, left_sessions)
     changed = [row for row in current.values() if row.id in before and row != before[row.id]]
-    covered = [row.id for row in changed if watermark is not None and (row.created_at, row.id) <= watermark]
+    covered = [
+        row.id
+        for row in changed
+        if watermark is not None
+        and (row.created_at, row.id) <= watermark
+        and _summarized(row) != _summarized(before[row.id])
+    ]
     if covered:
         rollup.remove(tx, covered)
     store.completions.replace(tx, changed)
@@ -214,6 +220,7 @@ def list_newest(
 
 def list_page(tx: Tx, filters: Filters, offset: int, limit: int) -> list[str]:
     """List the ids of completions that pass the filters, newest first. The first `offset` completions are skipped."""
+    tx.begin_snapshot()  # the position and the number of completions are found by several statements
     return store.counted_completions.list_page(tx, filters, offset, limit)
 
 
@@ -291,6 +298,11 @@ def _fields_of(row: CompletionRow) -> AllFields:
     if row.tags is not None:
         fields["tags"] = value(row.tags)
     return cast(AllFields, fields)
+
+
+def _summarized(row: CompletionRow) -> tuple[Any, ...]:
+    """Return what the summaries of a completion are made of (`services/rollup`)."""
+    return row.tags, row.model, row.status, row.response is None, row.input_tokens, row.output_tokens, row.duration
 
 
 def _of_payloads(row: CompletionRow) -> tuple[str | int | None, ...]:

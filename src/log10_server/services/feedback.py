@@ -179,6 +179,9 @@ def delete_piece(tx: Tx, feedback_id: str) -> bool:
 
 def list_page(tx: Tx, filters: Filters, satisfies: Filter | None, offset: int, limit: int) -> list[StoredFeedback]:
     """List feedback that passes the filters and whose values satisfy the filter over values, newest first."""
+    if satisfies is not None or offset:
+        # Several statements find such a page, and a change between two of them must not move it.
+        tx.begin_snapshot()
     if satisfies is None:
         return with_completion_ids(tx, store.feedback.list_page(tx, filters, offset, limit))
     page_ids: list[str] = []
@@ -195,6 +198,7 @@ def list_page_with_total(
     tx: Tx, filters: Filters, satisfies: Filter | None, offset: int, limit: int
 ) -> tuple[list[StoredFeedback], int]:
     """List a page like `list_page`, and count the feedback on all pages."""
+    tx.begin_snapshot()
     if satisfies is None:
         return list_page(tx, filters, None, offset, limit), store.feedback.count(tx, filters)
     page_ids: list[str] = []

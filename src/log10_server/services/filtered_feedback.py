@@ -147,13 +147,18 @@ class _Search:
         return Matches(len(ids), lambda: ids)
 
     def _check(self, positions: Iterable[Position]) -> list[Position]:
-        """Return those of these positions whose feedback exists and matches."""
-        ids = sorted(position.id for position in positions)
+        """Return those of these positions at which there is feedback that matches.
+
+        Feedback that was deleted and uploaded again with the same id has another position, and is not in this block.
+        """
+        wanted = set(positions)
+        ids = sorted(position.id for position in wanted)
         matching: list[Position] = []
         for start in range(0, len(ids), _FEEDBACK_PER_READ):
             self._tx.check_deadline()
             rows = store.feedback.find_many(self._tx, ids[start : start + _FEEDBACK_PER_READ])
-            matching += [Position(row.created_at, row.id) for row in rows.values() if self._is_match(row)]
+            stored = ((Position(row.created_at, row.id), row) for row in rows.values())
+            matching += [position for position, row in stored if position in wanted and self._is_match(row)]
         return matching
 
     def _is_match(self, row: FeedbackRow) -> bool:

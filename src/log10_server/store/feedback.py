@@ -288,7 +288,7 @@ def list_page(tx: Tx, filters: Filters, offset: int, limit: int) -> list[Feedbac
     # Only the keys of the skipped feedback are read, and the rows only for the page.
     ids = [feedback_id for _, feedback_id in tx.fetch(_key_page(*values), **values, offset=start.skipped, limit=limit)]
     rows = find_many(tx, ids)
-    return [rows[feedback_id] for feedback_id in ids]
+    return [rows[feedback_id] for feedback_id in ids if feedback_id in rows]
 
 
 def iterate_values(
