@@ -48,8 +48,8 @@ class Limits:
     header_bytes: int = setting(
         "LOG10_SERVER_MAX_HEADER_BYTES", "size of a request's headers", 64 << 10, minimum=1024, maximum=16 << 20
     )
-    # A batch is one transaction. With these defaults even the largest one takes less than 150 ms, in which all other
-    # writes wait (docs/operations.md, "Batches").
+    # A batch is one transaction, in which all other writes wait. So these defaults are low (docs/operations.md,
+    # "Batches").
     batch_rows: int = setting("LOG10_SERVER_MAX_BATCH_ROWS", "rows in a batch", 500, minimum=1, maximum=1_000_000)
     batch_links: int = setting(
         "LOG10_SERVER_MAX_BATCH_LINKS", "tags of all rows of a batch together", 2000, minimum=1, maximum=1_000_000

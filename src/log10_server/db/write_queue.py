@@ -24,8 +24,8 @@ from log10_server.fair_share import SMALL_BYTES, FairShare
 BATCH_COUNT = 256
 BATCH_BYTES = 8 << 20
 # Writes share a transaction until their cost reaches this. A write that costs more gets a transaction of its own. So a
-# cheap write waits for at most one expensive one, which takes 150 ms at most (docs/operations.md), and for one shared
-# transaction.
+# cheap write waits for at most one expensive one, which the limits keep short (docs/operations.md, "Batches"), and for one
+# shared transaction.
 BATCH_SECONDS = 0.05
 _CREDIT_SECONDS = 0.005  # the credit that each organization gets in a round
 _MAX_DEBT_SECONDS = 0.5  # an organization whose writes took longer than estimated loses at most this much credit
