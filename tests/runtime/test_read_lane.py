@@ -3,7 +3,7 @@
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
 import httpx
@@ -16,6 +16,7 @@ from log10_server.runtime.read_lane import ReadLane
 from log10_server.runtime.runtime import _MAX_WAITING_READS, Runtime
 from log10_server.settings import Settings
 from log10_server.store.organizations import OrganizationRow
+from log10_server.store.pieces import Piece, Unread
 from tests.conftest import Api, Organization, Served, problem, serve
 from tests.web.server.raw_http import connected, wait_until
 
@@ -51,7 +52,7 @@ def test_a_flood_of_reads_refuses_no_token_and_no_health_check(
     """One limit counted both kinds of reads: 1000 waiting lists made every look-up of a token a 503."""
 
     def reads(runtime: Runtime, wait: Callable[[Any], bool]) -> list[Coroutine[Any, Any, bool]]:
-        organizations = ["one", "other"] * (_MAX_WAITING_READS // 2)
+        organizations = [f"organization {number}" for number in range(_MAX_WAITING_READS)]
         return [runtime.read("first", wait), *(runtime.read(each, wait) for each in organizations)]
 
     def call() -> tuple[httpx.Response, httpx.Response, httpx.Response]:
@@ -119,6 +120,17 @@ def test_usage_and_exports_are_refused_while_too_many_long_reads_wait(serving: S
         assert int(answer.headers["retry-after"]) >= 1
 
 
+def test_exports_that_have_begun_refuse_no_usage_of_another_organization(serving: Served, api: Api) -> None:
+    """The later parts of the exports of 40 clients had all places, so the usage of another organization was a 503."""
+
+    def reads(runtime: Runtime, wait: Callable[[Any], bool]) -> list[Coroutine[Any, Any, bool]]:
+        return [runtime.read_long("other", wait, is_continued=True) for _ in range(40)]
+
+    answer = call_while_reading(reads, serving, lambda: api.get("/usage"))
+
+    assert answer.status_code == 200
+
+
 def test_reads_of_clients_that_have_disconnected_do_not_begin(
     with_one_reader: Served, database: Database, organization: Organization
 ) -> None:
@@ -149,6 +161,11 @@ def test_reads_of_clients_that_have_disconnected_do_not_begin(
     assert call_while_reading(reads, with_one_reader, call) == [False, True]
 
 
+def context_of(runtime: Runtime, organization: Organization) -> Context:
+    row = OrganizationRow(organization.id, organization.slug, 0)
+    return Context(runtime, Caller(row, Actor("token", "token", "program")))
+
+
 def test_a_read_whose_caller_has_left_does_not_run(
     serving: Served, database: Database, organization: Organization
 ) -> None:
@@ -156,8 +173,7 @@ def test_a_read_whose_caller_has_left_does_not_run(
     run: list[str] = []
 
     async def main() -> None:
-        caller = Caller(OrganizationRow(organization.id, organization.slug, 0), Actor("token", "token", "program"))
-        context = Context(runtime, caller)
+        context = context_of(runtime, organization)
         await context.read(lambda _: run.append("stays"))
         context.has_left = True
         with pytest.raises(Unavailable, match="disconnected"):
@@ -166,6 +182,66 @@ def test_a_read_whose_caller_has_left_does_not_run(
     asyncio.run(main())
 
     assert run == ["stays"]
+
+
+def read_next(_: Any, unread: Unread, size: int) -> Piece[bytes]:
+    return Piece([unread.ids[0].encode()], Unread(unread.ids[1:]))
+
+
+def test_an_answer_that_has_begun_is_continued_while_too_many_lists_wait(
+    with_one_reader: Served, database: Database, organization: Organization
+) -> None:
+    """A list in several pieces was cut off when 500 lists of its organization were waiting."""
+    runtime = with_one_reader.app.state.runtime
+    go_on = threading.Event()
+
+    async def main() -> list[bytes]:
+        context = context_of(runtime, organization)
+        async with aclosing(context.read_pieces(read_next, Unread(["one", "two"]))) as pieces:
+            first = await anext(pieces)
+            lists = [
+                asyncio.ensure_future(context.read(lambda _: go_on.wait(20)))
+                for _ in range(1 + _MAX_WAITING_READS // 2)
+            ]
+            await asyncio.sleep(0)
+            try:
+                with pytest.raises(Unavailable, match="Too many"):
+                    await context.read(lambda _: True)
+                second = asyncio.ensure_future(anext(pieces))
+                await asyncio.sleep(0)
+            finally:
+                go_on.set()
+                await asyncio.gather(*lists)
+            return [first, await second]
+
+    assert asyncio.run(main()) == [b"one", b"two"]
+
+
+def test_an_answer_that_has_begun_has_the_timeout_of_a_long_read(
+    with_one_reader: Served, database: Database, organization: Organization, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A list in several pieces was cut off when a piece waited for eight seconds."""
+    runtime = with_one_reader.app.state.runtime
+    go_on = threading.Event()
+
+    async def main() -> list[bytes]:
+        context = context_of(runtime, organization)
+        async with aclosing(context.read_pieces(read_next, Unread(["one", "two"]))) as pieces:
+            first = await anext(pieces)
+            busy = asyncio.ensure_future(context.read(lambda _: go_on.wait(20)))
+            await asyncio.sleep(0)
+            monkeypatch.setattr("log10_server.runtime.runtime.TIMEOUT_SECONDS", 0.1)
+            second = asyncio.ensure_future(anext(pieces))
+            await asyncio.sleep(0)
+            try:
+                with pytest.raises(Unavailable):
+                    await context.read(lambda _: True)  # it began to wait after the piece
+            finally:
+                go_on.set()
+                await busy
+            return [first, await second]
+
+    assert asyncio.run(main()) == [b"one", b"two"]
 
 
 @asynccontextmanager
@@ -196,6 +272,30 @@ def test_a_waiting_organization_reads_next_however_many_reads_of_another_wait(da
     asyncio.run(main())
 
     assert order.index("b") <= 1
+
+
+def test_a_continued_read_does_not_wait_behind_all_new_reads_of_its_organization(database: Database) -> None:
+    """The next part of an export waited behind 16 slow usage requests, and the export was cut off after a minute."""
+    order: list[str] = []
+    go_on = threading.Event()
+
+    def noting(name: str) -> Callable[[Any], None]:
+        return lambda _: order.append(name)
+
+    async def main() -> None:
+        async with lane_of(database, threads=1, places=100) as lane:
+            first = asyncio.ensure_future(lane.read("a", lambda _: go_on.wait(20), 60))
+            await asyncio.sleep(0)
+            reads = [asyncio.ensure_future(lane.read("a", noting("new"), 60)) for _ in range(16)]
+            await asyncio.sleep(0)
+            reads.append(asyncio.ensure_future(lane.read("a", noting("continued"), 60, is_continued=True)))
+            await asyncio.sleep(0)
+            go_on.set()
+            await asyncio.gather(first, *reads)
+
+    asyncio.run(main())
+
+    assert order.index("continued") <= 1
 
 
 def test_one_organization_leaves_half_of_the_threads_to_others(database: Database) -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
-from functools import partial
 from typing import NamedTuple, TypeVar
 
 from log10_server.db.database import Connection
@@ -61,18 +60,20 @@ class Context:
         """The limits that an operator can set."""
         return self.runtime.settings.limits
 
-    async def read(self, work: Callable[[Tx], T]) -> T:
+    async def read(self, work: Callable[[Tx], T], *, is_continued: bool = False) -> T:
         """Run `work`, which reads a page of a list or a few rows, in a read transaction, and return its result.
 
         Raises Unavailable when the database is unavailable, too many reads are waiting, or there is no result in time.
+
+        Set `is_continued` when a part of the answer was sent already, because a refusal would cut off the answer. Then
+        the read is not refused because too many are waiting, and it may wait as long as a long read.
         """
-        return await self.runtime.read(self.organization.id, self._with_tx(work))
+        return await self.runtime.read(self.organization.id, self._with_tx(work), is_continued=is_continued)
 
     async def read_long(self, work: Callable[[Tx], T], *, is_continued: bool = False) -> T:
         """The same as `read`, for work that may read many rows, such as usage, an export, or a filter without an index.
 
-        Few long reads run at a time, and they never delay those of `read` and `look_up`. Set `is_continued` when a part
-        of the answer was sent already: then the read is not refused because too many are waiting.
+        Few long reads run at a time, and they never delay those of `read` and `look_up`.
         """
         return await self.runtime.read_long(self.organization.id, self._with_tx(work), is_continued=is_continued)
 
@@ -105,21 +106,22 @@ class Context:
         The bytes of a piece are counted until the next one is requested, which must be when the client has received it.
         Before there is room for them, nothing is read. Raises Unavailable if that takes too long.
         """
-        timeout = TIMEOUT_SECONDS
+        is_continued = False  # whether the answer has begun, so that a refusal would cut it off
         encoded: list[bytes] = []
         while unread.ids:
             size = max(PIECE_BYTES, unread.next_size)
             # A row that is larger than a piece is read in the lane of long reads, where fewer are read at a time.
-            read_piece = self.read if size == PIECE_BYTES else partial(self.read_long, is_continued=True)
+            read_piece = self.read if size == PIECE_BYTES else self.read_long
+            timeout = LONG_TIMEOUT_SECONDS if is_continued else TIMEOUT_SECONDS
 
             def work(tx: Tx, unread: Unread = unread, size: int = size) -> Piece[bytes]:
                 return read(tx, unread, size)
 
             async with self.runtime.answer_bytes.reserve(self.organization.id, size, timeout):
-                encoded, unread = await read_piece(work)
+                encoded, unread = await read_piece(work, is_continued=is_continued)
                 while encoded:
+                    is_continued = True
                     yield encoded.pop()  # no reference is kept, so the bytes are freed when they are sent
-            timeout = LONG_TIMEOUT_SECONDS  # the answer has begun, and a refusal would cut it off
 
     async def write(self, work: Callable[[Tx], T], *, links: int = 0, alone: bool = False) -> T:
         """Run `work` in a transaction and return its result, once it is committed.

@@ -32,8 +32,8 @@ class _Read:
 class ReadLane:
     """A few threads for one kind of reads. Lanes share nothing, so many reads in one lane don't delay another.
 
-    At most `places` reads wait for a thread. One organization has at most half of the threads, and of those places, so
-    that another one always finds a thread that is soon free.
+    At most `places` new reads wait for a thread. One organization has at most half of the threads, and of those places,
+    so that another one always finds a thread that is soon free.
     """
 
     def __init__(self, database: Database, name: str, *, threads: int, places: int) -> None:
@@ -50,19 +50,21 @@ class ReadLane:
         return self._turns.running > 0
 
     async def read(
-        self, organization_id: str, work: Callable[[Connection], T], timeout: float, *, is_limited: bool = True
+        self, organization_id: str, work: Callable[[Connection], T], timeout: float, *, is_continued: bool = False
     ) -> T:
         """Run `work` in a thread of this lane and return its result.
 
         A read whose caller has stopped waiting is dropped if it has not begun. Raises Unavailable when the database is
-        unavailable, when there is no result after `timeout` seconds, or when too many reads wait. The last is not
-        checked if `is_limited` is False.
+        unavailable, when there is no result after `timeout` seconds, or when too many reads wait.
+
+        Set `is_continued` when a part of the answer was sent already, because a refusal would cut off the answer. Then
+        the read is not refused because too many wait, and it takes turns with the new reads of its organization.
         """
         read = _Read(organization_id, work, timeout)
         with self._lock:
             if self._is_closed:
                 raise _stopping()
-            self._turns.add(organization_id, read, is_limited=is_limited)
+            self._turns.add(organization_id, read, is_continued=is_continued)
             self._start_reads()
         try:
             result: T = await wait_for_result(read.result, timeout)

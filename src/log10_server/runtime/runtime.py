@@ -25,7 +25,7 @@ LONG_TIMEOUT_SECONDS = 60.0
 # Stopping may take 30 s in all (docs/api.md, "Durability"). Before the writer drains, uvicorn has used up to 15 of them
 # to finish its requests.
 _SECONDS_TO_DRAIN = 8.0
-# The most reads of one lane that may wait. Any further reads would probably time out before they began.
+# The most new reads of one lane that may wait. Any further reads would probably time out before they began.
 _MAX_WAITING_READS = 1000
 # Long reads run in few threads, so that they leave most of the machine to other calls, and few may wait, because each
 # takes up to some seconds.
@@ -90,20 +90,20 @@ class Runtime:
         tokens = self._known_tokens, self._unknown_tokens
         return self._lists, self._long_reads, self._look_ups, *tokens, self._health, self._short_reads
 
-    async def read(self, organization_id: str, work: Callable[[Connection], T]) -> T:
+    async def read(self, organization_id: str, work: Callable[[Connection], T], *, is_continued: bool = False) -> T:
         """Run `work`, which reads a page of a list or a few rows, and return its result.
 
         Raises Unavailable when the database is unavailable, too many reads are waiting, or there is no result in time.
+
+        `is_continued` says that a part of the answer was sent already, so that a refusal would cut off the answer. Then
+        the read is never refused because too many are waiting, and it has the timeout of long reads.
         """
-        return await self._lists.read(organization_id, work, TIMEOUT_SECONDS)
+        timeout = LONG_TIMEOUT_SECONDS if is_continued else TIMEOUT_SECONDS
+        return await self._lists.read(organization_id, work, timeout, is_continued=is_continued)
 
     async def read_long(self, organization_id: str, work: Callable[[Connection], T], *, is_continued: bool) -> T:
-        """The same as `read`, but for work that may read many rows: it has separate threads and a longer timeout.
-
-        `is_continued` says that a part of the answer was sent already. Then the read is never refused because too many
-        are waiting, as that would cut off the answer.
-        """
-        return await self._long_reads.read(organization_id, work, LONG_TIMEOUT_SECONDS, is_limited=not is_continued)
+        """The same as `read`, but for work that may read many rows: it has separate threads and a longer timeout."""
+        return await self._long_reads.read(organization_id, work, LONG_TIMEOUT_SECONDS, is_continued=is_continued)
 
     async def look_up(self, organization_id: str, work: Callable[[Connection], T]) -> T:
         """The same as `read`, but for what a write needs to know before it begins, such as the schema of a task.
