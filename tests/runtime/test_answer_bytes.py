@@ -59,6 +59,32 @@ def test_who_waits_is_admitted_when_there_is_room() -> None:
     run(test)
 
 
+@pytest.mark.parametrize("held_by_another", [0, 20, 39])
+def test_first_pieces_leave_room_for_the_next_piece_of_any_of_them(held_by_another: int) -> None:
+    """Many long lists of one organization held their first pieces while all of them waited for room for the second."""
+
+    async def test(answers: AnswerBytes) -> None:
+        if held_by_another:
+            answers.add("b", held_by_another)
+        while answers.try_add_first_piece("a", 1):
+            pass
+        order: list[int] = []
+
+        async def send_the_rest(number: int) -> None:
+            async with answers.reserve("a", LARGEST, 60):
+                order.append(number)
+                await settle()
+
+        waiting = [asyncio.ensure_future(send_the_rest(number)) for number in range(3)]
+        await settle()
+        assert order[:1] == [0], "the next piece has room at once"
+
+        await asyncio.gather(*waiting)
+        assert order == [0, 1, 2]
+
+    run(test)
+
+
 def test_a_row_that_is_larger_than_the_limit_finds_room() -> None:
     async def test(answers: AnswerBytes) -> None:
         answers.add("a", 40)

@@ -45,6 +45,20 @@ class AnswerBytes:
             self.add(organization_id, size)
         return admits
 
+    def try_add_first_piece(self, organization_id: str, size: int) -> bool:
+        """The same as `try_add`, for bytes that stay counted while the rest of the answer waits in `reserve`.
+
+        They are only counted if `reserve` still has room for its largest size beside them. Otherwise the first pieces
+        of an organization could fill its share, and all of them would wait for one another.
+        """
+        held = self._held.get(organization_id, 0) + size
+        free = self._limit - self._total - size - self._max_size
+        # While the organization waits, this is false, because then there is not even room for the size that waits.
+        admits = held + self._max_size <= free
+        if admits:
+            self.add(organization_id, size)
+        return admits
+
     def add(self, organization_id: str, size: int) -> None:
         """Count these bytes, even if there is no room for them."""
         self._total += size

@@ -85,10 +85,10 @@ class Context:
         """Return how many bytes of rows to read into the first piece of an answer.
 
         They are counted until `hold_answer`. When the answers of the organization hold too much memory already, they
-        are fewer, so that short answers are still possible and the others wait in `read_pieces`.
+        are fewer, and not counted, so that short answers are still possible and the others wait in `read_pieces`.
         """
         answers, organization_id = self.runtime.answer_bytes, self.organization.id
-        if not self.answer_bytes and answers.try_add(organization_id, FIRST_PIECE_BYTES):
+        if not self.answer_bytes and answers.try_add_first_piece(organization_id, FIRST_PIECE_BYTES):
             self.answer_bytes = FIRST_PIECE_BYTES
         return self.answer_bytes or SHORT_ANSWER_BYTES
 

@@ -101,6 +101,23 @@ def test_a_list_changes_neither_order_nor_rows_while_it_is_sent(serving: Served,
     assert listed == [completion["id"] for completion in logged[:-1]]
 
 
+def test_the_first_piece_of_a_list_leaves_room_for_its_second(
+    serving: Served, api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first pieces of 113 lists filled the share of an organization, and all of them waited for the second."""
+    logged = log(api, [10, FIRST_PIECE_BYTES])
+    monkeypatch.setattr("log10_server.runtime.context.TIMEOUT_SECONDS", 0.1)
+    answers: AnswerBytes = serving.app.state.runtime.answer_bytes
+    room_for_one_piece = serving.app.state.runtime.settings.answer_bytes // 2 - PIECE_BYTES
+    answers.add(api.organization.id, room_for_one_piece)
+    try:
+        listed = api.get("/completions")
+    finally:
+        answers.subtract(api.organization.id, room_for_one_piece)
+
+    assert listed.content == b'{"completions":[' + b",".join(logged) + b"]}"
+
+
 def get(client: Client, api: Api, path: str) -> None:
     client.send(f"GET {path} HTTP/1.1\r\nHost: x\r\nX-Log10-Token: {api.organization.token}\r\n\r\n".encode())
 
