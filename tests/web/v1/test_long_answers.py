@@ -1,4 +1,4 @@
-"""Lists of large completions are read and sent in pieces. Their bytes are the same as if they were sent at once."""
+"""Lists of large completions and exports are read and sent in pieces. The bytes are the same as if they were sent at once."""
 
 import json
 import time
@@ -138,6 +138,41 @@ def test_clients_that_do_not_read_hold_a_bounded_number_of_bytes(serving: Served
         (large,) = log(other_api, [PIECE_BYTES + 10])
         assert other_api.get("/completions", params={"limit": 1}).content.startswith(b'{"completions":[' + large)
         assert api.get("/completions", params={"tag": "none"}).json() == {"completions": []}
+    wait_until(lambda: held(serving) == 0)
+
+
+def test_exports_that_nobody_reads_hold_a_bounded_number_of_bytes(serving: Served, api: Api, other_api: Api) -> None:
+    """Three hundred exports that nobody read held 1.2 GB, because only lists were counted."""
+    log(api, [PIECE_BYTES] * 8)
+    (short,) = log(other_api, [10])
+    with ExitStack() as stack:
+        for _ in range(20):
+            get(stack.enter_context(connected(serving.url)), api, "/api/v1/export")
+        limit = serving.app.state.runtime.settings.answer_bytes
+        wait_until(lambda: held(serving) >= limit // 2 - PIECE_BYTES)
+
+        for _ in range(20):
+            assert held(serving) <= limit // 2
+            assert other_api.get("/completions").content == b'{"completions":[' + short + b"]}"
+        assert other_api.get("/export").content.count(b"\n") == 2
+    wait_until(lambda: held(serving) == 0)
+
+
+@pytest.mark.parametrize("path", ["/export", "/export/training?task_id=t"])
+def test_an_export_is_refused_while_there_is_no_room_and_not_cut_off(
+    serving: Served, api: Api, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    """The header of an export was sent before anything else was known, so a refusal would have cut it off."""
+    monkeypatch.setattr("log10_server.web.transfer.routes.LONG_TIMEOUT_SECONDS", 0.1)
+    answers: AnswerBytes = serving.app.state.runtime.answer_bytes
+    answers.add(api.organization.id, 32 << 20)
+    try:
+        refused = api.get(path)
+    finally:
+        answers.subtract(api.organization.id, 32 << 20)
+
+    problem(refused, 503, "overloaded")
+    assert api.get(path).status_code == 200
     wait_until(lambda: held(serving) == 0)
 
 

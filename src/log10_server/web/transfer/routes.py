@@ -1,10 +1,15 @@
 """Exports over HTTP.
 
+A client that reads slowly, or not at all, keeps a chunk of its export in memory. So there is room for a chunk in
+`AnswerBytes` before it is read, and until the client has received it. The first rows are read before the head of the
+response is sent, so that an export for which there is no room is refused and not cut off.
+
 When the database fails during an export, the connection is closed before the end of the response, so that the client
 notices that the export is incomplete.
 """
 
 from collections.abc import AsyncGenerator
+from contextlib import AbstractAsyncContextManager
 from json import dumps
 from typing import Annotated, Any
 
@@ -12,7 +17,8 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
 from log10_server.db.transaction import Tx
-from log10_server.runtime.context import Context
+from log10_server.runtime.context import PIECE_BYTES, Context
+from log10_server.runtime.runtime import LONG_TIMEOUT_SECONDS
 from log10_server.services import transfer
 from log10_server.services.training import TrainingCursor, TrainingSummary
 from log10_server.services.transfer import ExportProgress
@@ -101,40 +107,50 @@ async def export_training_data(query: Annotated[TrainingQuery, Query()], context
     """
     selection = TrainingSelection(query.task_id, query.filter or (lambda _values: True))
     until = (await context.read_long(transfer.begin)).until
-    first = await context.read_long(lambda tx: training_chunk(tx, selection, None, until))
-    lines = _training_lines(context, selection, until, first, with_summary=query.summary)
+    lines = _training_lines(context, selection, until, with_summary=query.summary)
     return JsonLines(lines, headers=_download_headers("log10-training.jsonl"))
 
 
-async def _export_lines(context: Context, chunk: ExportChunk) -> AsyncGenerator[bytes]:
-    yield chunk.lines
-    progress = chunk.progress
+def _reserve_chunk(context: Context) -> AbstractAsyncContextManager[None]:
+    """A block in which a chunk is read and sent. Raises Unavailable if there is no room for its bytes in time."""
+    answers = context.runtime.answer_bytes
+    return answers.reserve(context.organization.id, PIECE_BYTES, LONG_TIMEOUT_SECONDS)
+
+
+async def _export_lines(context: Context, first: ExportChunk) -> AsyncGenerator[bytes]:
+    pieces, progress = [first.lines], first.progress
     while progress is not None:
 
         def read(tx: Tx, progress: ExportProgress = progress) -> ExportChunk:
             return next_chunk(tx, progress)
 
-        lines, progress = await context.read_long(read, is_continued=True)
-        if lines:
-            yield lines
+        async with _reserve_chunk(context):
+            lines, progress = await context.read_long(read, is_continued=True)
+            pieces += [lines] if lines else []
+            del lines
+            while pieces:
+                yield pieces.pop(0)  # no reference is kept, so the bytes are freed when they are sent
 
 
 async def _training_lines(
-    context: Context, selection: TrainingSelection, until: int, chunk: TrainingChunk, with_summary: bool
+    context: Context, selection: TrainingSelection, until: int, with_summary: bool
 ) -> AsyncGenerator[bytes]:
     summary = TrainingSummary()
-    while True:
-        summary.add(chunk.summary)
-        if chunk.lines:
-            yield chunk.lines
-        after = chunk.next_cursor
-        if after is None:
-            break
+    after: TrainingCursor | None = None
+    is_first = True
+    while is_first or after is not None:
 
-        def read(tx: Tx, after: TrainingCursor = after) -> TrainingChunk:
+        def read(tx: Tx, after: TrainingCursor | None = after) -> TrainingChunk:
             return training_chunk(tx, selection, after, until)
 
-        chunk = await context.read_long(read, is_continued=True)
+        async with _reserve_chunk(context):
+            lines, counts, after = await context.read_long(read, is_continued=not is_first)
+            is_first = False
+            summary.add(counts)
+            pieces = [lines] if lines else []
+            del lines
+            while pieces:
+                yield pieces.pop()  # no reference is kept, so the bytes are freed when they are sent
     if with_summary:
         yield f"{written({'summary': summary.to_json()})}\n".encode()
 
