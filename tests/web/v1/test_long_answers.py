@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
 import pytest
@@ -116,6 +117,26 @@ def test_the_first_piece_of_a_list_leaves_room_for_its_second(
         answers.subtract(api.organization.id, room_for_one_piece)
 
     assert listed.content == b'{"completions":[' + b",".join(logged) + b"]}"
+
+
+def test_a_large_completion_that_is_deleted_while_it_is_read_is_not_found(serving: Served, api: Api) -> None:
+    """Its size was read, then it was deleted, and the answer was a success with an empty body."""
+    runtime = serving.app.state.runtime
+    answers: AnswerBytes = runtime.answer_bytes
+    for prefix in ("/api/v1", "/api"):
+        (logged,) = log(api, [FIRST_PIECE_BYTES])
+        completion_id = json.loads(logged)["id"]
+        url = str(api.base_url.copy_with(path=f"{prefix}/completions/{completion_id}"))
+        answers.add(api.organization.id, 32 << 20)
+        with ThreadPoolExecutor() as threads:
+            answer = threads.submit(api.get, url)
+            wait_until(lambda: bool(answers._waiting))
+            loop = answers._waiting[api.organization.id][0].admitted.get_loop()
+            api.delete(f"/completions/{completion_id}")
+            loop.call_soon_threadsafe(answers.subtract, api.organization.id, 32 << 20)
+
+        problem(answer.result(), 404, "not_found")
+    wait_until(lambda: held(serving) == 0)
 
 
 def get(client: Client, api: Api, path: str) -> None:

@@ -29,7 +29,7 @@ from log10_server.web.http.fields import RequestModel
 from log10_server.web.http.problems import InvalidPart
 from log10_server.web.http.queries import check_names, read_query, refuses_unknown_parameters
 from log10_server.web.http.routing import path_id
-from log10_server.web.http.streams import Stream, json_list, wait_until_received
+from log10_server.web.http.streams import Stream, json_list, require_pieces, wait_until_received
 
 # Encoding an answer with more rows than this would block the event loop for too long, so it runs in a thread.
 _MANY_ROWS = 100
@@ -224,7 +224,9 @@ class Endpoint(APIRoute):
 
 
 def _stream(answer: msgspec.Struct | None, pieces: AsyncGenerator[bytes]) -> Stream:
-    if answer is not None:
+    if answer is None:
+        pieces = require_pieces(pieces)
+    else:
         (member,) = _list_members(type(answer))
         pieces = json_list(answer, member, pieces)
     return Stream(pieces, media_type="application/json")

@@ -8,6 +8,7 @@ import msgspec
 from starlette.responses import StreamingResponse
 from starlette.types import Send
 
+from log10_server.errors import NotFound
 from log10_server.web.http.encoding import body_of, items_of
 
 
@@ -38,6 +39,21 @@ async def wait_until_received(send: Send) -> None:
     The server waits for that before it writes the next part of a body. Here the next part is empty.
     """
     await send({"type": "http.response.body", "body": b"", "more_body": True})
+
+
+async def require_pieces(pieces: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
+    """Yield the same pieces. Raises NotFound if there are none, before the head of the response is sent.
+
+    A row whose size was read first may be deleted before its content is read. Without the refusal, the answer would be
+    a success with an empty body.
+    """
+    async with aclosing(pieces):
+        piece = [await anext(pieces, b"")]
+        if not piece[0]:
+            raise NotFound("This was deleted while it was being read.")
+        while piece[0]:
+            yield piece.pop()  # no reference is kept, so the bytes are freed when they are sent
+            piece.append(await anext(pieces, b""))
 
 
 async def json_list(answer: Any, member: str, pieces: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
