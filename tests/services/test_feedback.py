@@ -1,14 +1,17 @@
 """Recording feedback: many at once give what one at a time would (docs/api.md, "Uploading feedback")."""
 
+import asyncio
 import random
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
 
 import pytest
 from sqlalchemy import Connection
 
 from log10_server.db.database import Database
 from log10_server.db.transaction import Tx
-from log10_server.errors import Conflict, Invalid, Refusal
+from log10_server.errors import Conflict, Invalid, NotFound, Refusal
+from log10_server.runtime.context import Context
 from log10_server.services import completions, feedback, feedback_tasks, organizations, ungraded
 from log10_server.services.completions import Entry
 from log10_server.services.feedback import NewFeedback, StoredFeedback
@@ -16,6 +19,9 @@ from log10_server.services.feedback_tasks import FeedbackTaskChanges, NewFeedbac
 from log10_server.services.filters import parse_filter
 from log10_server.services.selectors import CompletionList, Selector
 from log10_server.store.feedback import Filters
+from tests.conftest import Organization
+
+T = TypeVar("T")
 
 TAGS = ["a", "b", "c"]
 
@@ -184,3 +190,55 @@ def test_a_page_with_a_filter_over_values_is_the_same_with_and_without_a_total(
 
     assert page == page_with_total == satisfying[offset : offset + limit]
     assert total == 5
+
+
+class InterruptedContext:
+    """Runs each write in its own transaction, and `after_first_write` in another one after the first."""
+
+    def __init__(self, database: Database, organization: Organization, after_first_write: Callable[[Tx], Any]) -> None:
+        self._database = database
+        self._organization_id = organization.id
+        self._remaining = [after_first_write]
+
+    async def write(self, work: Callable[[Tx], T]) -> T:
+        result = self._database.write(self._organization_id, work)
+        while self._remaining:
+            self._database.write(self._organization_id, self._remaining.pop())
+        return result
+
+
+@pytest.fixture
+def in_pieces(database: Database, organization: Organization, monkeypatch: pytest.MonkeyPatch) -> NewFeedback:
+    """Feedback on five completions, which is deleted in three pieces."""
+    monkeypatch.setattr(database.thresholds, "links_per_step", 2)
+    new = upload(id="x", target=CompletionList(("c1", "c2", "c3", "c4", "c5")))
+    database.write(organization.id, lambda tx: feedback.record(populated(tx), [new]))
+    return new
+
+
+def test_feedback_that_is_uploaded_again_between_two_pieces_of_its_deletion_is_kept(
+    database: Database, organization: Organization, in_pieces: NewFeedback
+) -> None:
+    """A client repeated the deletion, which ended first, and uploaded the id again. The first deletion removed it."""
+
+    def delete_and_upload(tx: Tx) -> None:
+        feedback.delete(tx, "x")
+        feedback.record(tx, [in_pieces])
+
+    context = cast(Context, InterruptedContext(database, organization, delete_and_upload))
+    asyncio.run(feedback.delete_feedback(context, "x"))
+
+    with database.reading() as connection:
+        stored = feedback.get(database.tx(connection, organization.id), "x")
+    assert stored.completion_ids == ["c1", "c2", "c3", "c4", "c5"]
+
+
+def test_a_deletion_that_another_one_overtakes_succeeds(
+    database: Database, organization: Organization, in_pieces: NewFeedback
+) -> None:
+    context = cast(Context, InterruptedContext(database, organization, lambda tx: feedback.delete(tx, "x")))
+
+    asyncio.run(feedback.delete_feedback(context, "x"))
+
+    with database.reading() as connection, pytest.raises(NotFound):
+        feedback.get(database.tx(connection, organization.id), "x")

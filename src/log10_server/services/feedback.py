@@ -1,7 +1,7 @@
 """Uploads, reads, lists and deletes feedback, and accepts or rejects proposals (docs/api.md, "Uploading feedback")."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from contextlib import suppress
+from functools import partial
 from hashlib import sha256
 from typing import NamedTuple
 
@@ -106,10 +106,9 @@ async def delete_feedback(context: Context, feedback_id: str) -> None:
     Feedback on many completions is deleted in several transactions, because other writes wait for each of them. If the
     deletion is interrupted, the feedback is on fewer completions, and the deletion can be repeated.
     """
-    is_deleted = await context.write(lambda tx: delete_piece(tx, feedback_id))
-    with suppress(NotFound):  # another call has deleted it meanwhile
-        while not is_deleted:
-            is_deleted = await context.write(lambda tx: delete_piece(tx, feedback_id))
+    created_at = await context.write(lambda tx: delete_piece(tx, feedback_id))
+    while created_at is not None:
+        created_at = await context.write(partial(delete_piece, feedback_id=feedback_id, created_at=created_at))
 
 
 def record(tx: Tx, uploads: Sequence[NewFeedback]) -> list[StoredFeedback | Refusal]:
@@ -153,16 +152,25 @@ def get(tx: Tx, feedback_id: str) -> StoredFeedback:
 
 def delete(tx: Tx, feedback_id: str) -> None:
     """Delete feedback in one transaction. Raises NotFound. `delete_feedback` does the same in pieces."""
-    while not delete_piece(tx, feedback_id):
-        pass
+    created_at = delete_piece(tx, feedback_id)
+    while created_at is not None:
+        created_at = delete_piece(tx, feedback_id, created_at)
 
 
-def delete_piece(tx: Tx, feedback_id: str) -> bool:
-    """Remove some completions from feedback, or the last ones and the feedback itself. Returns whether it is deleted.
+def delete_piece(tx: Tx, feedback_id: str, created_at: int | None = None) -> int | None:
+    """Remove some completions from feedback, or the last ones and the feedback itself.
 
-    The removed completions become ungraded, unless other feedback grades them. Raises NotFound.
+    Returns the feedback's `created_at` if some of it is left, and None if it is deleted. The call for the next piece
+    must pass that `created_at`. Between two pieces another call may have deleted the feedback, and a client may have
+    uploaded new feedback with the same id. The new feedback has another `created_at`, so it is kept. Only an import
+    stores a `created_at` again, and then it is the same feedback.
+
+    The removed completions become ungraded, unless other feedback grades them. Raises NotFound if there is no such
+    feedback and this is the first piece.
     """
     row = store.feedback.find_many(tx, [feedback_id]).get(feedback_id)
+    if created_at is not None and (row is None or row.created_at != created_at):
+        return None
     if row is None:
         raise NotFound(f"There is no feedback {feedback_id!r}.")
     max_links = tx.thresholds.links_per_step
@@ -174,7 +182,7 @@ def delete_piece(tx: Tx, feedback_id: str) -> bool:
         _note_changes(tx, [row])
     if row.state == ACCEPTED:
         ungraded_index.add_after_removed_feedback(tx, row.task_id, completion_ids)
-    return is_last
+    return None if is_last else row.created_at
 
 
 def list_page(tx: Tx, filters: Filters, satisfies: Filter | None, offset: int, limit: int) -> list[StoredFeedback]:
