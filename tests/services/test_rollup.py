@@ -47,6 +47,30 @@ def test_a_piece_is_covered_only_when_enough_completions_are_left_above_it(tx: T
     assert not rollup.advance(tx)
 
 
+def test_a_piece_has_fewer_completions_if_they_have_many_tags(database: Database, tx: Tx) -> None:
+    """A piece was bounded by completions only, so a piece of a thousand with a thousand tags each read a million rows.
+
+    On SQLite all other writes waited more than a second for it.
+    """
+    database.thresholds.rollup = RollupSizes(batch_size=4, uncovered=1, tag_bytes=150)
+    many_tags = [f"tag {number}" for number in range(10)]  # about 100 bytes
+    completions.record(tx, [Entry(name, {"tags": many_tags}) for name in "abcdefg"])
+    watermarks = []
+
+    while rollup.advance(tx):
+        watermarks.append(store.rollups.find_watermark(tx).completion_id)
+
+    assert watermarks == ["b", "d"]
+
+
+def test_a_completion_with_more_tags_than_a_piece_may_have_is_covered_alone(database: Database, tx: Tx) -> None:
+    database.thresholds.rollup = RollupSizes(batch_size=2, uncovered=1, tag_bytes=1)
+    record(tx, *"abcd")
+
+    assert rollup.advance(tx)
+    assert store.rollups.find_watermark(tx).completion_id == "a"
+
+
 def test_writes_learn_the_watermark_from_the_statements_that_find_their_rows_and_tags(tx: Tx) -> None:
     record(tx, *"abcde")
     rollup.advance(tx)

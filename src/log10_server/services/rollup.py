@@ -44,13 +44,12 @@ def advance(tx: Tx) -> bool:
     watermark = store.rollups.find_watermark(tx)
     if not _is_behind(tx, watermark):
         return False
-    end = store.covered.find_end(tx, watermark, tx.thresholds.rollup.batch_size)
-    if end is not None:
-        rows = store.covered.list_between(tx, watermark, end)
-        for summary in SUMMARIES:
-            summary.add(tx, rows)
-        store.rollups.store_watermark(tx, end)
-    return end is not None
+    sizes = tx.thresholds.rollup
+    rows = store.covered.list_next(tx, watermark, sizes.batch_size, sizes.tag_bytes)
+    for summary in SUMMARIES:
+        summary.add(tx, rows)
+    store.rollups.store_watermark(tx, Watermark(rows[-1].created_at, rows[-1].id))
+    return True
 
 
 def is_behind(tx: Tx) -> bool:

@@ -39,9 +39,18 @@ def find_end(tx: Tx, watermark: Watermark, number: int) -> Watermark | None:
     return Watermark(*rows[0]) if rows else None
 
 
-def list_between(tx: Tx, watermark: Watermark, end: Watermark) -> list[CoveredCompletion]:
-    """The completions above the watermark, up to and including the position `end`."""
-    rows = tx.fetch(_BETWEEN, **_above(watermark), end_at=end.created_at, end_id=end.completion_id)
+def list_next(tx: Tx, watermark: Watermark, limit: int, tag_bytes: int) -> list[CoveredCompletion]:
+    """The oldest completions above the watermark, oldest first, `limit` at most.
+
+    The list ends with the completion whose tags make the JSON of all tags on the list `tag_bytes` long.
+    """
+    rows: list[tuple[Any, ...]] = []
+    bytes_left = tag_bytes
+    for *row, size in tx.iterate(_NEXT, **_above(watermark), limit=limit):
+        rows.append(tuple(row))
+        bytes_left -= size
+        if bytes_left <= 0:
+            break
     return _with_lists(tx, rows)
 
 
@@ -85,9 +94,13 @@ _NTH_ABOVE = Statement(
         .limit(1)
     )
 )
-_BETWEEN = Statement(
+_NEXT = Statement(
     lambda query: (
-        _columns(query).where(_position > _last, _position <= _end).order_by(completion.c.created_at, completion.c.id)
+        _columns(query)
+        .add_columns(query.size(completion.c.tags))
+        .where(_position > _last)
+        .order_by(completion.c.created_at, completion.c.id)
+        .limit(bindparam("limit", type_=BigInteger()))
     )
 )
 _BY_ID = Statement(lambda query: query.rows_by_key(_columns(query), completion.c.id, "ids"))
