@@ -7,7 +7,6 @@ are many changes, the job makes the blocks that have them again.
 
 from collections import Counter
 from collections.abc import Iterable
-from itertools import accumulate
 from typing import Any
 
 from log10_server import store
@@ -85,10 +84,8 @@ def stored_path(path: Path) -> str | None:
 def _make_block(tx: Tx, after: Position, until: Position) -> None:
     """Make a block of the oldest feedback in this range. If all of it fits in, the block covers the whole range."""
     max_rows = tx.thresholds.feedback_blocks.rows
-    listed = store.feedback_blocks.list_sizes(tx, after, until, max_rows + 1)
-    bytes_before = accumulate((row.size for row in listed), initial=0)
-    rows = [row for row, size in zip(listed[:max_rows], bytes_before, strict=False) if size < _MAX_BLOCK_BYTES]
-    if len(rows) < len(listed) or until == LAST:
+    rows, has_more = store.feedback_blocks.list_sizes(tx, after, until, max_rows, _MAX_BLOCK_BYTES)
+    if has_more or until == LAST:
         until = Position(rows[-1].created_at, rows[-1].id)
     rows.sort(key=lambda row: (row.task_id, row.created_at, row.id))
     scalars = _scalars_of_all(tx, rows)

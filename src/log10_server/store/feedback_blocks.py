@@ -217,9 +217,22 @@ def read_position(line: str) -> Position:
     return Position(int(created_at), feedback_id)
 
 
-def list_sizes(tx: Tx, after: Position, until: Position, limit: int) -> list[ValuesSize]:
-    """The oldest feedback in this range of positions, and how large its values are."""
-    return [ValuesSize(*row) for row in tx.fetch(_SIZES, **_range(after, until), limit=limit)]
+def list_sizes(
+    tx: Tx, after: Position, until: Position, max_rows: int, max_bytes: int
+) -> tuple[list[ValuesSize], bool]:
+    """The oldest feedback in this range of positions, how large its values are, and whether there is more in the range.
+
+    The list ends at `max_rows`, or when the sum of the sizes reaches `max_bytes`. SQLite reads a whole text to tell its
+    length, so no row is taken but those of the list and the one that follows it.
+    """
+    rows: list[ValuesSize] = []
+    size = 0
+    for row in map(ValuesSize._make, tx.iterate(_SIZES, **_range(after, until), limit=max_rows + 1)):
+        if len(rows) == max_rows or size >= max_bytes:
+            return rows, True
+        rows.append(row)
+        size += row.size
+    return rows, False
 
 
 def find_values(tx: Tx, ids: Sequence[str]) -> dict[str, str]:
