@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -31,12 +32,13 @@ DAYS = 150
 
 @pytest.fixture(autouse=True)
 def thresholds(database: Database) -> Iterator[None]:
-    """Few completions make a tag common, and are covered."""
-    before = database.thresholds.common_tags, database.thresholds.rollup
-    database.thresholds.common_tags = CommonTags(4, 1, 3)
-    database.thresholds.rollup = RollupSizes(6, 3)
+    """Few completions make a tag common, and are covered. The sums of tags are read a few at a time."""
+    before = database.thresholds
+    database.thresholds = replace(
+        before, common_tags=CommonTags(4, 1, 3), rollup=RollupSizes(6, 3), usage_sums_at_once=3
+    )
     yield
-    database.thresholds.common_tags, database.thresholds.rollup = before
+    database.thresholds = before
 
 
 class History:

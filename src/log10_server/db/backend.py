@@ -113,6 +113,10 @@ class Backend(ABC):
     # Statements
 
     @abstractmethod
+    def open_large_result_cursor(self, connection: Connection) -> Any:
+        """A cursor of the driver that has only those rows in memory that are fetched from it at a time."""
+
+    @abstractmethod
     def in_list(self, column: Column[Any], values: Sequence[Any]) -> ColumnElement[bool]:
         """A condition: `column` is one of `values`. Its SQL is the same for any number of values."""
 

@@ -292,6 +292,11 @@ class Postgres(Backend):
 
     # Statements
 
+    def open_large_result_cursor(self, connection: Connection) -> Any:
+        """Psycopg's ordinary cursor receives all rows at once. One with a name leaves them on the server."""
+        driver: Any = connection.connection
+        return driver.cursor(name="large_result")
+
     def in_list(self, column: Column[Any], values: Sequence[Any]) -> ColumnElement[bool]:
         return column == any_(bindparam(None, list(values), type_=_array_type(column)))
 

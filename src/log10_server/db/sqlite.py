@@ -177,6 +177,10 @@ class Sqlite(Backend):
 
     # Statements
 
+    def open_large_result_cursor(self, connection: Connection) -> Any:
+        """Every cursor of SQLite reads a row when it is fetched."""
+        return connection.connection.cursor()
+
     def in_list(self, column: Column[Any], values: Sequence[Any]) -> ColumnElement[bool]:
         return _in_json(column, bindparam(None, json.dumps(list(values), ensure_ascii=False)))
 

@@ -56,6 +56,7 @@ class Thresholds:
     max_graded_at_once: int = 5000  # of more, the index of the task is built again (`services/ungraded_index`)
     training_page_size: int = 200  # completions that one page of a training export looks at (`services/training`)
     rollup: RollupSizes = field(default_factory=RollupSizes)  # (see `services/rollup`)
+    usage_sums_at_once: int = 500  # sums of tags that are in memory at a time (`store/usage_sums`)
     feedback_blocks: FeedbackBlockSizes = field(default_factory=FeedbackBlockSizes)  # (see `services/feedback_blocks`)
     tags_in_block: int = 2000  # the names that are copied into one block for searches (`services/tags`)
     list_range_size: int = 2000  # rows of a range; one of more than twice as many is split (`store/counted_ranges`)

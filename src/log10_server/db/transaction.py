@@ -104,6 +104,17 @@ class Tx:
         with closing(self.connection.connection.cursor()) as cursor:
             yield from self._run(statement, values, cursor)
 
+    def iterate_in_chunks(self, statement: Statement, rows_at_once: int, **values: Any) -> Iterator[Any]:
+        """Run `statement` and yield its rows as plain tuples. At most `rows_at_once` rows are in memory at a time.
+
+        On Postgres this takes a round trip for each chunk, and a transaction that has begun (`begin_snapshot`).
+        """
+        with closing(self.backend.open_large_result_cursor(self.connection)) as cursor:
+            self._run(statement, values, cursor)
+            while rows := self._fetch_chunk(cursor, rows_at_once):
+                yield from rows
+                self.check_deadline()
+
     def fetch_each(self, statement: Statement, name: str, each: Sequence[Any], **values: Any) -> list[Any]:
         """Return the rows of `statement` for all values in `each`, which are passed as its parameter `name`.
 
@@ -196,6 +207,13 @@ class Tx:
             combined = self.backend.combine(self._buffer)
             self._buffer.clear()
             self._execute(combined)
+
+    def _fetch_chunk(self, cursor: Any, rows_at_once: int) -> list[Any]:
+        try:
+            rows: list[Any] = cursor.fetchmany(rows_at_once)
+        except self.backend.driver_error as error:
+            raise self.backend.translate(error, self.connection) from error
+        return rows
 
     def _run(self, statement: Statement, values: dict[str, Any], cursor: Any = None) -> Any:
         compiled = statement.compile(self.backend)

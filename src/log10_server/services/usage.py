@@ -236,7 +236,7 @@ def _sum_by_tag(tx: Tx, plan: _Plan, model: str | None, limit: int) -> tuple[lis
     for _, sums in kept:
         total.add_sums(sums, model)
     if plan.uses_sums:
-        for tag_id, text in store.usage_sums.list_of_tags(tx, plan.ranges(store.usage_sums.PERIODS)):
+        for tag_id, text in store.usage_sums.iterate_of_tags(tx, plan.ranges(store.usage_sums.PERIODS)):
             sums = usage_sums.decode(text)
             if model is None or model in sums:
                 groups[tag_id].add_sums(sums, model)

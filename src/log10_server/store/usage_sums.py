@@ -4,7 +4,7 @@ A list is that of all completions (ALL_COMPLETIONS) or that of a common tag. A p
 begins at a multiple of its length since 1970. So a year is the sum of some twenty periods, not of 365 days.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from sqlalchemy import BigInteger, Column, Select, bindparam
@@ -78,9 +78,14 @@ def list_of_list(tx: Tx, tag_id: int, ranges: Sequence[PeriodRange]) -> list[tup
     return [row for periods in ranges for row in tx.fetch(_OF_LIST, tag_id=tag_id, **periods._asdict())]
 
 
-def list_of_tags(tx: Tx, ranges: Sequence[PeriodRange]) -> list[tuple[int, str]]:
-    """The sums of all tags in these periods, each with the key of its tag."""
-    return [row for periods in ranges for row in tx.fetch(_OF_TAGS, **periods._asdict())]
+def iterate_of_tags(tx: Tx, ranges: Sequence[PeriodRange]) -> Iterator[tuple[int, str]]:
+    """Yield the sums of all tags in these periods, each with the key of its tag. A snapshot must have begun.
+
+    With ten thousand common tags the texts of all periods may have over half a gigabyte, so only some of them are in
+    memory at a time.
+    """
+    for periods in ranges:
+        yield from tx.iterate_in_chunks(_OF_TAGS, tx.thresholds.usage_sums_at_once, **periods._asdict())
 
 
 def _in_range(query: QueryBuilder, *columns: str) -> Select[Any]:
