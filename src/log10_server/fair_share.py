@@ -25,6 +25,11 @@ class FairShare:
         self._reserve = limit // _RESERVED_FRACTION if small else 0
         self._held: dict[str, int] = {}
 
+    @property
+    def most_of_one(self) -> int:
+        """How much one organization can hold while no other one holds anything."""
+        return self._limit // 2
+
     def held_by(self, organization_id: str) -> int:
         """How much the organization holds."""
         return self._held.get(organization_id, 0)

@@ -313,6 +313,7 @@ def test_a_restart_of_postgres_between_two_calls_is_not_logged_as_an_outage(
     served = program_on(own_postgres.url).serve()
     with client_of(served, served.exported()["LOG10_TOKEN"]) as api:
         assert api.post("/completions", json={}).status_code == 201
+        time.sleep(2.5)  # by then the background loop has seen that there is nothing to roll up
         own_postgres.kill()
         own_postgres.start()
         time.sleep(0.6)

@@ -67,9 +67,9 @@ class HeldBytes:
     def _refuse_slow_bodies(self, body: "HeldBody", size: int) -> None:
         """Refuse slow bodies until there is room, the largest ones of the same organization first.
 
-        None is refused if that would not make enough room. A body of another organization is refused only if that
-        organization holds at least as much as the one that needs the room would hold then. Otherwise an organization
-        that has used up its share could end the slow bodies of others.
+        None is refused if that would not make enough room. A body of another organization is refused only for an
+        organization that would not hold more than its share, or than that other one. Otherwise an organization that has
+        used up its share could end the slow bodies of others.
         """
         now = time.monotonic()
         would_hold = self._share.held_by(body.organization_id) + size
@@ -80,7 +80,7 @@ class HeldBytes:
             and other.is_slow(now)
             and (
                 other.organization_id == body.organization_id
-                or self._share.held_by(other.organization_id) >= would_hold
+                or would_hold <= max(self._share.most_of_one, self._share.held_by(other.organization_id))
             )
         ]
         slow.sort(key=lambda other: (other.organization_id != body.organization_id, -other.size))
