@@ -1,7 +1,8 @@
 """The background loop that rolls up what was written, in pieces between other writes (`services/background_work`).
 
-It rolls up completions into summaries, for example. The database stores how far each organization is. So a process can continue where another one stopped,
-and several processes can work on the same organization without doing any piece twice.
+It rolls up completions into summaries, for example. The database stores how far each organization is. So a process can
+continue where another one stopped, and several processes can work on the same organization without doing any piece
+twice.
 """
 
 import asyncio
